@@ -1,0 +1,1 @@
+//! The apply machine: pure decisions on one host.

@@ -1,0 +1,1 @@
+//! The agent: fetches, verifies and applies releases on one host.

@@ -1,0 +1,16 @@
+//! What every part of Landfall agrees on: names, digests, times, the manifest of a release and the
+//! definition of an application.
+//!
+//! Nothing here talks to a network or knows the wire format; `common` never imports `proto`.
+
+pub mod canonical;
+pub mod digest;
+pub mod ids;
+pub mod time;
+
+pub use digest::Sha256;
+pub use ids::{
+    AppName, EnvName, Generation, HostId, LabelKey, ReleaseCounter, ReleaseName, RequestId, RolloutId,
+    ServiceName, StepName,
+};
+pub use time::{Duration, Timestamp};

@@ -1,0 +1,1 @@
+//! TUF and director metadata: verification and signing, without I/O.

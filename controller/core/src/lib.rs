@@ -1,0 +1,1 @@
+//! The planner: pure decisions about rollouts.

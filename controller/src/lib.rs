@@ -1,0 +1,1 @@
+//! The controller: store, authority, log and the gRPC services.

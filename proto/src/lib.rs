@@ -1,0 +1,1 @@
+//! The landfall.v1 gRPC interface.

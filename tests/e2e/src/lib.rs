@@ -1,0 +1,1 @@
+//! End to end: real processes, killed for real.

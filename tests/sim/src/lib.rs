@@ -1,0 +1,1 @@
+//! The simulated world: real cores, ledger and journal over faulty disks and networks.
