@@ -3,9 +3,13 @@
 //!
 //! Nothing here talks to a network or knows the wire format; `common` never imports `proto`.
 
+pub mod assignment;
 pub mod canonical;
 pub mod digest;
 pub mod ids;
+pub mod manifest;
+pub mod report;
+pub mod strategy;
 pub mod time;
 
 pub use digest::Sha256;

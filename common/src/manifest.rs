@@ -1,0 +1,501 @@
+//! The manifest: the signed description of a release, and all that will ever execute because of it.
+//!
+//! A manifest does not depend on the environment; one digest goes from staging to production. It is
+//! written in canonical JSON ([`crate::canonical`]) and named by the SHA-256 of those bytes. The files are
+//! not in it but behind one digest: [`Directory`] objects, each naming its children by theirs, so that
+//! two releases share whatever did not change.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{self, CanonicalError};
+use crate::ids::{AppName, EnvName, ReleaseName, ServiceName, StepName};
+use crate::time::{Duration, Timestamp, duration_ms};
+use crate::{Sha256, strategy::Strategy};
+
+/// The only format of manifest there is; a reader refuses any other.
+pub const FORMAT: u32 = 1;
+
+/// A manifest of this size or more is refused before it is parsed.
+pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
+
+/// The signed description of one release of one application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What is released.
+    pub application: AppName,
+    /// Under which name.
+    pub release: ReleaseName,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The files: the digest of the root [`Directory`] object.
+    pub tree: Sha256,
+    /// How many files the tree holds.
+    pub file_count: u64,
+    /// The sum of their sizes, in bytes.
+    pub total_bytes: u64,
+    /// What will execute on a host.
+    pub program: Program,
+    /// How each environment wants to be rolled out.
+    pub environments: BTreeMap<EnvName, Strategy>,
+}
+
+/// Where the content of a release comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Origin {
+    /// A commit of a Git repository, built in a clean tree.
+    Git {
+        /// The full commit id.
+        commit: String,
+        /// The author as `Name <address>`.
+        author: String,
+        /// When it was committed.
+        committed_at: Timestamp,
+        /// The first line of its message.
+        subject: String,
+    },
+    /// A directory or an archive that was built elsewhere.
+    Artifact {
+        /// The commit that its maker says it was built from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+    },
+}
+
+/// Everything that a release can execute on a host, and what surrounds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Run on each host while staging, in this order; nothing that runs is touched by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepare: Vec<Step>,
+    /// Run once per rollout, on one elected host, before any activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migration>,
+    /// What runs, in the order in which it is restarted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// What must hold while the release is proven, and afterwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// Run once on each host after its checks have held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smoke: Vec<Step>,
+    /// What outlives a release and is linked into each.
+    #[serde(default)]
+    pub shared: Shared,
+    /// How many releases a host keeps.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// One action: an argv without a shell, in a clean environment, with a deadline.
+///
+/// In `command` and `environment` the words `{release}`, `{prepared}`, `{shared}` and `{current}` stand for
+/// directories, and `{name}` for the host's own variable of that name; a value never becomes more than
+/// one argument.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Unique among the steps of a release.
+    pub name: StepName,
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    /// Added to the clean environment (`PATH`, `HOME`, `LANG`, `LANDFALL_*`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// After this the whole process group is ended.
+    #[serde(rename = "timeout_ms", with = "duration_ms")]
+    pub timeout: Duration,
+}
+
+/// The migration of a database, and what it means for the way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migration {
+    /// What runs; its timeout is shorter than the lease.
+    pub step: Step,
+    /// How long the elected host holds the right to run it, on its own monotonic clock.
+    #[serde(rename = "lease_ms", with = "duration_ms")]
+    pub lease: Duration,
+    /// Whether the previous release can run on the schema that this one leaves behind.
+    pub way_back: WayBack,
+    /// Running it twice does no harm: an unknown outcome may then be retried without asking.
+    pub idempotent: bool,
+    /// The digest of the files that define the schema, where the definition names them. Two releases with
+    /// the same digest need no migration between them, in either direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Sha256>,
+}
+
+/// What stands between a migrated database and the release before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum WayBack {
+    /// The previous release runs on the new schema (expand now, contract later): nothing to undo.
+    Compatible,
+    /// This step takes the schema back.
+    Reversible {
+        /// What runs, once, before the old release is activated.
+        down: Step,
+    },
+    /// There is none.
+    None,
+}
+
+/// Something that runs as long as the release is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Unique in the application.
+    pub name: ServiceName,
+    /// What starts, restarts and stops it.
+    pub driver: Driver,
+}
+
+/// What restarting means for a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Driver {
+    /// A holder process owns the listening socket and the child: the new one is started beside the old
+    /// and must be ready before the old is asked to finish.
+    Process {
+        /// The program and its arguments, with the words of [`Step`]. It runs in the release's directory.
+        command: Vec<String>,
+        /// Added to the clean environment.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        environment: BTreeMap<String, String>,
+        /// The address to hold, `host:port` or `unix:/path`; passed as descriptor 3 with `LISTEN_FDS=1`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listen: Option<String>,
+        /// How a new process shows that it is ready.
+        ready: Ready,
+        /// How long the old process may finish its requests after SIGTERM before SIGKILL.
+        #[serde(rename = "stop_timeout_ms", with = "duration_ms")]
+        stop_timeout: Duration,
+    },
+    /// The application's own commands.
+    Exec {
+        /// Makes the service run the release that `current` names; also used on the way back.
+        restart: Step,
+        /// Ends it, when the application leaves the host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stop: Option<Step>,
+        /// Exits 0 while it runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<Step>,
+    },
+}
+
+/// How a new process shows that it is ready to take over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ready {
+    /// It stays alive for this long. The weakest sign: nothing was asked of it.
+    Alive {
+        /// How long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+    },
+    /// It sends `READY=1` to `NOTIFY_SOCKET` within the timeout.
+    Notify {
+        /// How long it may take.
+        #[serde(rename = "timeout_ms", with = "duration_ms")]
+        timeout: Duration,
+    },
+    /// It answers this path with a status from 200 to 399 on a *private* socket that the holder passes as
+    /// well (descriptor 4, name `ready`), so that it is the new process that answers and not the old.
+    Http {
+        /// The path, such as `/healthz`.
+        path: String,
+        /// How long it may take.
+        #[serde(rename = "timeout_ms", with = "duration_ms")]
+        timeout: Duration,
+    },
+}
+
+/// A probe of health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Unique among the checks of a release.
+    pub name: StepName,
+    /// What is asked.
+    pub probe: Probe,
+    /// From one probe to the next.
+    #[serde(rename = "interval_ms", with = "duration_ms")]
+    pub interval: Duration,
+    /// A probe without an answer for this long has failed.
+    #[serde(rename = "timeout_ms", with = "duration_ms")]
+    pub timeout: Duration,
+}
+
+/// What a check asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Probe {
+    /// `GET url` (plain HTTP) is answered with this status.
+    Http {
+        /// `http://host:port/path`, with the words of [`Step`].
+        url: String,
+        /// The expected status.
+        status: u16,
+        /// A text that the body must contain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        contains: Option<String>,
+    },
+    /// A connection to `host:port` is accepted.
+    Tcp {
+        /// `host:port`, with the words of [`Step`].
+        address: String,
+    },
+    /// A command exits 0.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+}
+
+/// What outlives a release and is linked into each, by its path relative to the release.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    /// Made when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<String>,
+    /// Kept by the host's administrator; a missing one fails the staging, with its path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
+/// How many releases a host keeps; the active one and the last proven one are never removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// From 2.
+    pub releases: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { releases: 5 }
+    }
+}
+
+/// One directory of a release, an object like any file; its entries are sorted by name and unique.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// By name: one path component, valid UTF-8, no control characters.
+    pub entries: BTreeMap<String, Entry>,
+}
+
+/// What a name in a [`Directory`] stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Entry {
+    /// A regular file.
+    File {
+        /// The digest of its content.
+        digest: Sha256,
+        /// Its size in bytes.
+        size: u64,
+        /// Mode 0555 on a host, else 0444.
+        executable: bool,
+    },
+    /// A directory.
+    Directory {
+        /// The digest of its [`Directory`] object.
+        digest: Sha256,
+        /// The size of that object in bytes.
+        size: u64,
+    },
+    /// A symbolic link that stays inside the release.
+    Symlink {
+        /// Relative, and never above the release's own directory.
+        target: String,
+    },
+}
+
+/// Why bytes are not a manifest or a directory object.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Too large to be read at all.
+    #[error("{what} has {bytes} bytes; at most {max} are accepted")]
+    TooLarge {
+        /// What it was taken for.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// Not of the expected form.
+    #[error("{what} cannot be read: {source}")]
+    Malformed {
+        /// What it was taken for.
+        what: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// Well-formed, but against a rule.
+    #[error("{what} breaks a rule: {rule}")]
+    Rule {
+        /// What it was taken for.
+        what: &'static str,
+        /// The rule, with the offending name.
+        rule: String,
+    },
+    /// It cannot be written in canonical form.
+    #[error("it has no canonical form")]
+    Canonical(#[from] CanonicalError),
+}
+
+impl Manifest {
+    /// The canonical bytes, whose digest names the manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError::Canonical`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
+        Ok(canonical::to_vec(self)?)
+    }
+
+    /// Reads and checks canonical bytes.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when they are too large, of another form or format, or not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = read("manifest", bytes, MAX_MANIFEST_BYTES)?;
+        if manifest.format != FORMAT {
+            let rule = format!("format is {}, this program reads format {FORMAT}", manifest.format);
+            return Err(ManifestError::Rule { what: "manifest", rule });
+        }
+        Ok(manifest)
+    }
+
+    /// The name under which the release repository lists this manifest: `<application>/<release>.json`.
+    #[must_use]
+    pub fn target_path(&self) -> String {
+        format!("{}/{}.json", self.application, self.release)
+    }
+}
+
+/// A directory object of this size or more is refused: about 100,000 entries.
+pub const MAX_DIRECTORY_BYTES: usize = 32 * 1024 * 1024;
+
+impl Directory {
+    /// The canonical bytes, whose digest names the directory.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if an entry's name or link is against the rules.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
+        self.check()?;
+        Ok(canonical::to_vec(self)?)
+    }
+
+    /// Reads and checks canonical bytes.
+    ///
+    /// # Errors
+    /// [`ManifestError`] for another form, or a name that could leave the directory.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let directory: Self = read("directory object", bytes, MAX_DIRECTORY_BYTES)?;
+        directory.check()?;
+        Ok(directory)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        self.entries.keys().try_for_each(|name| {
+            component(name).map_err(|rule| ManifestError::Rule { what: "directory object", rule })
+        })
+    }
+}
+
+fn read<T: Serialize + for<'de> Deserialize<'de>>(
+    what: &'static str,
+    bytes: &[u8],
+    max: usize,
+) -> Result<T, ManifestError> {
+    if bytes.len() > max {
+        return Err(ManifestError::TooLarge { what, bytes: bytes.len(), max });
+    }
+    let value: T =
+        serde_json::from_slice(bytes).map_err(|source| ManifestError::Malformed { what, source })?;
+    // One content, one digest: a reader that took other spellings would let two digests name one release.
+    if canonical::to_vec(&value)? != bytes {
+        return Err(ManifestError::Rule { what, rule: "it is not in canonical form".to_owned() });
+    }
+    Ok(value)
+}
+
+/// Checks one path component: what a directory of a release may call its children.
+///
+/// # Errors
+/// The rule that the name breaks, as a sentence.
+pub fn component(name: &str) -> Result<(), String> {
+    if name.is_empty() || name == "." || name == ".." {
+        return Err(format!("{name:?} is not the name of a file"));
+    }
+    if name.len() > 255 {
+        return Err(format!("the name {name:?} is longer than 255 bytes"));
+    }
+    if name.contains('/') || name.chars().any(char::is_control) {
+        return Err(format!("the name {name:?} contains a slash or a control character"));
+    }
+    Ok(())
+}
+
+/// Checks that a symbolic link at `depth` directories below the release's root stays inside the release.
+///
+/// # Errors
+/// The rule that the link breaks, as a sentence.
+pub fn link_target(depth: usize, target: &str) -> Result<(), String> {
+    if target.is_empty() || target.starts_with('/') || target.chars().any(char::is_control) {
+        return Err(format!("the link to {target:?} is absolute, empty or holds control characters"));
+    }
+    let mut level = depth;
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                level = level
+                    .checked_sub(1)
+                    .ok_or_else(|| format!("the link to {target:?} leaves the release"))?;
+            }
+            _ => level += 1,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_read_only_in_its_canonical_form() {
+        let mut directory = Directory::default();
+        let entry = Entry::File { digest: Sha256::of(b""), size: 0, executable: false };
+        directory.entries.insert("a".into(), entry);
+        let bytes = directory.to_bytes().unwrap();
+        assert_eq!(Directory::from_bytes(&bytes).unwrap(), directory);
+        let spaced = String::from_utf8(bytes).unwrap().replacen(':', ": ", 1);
+        assert!(Directory::from_bytes(spaced.as_bytes()).unwrap_err().to_string().contains("canonical"));
+    }
+
+    #[test]
+    fn a_name_or_a_link_cannot_leave_the_release() {
+        for name in ["", ".", "..", "a/b", "a\nb", "\u{7f}"] {
+            assert!(component(name).is_err(), "{name:?} was taken");
+        }
+        assert!(link_target(1, "../a/b").is_ok());
+        assert!(link_target(0, "a/../b").is_ok());
+        for (depth, target) in [(0, "../x"), (1, "../../x"), (3, "/etc/passwd"), (0, "a/../../x"), (0, "")] {
+            assert!(link_target(depth, target).is_err(), "{target:?} at {depth} was taken");
+        }
+    }
+}
