@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo need beyond Rust, Git, Python 3 and make, or names the command.
+set -euo pipefail
+
+missing=()
+need() { # need COMMAND PACKAGE...
+    command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}")
+}
+need curl curl
+need msgfmt gettext
+need npm npm
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+install="apt-get install -y --no-install-recommends ${missing[*]}"
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "These packages are missing: ${missing[*]}" >&2
+    echo "On Debian or Ubuntu: sudo apt-get update && sudo $install" >&2
+    exit 1
+fi
+echo "Installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+{ apt-get update -q && $install; } >/tmp/landfall-setup.log 2>&1 || {
+    tail -20 /tmp/landfall-setup.log >&2
+    echo "Could not install: $install" >&2
+    exit 1
+}
