@@ -1,1 +1,3 @@
-//! End to end: real processes, killed for real.
+//! End to end: the real programs as real processes, killed for real.
+
+pub mod load;
