@@ -5,16 +5,19 @@
 
 pub mod assignment;
 pub mod canonical;
+pub mod definition;
 pub mod digest;
+pub mod disk;
 pub mod ids;
 pub mod manifest;
 pub mod report;
 pub mod strategy;
 pub mod time;
+pub mod words;
 
 pub use digest::Sha256;
 pub use ids::{
-    AppName, EnvName, Generation, HostId, LabelKey, ReleaseCounter, ReleaseName, RequestId, RolloutId,
+    AppName, EnvName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId, RolloutId,
     ServiceName, StepName,
 };
 pub use time::{Duration, Timestamp};

@@ -1,0 +1,333 @@
+//! The disk of the machine.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::{AppendFile, DirEntry, Disk, DiskError, DiskLock, EntryKind, SyncCounter, SyncCounts};
+
+/// A directory of the machine as a [`Disk`].
+#[derive(Debug, Clone)]
+pub struct RealDisk {
+    root: PathBuf,
+    syncs: Arc<SyncCounter>,
+}
+
+impl RealDisk {
+    /// Everything below `root`, which must exist when something is read or written.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), syncs: Arc::default() }
+    }
+
+    /// The directory that all paths are relative to.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn resolve(&self, operation: &'static str, path: &Path) -> Result<PathBuf, DiskError> {
+        let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
+        if plain {
+            Ok(self.root.join(path))
+        } else {
+            let reason = io::Error::new(io::ErrorKind::InvalidInput, "the path leaves the root of this disk");
+            Err(DiskError::new(operation, path, reason))
+        }
+    }
+
+    /// Runs `call` on the resolved path; errors name the full path, which is what an operator looks for.
+    fn at<T>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        call: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> Result<T, DiskError> {
+        let full = self.resolve(operation, path)?;
+        call(&full).map_err(|source| DiskError::new(operation, &full, source))
+    }
+}
+
+/// `NotFound` becomes `None`.
+fn found<T>(result: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn kind_of(file_type: fs::FileType) -> EntryKind {
+    if file_type.is_file() {
+        EntryKind::File
+    } else if file_type.is_dir() {
+        EntryKind::Dir
+    } else if file_type.is_symlink() {
+        EntryKind::Symlink
+    } else {
+        EntryKind::Other
+    }
+}
+
+impl Disk for RealDisk {
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+        found(self.at("read", path, |full| fs::read(full)))
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        self.at("read", path, |full| {
+            let file = File::open(full)?;
+            let rest = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; len.min(rest)];
+            file.read_exact_at(&mut bytes, offset)?;
+            Ok(bytes)
+        })
+    }
+
+    fn len(&self, path: &Path) -> Result<Option<u64>, DiskError> {
+        found(self.at("read the length of", path, |full| Ok(fs::metadata(full)?.len())))
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, DiskError> {
+        self.at("open", path, |full| {
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(full)?;
+            let handle = RealAppend { file, path: full.to_owned(), syncs: Arc::clone(&self.syncs) };
+            Ok(Box::new(handle) as Box<dyn AppendFile>)
+        })
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+        self.at("write", path, |full| {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(full)?;
+            file.write_all(bytes)
+        })
+    }
+
+    fn sync_file(&self, path: &Path) -> Result<(), DiskError> {
+        self.at("sync", path, |full| {
+            self.syncs.file();
+            File::open(full)?.sync_all()
+        })
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
+        self.at("sync the directory", path, |full| {
+            self.syncs.dir();
+            File::open(full)?.sync_all()
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        let source = self.resolve("rename", from)?;
+        self.at("rename to", to, |full| fs::rename(&source, full))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<(), DiskError> {
+        self.at("create the directory", path, |full| fs::create_dir_all(full))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), DiskError> {
+        self.at("remove", path, |full| fs::remove_file(full))
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> Result<(), DiskError> {
+        let removed = self.at("remove the directory", path, |full| match fs::remove_dir_all(full) {
+            // Releases are read-only trees; nothing can be unlinked from a directory without `w`.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_up(full)?;
+                fs::remove_dir_all(full)
+            }
+            other => other,
+        });
+        found(removed).map(|_| ())
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<DirEntry>, DiskError> {
+        let entries = self.at("list", path, |full| {
+            fs::read_dir(full)?
+                .map(|entry| {
+                    let entry = entry?;
+                    Ok(DirEntry { name: entry.file_name(), kind: kind_of(entry.file_type()?) })
+                })
+                .collect::<io::Result<Vec<_>>>()
+        });
+        let mut entries = found(entries)?.unwrap_or_default();
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn kind(&self, path: &Path) -> Result<Option<EntryKind>, DiskError> {
+        found(self.at("look at", path, |full| Ok(kind_of(fs::symlink_metadata(full)?.file_type()))))
+    }
+
+    fn symlink(&self, target: &Path, link: &Path) -> Result<(), DiskError> {
+        self.at("make the symlink", link, |full| std::os::unix::fs::symlink(target, full))
+    }
+
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, DiskError> {
+        found(self.at("read the symlink", path, |full| fs::read_link(full)))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        let source = self.resolve("link", from)?;
+        self.at("link to", to, |full| fs::hard_link(&source, full))
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<(), DiskError> {
+        self.at("set the mode of", path, |full| fs::set_permissions(full, fs::Permissions::from_mode(mode)))
+    }
+
+    fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn DiskLock>>, DiskError> {
+        self.at("lock", path, |full| {
+            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(full)?;
+            match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some(Box::new(RealLock { _file: file }) as Box<dyn DiskLock>)),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+                Err(errno) => Err(errno.into()),
+            }
+        })
+    }
+
+    fn sync_counts(&self) -> SyncCounts {
+        self.syncs.counts()
+    }
+}
+
+/// Gives the owner `rwx` on a directory and every directory in it.
+fn open_up(directory: &Path) -> io::Result<()> {
+    let mode = fs::symlink_metadata(directory)?.mode();
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode | 0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// `flock` holds as long as the descriptor is open.
+struct RealLock {
+    _file: File,
+}
+
+impl DiskLock for RealLock {}
+
+struct RealAppend {
+    file: File,
+    path: PathBuf,
+    syncs: Arc<SyncCounter>,
+}
+
+impl RealAppend {
+    fn fail(&self, operation: &'static str, source: io::Error) -> DiskError {
+        DiskError::new(operation, &self.path, source)
+    }
+}
+
+impl AppendFile for RealAppend {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.file.write_all(bytes).map_err(|e| self.fail("append to", e))
+    }
+
+    fn sync_data(&mut self) -> Result<(), DiskError> {
+        self.syncs.file();
+        self.file.sync_data().map_err(|e| self.fail("sync", e))
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<(), DiskError> {
+        self.file.set_len(len).map_err(|e| self.fail("truncate", e))
+    }
+
+    fn len(&self) -> Result<u64, DiskError> {
+        Ok(self.file.metadata().map_err(|e| self.fail("read the length of", e))?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path());
+        (dir, disk)
+    }
+
+    #[test]
+    fn an_atomic_write_costs_two_syncs_and_leaves_no_temporary_file() {
+        let (_dir, disk) = disk();
+        disk.write_atomic("state".as_ref(), b"one").unwrap();
+        disk.write_atomic("state".as_ref(), b"two").unwrap();
+        assert_eq!(disk.read("state".as_ref()).unwrap().unwrap(), b"two");
+        assert_eq!(disk.sync_counts(), SyncCounts { files: 2, dirs: 2 });
+        assert_eq!(disk.list("".as_ref()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_root_is_refused() {
+        let (_dir, disk) = disk();
+        for path in ["../x", "/etc/passwd", "a/../../x"] {
+            let error = disk.read(path.as_ref()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_none_and_an_absent_directory_is_empty() {
+        let (_dir, disk) = disk();
+        assert_eq!(disk.read("x".as_ref()).unwrap(), None);
+        assert_eq!(Disk::len(&disk, "x".as_ref()).unwrap(), None);
+        assert_eq!(disk.read_link("x".as_ref()).unwrap(), None);
+        assert!(disk.list("x".as_ref()).unwrap().is_empty());
+        disk.remove_dir_all("x".as_ref()).unwrap();
+        let error = disk.remove_file("x".as_ref()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot remove /"), "{error}");
+    }
+
+    #[test]
+    fn appended_bytes_are_read_back_in_pieces() {
+        let (_dir, disk) = disk();
+        let mut file = disk.open_append("log".as_ref()).unwrap();
+        file.append(b"hello ").unwrap();
+        file.append(b"world").unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(disk.read_at("log".as_ref(), 6, 100).unwrap(), b"world");
+        file.truncate(3).unwrap();
+        file.append(b"p").unwrap();
+        assert_eq!(disk.read("log".as_ref()).unwrap().unwrap(), b"help");
+        assert_eq!(file.len().unwrap(), 4);
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_until_it_is_dropped() {
+        let (_dir, disk) = disk();
+        let held = disk.try_lock("lock".as_ref()).unwrap().unwrap();
+        assert!(disk.try_lock("lock".as_ref()).unwrap().is_none());
+        drop(held);
+        assert!(disk.try_lock("lock".as_ref()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_read_only_tree_can_be_removed() {
+        let (_dir, disk) = disk();
+        disk.ensure_dir("a/b".as_ref()).unwrap();
+        disk.write_new("a/b/file".as_ref(), b"x", 0o400).unwrap();
+        for dir in ["a/b", "a"] {
+            disk.set_mode(dir.as_ref(), 0o500).unwrap();
+        }
+        disk.remove_dir_all("a".as_ref()).unwrap();
+        assert!(!disk.exists("a".as_ref()).unwrap());
+    }
+
+    #[test]
+    fn a_symlink_is_switched_over_an_existing_one() {
+        let (_dir, disk) = disk();
+        disk.symlink_atomic("releases/v1".as_ref(), "current".as_ref()).unwrap();
+        disk.symlink_atomic("releases/v2".as_ref(), "current".as_ref()).unwrap();
+        assert_eq!(disk.read_link("current".as_ref()).unwrap().unwrap(), Path::new("releases/v2"));
+        assert_eq!(disk.kind("current".as_ref()).unwrap(), Some(EntryKind::Symlink));
+    }
+}
