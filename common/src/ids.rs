@@ -134,6 +134,11 @@ name!(
     Rule { kind: "host id", max_len: 100, upper: true, extra: b".-_" }
 );
 name!(
+    /// A person or a program that operates the fleet, as its certificate names it.
+    OperatorName,
+    Rule { kind: "operator name", max_len: 100, upper: true, extra: b".-_" }
+);
+name!(
     /// The act of bringing one release to one environment.
     RolloutId,
     Rule { kind: "rollout id", max_len: 63, upper: true, extra: b"-_" }
