@@ -1,3 +1,4 @@
 //! End to end: the real programs as real processes, killed for real.
 
 pub mod load;
+pub mod process;
