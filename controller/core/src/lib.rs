@@ -1,1 +1,3 @@
 //! The planner: pure decisions about rollouts.
+
+pub mod log;
