@@ -78,7 +78,8 @@ impl Process {
             }
             let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
-                let why = ended.map_or_else(|| "not in time".to_owned(), |status| format!("it ended: {status}"));
+                let why =
+                    ended.map_or_else(|| "not in time".to_owned(), |status| format!("it ended: {status}"));
                 return Err(io::Error::other(format!("waited until {what}: {why}\n{}", tail(&log, 30))));
             }
             std::thread::sleep(POLL);

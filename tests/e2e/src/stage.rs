@@ -1,0 +1,308 @@
+//! A controller, some hosts and an operator on this machine, in one temporary directory.
+//!
+//! A test reads like a story: start the controller, let hosts join, release, kill something, look. All of
+//! it talks over loopback; all of it is ended when the stage is dropped, the services that outlive their
+//! agents included.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::process::{self, Process, free_port, wait_until};
+
+/// How long a program may take to start on a loaded machine.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One host: an agent with directories of its own.
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Where its application listens.
+    pub port: u16,
+    /// What stands for `/srv/<app>`.
+    pub srv: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    agent: Option<Process>,
+}
+
+/// The whole scene.
+pub struct Stage {
+    /// Everything of this stage lives below it.
+    pub root: PathBuf,
+    /// By name.
+    pub hosts: BTreeMap<String, Host>,
+    /// The controller's address.
+    pub address: String,
+    bin: PathBuf,
+    controller: Option<Process>,
+    keep: bool,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+    /// The exit code; -1 for a signal.
+    pub code: i32,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+}
+
+impl Said {
+    /// The output, if the command exited with `code`.
+    ///
+    /// # Errors
+    /// Everything that it said, if it exited otherwise.
+    pub fn expect_code(self, code: i32) -> io::Result<Self> {
+        if self.code == code {
+            return Ok(self);
+        }
+        let Self { out, err, code: was } = self;
+        Err(io::Error::other(format!("exit code {was} instead of {code}\n--- out\n{out}\n--- err\n{err}")))
+    }
+}
+
+impl Stage {
+    /// An empty stage below `root`, with the programs from `bin`.
+    ///
+    /// # Errors
+    /// If a program is not there, or a directory cannot be made.
+    pub fn new(root: &Path, bin: &Path) -> io::Result<Self> {
+        for program in ["ctl", "landfall-controller", "landfall-agent"] {
+            if !bin.join(program).is_file() {
+                let message =
+                    format!("{} is not there: run `cargo build --bins`", bin.join(program).display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            }
+        }
+        for directory in ["controller", "operator", "hosts"] {
+            fs::create_dir_all(root.join(directory))?;
+        }
+        let stage = Self {
+            root: root.to_owned(),
+            hosts: BTreeMap::new(),
+            address: format!("127.0.0.1:{}", free_port()?),
+            bin: bin.to_owned(),
+            controller: None,
+            keep: false,
+        };
+        let config =
+            format!("listen = \"{}\"\nstate_dir = {:?}\n", stage.address, root.join("controller/state"));
+        fs::write(stage.controller_config(), config)?;
+        Ok(stage)
+    }
+
+    /// Leaves everything running when the stage is dropped.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    fn controller_config(&self) -> PathBuf {
+        self.root.join("controller/controller.toml")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.bin.join(name));
+        command.env_remove("RUST_LOG").env("NO_COLOR", "1").env("LANDFALL_STAGE", &self.root);
+        command
+    }
+
+    /// Prepares the controller's state and gives the token of the first administrator.
+    ///
+    /// # Errors
+    /// If that fails, with what it said.
+    pub fn init_controller(&self) -> io::Result<String> {
+        let mut command = self.program("landfall-controller");
+        command.arg("--config").arg(self.controller_config()).arg("init");
+        let said = Said::from(command.output()?).expect_code(0)?;
+        token_in(&said)
+    }
+
+    /// Starts the controller and waits until it answers.
+    ///
+    /// # Errors
+    /// If it does not come up; with the end of its log.
+    pub fn start_controller(&mut self) -> io::Result<()> {
+        let mut command = self.program("landfall-controller");
+        command.arg("--config").arg(self.controller_config());
+        let log = self.root.join("controller/log");
+        let controller = Process::spawn("landfall-controller", &mut command, &log)?;
+        let address = self.address.clone();
+        self.controller = Some(controller);
+        wait_until("the controller listens", START_PATIENCE, || {
+            std::net::TcpStream::connect(&address).is_ok()
+        })
+        .map_err(|error| io::Error::other(format!("{error}\n{}", process::tail(&log, 30))))
+    }
+
+    /// Kills the controller with SIGKILL.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill_controller(&mut self) -> io::Result<()> {
+        self.controller.take().map_or(Ok(()), |mut controller| controller.kill().map(|_| ()))
+    }
+
+    /// Stops the controller with SIGTERM.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn stop_controller(&mut self) -> io::Result<()> {
+        let patience = Duration::from_secs(15);
+        self.controller.take().map_or(Ok(()), |mut controller| controller.terminate(patience).map(|_| ()))
+    }
+
+    /// An operator's command line, ready for arguments.
+    #[must_use]
+    pub fn ctl(&self) -> Command {
+        let mut command = self.program("ctl");
+        command.env("XDG_CONFIG_HOME", self.root.join("operator/config"));
+        command.env("XDG_CACHE_HOME", self.root.join("operator/cache"));
+        command.env("LANDFALL_CONFIG_DIR", self.root.join("operator/config/landfall"));
+        command
+    }
+
+    /// Runs an operator's command in `directory`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn ctl_in(&self, directory: &Path, arguments: &[&str]) -> io::Result<Said> {
+        Ok(self.ctl().current_dir(directory).args(arguments).output()?.into())
+    }
+
+    /// Runs an operator's command anywhere.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run_ctl(&self, arguments: &[&str]) -> io::Result<Said> {
+        self.ctl_in(&self.root.join("operator"), arguments)
+    }
+
+    /// Prepares a host for `application`, with a free port for it in the variable `port`; it has not joined.
+    ///
+    /// # Errors
+    /// If a directory or file cannot be written.
+    pub fn add_host(&mut self, name: &str, application: &str) -> io::Result<&Host> {
+        let home = self.root.join("hosts").join(name);
+        let srv = home.join("srv").join(application);
+        fs::create_dir_all(srv.join("shared"))?;
+        fs::create_dir_all(home.join("run"))?;
+        let port = free_port()?;
+        let config = home.join("agent.toml");
+        let text = format!(
+            "root = {:?}\nstate_dir = {:?}\nrun_dir = {:?}\nlauncher = \"detached\"\n\n[variables]\nport = \"{port}\"\n",
+            home.join("srv"),
+            home.join("state"),
+            home.join("run"),
+        );
+        fs::write(&config, text)?;
+        let host = Host { name: name.to_owned(), port, srv, config, log: home.join("log"), agent: None };
+        self.hosts.insert(name.to_owned(), host);
+        Ok(&self.hosts[name])
+    }
+
+    /// Lets a host join with a token, and starts its agent.
+    ///
+    /// # Errors
+    /// If either fails.
+    pub fn join(&mut self, name: &str, token: &str) -> io::Result<()> {
+        let mut command = self.program("landfall-agent");
+        command.arg("--config").arg(&self.hosts[name].config);
+        command.args(["join", token, "--controller", &self.address]);
+        Said::from(command.output()?).expect_code(0)?;
+        self.start_agent(name)
+    }
+
+    /// Starts the agent of a host that has joined.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_agent(&mut self, name: &str) -> io::Result<()> {
+        let mut command = self.program("landfall-agent");
+        let host = self.hosts.get_mut(name).ok_or_else(|| io::Error::other(format!("no host {name}")))?;
+        command.arg("--config").arg(&host.config).arg("run");
+        host.agent = Some(Process::spawn(name, &mut command, &host.log)?);
+        Ok(())
+    }
+
+    /// Kills a host's agent with SIGKILL; its services go on.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill_agent(&mut self, name: &str) -> io::Result<()> {
+        let agent = self.hosts.get_mut(name).and_then(|host| host.agent.take());
+        agent.map_or(Ok(()), |mut agent| agent.kill().map(|_| ()))
+    }
+
+    /// The last lines that a host's agent wrote.
+    #[must_use]
+    pub fn agent_log(&self, name: &str) -> String {
+        process::tail(&self.hosts[name].log, 40)
+    }
+
+    /// The last lines that the controller wrote.
+    #[must_use]
+    pub fn controller_log(&self) -> String {
+        process::tail(&self.root.join("controller/log"), 40)
+    }
+
+    /// Ends everything that belongs to this stage, whoever started it.
+    pub fn end(&mut self) {
+        for host in self.hosts.values_mut() {
+            host.agent = None;
+        }
+        self.controller = None;
+        // The holders and their services outlive the agents on purpose: the stage ends them.
+        for name in ["TERM", "KILL"] {
+            for id in process::that_name(&self.root) {
+                process::signal(id, name);
+            }
+            let root = self.root.clone();
+            if wait_until("all have ended", Duration::from_secs(5), || process::that_name(&root).is_empty())
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.keep {
+            for host in self.hosts.values_mut() {
+                std::mem::forget(host.agent.take());
+            }
+            std::mem::forget(self.controller.take());
+        } else {
+            self.end();
+        }
+    }
+}
+
+/// The token in what a command printed.
+///
+/// # Errors
+/// If there is none.
+pub fn token_in(said: &Said) -> io::Result<String> {
+    said.out
+        .split_whitespace()
+        .find(|word| word.starts_with("lft1_"))
+        .map(str::to_owned)
+        .ok_or_else(|| io::Error::other(format!("no token in what was printed:\n{}\n{}", said.out, said.err)))
+}
