@@ -17,7 +17,7 @@ pub mod words;
 
 pub use digest::Sha256;
 pub use ids::{
-    AppName, EnvName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId, RolloutId,
-    ServiceName, StepName,
+    AppName, EnvName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId,
+    RolloutId, ServiceName, StepName,
 };
 pub use time::{Duration, Timestamp};

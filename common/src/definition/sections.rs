@@ -1,0 +1,498 @@
+//! Each table of the definition, read into the types of the manifest, with its defaults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::reader::{At, Reader, Section, Span};
+use crate::ids::{EnvName, ServiceName, StepName};
+use crate::manifest::{
+    Check, Driver, Migration, Probe, Ready, Retention, Service, Shared, Step, WayBack, component,
+};
+use crate::strategy::{Strategy, StrategyKind};
+use crate::time::{Duration, human};
+use crate::words;
+
+/// A build may compile a whole application.
+pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Preparation installs and collects, host by host.
+pub(super) const PREPARE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// A smoke test asks a few questions.
+pub(super) const SMOKE_TIMEOUT: Duration = Duration::from_secs(60);
+const MIGRATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// By so much the lease outlasts the migration's timeout unless it is given: time to end the step and to
+/// report.
+const LEASE_MARGIN: Duration = Duration::from_secs(60);
+const READY_ALIVE: Duration = Duration::from_secs(2);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_RETENTION: u32 = 1000;
+
+/// Whether the words `{…}` of a text are replaced: on hosts they are, in a build they cannot be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Build,
+    Host,
+}
+
+/// The names that are taken, and what took them.
+pub(super) type Taken = BTreeMap<String, String>;
+
+/// Refuses a name that something else has.
+pub(super) fn unique(section: &Section<'_>, name: &At<impl ToString>, taken: &mut Taken) {
+    let text = name.value.to_string();
+    if let Some(other) = taken.get(&text) {
+        let message = format!("the name {text:?} is taken by {other}");
+        let help = Some("steps, checks and services are told apart by their names in the log".to_owned());
+        section.reader.wrong(name.span.clone(), message, help);
+    } else {
+        taken.insert(text, format!("another {}", section.title));
+    }
+}
+
+fn check_words(reader: &Reader<'_>, text: &At<String>, place: Place) {
+    if text.value.contains('\0') {
+        reader.wrong(text.span.clone(), "a NUL byte cannot be part of a command or a variable", None);
+    }
+    for word in words::names(&text.value) {
+        let known = words::KNOWN.contains(&word);
+        if place == Place::Build && known {
+            let message =
+                format!("`{{{word}}}` means nothing in a build: it stands for a directory of a host");
+            let help = Some("a build runs in the root of a clean tree; write a relative path".to_owned());
+            reader.wrong(text.span.clone(), message, help);
+        }
+        let near = words::KNOWN.iter().find(|like| strsim::damerau_levenshtein(word, like) <= 1);
+        if let (Place::Host, false, Some(like)) = (place, known, near) {
+            let help = Some(format!("did you mean `{{{like}}}`? A variable of the host needs another name"));
+            reader.wrong(text.span.clone(), format!("unknown word `{{{word}}}`"), help);
+        }
+    }
+}
+
+/// An argv: not empty, its program named, its words known.
+fn command(section: &Section<'_>, key: &str, place: Place) -> Option<Vec<String>> {
+    let list = section.strings(key)?;
+    let named = list.value.first().is_some_and(|program| !program.value.trim().is_empty());
+    if !named {
+        let message = format!("`{key}` names no program");
+        let help = format!("write `{key} = [\"program\", \"argument\"]`");
+        section.reader.wrong(list.span, message, Some(help));
+        return None;
+    }
+    list.value.iter().for_each(|argument| check_words(section.reader, argument, place));
+    Some(list.value.into_iter().map(|argument| argument.value).collect())
+}
+
+fn required_command(section: &Section<'_>, key: &str, place: Place) -> Option<Vec<String>> {
+    if !section.has(key) {
+        section.missing(key, &format!("{key} = [\"program\", \"argument\"]"));
+    }
+    command(section, key, place)
+}
+
+fn environment(section: &Section<'_>, place: Place) -> BTreeMap<String, String> {
+    let entries = section.map("environment").unwrap_or_default();
+    for (name, value) in &entries {
+        let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+        if !good {
+            let message = format!("{name:?} is not the name of an environment variable");
+            let help = Some("letters, digits and '_', not beginning with a digit".to_owned());
+            section.reader.wrong(value.span.clone(), message, help);
+        } else if name.starts_with("LANDFALL_") {
+            let message =
+                format!("`{name}` is reserved: names beginning with LANDFALL_ are set by the agent");
+            section.reader.wrong(value.span.clone(), message, None);
+        }
+        check_words(section.reader, value, place);
+    }
+    entries.into_iter().map(|(name, value)| (name, value.value)).collect()
+}
+
+fn name<T>(
+    section: &Section<'_>,
+    new: impl Fn(String) -> Result<T, crate::ids::InvalidName>,
+) -> Option<At<T>> {
+    if !section.has("name") {
+        section.missing("name", "name = \"…\"");
+    }
+    section.name("name", new)
+}
+
+fn duration(section: &Section<'_>, key: &str, default: Duration) -> Duration {
+    section.duration(key).map_or(default, |at| at.value)
+}
+
+/// `[[build]]`, `[[prepare]]` and `[[smoke]]`.
+pub(super) fn steps(
+    sections: Vec<Section<'_>>,
+    place: Place,
+    default_timeout: Duration,
+    taken: &mut Taken,
+) -> Vec<Step> {
+    let read = |section: Section<'_>| {
+        let name = name(&section, StepName::new);
+        if let Some(name) = &name {
+            unique(&section, name, taken);
+        }
+        let command = required_command(&section, "command", place);
+        let environment = environment(&section, place);
+        let timeout = duration(&section, "timeout", default_timeout);
+        Some(Step { name: name?.value, command: command?, environment, timeout })
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+/// `[migrate]`: the migration, and the globs of the files that define the schema.
+pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)> {
+    let command = required_command(section, "command", Place::Host);
+    let environment = environment(section, Place::Host);
+    let timeout = duration(section, "timeout", MIGRATE_TIMEOUT);
+    let lease = section.duration("lease");
+    if let Some(lease) = lease.as_ref().filter(|lease| lease.value <= timeout) {
+        let (have, need) = (human::format(lease.value), human::format(timeout));
+        let message = format!("`lease` ({have}) must be longer than `timeout` ({need})");
+        let help = format!("write `lease = {:?}` or more", human::format(timeout + LEASE_MARGIN));
+        section.reader.wrong(lease.span.clone(), message, Some(help));
+    }
+    let lease = lease.map_or(timeout + LEASE_MARGIN, |at| at.value);
+    let down = self::command(section, "down", Place::Host);
+    let compatible = section.boolean("compatible_with_previous");
+    if section.has("down") && compatible == Some(true) {
+        let message = "`down` is never run when `compatible_with_previous` is true";
+        let help =
+            Some("remove one of the two: the release before either runs on the new schema, or not".into());
+        section.reader.wrong(section.key_span("down"), message, help);
+    }
+    let step = |name: &str, command| Step {
+        name: StepName::new(name).expect("a literal that is a valid name"),
+        command,
+        environment: environment.clone(),
+        timeout,
+    };
+    let way_back = match (compatible, down) {
+        (Some(true), _) => WayBack::Compatible,
+        (_, Some(down)) => WayBack::Reversible { down: step("migrate-down", down) },
+        (_, None) => WayBack::None,
+    };
+    let idempotent = section.boolean("idempotent").unwrap_or(false);
+    let files = globs(section, "files");
+    let migration = Migration { step: step("migrate", command?), lease, way_back, idempotent, schema: None };
+    Some((migration, files))
+}
+
+/// A list of globs over paths relative to the root of the tree.
+pub(super) fn globs(section: &Section<'_>, key: &str) -> Vec<String> {
+    let list = section.strings(key).map(|list| list.value).unwrap_or_default();
+    for glob in &list {
+        let inside = !glob.value.starts_with('/') && !glob.value.split('/').any(|part| part == "..");
+        if glob.value.is_empty() || !inside {
+            let message = format!("{:?} does not name files of the tree", glob.value);
+            let help =
+                Some("write a path relative to the repository's root, such as \"**/*.map\"".to_owned());
+            section.reader.wrong(glob.span.clone(), message, help);
+        } else if let Err(error) = globset::Glob::new(&glob.value) {
+            let message = format!("{:?} is not a glob: {}", glob.value, error.kind());
+            section.reader.wrong(glob.span.clone(), message, None);
+        }
+    }
+    list.into_iter().map(|glob| glob.value).collect()
+}
+
+/// `[[service]]`.
+pub(super) fn services(sections: Vec<Section<'_>>) -> Vec<Service> {
+    let mut taken = Taken::new();
+    let read = |section: Section<'_>| {
+        let name = name(&section, ServiceName::new);
+        if let Some(name) = &name {
+            unique(&section, name, &mut taken);
+        }
+        let kind = section.string("driver");
+        if !section.has("driver") {
+            section.missing("driver", "driver = \"process\"");
+        }
+        let kind = kind?;
+        let driver = match kind.value.as_str() {
+            "process" => process(&section),
+            "exec" => exec(&section, name.as_ref().map_or("service", |name| name.value.as_str())),
+            other => {
+                let known = ["process", "exec"];
+                let help = match super::diagnostic::nearest(other, known) {
+                    Some(like) => format!("did you mean \"{like}\"?"),
+                    None => "known drivers: \"process\", \"exec\"".to_owned(),
+                };
+                section.reader.wrong(kind.span, format!("unknown driver {other:?}"), Some(help));
+                None
+            }
+        };
+        Some(Service { name: name?.value, driver: driver? })
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+/// Refuses the keys of the other driver, which would else be silently without effect.
+fn only_for(section: &Section<'_>, driver: &str, keys: &[&str]) {
+    for key in keys.iter().filter(|key| section.has(key)) {
+        let message = format!("`{key}` is for services with driver \"{driver}\" only");
+        section.reader.wrong(section.key_span(key), message, Some(format!("remove `{key}`")));
+    }
+}
+
+fn process(section: &Section<'_>) -> Option<Driver> {
+    only_for(section, "exec", &["restart", "stop", "status", "timeout"]);
+    let command = required_command(section, "command", Place::Host);
+    let environment = environment(section, Place::Host);
+    let listen = section.string("listen").filter(|listen| address(section, listen, true)).map(|at| at.value);
+    let ready = if section.has("ready") {
+        ready(section, listen.is_some())
+    } else {
+        Some(Ready::Alive { period: READY_ALIVE })
+    };
+    let stop_timeout = duration(section, "stop_timeout", STOP_TIMEOUT);
+    Some(Driver::Process { command: command?, environment, listen, ready: ready?, stop_timeout })
+}
+
+/// Checks `host:port` (or `unix:/path`, where `unix` says so); either may be or hold words.
+fn address(section: &Section<'_>, text: &At<String>, unix: bool) -> bool {
+    check_words(section.reader, text, Place::Host);
+    let good = match text.value.strip_prefix("unix:") {
+        Some(path) => unix && (path.starts_with('/') || path.starts_with('{')),
+        None => text.value.rsplit_once(':').is_some_and(|(host, port)| {
+            let number = port.parse::<u16>().is_ok_and(|port| port > 0);
+            !host.is_empty() && !port.is_empty() && (number || words::names(port).next().is_some())
+        }),
+    };
+    if !good {
+        let forms = if unix { "\"host:port\" or \"unix:/path\"" } else { "\"host:port\"" };
+        let message = format!("{:?} is not an address", text.value);
+        section.reader.wrong(text.span.clone(), message, Some(format!("write {forms}")));
+    }
+    good
+}
+
+/// Exactly one of these keys must be there.
+fn one_of<'k>(section: &Section<'_>, keys: &[&'k str]) -> Option<&'k str> {
+    let present: Vec<&&str> = keys.iter().filter(|key| section.has(key)).collect();
+    match present[..] {
+        [only] => Some(only),
+        [] => {
+            let list = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let message = format!("{} needs one of {list}", section.title);
+            section.reader.wrong(section.span.clone(), message, None);
+            None
+        }
+        [first, second, ..] => {
+            let message = format!("{} has both `{first}` and `{second}`", section.title);
+            let help = Some("keep one of them".to_owned());
+            section.reader.wrong(section.key_span(second), message, help);
+            None
+        }
+    }
+}
+
+fn ready(service: &Section<'_>, listens: bool) -> Option<Ready> {
+    let section = service.table("ready", "ready", "`ready`")?;
+    let timeout = duration(&section, "timeout", READY_TIMEOUT);
+    match one_of(&section, &["http", "notify", "alive"])? {
+        "http" => {
+            let path = section.string("http")?;
+            if !path.value.starts_with('/') {
+                let help = Some("write the path alone, such as `http = \"/healthz\"`".to_owned());
+                section.reader.wrong(path.span, "`http` must be a path beginning with '/'", help);
+                return None;
+            }
+            if !listens {
+                let message = "`ready.http` needs `listen`: the holder asks over a socket like that one";
+                let help = Some("add `listen = \"127.0.0.1:8000\"`, or use `notify` or `alive`".to_owned());
+                section.reader.wrong(section.key_span("http"), message, help);
+            }
+            Some(Ready::Http { path: path.value, timeout })
+        }
+        "notify" => {
+            if section.boolean("notify")? {
+                return Some(Ready::Notify { timeout });
+            }
+            let help = Some("write `notify = true`, or use `http` or `alive`".to_owned());
+            section.reader.wrong(section.key_span("notify"), "`notify = false` says nothing", help);
+            None
+        }
+        _ => {
+            if section.has("timeout") {
+                let help = Some("remove `timeout`".to_owned());
+                section.reader.wrong(section.key_span("timeout"), "`alive` has no timeout", help);
+            }
+            Some(Ready::Alive { period: section.duration("alive")?.value })
+        }
+    }
+}
+
+fn exec(section: &Section<'_>, service: &str) -> Option<Driver> {
+    only_for(section, "process", &["command", "listen", "ready", "stop_timeout"]);
+    let environment = environment(section, Place::Host);
+    let timeout = duration(section, "timeout", EXEC_TIMEOUT);
+    let step = |verb: &str, command| {
+        // A service's name has at most 63 bytes, and so has a step's.
+        let stem = &service[..service.len().min(63 - verb.len() - 1)];
+        let name = StepName::new(format!("{stem}-{verb}")).ok()?;
+        Some(Step { name, command, environment: environment.clone(), timeout })
+    };
+    let restart = required_command(section, "restart", Place::Host);
+    let stop = command(section, "stop", Place::Host).and_then(|command| step("stop", command));
+    let status = command(section, "status", Place::Host).and_then(|command| step("status", command));
+    Some(Driver::Exec { restart: step("restart", restart?)?, stop, status })
+}
+
+/// `[[check]]`.
+pub(super) fn checks(sections: Vec<Section<'_>>, taken: &mut Taken) -> Vec<Check> {
+    let read = |section: Section<'_>| {
+        let name = name(&section, StepName::new);
+        if let Some(name) = &name {
+            unique(&section, name, taken);
+        }
+        let interval = duration(&section, "interval", CHECK_INTERVAL);
+        let timeout = duration(&section, "timeout", CHECK_TIMEOUT);
+        let probe = match one_of(&section, &["http", "tcp", "exec"])? {
+            "http" => http(&section),
+            "tcp" => {
+                let found = section.string("tcp").filter(|text| address(&section, text, false));
+                found.map(|text| Probe::Tcp { address: text.value })
+            }
+            _ => command(&section, "exec", Place::Host).map(|command| Probe::Exec { command }),
+        };
+        Some(Check { name: name?.value, probe: probe?, interval, timeout })
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+fn http(check: &Section<'_>) -> Option<Probe> {
+    let section = check.table("http", "http", "`http`")?;
+    if !section.has("url") {
+        section.missing("url", "url = \"http://127.0.0.1:8000/healthz\"");
+    }
+    let status = if section.has("status") { section.integer("status", 100..=599) } else { Some(200) };
+    let contains = section.string("contains").map(|text| text.value);
+    let url = section.string("url")?;
+    check_words(section.reader, &url, Place::Host);
+    if !url.value.starts_with("http://") {
+        let help = if url.value.starts_with("https://") {
+            "a check asks the service on its own host, over plain HTTP"
+        } else {
+            "write `url = \"http://127.0.0.1:8000/healthz\"`"
+        };
+        let message = format!("{:?} is not a URL beginning with http://", url.value);
+        section.reader.wrong(url.span, message, Some(help.to_owned()));
+        return None;
+    }
+    let status = u16::try_from(status?).ok()?;
+    Some(Probe::Http { url: url.value, status, contains })
+}
+
+/// `[shared]`.
+pub(super) fn shared(section: &Section<'_>) -> Shared {
+    let mut taken: Vec<String> = Vec::new();
+    let mut read = |key: &str| {
+        let mut paths = Vec::new();
+        for path in section.strings(key).map(|list| list.value).unwrap_or_default() {
+            let text = path.value.trim_end_matches('/').to_owned();
+            let message = match text.split('/').try_for_each(component) {
+                Err(_) => format!("{:?} is not a path inside the release", path.value),
+                Ok(()) => match taken.iter().find(|other| overlap(other, &text)) {
+                    Some(other) if *other == text => format!("{text:?} is listed twice"),
+                    Some(other) => format!("{text:?} and {other:?} lie one inside the other"),
+                    None => {
+                        taken.push(text.clone());
+                        paths.push(text);
+                        continue;
+                    }
+                },
+            };
+            let help = Some("write a path relative to the release, such as \"media\"".to_owned());
+            section.reader.wrong(path.span, message, help);
+        }
+        paths
+    };
+    Shared { directories: read("directories"), files: read("files") }
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    let inside = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    inside(a, b) || inside(b, a)
+}
+
+/// `[retention]`.
+pub(super) fn retention(section: &Section<'_>) -> Retention {
+    let default = Retention::default();
+    Retention { releases: section.integer("releases", 2..=MAX_RETENTION).unwrap_or(default.releases) }
+}
+
+/// `[environment.NAME]`, each.
+pub(super) fn environments(sections: Vec<(At<String>, Section<'_>)>) -> BTreeMap<EnvName, Strategy> {
+    let mut environments = BTreeMap::new();
+    for (name, section) in sections {
+        let strategy = strategy(&section);
+        match EnvName::new(name.value.clone()) {
+            Ok(name) => drop(environments.insert(name, strategy)),
+            Err(error) => {
+                let tamed = super::reader::tame(&name.value);
+                let help = EnvName::new(tamed).ok().map(|name| format!("write `environment.{name}`"));
+                section.reader.wrong(name.span, error.to_string(), help);
+            }
+        }
+    }
+    environments
+}
+
+fn strategy(section: &Section<'_>) -> Strategy {
+    let before = section.reader.found.borrow().len();
+    let default = Strategy::default();
+    let kind = match section.string("strategy") {
+        None => default.kind,
+        Some(text) => match text.value.as_str() {
+            "rolling" => StrategyKind::Rolling,
+            "all_at_once" => StrategyKind::AllAtOnce,
+            other => {
+                let help = match super::diagnostic::nearest(other, ["rolling", "all_at_once"]) {
+                    Some(like) => format!("did you mean \"{like}\"?"),
+                    None => "known strategies: \"rolling\", \"all_at_once\"".to_owned(),
+                };
+                section.reader.wrong(text.span, format!("unknown strategy {other:?}"), Some(help));
+                default.kind
+            }
+        },
+    };
+    if kind == StrategyKind::AllAtOnce {
+        for key in ["canary", "batch"].into_iter().filter(|key| section.has(key)) {
+            let message = format!("`{key}` has no meaning when every host changes at once");
+            let help = Some(format!("remove `{key}`, or write `strategy = \"rolling\"`"));
+            section.reader.wrong(section.key_span(key), message, help);
+        }
+    }
+    let strategy = Strategy {
+        kind,
+        canary: section.integer("canary", 0..=u32::MAX).unwrap_or(default.canary),
+        batch: section.amount("batch").unwrap_or(default.batch),
+        max_unavailable: section.amount("max_unavailable").unwrap_or(default.max_unavailable),
+        min_healthy: duration(section, "min_healthy", default.min_healthy),
+        healthy_deadline: duration(section, "healthy_deadline", default.healthy_deadline),
+        progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
+        failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
+        auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
+    };
+    let sound = section.reader.found.borrow().len() == before;
+    if let (true, Err(sentence)) = (sound, strategy.check()) {
+        section.reader.wrong(knob_span(section, &sentence), sentence, None);
+    }
+    strategy
+}
+
+/// Where the first knob that the sentence names and the section sets stands.
+fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
+    let words: BTreeSet<&str> = sentence.split(|c: char| !c.is_ascii_lowercase() && c != '_').collect();
+    let knobs = super::keys::of("[environment.NAME]");
+    let named = knobs.iter().find(|knob| words.contains(**knob) && section.has(knob));
+    named.map_or_else(|| section.span.clone(), |knob| section.key_span(knob))
+}

@@ -1,0 +1,100 @@
+//! The words `{…}` that commands, environments, addresses and URLs may hold, and how they are replaced.
+//!
+//! A word is `{`, a lower-case name, `}`. Any other brace stands for itself, so that `{"a": 1}` and
+//! `${HOME}` pass through untouched. [`KNOWN`] words stand for directories; every other name is a variable
+//! of the host.
+
+/// The words with a fixed meaning: the directory of the release, what preparation made for it, what is
+/// shared between releases, and the link to the active release.
+pub const KNOWN: [&str; 4] = ["release", "prepared", "shared", "current"];
+
+/// A piece of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'t> {
+    /// Taken as it stands.
+    Text(&'t str),
+    /// The name of a word, without its braces.
+    Word(&'t str),
+}
+
+/// Splits a text into what is taken as it stands and its words, in their order.
+#[must_use]
+pub fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let (mut plain, mut at) = (0, 0);
+    while let Some(open) = text[at..].find('{').map(|index| at + index) {
+        at = open + 1;
+        let Some(name) = text[at..].find('}').map(|length| &text[at..at + length]) else { break };
+        if !is_name(name) {
+            continue;
+        }
+        if plain < open {
+            parts.push(Part::Text(&text[plain..open]));
+        }
+        parts.push(Part::Word(name));
+        at += name.len() + 1;
+        plain = at;
+    }
+    if plain < text.len() {
+        parts.push(Part::Text(&text[plain..]));
+    }
+    parts
+}
+
+/// The words of a text, in their order.
+pub fn names(text: &str) -> impl Iterator<Item = &str> {
+    parts(text).into_iter().filter_map(|part| match part {
+        Part::Word(name) => Some(name),
+        Part::Text(_) => None,
+    })
+}
+
+/// Replaces each word by what `value` gives for its name.
+///
+/// # Errors
+/// The first name for which there is no value.
+pub fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    parts(text).into_iter().try_fold(String::new(), |mut out, part| {
+        match part {
+            Part::Text(text) => out.push_str(text),
+            Part::Word(name) => out.push_str(&value(name).ok_or_else(|| name.to_owned())?),
+        }
+        Ok(out)
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_replaced_and_other_braces_stand_for_themselves() {
+        let value = |name: &str| (name == "port").then(|| "8001".to_owned());
+        for (text, expected) in [
+            ("127.0.0.1:{port}", "127.0.0.1:8001"),
+            ("{port}{port}", "80018001"),
+            ("{\"a\": {port}}", "{\"a\": 8001}"),
+            ("${HOME} {} {Port} {", "${HOME} {} {Port} {"),
+            ("", ""),
+        ] {
+            assert_eq!(expand(text, value).as_deref(), Ok(expected));
+        }
+        assert_eq!(expand("{release}/{port}", value), Err("release".to_owned()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_is_the_sum_of_its_parts(text in "[a-z{}$ é]{0,20}") {
+            let sum: String = parts(&text).into_iter().map(|part| match part {
+                Part::Text(text) => text.to_owned(),
+                Part::Word(name) => format!("{{{name}}}"),
+            }).collect();
+            proptest::prop_assert_eq!(sum, text);
+        }
+    }
+}
