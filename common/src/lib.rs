@@ -9,6 +9,7 @@ pub mod definition;
 pub mod digest;
 pub mod disk;
 pub mod ids;
+pub mod journal;
 pub mod manifest;
 pub mod report;
 pub mod strategy;
