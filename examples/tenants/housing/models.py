@@ -27,7 +27,7 @@ class CondominiumQuerySet(models.QuerySet):
         return self.annotate(
             tenant_count=Count("tenants"),
             charged=Coalesce(Subquery(charged, output_field=MONEY), Value(0, output_field=MONEY)),
-        )
+        ).order_by(*self.model._meta.ordering)  # Django drops Meta.ordering from aggregates
 
 
 class Condominium(models.Model):
@@ -55,7 +55,9 @@ class Condominium(models.Model):
 class TenantQuerySet(models.QuerySet):
     def with_totals(self):
         """Adds `charged`, the sum of the tenant's charges."""
-        return self.annotate(charged=Coalesce(Sum("charges__amount"), Value(0, output_field=MONEY)))
+        return self.annotate(
+            charged=Coalesce(Sum("charges__amount"), Value(0, output_field=MONEY))
+        ).order_by(*self.model._meta.ordering)  # Django drops Meta.ordering from aggregates
 
 
 class Tenant(models.Model):

@@ -3,6 +3,10 @@
 Answers 200 only if the database answers and holds every migration that this
 code needs. A database that is *ahead* of the code is fine: during a release,
 and after a rollback, old code runs on the new schema.
+
+While two servers overlap on one socket either may answer, so the answer names
+the release, and the process with its parent, which is the server that was
+started.
 """
 import os
 
@@ -12,26 +16,28 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import JsonResponse
 from django.views.decorators.cache import never_cache
 
-# Migrations that this code needs and that were found applied. The files do not
-# change while a release runs, so they are compared once, not at each probe.
+# Set once every migration was found applied. The files do not change while a
+# release runs, so they are read and compared once, not at each probe.
 _migrated = False
 
 
 @never_cache
 def healthz(request):
     """Reports the release, the process and, if it cannot serve, each reason."""
-    problems = _database_problems()
+    problems = database_problems()
     body = {
         "status": "unavailable" if problems else "ok",
         "release": settings.RELEASE,
         "pid": os.getpid(),
+        "ppid": os.getppid(),
     }
     if problems:
         body["problems"] = problems
     return JsonResponse(body, status=503 if problems else 200)
 
 
-def _database_problems():
+def database_problems():
+    """Why the database cannot be used, as sentences; an empty list if it can."""
     global _migrated
     try:
         if _migrated:

@@ -126,3 +126,5 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["stderr"], "level": os.environ.get("DJANGO_LOG_LEVEL", "WARNING")},
 }
+
+TEST_RUNNER = "housing.tests.runner.Runner"
