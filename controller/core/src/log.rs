@@ -307,6 +307,24 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// Failed hosts are tried again.
+    HostsRetried {
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Which.
+        hosts: Vec<HostId>,
+    },
+    /// A host outside of a rollout was sent to the release in force.
+    HostConverging {
+        /// The host.
+        host: HostId,
+        /// The release in force.
+        release: ReleaseRef,
+        /// The assignment.
+        generation: Generation,
+    },
     /// A host joined.
     HostEnrolled {
         /// The host.
@@ -334,6 +352,17 @@ pub enum LogEvent {
         application: AppName,
         /// Where.
         environment: EnvName,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// A token for an operator's certificate was made.
+    OperatorTokenIssued {
+        /// Its public id, never its secret.
+        token: String,
+        /// Whom it lets in.
+        name: OperatorName,
+        /// As what, such as `deployer`.
+        role: String,
         /// Until when.
         expires_at: Timestamp,
     },
@@ -396,9 +425,12 @@ impl LogEvent {
             Self::MigrationStarted { .. } => "migration_started",
             Self::MigrationFinished { .. } => "migration_finished",
             Self::MigrationResolved { .. } => "migration_resolved",
+            Self::HostsRetried { .. } => "hosts_retried",
+            Self::HostConverging { .. } => "host_converging",
             Self::HostEnrolled { .. } => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
             Self::TokenIssued { .. } => "token_issued",
+            Self::OperatorTokenIssued { .. } => "operator_token_issued",
             Self::CertificateIssued { .. } => "certificate_issued",
             Self::MetadataAccepted { .. } => "metadata_accepted",
             Self::StateRestored { .. } => "state_restored",
@@ -488,12 +520,22 @@ impl LogEvent {
                 };
                 because(format!("the migration of rollout {rollout} {verdict}"), reason)
             }
+            Self::HostsRetried { application, environment, hosts } => {
+                let hosts = count(hosts.len() as u64, "failed host");
+                format!("{hosts} of {application} in {environment} may try again")
+            }
+            Self::HostConverging { host, release, .. } => {
+                format!("{host} was sent to {}, the release in force", release.name)
+            }
             Self::HostEnrolled { host, application, environment, .. } => {
                 format!("{host} joined {application} in {environment}")
             }
             Self::HostRemoved { host, reason } => because(format!("{host} was removed"), reason),
             Self::TokenIssued { token, application, environment, .. } => {
                 format!("token {token} was made for a host of {application} in {environment}")
+            }
+            Self::OperatorTokenIssued { token, name, role, .. } => {
+                format!("token {token} was made for {name} as {role}")
             }
             Self::CertificateIssued { subject: Subject::Host { host }, expires_at, .. } => {
                 format!("{host} got a certificate until {expires_at}")
