@@ -2,4 +2,5 @@
 
 pub mod load;
 pub mod process;
+pub mod python;
 pub mod stage;
