@@ -1,0 +1,3 @@
+//! The controller, as `ctl` sees it.
+
+pub mod status;

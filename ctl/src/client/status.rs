@@ -1,0 +1,173 @@
+//! The one place where a gRPC status becomes an error with an exit code and a next command.
+//!
+//! The controller's `google.rpc.ErrorInfo` carries a stable reason; its message is a whole sentence and is
+//! shown as it is.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::error::{Error, Exit};
+
+/// The domain of the reasons that this program knows.
+const DOMAIN: &str = "landfall";
+
+/// A request that the controller answered with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// gRPC's code.
+    pub code: Code,
+    /// The stable reason, such as `ROLLOUT_IN_PROGRESS`; else the name of the code.
+    pub reason: String,
+    /// What happened, as the controller says it.
+    pub message: String,
+    /// Details, one per line: violated preconditions, wrong fields.
+    pub details: Vec<String>,
+    /// What to do next.
+    pub next: Option<String>,
+}
+
+impl Refusal {
+    /// Reads a status with its details.
+    #[must_use]
+    pub fn of(status: &Status) -> Self {
+        let found = status.get_error_details();
+        let info = found.error_info().filter(|info| info.domain == DOMAIN);
+        let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
+        let mut details = Vec::new();
+        if let Some(failure) = found.precondition_failure() {
+            details.extend(failure.violations.iter().map(|violation| violation.description.clone()));
+        }
+        if let Some(request) = found.bad_request() {
+            let line = |violation: &tonic_types::FieldViolation| {
+                format!("{}: {}", violation.field, violation.description)
+            };
+            details.extend(request.field_violations.iter().map(line));
+        }
+        let link = found.help().and_then(|help| help.links.first());
+        let next = link.map(|link| if link.description.is_empty() { &link.url } else { &link.description });
+        let next = next.cloned().filter(|text| !text.is_empty()).or_else(|| default_next(&reason));
+        let message = match status.message() {
+            "" => format!("the controller refused the request ({:?})", status.code()),
+            text => text.to_owned(),
+        };
+        Self { code: status.code(), reason, message, details, next }
+    }
+
+    /// How `ctl` ends with it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match (self.reason.as_str(), self.code) {
+            ("ROLLOUT_IN_PROGRESS", _) => Exit::LockHeld,
+            (_, Code::Unauthenticated | Code::PermissionDenied) => Exit::Unauthorised,
+            (_, Code::InvalidArgument | Code::NotFound) => Exit::Usage,
+            (_, Code::Unavailable) => Exit::Unreachable,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// Whether the same request may go through in a while.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.reason == "OVERLOADED" || matches!(self.code, Code::Unavailable | Code::ResourceExhausted)
+    }
+}
+
+fn default_next(reason: &str) -> Option<String> {
+    let next = match reason {
+        "CERTIFICATE_REQUIRED" | "CERTIFICATE_EXPIRED" | "CERTIFICATE_FOREIGN" | "TOKEN_INVALID" => {
+            "ask an administrator for a new token (ctl operators token NAME --role ROLE), then: ctl login TOKEN"
+        }
+        "ROLE_TOO_LOW" => "ctl doctor shows your role; an administrator can give you another one",
+        "ROLLOUT_IN_PROGRESS" => "ctl status --watch",
+        "NO_ROOT" => "ctl init",
+        "NO_HOSTS" => "ctl hosts token, then on each host: landfall-agent join TOKEN --controller HOST:PORT",
+        "NO_WAY_BACK" => "ctl release NAME --no-way-back, if you accept that",
+        "PLAN_CHANGED" => "look at the new plan: ctl plan NAME",
+        "NOTHING_TO_GO_BACK_TO" => "ctl releases",
+        "OVERLOADED" => "the same command again in a while",
+        "HOST_UNKNOWN" => "ctl hosts",
+        _ => return None,
+    };
+    Some(next.to_owned())
+}
+
+/// An error for a status, at an address.
+#[must_use]
+pub fn error(status: &Status, address: &str) -> Error {
+    // A status without details from a broken connection: the controller has said nothing.
+    let transport = std::error::Error::source(status).is_some();
+    if transport || (status.code() == Code::Unavailable && status.get_error_details().error_info().is_none())
+    {
+        return Error::Unreachable { address: address.to_owned(), reason: transport_reason(status) };
+    }
+    Error::Refused(Box::new(Refusal::of(status)))
+}
+
+/// The innermost cause, in words for what TLS alone would say obscurely.
+fn transport_reason(status: &Status) -> String {
+    let mut innermost = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        innermost = cause.to_string();
+        source = cause.source();
+    }
+    reason_in_words(&innermost)
+}
+
+/// What a person can do something with.
+#[must_use]
+pub fn reason_in_words(cause: &str) -> String {
+    let lower = cause.to_lowercase();
+    if lower.contains("unknownissuer") || lower.contains("unknown issuer") || lower.contains("pinned") {
+        return format!("its certificate is not by the authority that this context trusts ({cause})");
+    }
+    if lower.contains("certificate_required") || lower.contains("certificaterequired") {
+        return "it demands a client certificate".to_owned();
+    }
+    if lower.contains("broken pipe") || lower.contains("received fatal alert") {
+        return format!(
+            "it closed the connection, most likely because it refuses this client's certificate ({cause})"
+        );
+    }
+    if lower.contains("connection refused") {
+        return "nothing listens there (connection refused)".to_owned();
+    }
+    cause.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn a_reason_decides_the_exit_code_and_the_next_command() {
+        let mut details = ErrorDetails::with_error_info("ROLLOUT_IN_PROGRESS", DOMAIN, []);
+        details.set_precondition_failure(vec![tonic_types::PreconditionViolation::new(
+            "lock",
+            "x",
+            "ana since 10:00",
+        )]);
+        let status = Status::with_error_details(Code::Aborted, "rollout r-1 holds production", details);
+        let Error::Refused(refusal) = error(&status, "c:1") else { panic!("{status:?}") };
+        assert_eq!(refusal.exit(), Exit::LockHeld);
+        assert_eq!(refusal.message, "rollout r-1 holds production");
+        assert_eq!(refusal.details, ["ana since 10:00"]);
+        assert_eq!(refusal.next.as_deref(), Some("ctl status --watch"));
+    }
+
+    #[test]
+    fn the_controllers_own_hint_comes_first() {
+        let mut details = ErrorDetails::with_error_info("NO_HOSTS", DOMAIN, []);
+        details.set_help(vec![tonic_types::HelpLink::new("ctl hosts token --environment staging", "")]);
+        let status = Status::with_error_details(Code::FailedPrecondition, "no hosts", details);
+        assert_eq!(Refusal::of(&status).next.as_deref(), Some("ctl hosts token --environment staging"));
+    }
+
+    #[test]
+    fn a_status_without_details_still_has_an_exit_code() {
+        assert_eq!(Refusal::of(&Status::permission_denied("no")).exit(), Exit::Unauthorised);
+        assert_eq!(Refusal::of(&Status::internal("")).exit(), Exit::Failed);
+        assert_eq!(error(&Status::unavailable("gone"), "c:1").exit(), Exit::Unreachable);
+    }
+}

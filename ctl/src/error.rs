@@ -1,0 +1,351 @@
+//! Everything that can go wrong in `ctl`: what, why, and what to type next; and the exit code.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landfall_common::definition::Diagnostic;
+use landfall_common::manifest::ManifestError;
+use landfall_trust::TrustError;
+
+use crate::client::status::Refusal;
+
+/// How `ctl` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// What was asked is done.
+    Succeeded = 0,
+    /// It failed.
+    Failed = 1,
+    /// It was asked wrongly, or of the wrong thing; nothing was changed.
+    Usage = 2,
+    /// The rollout went back to the release before.
+    RolledBack = 3,
+    /// The rollout still runs: a deadline passed, or the operator detached.
+    StillRunning = 4,
+    /// Another rollout holds the place.
+    LockHeld = 5,
+    /// The operator has no certificate, an expired one, or too low a role.
+    Unauthorised = 6,
+    /// The controller does not answer, or is not the one that was pinned.
+    Unreachable = 7,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation failed.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried, such as `read`.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The command line, or a file that it names, asks for what cannot be.
+    #[error("{what}")]
+    Usage {
+        /// What is wrong.
+        what: String,
+        /// What to do instead.
+        next: String,
+    },
+    /// Something that has to be there first is not.
+    #[error("{what}")]
+    Missing {
+        /// What is missing.
+        what: String,
+        /// The command that makes it.
+        next: String,
+    },
+    /// `git` cannot be started.
+    #[error("git cannot be started")]
+    NoGit(#[source] io::Error),
+    /// The directory is in no Git repository.
+    #[error("{} is not in a Git repository", directory.display())]
+    NotARepository {
+        /// Where the command was typed.
+        directory: PathBuf,
+    },
+    /// A Git command failed.
+    #[error("{command} failed: {complaint}")]
+    Git {
+        /// The command.
+        command: String,
+        /// What it said.
+        complaint: String,
+    },
+    /// There is no such tag.
+    #[error("there is no tag {tag:?} in this repository")]
+    NoTag {
+        /// The tag that was asked for.
+        tag: String,
+        /// The one most like it.
+        near: Option<String>,
+    },
+    /// The commit has no definition.
+    #[error("{place} has no landfall.toml")]
+    NoDefinition {
+        /// The commit or directory.
+        place: String,
+    },
+    /// The definition is not valid.
+    #[error("landfall.toml is not valid: {} found", count(.0.len(), "mistake"))]
+    Definition(Vec<Diagnostic>),
+    /// An archive of the commit leaves out its submodules.
+    #[error("the commit has submodules, which a release cannot hold: {}", .0.join(", "))]
+    Submodules(Vec<String>),
+    /// The tree has pointers instead of content.
+    #[error("the commit has files whose content is in Git LFS and was not fetched: {}", some(.0))]
+    LfsPointers(Vec<String>),
+    /// A glob that the definition let pass cannot be used.
+    #[error("{glob:?} is not a glob: {reason}")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// Why not.
+        reason: String,
+    },
+    /// An archive cannot be unpacked.
+    #[error("{what} is refused: {reason}")]
+    Archive {
+        /// Which.
+        what: String,
+        /// The entry, and what is wrong with it.
+        reason: String,
+    },
+    /// The tree holds what a release must not.
+    #[error("the tree cannot be released: {} found", count(problems.len(), "problem"))]
+    Tree {
+        /// Each with its path.
+        problems: Vec<String>,
+    },
+    /// Nothing is left to be released.
+    #[error("there is no file to release: the tree is empty, or everything is excluded")]
+    EmptyTree,
+    /// A file changed while it was packed.
+    #[error("{} changed while it was being packed", path.display())]
+    Changed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A cached object is not what its name says.
+    #[error("the cached object {} is damaged", path.display())]
+    CacheDamaged {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A build command failed.
+    #[error("build step {step} failed: {reason}")]
+    Build {
+        /// Its name.
+        step: String,
+        /// Exit code, signal or timeout, as words.
+        reason: String,
+        /// The last lines of its output.
+        tail: Vec<String>,
+        /// Where all of its output is.
+        log: PathBuf,
+    },
+    /// Someone else packs the same application on this machine.
+    #[error("another ctl builds {application} on this machine")]
+    BuildLocked {
+        /// Which application.
+        application: String,
+    },
+    /// The manifest cannot be made.
+    #[error("the manifest cannot be made")]
+    Manifest(#[from] ManifestError),
+    /// A file that `ctl` keeps cannot be used.
+    #[error("{} cannot be used: {reason}", path.display())]
+    Config {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Metadata or a key is not accepted.
+    #[error("{doing}")]
+    Trust {
+        /// What was being done.
+        doing: String,
+        /// Why not.
+        #[source]
+        source: TrustError,
+    },
+    /// The controller gave something that cannot be right.
+    #[error("the controller's answer is refused: {0}")]
+    Answer(String),
+    /// The release's name stands for something else already.
+    #[error("release {release} exists already, made from {theirs}; this would be made from {ours}")]
+    NameTaken {
+        /// The name.
+        release: String,
+        /// What it stands for.
+        theirs: String,
+        /// What it would stand for.
+        ours: String,
+    },
+    /// The controller cannot be reached, or is another one.
+    #[error("cannot reach the controller at {address}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no certificate to show, or it has expired.
+    #[error("{0}")]
+    NotLoggedIn(String),
+    /// The controller refused.
+    #[error("{}", .0.message)]
+    Refused(Box<Refusal>),
+    /// The operator said no.
+    #[error("nothing was changed")]
+    Declined,
+    /// Interrupted before anything was begun.
+    #[error("interrupted; nothing was released")]
+    Interrupted,
+}
+
+impl Error {
+    /// An [`Error::Io`].
+    #[must_use]
+    pub fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { verb, path: path.to_owned(), source }
+    }
+
+    /// An [`Error::Usage`].
+    #[must_use]
+    pub fn usage(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Usage { what: what.into(), next: next.into() }
+    }
+
+    /// An [`Error::Missing`].
+    #[must_use]
+    pub fn missing(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Missing { what: what.into(), next: next.into() }
+    }
+
+    /// An [`Error::Trust`]; `doing` says what could not be done.
+    pub fn trust(doing: impl Into<String>) -> impl FnOnce(TrustError) -> Self {
+        let doing = doing.into();
+        |source| Self::Trust { doing, source }
+    }
+
+    /// How `ctl` ends with it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. }
+            | Self::NotARepository { .. }
+            | Self::NoTag { .. }
+            | Self::NoDefinition { .. }
+            | Self::Definition(_)
+            | Self::Glob { .. }
+            | Self::Declined => Exit::Usage,
+            Self::BuildLocked { .. } => Exit::LockHeld,
+            Self::NotLoggedIn(_) => Exit::Unauthorised,
+            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Refused(refusal) => refusal.exit(),
+            _ => Exit::Failed,
+        }
+    }
+
+    /// A word for programs that read `-o json`.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.reason.to_lowercase(),
+            Self::Io { .. } => "io".into(),
+            Self::Usage { .. } => "usage".into(),
+            Self::Missing { .. } => "missing".into(),
+            Self::NoGit(_) | Self::Git { .. } => "git".into(),
+            Self::NotARepository { .. } => "not_a_repository".into(),
+            Self::NoTag { .. } => "no_tag".into(),
+            Self::NoDefinition { .. } => "no_definition".into(),
+            Self::Definition(_) | Self::Glob { .. } => "invalid_definition".into(),
+            Self::Submodules(_) => "submodules".into(),
+            Self::LfsPointers(_) => "lfs_pointers".into(),
+            Self::Archive { .. } => "archive".into(),
+            Self::Tree { .. } | Self::EmptyTree | Self::Changed { .. } => "tree".into(),
+            Self::CacheDamaged { .. } => "cache_damaged".into(),
+            Self::Build { .. } => "build_failed".into(),
+            Self::BuildLocked { .. } => "build_locked".into(),
+            Self::Manifest(_) => "manifest".into(),
+            Self::Config { .. } => "config".into(),
+            Self::Trust { .. } => "trust".into(),
+            Self::Answer(_) => "bad_answer".into(),
+            Self::NameTaken { .. } => "release_name_taken".into(),
+            Self::Unreachable { .. } => "unreachable".into(),
+            Self::NotLoggedIn(_) => "not_logged_in".into(),
+            Self::Declined => "declined".into(),
+            Self::Interrupted => "interrupted".into(),
+        }
+    }
+
+    /// The lines that say more than the message: diagnostics, paths, output.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Definition(found) => found.iter().map(ToString::to_string).collect(),
+            Self::Tree { problems } => problems.clone(),
+            Self::Build { tail, .. } => tail.iter().map(|line| format!("| {line}")).collect(),
+            Self::Unreachable { reason, .. } => vec![format!("because {reason}")],
+            Self::Refused(refusal) => refusal.details.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to do next: a command, or a sentence.
+    #[must_use]
+    pub fn next(&self) -> Option<String> {
+        Some(match self {
+            Self::Usage { next, .. } | Self::Missing { next, .. } => next.clone(),
+            Self::NoGit(_) => "install Git, or release a prebuilt directory: ctl release NAME --artifact DIR".into(),
+            Self::NotARepository { .. } => {
+                "go to the application's repository, or release a prebuilt directory with --artifact DIR".into()
+            }
+            Self::NoTag { near: Some(near), tag } => {
+                format!("the tag most like it is {near}; to make it: git tag -a {tag} -m \"what changed\"")
+            }
+            Self::NoTag { near: None, tag } => format!("git tag -a {tag} -m \"what changed\""),
+            Self::NoDefinition { .. } => {
+                "write one with `ctl init`, commit it, and tag that commit (reference: docs/reference/landfall-toml.md)"
+                    .into()
+            }
+            Self::Definition(_) => "correct the file, commit, and tag that commit".into(),
+            Self::Submodules(_) => "vendor their files into the repository, or release a built tree with --artifact DIR".into(),
+            Self::LfsPointers(_) => "git lfs install && git lfs fetch --all, then the same command again".into(),
+            Self::Tree { .. } => "remove or rename them, or leave them out with [source] exclude".into(),
+            Self::EmptyTree => "look at [source] exclude in landfall.toml".into(),
+            Self::Changed { .. } => "stop whatever writes there, then the same command again".into(),
+            Self::CacheDamaged { .. } => "the same command again packs it anew".into(),
+            Self::Build { log, .. } => format!("all of its output: less {}", log.display()),
+            Self::BuildLocked { .. } => "wait for it to end, then the same command again".into(),
+            Self::NameTaken { release, .. } => {
+                format!("choose another name; a published name is never used again (ctl releases shows {release})")
+            }
+            Self::Unreachable { .. } => "ctl doctor".into(),
+            Self::NotLoggedIn(_) => "ctl login TOKEN (an administrator makes one: ctl operators token NAME --role ROLE)".into(),
+            Self::Refused(refusal) => return refusal.next.clone(),
+            _ => return None,
+        })
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn some(names: &[String]) -> String {
+    match names {
+        [first, second, third, _, ..] => {
+            format!("{first}, {second}, {third} and {} more", names.len() - 3)
+        }
+        _ => names.join(", "),
+    }
+}
