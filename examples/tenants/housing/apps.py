@@ -11,13 +11,14 @@ class HousingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        if settings.SAMPLE_DATA:
-            post_migrate.connect(_fill, sender=self)
+        post_migrate.connect(_fill, sender=self)
 
 
 def _fill(verbosity=1, using="default", **kwargs):
     from housing.sample import fill
 
+    if not settings.SAMPLE_DATA:
+        return
     made = fill(using)
     if made and verbosity:
         print(f"  Filled the empty database with {made} condominiums")

@@ -16,6 +16,8 @@ class Runner(DiscoverRunner):
         # The tests provoke 404 and 503 and look at the answers themselves.
         logging.getLogger("django.request").setLevel(logging.CRITICAL)
         super().setup_test_environment(**kwargs)
+        # A developer's .env may ask for sample data; the tests count their own.
+        settings.SAMPLE_DATA = False
 
     def teardown_test_environment(self, **kwargs):
         super().teardown_test_environment(**kwargs)
