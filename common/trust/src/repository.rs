@@ -49,7 +49,7 @@ impl Default for Lifetimes {
     }
 }
 
-/// The current metadata of a repository, all of it verified.
+/// The current metadata of a repository.
 #[derive(Debug, Clone)]
 pub struct Repository {
     root: Signed<Root>,
@@ -71,8 +71,9 @@ impl Repository {
     }
 
     /// The repository out of its kept files, by name; more than the current ones may be given. `root` is the
-    /// bytes of a root that is trusted, from which newer ones are followed. Expiry does not matter: what has
-    /// expired can still be built upon.
+    /// bytes of a root that is trusted, from which newer ones are followed. Of the rest, the digests are
+    /// checked from the timestamp down, and neither expiry nor signatures: what has expired, or was signed by
+    /// keys replaced since, can still be built upon ([`Repository::unsigned_roles`] names the latter).
     ///
     /// # Errors
     /// What is wrong with a file that the newest timestamp leads to, or [`TrustError::NotFound`].
@@ -129,6 +130,17 @@ impl Repository {
             return Some(self.root.body.authority(role));
         }
         self.targets.iter().find_map(|(delegator, signed)| signed.body.authority(delegator, role))
+    }
+
+    /// Targets roles whose metadata does not meet what is demanded of it now, since the keys of their
+    /// delegation or its threshold changed: clients refuse them until their next version is signed anew.
+    #[must_use]
+    pub fn unsigned_roles(&self) -> Vec<&str> {
+        let unsigned = |role: &str, signed: &Signed<Targets>| {
+            self.authority(role).is_none_or(|authority| signed.envelope.verify(role, &authority).is_err())
+        };
+        let roles = self.targets.iter().filter(|(role, signed)| unsigned(role, signed));
+        roles.map(|(role, _)| role.as_str()).collect()
     }
 
     /// Takes a new root or a new version of a targets role, verified as a client will verify it. Submitting

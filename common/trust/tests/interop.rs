@@ -2,6 +2,8 @@
 //!
 //! Needs `python3` with `venv`, and PyPI the first time: the packages go to `target/venv-tuf`, and are reused.
 
+#![expect(clippy::unwrap_used, reason = "the whole crate is a test, its helpers too")]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

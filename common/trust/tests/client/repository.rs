@@ -196,3 +196,16 @@ fn new_keys_for_the_online_roles_are_used_at_the_next_publication() {
     }
     assert!(served.look_up("shop/v1.3", start()).unwrap().is_some());
 }
+
+#[test]
+fn a_role_whose_keys_were_replaced_is_named_until_it_is_signed_anew() {
+    let mut served = Served::new();
+    assert!(served.repository.unsigned_roles().is_empty());
+    let mut targets = served.repository.targets_role("targets").unwrap().next(start() + DAY * 90);
+    targets.delegate_app(&app(), &[public(7)], 1);
+    served.submit("targets", &targets, &[&pair(1)]).unwrap();
+    assert_eq!(served.repository.unsigned_roles(), ["apps/shop"]);
+    let shop = served.repository.targets_role("apps/shop").unwrap().next(start() + DAY * 90);
+    served.submit("apps/shop", &shop, &[&pair(7)]).unwrap();
+    assert!(served.repository.unsigned_roles().is_empty());
+}
