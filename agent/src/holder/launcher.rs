@@ -1,0 +1,155 @@
+//! Starting a holder so that it outlives whoever started it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use landfall_common::{AppName, ServiceName};
+
+use super::spec::HolderSpec;
+
+/// `systemctl start` of a unit that is ready as soon as it listens.
+const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the files of all holders of a host are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Sockets, `/run/landfall/holders`; short, since the path of a socket has at most 107 bytes.
+    pub run: PathBuf,
+    /// Specifications, locks and records, `/var/lib/landfall/holders`.
+    pub state: PathBuf,
+    /// The services' logs, `/var/log/landfall`.
+    pub logs: PathBuf,
+    /// The bound of each log, in bytes.
+    pub log_bytes: u64,
+}
+
+impl Places {
+    /// The specification of one service's holder.
+    #[must_use]
+    pub fn spec(&self, application: &AppName, service: &ServiceName) -> HolderSpec {
+        HolderSpec {
+            application: application.clone(),
+            service: service.clone(),
+            run: self.run.clone(),
+            state: self.state.clone(),
+            log: self.logs.join(format!("{application}.{service}.log")),
+            log_bytes: self.log_bytes,
+        }
+    }
+
+    /// Where that is written: `<state>/<application>.<service>.json`.
+    #[must_use]
+    pub fn spec_file(&self, spec: &HolderSpec) -> PathBuf {
+        self.state.join(format!("{}.json", spec.name()))
+    }
+}
+
+/// How a holder comes to life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Launcher {
+    /// As a process in a session of its own. Under systemd it would stay in the agent's control group and
+    /// be killed with it: there, use [`Launcher::Systemd`].
+    Detached {
+        /// The agent's own program.
+        program: PathBuf,
+        /// What comes before the path of the specification, usually `holder`.
+        arguments: Vec<OsString>,
+    },
+    /// As an instance of a template unit that the package brings:
+    /// `ExecStart=landfall-agent holder /var/lib/landfall/holders/%i.json`, `Type=notify`,
+    /// `Restart=always`, `KillMode=process` (a holder that died leaves its service running for the next).
+    Systemd {
+        /// The name before the `@`, `landfall-holder`.
+        template: String,
+    },
+}
+
+impl Launcher {
+    /// The holder of the agent that runs this.
+    ///
+    /// # Errors
+    /// When the kernel does not tell this program's path.
+    pub fn detached_self() -> io::Result<Self> {
+        Ok(Self::Detached { program: std::env::current_exe()?, arguments: vec!["holder".into()] })
+    }
+
+    /// Writes the specification and starts the holder; does not wait until it answers. Starting one that
+    /// runs already does nothing: the second finds the first one's lock and ends.
+    ///
+    /// # Errors
+    /// A sentence naming the file or the command that failed.
+    pub async fn launch(&self, places: &Places, spec: &HolderSpec) -> Result<(), String> {
+        for directory in [&places.run, &places.state, &places.logs] {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+        }
+        let file = places.spec_file(spec);
+        let bytes = serde_json::to_vec_pretty(spec).expect("paths were read from UTF-8 configuration");
+        super::record::write(&file, &bytes)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        match self {
+            Self::Detached { program, arguments } => detach(program, arguments, &file, places, spec),
+            Self::Systemd { template } => systemctl_start(template, spec).await,
+        }
+    }
+}
+
+fn detach(
+    program: &Path,
+    arguments: &[OsString],
+    file: &Path,
+    places: &Places,
+    spec: &HolderSpec,
+) -> Result<(), String> {
+    let log = places.logs.join(format!("{}.holder.log", spec.name()));
+    // Begun anew each time: a holder writes little, and only when something is wrong.
+    let output = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&log)
+        .map_err(|error| format!("cannot open {}: {error}", log.display()))?;
+    let second = output.try_clone().map_err(|error| format!("cannot share {}: {error}", log.display()))?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).arg(file).current_dir("/").stdin(Stdio::null()).stdout(output).stderr(second);
+    let new_session = || {
+        rustix::process::setsid()?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only setsid is called.
+    unsafe { command.pre_exec(new_session) };
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("cannot start {} as a holder: {error}", program.display()))?;
+    // Reaps it if it ends while this agent lives. It is not killed when the handle goes.
+    tokio::spawn(async move {
+        let _ = child.wait().await;
+    });
+    Ok(())
+}
+
+async fn systemctl_start(template: &str, spec: &HolderSpec) -> Result<(), String> {
+    let unit = format!("{template}@{}.service", spec.name());
+    let mut command = tokio::process::Command::new("systemctl");
+    command.args(["--no-ask-password", "start", &unit]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(SYSTEMCTL_TIMEOUT, command.output())
+        .await
+        .map_err(|_| {
+            format!("`systemctl start {unit}` did not end within {} s", SYSTEMCTL_TIMEOUT.as_secs())
+        })?
+        .map_err(|error| format!("cannot run systemctl: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!(
+        "`systemctl start {unit}` failed ({}): {}; see `journalctl -u {unit}`",
+        output.status,
+        said.trim()
+    ))
+}

@@ -1,0 +1,108 @@
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::steps::{Identity, Words};
+
+fn context() -> StepContext {
+    StepContext {
+        identity: Identity {
+            application: "tenants".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+            release: "v1".parse().unwrap(),
+        },
+        words: Words::default(),
+        directory: Path::new("/").to_owned(),
+        home: Path::new("/").to_owned(),
+        log: None,
+        deadline: None,
+        cancel: Default::default(),
+    }
+}
+
+fn check(probe: Probe) -> Check {
+    let ms = Duration::from_millis;
+    Check { name: "health".parse().unwrap(), probe, interval: ms(1000), timeout: ms(400) }
+}
+
+/// A server that reads a request and writes this; nothing means that it never answers.
+async fn server(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer).await;
+            if answer.is_empty() {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    address
+}
+
+async fn ask(answer: &'static [u8], status: u16, contains: Option<&str>) -> Result<(), String> {
+    let url = format!("http://{}/healthz?x=1", server(answer).await);
+    probe(&check(Probe::Http { url, status, contains: contains.map(str::to_owned) }), &context()).await
+}
+
+#[tokio::test]
+async fn an_answer_is_health_only_with_the_status_and_the_text_that_were_asked_for() {
+    let fine = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell";
+    assert_eq!(ask(fine, 200, None).await, Ok(()));
+    assert_eq!(ask(fine, 200, Some("well")).await, Ok(()));
+    assert!(ask(fine, 200, Some("ill")).await.unwrap_err().contains("but without \"ill\""));
+    assert!(ask(fine, 204, None).await.unwrap_err().contains("answered 200, expected 204"));
+    assert!(ask(b"HTTP/1.1 503 No\r\n\r\n", 200, None).await.unwrap_err().contains("503"));
+    assert!(ask(b"220 smtp\r\n", 200, None).await.unwrap_err().contains("not HTTP"));
+}
+
+#[tokio::test]
+async fn a_check_that_never_answers_has_failed_at_its_timeout() {
+    let error = ask(b"", 200, None).await.unwrap_err();
+    assert!(error.contains("gave no answer within 400ms"), "{error}");
+    let command = vec!["sleep".to_owned(), "60".to_owned()];
+    let error = probe(&check(Probe::Exec { command }), &context()).await.unwrap_err();
+    assert!(error.contains("gave no answer within 400ms"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_told_with_the_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let tcp = check(Probe::Tcp { address: address.clone() });
+    assert_eq!(probe(&tcp, &context()).await, Ok(()));
+    drop(listener);
+    assert!(probe(&tcp, &context()).await.unwrap_err().contains(&address));
+    let url = format!("http://{address}/");
+    let http = check(Probe::Http { url, status: 200, contains: None });
+    assert!(probe(&http, &context()).await.unwrap_err().contains("cannot connect"));
+}
+
+#[tokio::test]
+async fn a_command_is_health_if_it_exits_with_0_and_its_last_line_is_told_if_not() {
+    let run = |script: &str| {
+        let command = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        check(Probe::Exec { command })
+    };
+    assert_eq!(probe(&run("exit 0"), &context()).await, Ok(()));
+    let error = probe(&run("echo queue is stuck; exit 3"), &context()).await.unwrap_err();
+    assert_eq!(error, "the command exited with code 3: queue is stuck");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_read_within_bounds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+    });
+    let url = format!("http://{address}/");
+    let check = check(Probe::Http { url, status: 200, contains: Some("y".to_owned()) });
+    assert!(probe(&check, &context()).await.unwrap_err().contains("but without"));
+}

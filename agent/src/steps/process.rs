@@ -1,0 +1,325 @@
+//! Starting a process the one way that steps and services share, and ending its group.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// The first descriptor that is passed to a service, as systemd has it.
+pub(crate) const FIRST_PASSED: RawFd = 3;
+
+/// How many descriptors can be passed.
+pub(crate) const MAX_PASSED: usize = 2;
+
+/// What is started, and with what around it.
+pub(crate) struct Launch<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [String],
+    /// All of the environment.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The working directory.
+    pub directory: &'a Path,
+    /// Standard output and error.
+    pub output: OwnedFd,
+    /// Descriptors from 3 on, each with its name; announced by `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
+    pub passed: &'a [(&'a str, &'a OwnedFd)],
+    /// Whether it gets SIGKILL when the thread that started it ends.
+    pub dies_with_parent: bool,
+}
+
+/// A process that was started, and leads a session and a group of its own.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// To reap it.
+    pub child: Child,
+    /// Its id, which is that of its group too.
+    pub pid: Pid,
+    /// Readable once it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts a process.
+///
+/// # Errors
+/// A sentence: an empty command, a directory or program that is not there, or what the kernel says.
+pub(crate) fn start(launch: &Launch<'_>) -> Result<Started, String> {
+    let name = launch.argv.first().ok_or("the command is empty")?;
+    if !launch.directory.is_dir() {
+        return Err(format!("the directory {} does not exist", launch.directory.display()));
+    }
+    let program = find(name, launch)?;
+    let image = Image::new(&program, launch)?;
+    let mut command = Command::new(&program);
+    let (stdout, stderr) = duplicate(&launch.output)
+        .and_then(|stdout| Ok((stdout, duplicate(&launch.output)?)))
+        .map_err(|error| format!("its output cannot be connected: {error}"))?;
+    command.current_dir(launch.directory).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let parent = rustix::process::getpid();
+    let dies_with_parent = launch.dies_with_parent;
+    let become_image = move || {
+        rustix::process::setsid()?;
+        if dies_with_parent {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have ended before the line above: then nobody will send the signal.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+        Err(image.execute())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls (setsid, prctl, getppid, dup2,
+    // sigprocmask, getpid, execve) and writes into a buffer that was allocated before the fork.
+    unsafe { command.pre_exec(become_image) };
+    let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+    let pid = pid_of(&child);
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|error| format!("process {} cannot be watched: {error}", pid.as_raw_nonzero()))?;
+    Ok(Started { child, pid, pidfd })
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+fn duplicate(fd: &OwnedFd) -> io::Result<Stdio> {
+    Ok(Stdio::from(fd.try_clone()?))
+}
+
+/// Finds a program as a shell would: a name without a slash in the `PATH` of its own environment, any
+/// other relative path from its working directory.
+fn find(name: &str, launch: &Launch<'_>) -> Result<PathBuf, String> {
+    if name.contains('/') {
+        let path = launch.directory.join(name);
+        return if path.exists() { Ok(path) } else { Err(format!("{} does not exist", path.display())) };
+    }
+    let path = launch.environment.get("PATH").map_or("", String::as_str);
+    let executable = |candidate: &PathBuf| {
+        fs::metadata(candidate).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    path.split(':')
+        .map(|directory| launch.directory.join(directory).join(name))
+        .find(executable)
+        .ok_or_else(|| format!("there is no program {name:?} in {path}"))
+}
+
+/// The arguments of `execve`, made before the fork: afterwards nothing may be allocated.
+struct Image {
+    program: CString,
+    argv: Pointers,
+    envp: Pointers,
+    /// `LISTEN_PID=` and room for the digits, which only the child knows.
+    listen_pid: Vec<u8>,
+    passed: [RawFd; MAX_PASSED],
+    passed_count: usize,
+}
+
+/// Strings and the null-terminated array of pointers to them.
+struct Pointers {
+    _strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+// SAFETY: the pointers are to heap memory that the same value owns and nobody writes to.
+unsafe impl Send for Pointers {}
+// SAFETY: as above; shared access only reads.
+unsafe impl Sync for Pointers {}
+
+impl Pointers {
+    fn new(texts: impl Iterator<Item = Vec<u8>>) -> Result<Self, String> {
+        let strings = texts.map(c_string).collect::<Result<Vec<_>, _>>()?;
+        let mut pointers: Vec<_> = strings.iter().map(|text| text.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Ok(Self { _strings: strings, pointers })
+    }
+}
+
+fn c_string(text: Vec<u8>) -> Result<CString, String> {
+    CString::new(text)
+        .map_err(|error| format!("{:?} contains a NUL byte", String::from_utf8_lossy(&error.into_vec())))
+}
+
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+
+impl Image {
+    fn new(program: &Path, launch: &Launch<'_>) -> Result<Self, String> {
+        assert!(launch.passed.len() <= MAX_PASSED, "at most {MAX_PASSED} descriptors are passed");
+        let mut environment: Vec<Vec<u8>> =
+            launch.environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        let mut listen_pid = LISTEN_PID.to_vec();
+        listen_pid.resize(LISTEN_PID.len() + 12, 0);
+        if !launch.passed.is_empty() {
+            let names: Vec<&str> = launch.passed.iter().map(|(name, _)| *name).collect();
+            environment.push(format!("LISTEN_FDS={}", names.len()).into_bytes());
+            environment.push(format!("LISTEN_FDNAMES={}", names.join(":")).into_bytes());
+        }
+        let mut envp = Pointers::new(environment.into_iter())?;
+        if !launch.passed.is_empty() {
+            // The buffer's heap memory does not move when the value that owns it does.
+            envp.pointers.insert(0, listen_pid.as_ptr().cast());
+        }
+        let mut passed = [-1; MAX_PASSED];
+        for (slot, (_, fd)) in passed.iter_mut().zip(launch.passed) {
+            *slot = fd.as_raw_fd();
+        }
+        Ok(Self {
+            program: c_string(program.as_os_str().as_bytes().to_vec())?,
+            argv: Pointers::new(launch.argv.iter().map(|argument| argument.clone().into_bytes()))?,
+            envp,
+            listen_pid,
+            passed,
+            passed_count: launch.passed.len(),
+        })
+    }
+
+    /// Becomes the program; returns only if that fails. For use between fork and exec.
+    fn execute(&self) -> io::Error {
+        for (index, fd) in self.passed[..self.passed_count].iter().enumerate() {
+            let target = FIRST_PASSED + RawFd::try_from(index).expect("at most MAX_PASSED");
+            debug_assert!(*fd >= FIRST_PASSED + 2, "descriptors 3 and 4 are kept free by the holder");
+            // SAFETY: dup2 on plain numbers; it clears close-on-exec on the target.
+            if unsafe { libc::dup2(*fd, target) } < 0 {
+                return io::Error::last_os_error();
+            }
+        }
+        write_decimal(&self.listen_pid[LISTEN_PID.len()..], std::process::id());
+        // SAFETY: the set is initialised by sigemptyset before it is used; the arrays are null-terminated
+        // and alive; execve does not return on success.
+        unsafe {
+            let mut none = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+            libc::execve(self.program.as_ptr(), self.argv.pointers.as_ptr(), self.envp.pointers.as_ptr());
+        }
+        io::Error::last_os_error()
+    }
+}
+
+/// Writes a number and a NUL into a buffer that is only shared with the parent's copy of this memory.
+fn write_decimal(buffer: &[u8], number: u32) {
+    let mut digits = [0u8; 11];
+    let mut at = digits.len() - 1;
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).expect("below ten");
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let text = &digits[at..];
+    assert!(text.len() <= buffer.len(), "room for ten digits was made");
+    // SAFETY: the bounds were checked; after the fork this process has the memory for itself, and no other
+    // reference to the buffer is in use.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.as_ptr().cast_mut(), text.len()) };
+}
+
+/// Sends a signal to a process group; one that is gone already is no error.
+pub(crate) fn signal_group(group: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process_group(group, signal);
+}
+
+/// Whether a process group has a member that still runs. Zombies do not count: in a container nobody may
+/// ever reap them.
+pub(crate) fn group_lives(group: Pid) -> bool {
+    if rustix::process::test_kill_process_group(group) == Err(rustix::io::Errno::SRCH) {
+        return false;
+    }
+    let Ok(entries) = fs::read_dir("/proc") else { return true };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(Stat::of)
+        .any(|stat| stat.group == group.as_raw_nonzero().get() && !stat.ended)
+}
+
+/// What the kernel says of a process in `/proc/<pid>/stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// A zombie, or about to be one.
+    pub ended: bool,
+    /// Its parent.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// When it was started, in clock ticks since the host was: with the process id, its identity.
+    pub started: u64,
+}
+
+impl Stat {
+    /// Reads it, if there is such a process.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name of the program, in parentheses, may itself hold spaces and parentheses (proc(5)).
+    fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        let started = fields.nth(16)?.parse().ok()?;
+        Some(Self { ended: matches!(state, "Z" | "X" | "x"), parent, group, started })
+    }
+}
+
+/// Names this run of the kernel: process ids mean nothing after a reboot.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Blocks SIGTERM and SIGINT in this thread and gives a descriptor that is readable once one arrives.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn termination() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before it is used; signalfd returns a new descriptor
+    // that nobody else owns.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::sigaddset(&raw mut set, libc::SIGINT);
+        if libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_a_parenthesis_in_its_name_is_read() {
+        let text = "42 (a) Z (b)) S 1 40 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!(stat, Stat { ended: false, parent: 1, group: 40, started: 777 });
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert!(!Stat::of(pid).unwrap().ended);
+    }
+
+    #[test]
+    fn a_number_is_written_with_its_end() {
+        for number in [1, 10, 4_194_304, u32::MAX] {
+            let buffer = vec![b'x'; 12];
+            write_decimal(&buffer, number);
+            let end = buffer.iter().position(|byte| *byte == 0).unwrap();
+            assert_eq!(String::from_utf8_lossy(&buffer[..end]), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A step below a small process of its own, for the one step whose end must be known: the migration.
+//!
+//! The supervisor (`landfall-agent step-runner`) is a program without a runtime. It gets its order on its
+//! standard input, notes durably that it begins, runs the step, keeps its deadline even if the agent is
+//! killed, and notes durably how it ended. A restarted agent reads that note ([`recover`]) or waits for it
+//! ([`wait`]). Only if the supervisor itself is killed, or the host goes down, is the end unknown; the step's
+//! main process is then killed by the kernel, so that it does not outlive its lease.
+//!
+//! Under systemd the agent's unit needs `KillMode=process` (or `mixed` with the agent waiting), since the
+//! supervisor is in its control group.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use landfall_common::StepName;
+use landfall_common::manifest::Step;
+use rustix::process::{Pid, Signal};
+use rustix::time::ClockId;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt as _;
+
+use super::output::Output;
+use super::process::{self, Stat};
+use super::runner::{self, Ended, Order};
+use super::{Cause, StepContext, StepFailure, StepOutput};
+
+/// How often the note is looked at by an agent that was restarted meanwhile.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How supervisors are started, and where this one takes its notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervision {
+    /// The agent's own program.
+    pub program: PathBuf,
+    /// What makes it a supervisor, usually `step-runner`.
+    pub arguments: Vec<OsString>,
+    /// The note: one file per run of a step, named by the caller (rollout, fence), removed by the caller.
+    pub note: PathBuf,
+}
+
+/// What a note tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovered {
+    /// There is no note: the step was never begun.
+    NeverBegun,
+    /// It still runs, below its supervisor.
+    Running,
+    /// It has ended.
+    Ended(Result<StepOutput, StepFailure>),
+    /// The supervisor was killed, or the host went down: nobody knows how the step ended.
+    Lost {
+        /// Which of the two, as a sentence.
+        reason: String,
+    },
+}
+
+/// What travels to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+struct Instruction {
+    step: StepName,
+    order: Order,
+    /// On the clock that all processes of a host share (`CLOCK_MONOTONIC`), so that the time until the
+    /// supervisor runs counts too.
+    deadline_ms: u64,
+    note: PathBuf,
+}
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Note {
+    Begun { step: StepName, boot_id: String, pid: u32, started: u64 },
+    Ended { step: StepName, ended: Ended },
+}
+
+/// Runs a step below a supervisor and waits for its end. If the future is dropped, or the agent dies, the
+/// step goes on until its end or its deadline; cancelling the context ends it.
+///
+/// # Errors
+/// [`StepFailure`], with [`Cause::Lost`] if the supervisor was killed.
+pub async fn run(
+    step: &Step,
+    context: &StepContext,
+    supervision: &Supervision,
+) -> Result<StepOutput, StepFailure> {
+    let not_started = |reason: String| failure(&step.name, Cause::NotStarted { reason });
+    if supervision.note.exists() {
+        let note = supervision.note.display();
+        return Err(not_started(format!("{note} says that it was begun before; it is not run twice")));
+    }
+    let order = Order::new(step, context).map_err(not_started)?;
+    let deadline_ms = clock_ms().saturating_add(millis(order.time));
+    let note = supervision.note.clone();
+    let instruction = Instruction { step: step.name.clone(), order, deadline_ms, note };
+    let bytes = serde_json::to_vec(&instruction).map_err(|error| not_started(error.to_string()))?;
+
+    let mut command = tokio::process::Command::new(&supervision.program);
+    command.args(&supervision.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let new_session = || {
+        rustix::process::setsid()?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only setsid is called.
+    unsafe { command.pre_exec(new_session) };
+    let mut child = command
+        .spawn()
+        .map_err(|error| not_started(format!("cannot start {}: {error}", supervision.program.display())))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let Some(mut stdin) = child.stdin.take() {
+        // An order that does not arrive whole is not carried out; the note then stays absent.
+        let _ = stdin.write_all(&bytes).await;
+    }
+    let exited = tokio::select! {
+        exited = child.wait() => exited,
+        () = context.cancel.cancelled() => {
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, Signal::TERM);
+            }
+            child.wait().await
+        }
+    };
+    match recover(&supervision.note, &step.name) {
+        Recovered::Ended(result) => result,
+        Recovered::NeverBegun => {
+            let status = exited.map_or_else(|error| error.to_string(), |status| status.to_string());
+            Err(not_started(format!("its supervisor ended before it began ({status})")))
+        }
+        Recovered::Running | Recovered::Lost { .. } => {
+            let reason = "its supervisor was killed".to_owned();
+            Err(failure(&step.name, Cause::Lost { reason }))
+        }
+    }
+}
+
+/// What is known of a step that an agent before this one may have begun.
+#[must_use]
+pub fn recover(note: &Path, step: &StepName) -> Recovered {
+    let bytes = match fs::read(note) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Recovered::NeverBegun,
+        Err(error) => return lost(format!("{} cannot be read: {error}", note.display())),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Note::Ended { ended, .. }) => Recovered::Ended(ended.into_result(step)),
+        Ok(Note::Begun { boot_id, .. }) if boot_id != process::boot_id() => {
+            lost("the host went down while it ran".to_owned())
+        }
+        Ok(Note::Begun { pid, started, .. }) => {
+            let stat = i32::try_from(pid).ok().and_then(Stat::of);
+            if stat.is_some_and(|stat| stat.started == started && !stat.ended) {
+                return Recovered::Running;
+            }
+            // It may have ended between the two looks.
+            match fs::read(note).map(|bytes| serde_json::from_slice(&bytes)) {
+                Ok(Ok(Note::Ended { ended, .. })) => Recovered::Ended(ended.into_result(step)),
+                _ => lost("its supervisor was killed".to_owned()),
+            }
+        }
+        Err(error) => lost(format!("{} cannot be read: {error}", note.display())),
+    }
+}
+
+/// Waits for the end of a step that an earlier agent has begun: it comes at its deadline at the latest.
+///
+/// # Errors
+/// [`StepFailure`].
+pub async fn wait(note: &Path, step: &StepName) -> Result<StepOutput, StepFailure> {
+    loop {
+        match recover(note, step) {
+            Recovered::Running => tokio::time::sleep(POLL).await,
+            Recovered::Ended(result) => return result,
+            Recovered::Lost { reason } => return Err(failure(step, Cause::Lost { reason })),
+            Recovered::NeverBegun => {
+                let reason = "it was never begun".to_owned();
+                return Err(failure(step, Cause::NotStarted { reason }));
+            }
+        }
+    }
+}
+
+/// The supervisor's own process: reads its order from `input` to its end, and carries it out.
+///
+/// # Errors
+/// Before anything was run: an order that is not whole, or a note that cannot be written.
+pub fn supervise(input: impl io::Read) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    let mut input = input.take(4 * 1024 * 1024);
+    input.read_to_end(&mut bytes)?;
+    let Instruction { step, mut order, deadline_ms, note } = serde_json::from_slice(&bytes)?;
+    let termination = process::termination()?;
+    let left = Duration::from_millis(deadline_ms.saturating_sub(clock_ms()));
+    if left.is_zero() {
+        let cause = Cause::NotStarted { reason: "its deadline had passed before it could begin".to_owned() };
+        let ended = Ended { cause: Some(cause), output: Output::default(), took: Duration::ZERO };
+        return save(&note, &Note::Ended { step, ended });
+    }
+    order.time = order.time.min(left);
+    let pid = std::process::id();
+    let started = i32::try_from(pid).ok().and_then(Stat::of).map_or(0, |stat| stat.started);
+    save(&note, &Note::Begun { step: step.clone(), boot_id: process::boot_id(), pid, started })?;
+    let ended = runner::run(&order, Some(&termination));
+    save(&note, &Note::Ended { step, ended })
+}
+
+fn save(path: &Path, note: &Note) -> io::Result<()> {
+    let mut temporary = path.to_owned().into_os_string();
+    temporary.push(".new");
+    let mut file: File =
+        fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(note)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    // Without the directory the name may be lost with the power, and the step would look never begun.
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn failure(step: &StepName, cause: Cause) -> StepFailure {
+    StepFailure { step: step.clone(), cause, output: Box::default(), took: Duration::ZERO }
+}
+
+fn lost(reason: String) -> Recovered {
+    Recovered::Lost { reason }
+}
+
+fn clock_ms() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    Duration::try_from(now).map_or(0, millis)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
