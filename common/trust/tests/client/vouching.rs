@@ -107,3 +107,15 @@ fn a_refused_file_can_be_had_from_another_source() {
     assert_eq!(refused, 4);
     assert!(updater.feed(None).is_err());
 }
+
+#[test]
+fn without_consistent_snapshots_only_roots_have_a_version_in_their_name() {
+    let mut world = World::new();
+    world.root.consistent_snapshot = false;
+    world.serve_root();
+    let mut client = Client::of(&world);
+    let plain = |name: &str| name.strip_prefix("1.").unwrap_or(name).to_owned();
+    world.served = world.served.into_iter().map(|(name, bytes)| (plain(&name), bytes)).collect();
+    assert!(client.look_up(&world, start()).unwrap().is_some());
+    assert_eq!(client.version(SHOP), 1);
+}
