@@ -1,0 +1,7 @@
+//! What is measured, against whom: the parts that the figures share.
+//!
+//! Machines are noisy: everything is measured in pairs, in turn, and reported as medians, ratios and counts.
+
+pub mod cpu;
+pub mod table;
+pub mod tree;
