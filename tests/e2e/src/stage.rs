@@ -249,6 +249,18 @@ impl Stage {
         agent.map_or(Ok(()), |mut agent| agent.kill().map(|_| ()))
     }
 
+    /// The process id of a host's agent, if it runs.
+    #[must_use]
+    pub fn agent_id(&self, name: &str) -> Option<u32> {
+        self.hosts.get(name)?.agent.as_ref().map(Process::id)
+    }
+
+    /// The process id of the controller, if it runs.
+    #[must_use]
+    pub fn controller_id(&self) -> Option<u32> {
+        self.controller.as_ref().map(Process::id)
+    }
+
     /// The last lines that a host's agent wrote.
     #[must_use]
     pub fn agent_log(&self, name: &str) -> String {

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The figures of benches/README.md on this machine. As root it measures on a fresh ext4 with a journal and beside
+# Fabric over SSH to loopback; otherwise below target/ and without Fabric, and says so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tests/setup.sh
+cargo build --locked --release --bins
+work=$(mktemp -d "${TMPDIR:-/tmp}/landfall-bench-XXXXXX")
+sshd_pid=
+cleanup() {
+    [ -z "$sshd_pid" ] || kill "$sshd_pid" 2>/dev/null || true
+    mountpoint -q "$work/disk" && umount -l "$work/disk"
+    rm -rf "$work"
+}
+trap cleanup EXIT
+mkdir "$work/disk"
+
+if [ "$(id -u)" != 0 ]; then
+    echo "Not root: measuring on this file system, and without Fabric." >&2
+    target/release/bench "$work/disk"
+    exit
+fi
+
+# A file system of its own, so that what lay there before does not count.
+truncate -s 16G "$work/ext4"
+mkfs.ext4 -q "$work/ext4"
+mount -o loop "$work/ext4" "$work/disk"
+
+command -v sshd >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -q openssh-server >/dev/null
+venv=target/venv-fabric
+[ -x "$venv/bin/fab" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q 'fabric==3.2.2'; }
+ssh-keygen -q -t ed25519 -N '' -f "$work/key"
+ssh-keygen -q -t ed25519 -N '' -f "$work/host_key"
+mkdir -p "$work/home" /run/sshd
+cp "$work/key.pub" "$work/authorized_keys"
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+{
+    echo "Port $port"
+    # Each host has a loopback address of its own, so that Fabric takes it for another machine.
+    seq 1 50 | sed 's/^/ListenAddress 127.0.0./'
+    cat <<CONFIG
+HostKey $work/host_key
+AuthorizedKeysFile $work/authorized_keys
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+MaxStartups 200
+Subsystem sftp internal-sftp
+CONFIG
+} >"$work/config"
+# A login shell's own start-up is not the tool's work: a clean HOME.
+HOME=$work/home "$(command -v sshd)" -D -f "$work/config" -E "$work/sshd.log" &
+sshd_pid=$!
+echo "$sshd_pid" >"$work/sshd.pid"
+sleep 1
+target/release/bench "$work/disk" "$work/key" "$port" "$venv/bin/python"
