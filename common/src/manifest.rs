@@ -377,12 +377,6 @@ impl Manifest {
         }
         Ok(manifest)
     }
-
-    /// The name under which the release repository lists this manifest: `<application>/<release>.json`.
-    #[must_use]
-    pub fn target_path(&self) -> String {
-        format!("{}/{}.json", self.application, self.release)
-    }
 }
 
 /// A directory object of this size or more is refused: about 100,000 entries.
