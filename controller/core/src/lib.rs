@@ -1,3 +1,39 @@
 //! The planner: pure decisions about rollouts.
+//!
+//! The shell (the controller's reactor) holds one [`State`] and goes through three doors:
+//!
+//! - [`State::observe`] takes in what was seen of a host. Volatile.
+//! - [`decide`] answers a command of an operator.
+//! - [`plan`] looks at everything and decides what happens next.
+//!
+//! The last two change nothing. They return an [`Output`]: the shell makes its `changes` and its `log`
+//! durable in one commit, then calls [`State::apply`] with each change, then carries the `effects` out. If
+//! the commit fails it drops the value, and nothing has happened (P8). After a start, [`State::load`] makes
+//! the state from the records; every host is unknown until it reports.
+//!
+//! `now` should come from a clock that does not step (the wall clock at the start of the program plus a
+//! monotonic one): a leap makes hosts look silent and deadlines fire early. That is safe, but rude.
 
+pub mod command;
+mod decide;
 pub mod log;
+pub mod member;
+pub mod observation;
+pub mod output;
+mod plan;
+pub mod preview;
+pub mod reason;
+pub mod record;
+pub mod refusal;
+pub mod rollout;
+mod schema;
+pub mod state;
+pub mod timing;
+mod turn;
+
+pub use decide::decide;
+pub use output::{Decided, Effect, Output, Planned};
+pub use plan::{plan, plan_place};
+pub use preview::{preview, preview_rollback};
+pub use refusal::Refusal;
+pub use state::State;

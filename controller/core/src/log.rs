@@ -211,6 +211,15 @@ pub enum LogEvent {
         /// How many it targeted.
         hosts: u64,
     },
+    /// The gate opened to a batch.
+    BatchStarted {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// The batch that may begin, from 1.
+        batch: u64,
+        /// Of how many.
+        of: u64,
+    },
     /// A host finished an order, well or not.
     StepOutcome {
         /// Of which rollout.
@@ -223,6 +232,17 @@ pub enum LogEvent {
         generation: Generation,
         /// How it ended.
         outcome: OutcomeKind,
+    },
+    /// A host that was asked for something did not say how it ended, or does not stay healthy.
+    HostFailed {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// The host.
+        host: HostId,
+        /// The release it was about.
+        release: ReleaseName,
+        /// Why it counts as failed.
+        reason: String,
     },
     /// An operator asked for an older release.
     RollbackRequested {
@@ -415,7 +435,9 @@ impl LogEvent {
             Self::ReleasePublished { .. } => "release_published",
             Self::RolloutStarted { .. } => "rollout_started",
             Self::RolloutFinished { .. } => "rollout_finished",
+            Self::BatchStarted { .. } => "batch_started",
             Self::StepOutcome { .. } => "step_outcome",
+            Self::HostFailed { .. } => "host_failed",
             Self::RollbackRequested { .. } => "rollback_requested",
             Self::RollbackStarted { .. } => "rollback_started",
             Self::RolloutPaused { .. } => "rollout_paused",
@@ -444,7 +466,9 @@ impl LogEvent {
         match self {
             Self::RolloutStarted { rollout, .. }
             | Self::RolloutFinished { rollout, .. }
+            | Self::BatchStarted { rollout, .. }
             | Self::StepOutcome { rollout, .. }
+            | Self::HostFailed { rollout, .. }
             | Self::RollbackRequested { rollout, .. }
             | Self::RollbackStarted { rollout, .. }
             | Self::RolloutPaused { rollout, .. }
@@ -487,8 +511,14 @@ impl LogEvent {
                 let done = format!("{hosts_done} of {} run it", count(*hosts, "host"));
                 because(format!("rollout of {application} {name} to {environment} {end}, {done}"), reason)
             }
+            Self::BatchStarted { rollout, batch, of } => {
+                format!("rollout {rollout} went on to batch {batch} of {of}")
+            }
             Self::StepOutcome { host, release, outcome, .. } => {
                 format!("{host}: {release} {}", told(outcome))
+            }
+            Self::HostFailed { host, release, reason, .. } => {
+                because(format!("{host}: {release} counts as failed"), reason)
             }
             Self::RollbackRequested { application, environment, to, reason, .. } => because(
                 format!("going back to {application} {} in {environment} was asked for", to.name),

@@ -1,0 +1,194 @@
+//! What operators ask for.
+
+use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+use landfall_common::{AppName, Duration, HostId, ReleaseName, RequestId, RolloutId, Sha256};
+use serde::{Deserialize, Serialize};
+
+use crate::log::{Actor, CommitLine, MigrationVerdict};
+use crate::record::{HostRecord, Place, ReleaseRecord};
+
+/// One intent of one operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Sending the same one again changes nothing and is answered in the same way.
+    pub request: RequestId,
+    /// Who asks.
+    pub by: Actor,
+    /// From where: the address of the connection, or empty. No part of the intent.
+    pub origin: String,
+    /// The name of the rollout that this makes, if it makes one. Chosen by the shell, and no part of the
+    /// intent: a retry may carry another.
+    pub fresh: RolloutId,
+    /// What is asked.
+    pub action: Action,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// A release was verified and its objects are here: it may be rolled out from now on.
+    Publish {
+        /// What was published.
+        release: Box<ReleaseRecord>,
+        /// The key ids that signed it.
+        signed_by: Vec<String>,
+    },
+    /// Bring a release to a place.
+    Roll(RollRequest),
+    /// Go back: end the rollout under way, or bring a release that was proven before.
+    RollBack {
+        /// Where.
+        place: Place,
+        /// To which release; `None` is the one that was proven before the one in force.
+        to: Option<ReleaseName>,
+        /// Why.
+        reason: String,
+    },
+    /// Begin nothing new.
+    Pause {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// Why.
+        reason: String,
+    },
+    /// Go on; the deadlines start anew.
+    Resume {
+        /// Which rollout.
+        rollout: RolloutId,
+    },
+    /// End it where it is, or go back.
+    Abort {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// Whether touched hosts go back.
+        go_back: bool,
+        /// Why.
+        reason: String,
+    },
+    /// Let a held canary pass.
+    Promote {
+        /// Which rollout.
+        rollout: RolloutId,
+    },
+    /// Try the hosts again that failed.
+    RetryFailed {
+        /// Where.
+        place: Place,
+    },
+    /// Say how a migration of unknown outcome ended.
+    ResolveMigration {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// Whether it took effect. If it did not, it is handed out again.
+        verdict: MigrationVerdict,
+        /// How that is known.
+        reason: String,
+    },
+    /// A host has enrolled.
+    Enrol {
+        /// Which.
+        host: HostRecord,
+        /// The public id of the token that let it in.
+        token: String,
+    },
+    /// A host is gone for good.
+    Remove {
+        /// Which.
+        host: HostId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Which release is wanted where, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollRequest {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub release: ReleaseName,
+    /// What differs from the environment's strategy.
+    #[serde(default)]
+    pub overrides: Overrides,
+    /// The operator knows that there is no way back from the migration.
+    #[serde(default)]
+    pub no_way_back: bool,
+    /// Refuse if the plan is not this one any more.
+    #[serde(default)]
+    pub plan: Option<Sha256>,
+    /// The commits since the release in force, newest first, for the log.
+    #[serde(default)]
+    pub commits: Vec<CommitLine>,
+}
+
+impl RollRequest {
+    /// A request with the environment's own strategy.
+    #[must_use]
+    pub fn new(application: AppName, environment: landfall_common::EnvName, release: ReleaseName) -> Self {
+        let place = Place { application, environment };
+        Self {
+            place,
+            release,
+            overrides: Overrides::default(),
+            no_way_back: false,
+            plan: None,
+            commits: Vec::new(),
+        }
+    }
+}
+
+/// What an operator sets otherwise than the environment's strategy, for one rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overrides {
+    /// [`Strategy::kind`].
+    pub kind: Option<StrategyKind>,
+    /// [`Strategy::canary`].
+    pub canary: Option<u32>,
+    /// [`Strategy::batch`].
+    pub batch: Option<Amount>,
+    /// [`Strategy::max_unavailable`].
+    pub max_unavailable: Option<Amount>,
+    /// [`Strategy::min_healthy`].
+    pub min_healthy: Option<Duration>,
+    /// [`Strategy::healthy_deadline`].
+    pub healthy_deadline: Option<Duration>,
+    /// [`Strategy::progress_deadline`].
+    pub progress_deadline: Option<Duration>,
+    /// [`Strategy::failure_budget`].
+    pub failure_budget: Option<Amount>,
+    /// [`Strategy::auto_rollback`].
+    pub auto_rollback: Option<bool>,
+}
+
+impl Overrides {
+    /// The strategy with these differences.
+    #[must_use]
+    pub fn over(&self, base: &Strategy) -> Strategy {
+        Strategy {
+            kind: self.kind.unwrap_or(base.kind),
+            canary: self.canary.unwrap_or(base.canary),
+            batch: self.batch.unwrap_or(base.batch),
+            max_unavailable: self.max_unavailable.unwrap_or(base.max_unavailable),
+            min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
+            healthy_deadline: self.healthy_deadline.unwrap_or(base.healthy_deadline),
+            progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
+            failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
+            auto_rollback: self.auto_rollback.unwrap_or(base.auto_rollback),
+        }
+    }
+}
+
+/// What a command is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// It was done, or had been done already.
+    Accepted,
+    /// It concerns this rollout.
+    Rollout {
+        /// Which.
+        id: RolloutId,
+    },
+}

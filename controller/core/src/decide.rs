@@ -1,0 +1,161 @@
+//! The answer to a command of an operator.
+
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::canonical;
+use landfall_common::manifest::Origin;
+use landfall_common::{Sha256, Timestamp};
+use serde::Serialize;
+
+use crate::command::{Action, Answer, Command};
+use crate::log::{Actor, LogEvent, NewEntry};
+use crate::output::{Decided, Output};
+use crate::record::{Change, HostRecord, Key, Record, ReleaseRecord, RequestRecord};
+use crate::refusal::Refusal;
+use crate::state::State;
+
+mod control;
+mod start;
+
+/// Answers a command: what changes because of it, or why it is refused. Nothing is changed here; run the
+/// planner once the changes are applied.
+///
+/// # Errors
+/// [`Refusal`]; then nothing has happened.
+pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decided, Refusal> {
+    let content = content(command);
+    if let Some(known) = state.requests.get(&command.request) {
+        if known.content != content {
+            return Err(Refusal::RequestReused { request: command.request.clone() });
+        }
+        return Ok(Decided { answer: known.answer.clone(), output: Output::default() });
+    }
+    let mut draft = Draft { state, command, now, output: Output::default() };
+    let answer = match &command.action {
+        Action::Publish { release, signed_by } => draft.publish(release, signed_by),
+        Action::Roll(request) => draft.roll(request),
+        Action::RollBack { place, to, reason } => draft.roll_back(place, to.as_ref(), reason),
+        Action::Pause { rollout, reason } => draft.pause(rollout, reason),
+        Action::Resume { rollout } => draft.resume(rollout),
+        Action::Abort { rollout, go_back, reason } => draft.abort(rollout, *go_back, reason),
+        Action::Promote { rollout } => draft.promote(rollout),
+        Action::RetryFailed { place } => draft.retry_failed(place),
+        Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
+        Action::Enrol { host, token } => draft.enrol(host, token),
+        Action::Remove { host, reason } => draft.remove(host, reason),
+    }?;
+    draft.put(Record::Request(RequestRecord {
+        id: command.request.clone(),
+        content,
+        answer: answer.clone(),
+        at: now,
+    }));
+    Ok(Decided { answer, output: draft.output })
+}
+
+/// What makes two requests the same: who asks and what for.
+fn content(command: &Command) -> Sha256 {
+    #[derive(Serialize)]
+    struct Content<'a> {
+        by: &'a Actor,
+        action: &'a Action,
+    }
+    let content = Content { by: &command.by, action: &command.action };
+    Sha256::of(&canonical::to_vec(&content).expect("made of names, numbers and digests only"))
+}
+
+/// An answer in the making.
+struct Draft<'a> {
+    state: &'a State,
+    command: &'a Command,
+    now: Timestamp,
+    output: Output,
+}
+
+impl Draft<'_> {
+    fn put(&mut self, record: Record) {
+        self.output.changes.push(Change::Put { record });
+    }
+
+    fn delete(&mut self, key: Key) {
+        self.output.changes.push(Change::Delete { key });
+    }
+
+    fn log(&mut self, event: LogEvent) {
+        self.output.log.push(NewEntry {
+            at: self.now,
+            actor: self.command.by.clone(),
+            origin: self.command.origin.clone(),
+            event,
+        });
+    }
+
+    fn publish(&mut self, release: &ReleaseRecord, signed_by: &[String]) -> Result<Answer, Refusal> {
+        let application = &release.application;
+        let ReleaseRef { name, counter, digest, .. } = &release.release;
+        if let Some(known) = self.state.release(application, name) {
+            if known.release.digest == *digest {
+                return Ok(Answer::Accepted);
+            }
+            return Err(Refusal::ReleaseDiffers {
+                application: application.clone(),
+                release: name.clone(),
+                counter: known.release.counter.0,
+            });
+        }
+        if let Some(taken) = self.state.releases(application).find(|r| r.release.counter == *counter) {
+            return Err(Refusal::CounterTaken {
+                application: application.clone(),
+                counter: counter.0,
+                taken: taken.release.name.clone(),
+            });
+        }
+        let (commit, author) = match &release.origin {
+            Origin::Git { commit, author, .. } => (Some(commit.clone()), Some(author.clone())),
+            Origin::Artifact { commit } => (commit.clone(), None),
+        };
+        self.log(LogEvent::ReleasePublished {
+            application: application.clone(),
+            release: release.release.clone(),
+            commit,
+            author,
+            signed_by: signed_by.to_vec(),
+        });
+        self.put(Record::Release(Box::new(release.clone())));
+        Ok(Answer::Accepted)
+    }
+
+    fn enrol(&mut self, host: &HostRecord, token: &str) -> Result<Answer, Refusal> {
+        let known = self.state.host(&host.id).map(|known| &known.record);
+        if let Some(known) = known.filter(|known| known.place != host.place) {
+            return Err(Refusal::HostElsewhere { host: host.id.clone(), place: known.place.clone() });
+        }
+        if self.state.place(&host.place).is_none() {
+            let place = crate::record::PlaceRecord::new(host.place.clone());
+            self.put(Record::Place(Box::new(place)));
+        }
+        self.put(Record::Host(host.clone()));
+        self.log(LogEvent::HostEnrolled {
+            host: host.id.clone(),
+            application: host.place.application.clone(),
+            environment: host.place.environment.clone(),
+            token: token.to_owned(),
+        });
+        Ok(Answer::Accepted)
+    }
+
+    fn remove(&mut self, host: &landfall_common::HostId, reason: &str) -> Result<Answer, Refusal> {
+        let no_such_host = || Refusal::NoSuchHost { host: host.clone() };
+        let known = self.state.host(host).ok_or_else(no_such_host)?;
+        let place = self.state.place(&known.record.place);
+        let rollouts = place.into_iter().flat_map(|place| place.holder.iter().chain(&place.last));
+        for rollout in rollouts {
+            if self.state.members.get(rollout).is_some_and(|members| members.contains_key(host)) {
+                self.delete(Key::Member(rollout.clone(), host.clone()));
+            }
+        }
+        self.delete(Key::Issued(host.clone()));
+        self.delete(Key::Host(host.clone()));
+        self.log(LogEvent::HostRemoved { host: host.clone(), reason: reason.to_owned() });
+        Ok(Answer::Accepted)
+    }
+}

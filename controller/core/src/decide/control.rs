@@ -1,0 +1,221 @@
+//! Commands that act on a rollout under way.
+
+use landfall_common::RolloutId;
+use landfall_common::assignment::{Direction, Order};
+use landfall_common::report::OutcomeKind;
+
+use crate::command::Answer;
+use crate::log::{LogEvent, MigrationVerdict};
+use crate::member::{Left, Member, MemberState};
+use crate::observation::{Host, Standing};
+use crate::record::{Issued, Place, PlaceRecord, Record};
+use crate::refusal::Refusal;
+use crate::rollout::{Back, End, MigrationRun, Rollout, Stage, Status};
+use crate::turn::{self, Fleet, NoReturn};
+
+use super::Draft;
+
+impl Draft<'_> {
+    pub(super) fn pause(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
+        let mut rollout = self.unfinished(id)?.clone();
+        if let Status::Active { stage } = rollout.status {
+            let (reason, by) = (reason.to_owned(), self.command.by.clone());
+            self.log(LogEvent::RolloutPaused { rollout: id.clone(), reason: reason.clone() });
+            rollout.status = Status::Paused { stage, reason, by };
+            rollout.since = self.now;
+            self.put(Record::Rollout(Box::new(rollout)));
+        }
+        Ok(Answer::Rollout { id: id.clone() })
+    }
+
+    pub(super) fn resume(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
+        let mut rollout = self.unfinished(id)?.clone();
+        if let Status::Paused { stage, .. } = rollout.status {
+            self.log(LogEvent::RolloutResumed { rollout: id.clone() });
+            rollout.status = Status::Active { stage };
+            rollout.since = self.now;
+            self.put(Record::Rollout(Box::new(rollout)));
+        }
+        Ok(Answer::Rollout { id: id.clone() })
+    }
+
+    pub(super) fn promote(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
+        let rollout = self.unfinished(id)?;
+        Err(wrong(rollout, "it does not wait to be promoted"))
+    }
+
+    pub(super) fn abort(&mut self, id: &RolloutId, go_back: bool, reason: &str) -> Result<Answer, Refusal> {
+        if go_back {
+            return self.turn_back(id, reason);
+        }
+        let mut rollout = self.unfinished(id)?.clone();
+        no_open_migration(&rollout)?;
+        let mut place = self.place_of(&rollout);
+        let touched = self.state.members(id).any(|member| member.state.touched());
+        let fleet = if touched || turn::schema_moved(&rollout) { Fleet::Mixed } else { Fleet::AsBefore };
+        self.log(LogEvent::RolloutAborted { rollout: id.clone(), reason: reason.to_owned() });
+        let end = End::Aborted { by: self.command.by.clone(), reason: reason.to_owned() };
+        let members = self.state.members(id);
+        let event = turn::end(&mut rollout, &mut place, end.clone(), fleet, members, self.now);
+        self.log(event);
+        self.put(Record::Rollout(Box::new(rollout)));
+        self.put(Record::Place(Box::new(place)));
+        self.output.effects.push(crate::output::Effect::Ended { rollout: id.clone(), end });
+        Ok(Answer::Rollout { id: id.clone() })
+    }
+
+    /// Makes a rollout go back; one that does already is left alone.
+    pub(super) fn turn_back(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
+        let mut rollout = self.unfinished(id)?.clone();
+        let answer = Answer::Rollout { id: id.clone() };
+        if matches!(rollout.status.stage(), Some(Stage::RollingBack { .. })) {
+            return Ok(answer);
+        }
+        no_open_migration(&rollout)?;
+        let place = self.place_of(&rollout);
+        let reason = format!("{} asked for it{}{reason}", self.command.by, sep(reason));
+        let stage = turn::way_back(&rollout, &place, &reason).map_err(|why| match why {
+            NoReturn::IsRollback => wrong(&rollout, "it is itself the way back; resume or abort it"),
+            NoReturn::NothingBefore => Refusal::NothingBefore {
+                reason: format!("no other release was in force for {} before", rollout.place),
+            },
+            NoReturn::Schema { reason, needed } => {
+                let release = rollout.previous.as_ref().unwrap_or(&rollout.release).name.clone();
+                Refusal::Irreversible { release, reason, needed }
+            }
+        })?;
+        if let Some(to) = rollout.previous.clone() {
+            self.log(LogEvent::RollbackStarted { rollout: id.clone(), to, reason });
+        }
+        rollout.status = Status::Active { stage };
+        rollout.since = self.now;
+        self.put(Record::Rollout(Box::new(rollout)));
+        Ok(answer)
+    }
+
+    pub(super) fn resolve(
+        &mut self,
+        id: &RolloutId,
+        verdict: MigrationVerdict,
+        reason: &str,
+    ) -> Result<Answer, Refusal> {
+        let mut rollout = self.unfinished(id)?.clone();
+        let mut place = self.place_of(&rollout);
+        let stage = rollout.status.stage().cloned();
+        let unknown = stage.as_ref().and_then(Stage::migration);
+        let Some(MigrationRun::Unknown { .. }) = unknown else {
+            return Err(wrong(&rollout, "the outcome of no migration is unknown"));
+        };
+        match (verdict, stage) {
+            (MigrationVerdict::Applied, _) => turn::migrated(&mut rollout, &mut place, self.now),
+            (MigrationVerdict::NotApplied, Some(stage)) => {
+                // Somebody has looked: handing it out again is no second run.
+                let run = MigrationRun::Electing { attempts: 0 };
+                let next = match stage {
+                    Stage::RollingBack { reason, back: Back::Schema { migration, .. } } => {
+                        Stage::RollingBack { reason, back: Back::Schema { migration, run } }
+                    }
+                    _ => Stage::Migrating { run },
+                };
+                rollout.enter(next, self.now);
+            }
+            (MigrationVerdict::NotApplied, None) => {}
+        }
+        self.log(LogEvent::MigrationResolved { rollout: id.clone(), verdict, reason: reason.to_owned() });
+        self.put(Record::Rollout(Box::new(rollout)));
+        self.put(Record::Place(Box::new(place)));
+        Ok(Answer::Rollout { id: id.clone() })
+    }
+
+    pub(super) fn retry_failed(&mut self, place: &Place) -> Result<Answer, Refusal> {
+        let nothing = || Refusal::NothingFailed { place: place.clone() };
+        let record = self.state.place(place).ok_or_else(nothing)?;
+        let rollout = record.holder.as_ref().or(record.last.as_ref()).and_then(|id| self.state.rollout(id));
+        let members = rollout.into_iter().flat_map(|rollout| self.state.members(&rollout.id));
+        let going_back = rollout.is_some_and(|r| matches!(r.status.stage(), Some(Stage::RollingBack { .. })));
+        let retried: Vec<Member> = members.filter_map(|m| self.retried(m, going_back)).collect();
+        let mut hosts: Vec<_> = retried.iter().map(|member| member.host.clone()).collect();
+        for member in retried {
+            self.put(Record::Member(Box::new(member)));
+        }
+        if record.holder.is_none() {
+            // Outside of a rollout a failure stands in what the host answered to its last assignment.
+            let failed = self.state.hosts(place).filter(|host| converging_failed(host, self.now));
+            let failed: Vec<_> = failed.map(|host| host.issued.clone()).collect();
+            for issued in failed {
+                if !hosts.contains(&issued.host) {
+                    hosts.push(issued.host.clone());
+                }
+                self.put(Record::Issued(Box::new(Issued { assignment: None, ..issued })));
+            }
+        }
+        if hosts.is_empty() {
+            return Err(nothing());
+        }
+        self.log(LogEvent::HostsRetried {
+            application: place.application.clone(),
+            environment: place.environment.clone(),
+            hosts,
+        });
+        let Some(rollout) = rollout.filter(|rollout| !rollout.ended()) else { return Ok(Answer::Accepted) };
+        let mut rollout = rollout.clone();
+        if let Status::Paused { stage, .. } = rollout.status {
+            self.log(LogEvent::RolloutResumed { rollout: rollout.id.clone() });
+            rollout.status = Status::Active { stage };
+        }
+        rollout.since = self.now;
+        let id = rollout.id.clone();
+        self.put(Record::Rollout(Box::new(rollout)));
+        Ok(Answer::Rollout { id })
+    }
+
+    fn retried(&self, member: &Member, going_back: bool) -> Option<Member> {
+        let state = match member.state {
+            MemberState::Failed { .. } if going_back => return None,
+            MemberState::Failed { left: Left::Untouched } => MemberState::Pending,
+            MemberState::Failed { .. } => MemberState::Staged,
+            MemberState::ReturnFailed => MemberState::ReturnDue,
+            _ => return None,
+        };
+        Some(Member { state, since: self.now, failure: None, ..member.clone() })
+    }
+
+    fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {
+        let no_such_rollout = || Refusal::NoSuchRollout { rollout: id.clone() };
+        let rollout = self.state.rollout(id).ok_or_else(no_such_rollout)?;
+        if rollout.ended() { Err(wrong(rollout, "it has ended")) } else { Ok(rollout) }
+    }
+
+    fn place_of(&self, rollout: &Rollout) -> PlaceRecord {
+        let known = self.state.place(&rollout.place).cloned();
+        known.unwrap_or_else(|| PlaceRecord::new(rollout.place.clone()))
+    }
+}
+
+fn wrong(rollout: &Rollout, reason: &'static str) -> Refusal {
+    Refusal::WrongStatus { rollout: rollout.id.clone(), status: rollout.status.word(), reason }
+}
+
+fn sep(reason: &str) -> &'static str {
+    if reason.is_empty() { "" } else { ": " }
+}
+
+/// A second migration must not begin beside one that may still run, and code must not go back before it is
+/// known which schema it would meet.
+fn no_open_migration(rollout: &Rollout) -> Result<(), Refusal> {
+    let Some(lease) = rollout.status.stage().and_then(Stage::open_lease) else { return Ok(()) };
+    Err(Refusal::MigrationOpen {
+        rollout: rollout.id.clone(),
+        host: lease.host.clone(),
+        until: lease.over_at,
+        direction: if lease.direction == Direction::Up { "migration" } else { "way back of the migration" },
+    })
+}
+
+/// Whether a host has failed what it was last asked to activate.
+pub(crate) fn converging_failed(host: &Host, now: landfall_common::Timestamp) -> bool {
+    let Some(assignment) = &host.issued.assignment else { return false };
+    matches!(assignment.order, Order::Activate { .. })
+        && matches!(host.standing(assignment, now), Standing::Ended(result)
+            if !matches!(result, OutcomeKind::Committed))
+}

@@ -1,0 +1,100 @@
+//! A host's part in a rollout.
+
+use landfall_common::report::Failure;
+use landfall_common::{Generation, HostId, RolloutId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A host's part in a rollout. A record of its own, so that the progress of one host among ten thousand is
+/// one small write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The host.
+    pub host: HostId,
+    /// Its batch, from 1.
+    pub batch: u32,
+    /// How far it is.
+    pub state: MemberState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The first thing that went wrong on it, kept through the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// How far a host is in a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum MemberState {
+    /// Nothing was asked of it yet.
+    Pending,
+    /// It was asked to stage.
+    Staging {
+        /// With this assignment.
+        generation: Generation,
+    },
+    /// The release is on its disk, verified and prepared.
+    Staged,
+    /// It was granted the activation.
+    Granted {
+        /// With this assignment.
+        generation: Generation,
+    },
+    /// It said that the release is active and proven.
+    Committed {
+        /// With this assignment.
+        generation: Generation,
+    },
+    /// The release failed on it.
+    Failed {
+        /// What the host was left with.
+        left: Left,
+    },
+    /// It must go back, and was not asked yet.
+    ReturnDue,
+    /// It was asked to go back.
+    Returning {
+        /// With this assignment.
+        generation: Generation,
+    },
+    /// It runs the release before, proven.
+    Returned {
+        /// With this assignment.
+        generation: Generation,
+    },
+    /// The release before failed on it as well.
+    ReturnFailed,
+}
+
+/// What a failed host was left with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// Nothing that runs was touched.
+    Untouched,
+    /// It went back to the release before by itself.
+    Reverted,
+    /// The failed release is in place.
+    Held,
+    /// Nobody knows: it never answered.
+    Unknown,
+}
+
+impl MemberState {
+    /// Whether the release may be, or may have been, active on the host because of this rollout.
+    #[must_use]
+    pub fn touched(&self) -> bool {
+        match self {
+            Self::Pending | Self::Staging { .. } | Self::Staged => false,
+            Self::Failed { left } => *left != Left::Untouched,
+            _ => true,
+        }
+    }
+
+    /// Whether the host counts against the failure budget.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+}

@@ -1,0 +1,304 @@
+//! What is known of hosts at this moment, and never stored: after a restart every host is unknown until it
+//! reports.
+
+use landfall_common::assignment::{Assignment, Order};
+use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
+use landfall_common::{Duration, Generation, HostId, Sha256, Timestamp};
+
+use crate::record::{HostRecord, Issued};
+use crate::timing::{CLOCK_SKEW, HEARD_WITHIN};
+
+/// Something that the shell saw of a host. Connections are numbered by the shell, growing, so that the late
+/// end of an old connection does not end the new one and a report from an old one is not taken as fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// A host has connected.
+    Connected {
+        /// Which.
+        host: HostId,
+        /// By which connection.
+        connection: u64,
+    },
+    /// A connection has ended.
+    Disconnected {
+        /// Of which host.
+        host: HostId,
+        /// Which.
+        connection: u64,
+    },
+    /// A host reports.
+    Reported {
+        /// Which.
+        host: HostId,
+        /// By which connection.
+        connection: u64,
+        /// What.
+        report: Box<HostReport>,
+    },
+}
+
+impl Observation {
+    /// The host it is about.
+    #[must_use]
+    pub fn host(&self) -> &HostId {
+        match self {
+            Self::Connected { host, .. } | Self::Disconnected { host, .. } | Self::Reported { host, .. } => {
+                host
+            }
+        }
+    }
+}
+
+/// What an observation means for the shell.
+#[must_use = "it says whether to plan"]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attention {
+    /// No such host, an old connection, or an old report.
+    Ignored,
+    /// Nothing that the planner would decide upon.
+    Noted,
+    /// The planner should run soon. Many observations may share one run.
+    Plan,
+}
+
+/// What is known of a host: its records, and what was seen of it since the controller started.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// What it was enrolled as.
+    pub record: HostRecord,
+    /// What was last asked of it.
+    pub issued: Issued,
+    /// What was seen of it.
+    pub seen: Seen,
+}
+
+/// What was seen of a host since the controller started.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The number of its connection, while it has one.
+    pub connection: Option<u64>,
+    /// When that connection was made.
+    pub connected_at: Option<Timestamp>,
+    /// When something last came from it.
+    pub heard_at: Option<Timestamp>,
+    /// Its newest report.
+    pub report: Option<Received>,
+    /// When it last was healthy for as long as its last activation asks for.
+    pub stable_at: Option<Timestamp>,
+    /// When it was last seen to get on with what it does. That its health changes is no progress: a host
+    /// whose health comes and goes must not keep a rollout waiting for ever.
+    pub progressed_at: Option<Timestamp>,
+}
+
+/// A report, and how it came.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// What the host says.
+    pub report: HostReport,
+    /// When it came, by the controller's clock.
+    pub at: Timestamp,
+    /// By which connection.
+    pub connection: u64,
+}
+
+impl Host {
+    /// A host that was not heard of yet.
+    #[must_use]
+    pub fn new(record: HostRecord) -> Self {
+        let issued = Issued { host: record.id.clone(), highest: Generation::default(), assignment: None };
+        Self { record, issued, seen: Seen::default() }
+    }
+
+    /// Its newest report, if it is fresh: from the connection that stands, and not older than
+    /// [`HEARD_WITHIN`]. Anything else is no evidence (P5).
+    #[must_use]
+    pub fn fresh(&self, now: Timestamp) -> Option<&Received> {
+        let received = self.seen.report.as_ref()?;
+        let current = self.seen.connection == Some(received.connection);
+        (current && now.since(received.at) <= HEARD_WITHIN).then_some(received)
+    }
+
+    /// Whether it serves: fresh word of it, healthy, and nothing done to what runs (P4). Unknown and
+    /// partitioned hosts, and those with an open grant, do not.
+    #[must_use]
+    pub fn available(&self, now: Timestamp) -> bool {
+        let Some(received) = self.fresh(now) else { return false };
+        let report = &received.report;
+        let at_rest = matches!(
+            report.phase,
+            Phase::Idle | Phase::Fetching { .. } | Phase::Preparing { .. } | Phase::Migrating
+        );
+        at_rest
+            && report.active.is_some()
+            && matches!(report.health, Health::Healthy { .. })
+            && !self.grant_open(now)
+    }
+
+    /// Whether an activation was granted that the host may still take, or has taken without saying yet how
+    /// it ended.
+    #[must_use]
+    pub fn grant_open(&self, now: Timestamp) -> bool {
+        let Some(assignment) = &self.issued.assignment else { return false };
+        if !matches!(assignment.order, Order::Activate { .. }) {
+            return false;
+        }
+        match self.standing(assignment, now) {
+            Standing::Open | Standing::Accepted => true,
+            Standing::Ended(_) | Standing::Lapsed | Standing::Overtaken => false,
+        }
+    }
+
+    /// What has become of an assignment, as far as the host's newest report tells.
+    #[must_use]
+    pub fn standing(&self, assignment: &Assignment, now: Timestamp) -> Standing<'_> {
+        let Some(received) = &self.seen.report else { return Standing::Open };
+        let report = &received.report;
+        match report.generation.cmp(&assignment.generation) {
+            std::cmp::Ordering::Greater => Standing::Overtaken,
+            std::cmp::Ordering::Equal => match &report.outcome {
+                Some(outcome) if outcome.generation == assignment.generation => {
+                    Standing::Ended(&outcome.result)
+                }
+                _ => Standing::Accepted,
+            },
+            std::cmp::Ordering::Less => {
+                // Only a report made after the end of the window proves that the host did not take it, and
+                // only a fresh one was surely made after it came here.
+                let lapsed = self.fresh(now).is_some() && received.at > assignment.expires_at + CLOCK_SKEW;
+                if lapsed { Standing::Lapsed } else { Standing::Open }
+            }
+        }
+    }
+
+    /// How long it must be healthy without a break to count as stable: what its last activation asks for.
+    pub(crate) fn stable_after(&self) -> Duration {
+        match self.issued.assignment.as_ref().map(|assignment| &assignment.order) {
+            Some(Order::Activate { min_healthy, .. }) => *min_healthy,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The digest of the release that it reports as active and proven.
+    #[must_use]
+    pub fn proven_digest(&self) -> Option<Sha256> {
+        let active = self.seen.report.as_ref()?.report.active.as_ref()?;
+        active.proven.then_some(active.release.digest)
+    }
+
+    /// The number for its next assignment: above all that was issued and all that it reports.
+    #[must_use]
+    pub fn next_generation(&self) -> Generation {
+        let reported = self.seen.report.as_ref().map_or(Generation::default(), |r| r.report.generation);
+        self.issued.highest.max(reported).next()
+    }
+
+    /// The assignment that should be sent (again): still acceptable, and not accepted yet.
+    #[must_use]
+    pub fn pending(&self, now: Timestamp) -> Option<&Assignment> {
+        let assignment = self.issued.assignment.as_ref()?;
+        let open = matches!(self.standing(assignment, now), Standing::Open);
+        (open && now < assignment.expires_at && self.seen.connection.is_some()).then_some(assignment)
+    }
+
+    /// For how long nothing has come from it, counted from `at_least_since` if it never did.
+    #[must_use]
+    pub fn silent_for(&self, at_least_since: Timestamp, now: Timestamp) -> Duration {
+        let last = self.seen.heard_at.map_or(at_least_since, |heard| heard.max(at_least_since));
+        now.since(last)
+    }
+}
+
+/// What has become of an assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// The host may still take it, or has taken it without us knowing.
+    Open,
+    /// The host has taken it.
+    Accepted,
+    /// It has ended.
+    Ended(&'a OutcomeKind),
+    /// Its window is over and the host has not taken it.
+    Lapsed,
+    /// The host has taken a newer one.
+    Overtaken,
+}
+
+impl Seen {
+    /// Takes an observation in. Older reports of the same connection, and all of older connections, are
+    /// dropped.
+    pub(crate) fn take(
+        &mut self,
+        observation: Observation,
+        stable_after: Duration,
+        now: Timestamp,
+    ) -> Attention {
+        match observation {
+            Observation::Connected { connection, .. } => {
+                if self.connection.is_some_and(|current| current >= connection) {
+                    return Attention::Ignored;
+                }
+                self.connection = Some(connection);
+                self.connected_at = Some(now);
+                Attention::Plan
+            }
+            Observation::Disconnected { connection, .. } => {
+                if self.connection != Some(connection) {
+                    return Attention::Ignored;
+                }
+                self.connection = None;
+                Attention::Plan
+            }
+            Observation::Reported { connection, report, .. } => {
+                self.report(connection, *report, stable_after, now)
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        connection: u64,
+        report: HostReport,
+        stable_after: Duration,
+        now: Timestamp,
+    ) -> Attention {
+        if self.connection != Some(connection) {
+            return Attention::Ignored;
+        }
+        if let Some(last) = &self.report
+            && last.connection == connection
+            && !report.is_newer_than(&last.report)
+        {
+            return Attention::Ignored;
+        }
+        let old = self.report.as_ref();
+        let got_on = old.is_none_or(|last| {
+            let (old, new) = (&last.report, &report);
+            old.generation != new.generation
+                || old.active != new.active
+                || old.outcome != new.outcome
+                || !same_step(&old.phase, &new.phase)
+        });
+        let other_health = old.is_none_or(|last| {
+            last.connection != connection
+                || std::mem::discriminant(&last.report.health) != std::mem::discriminant(&report.health)
+        });
+        if got_on {
+            self.progressed_at = Some(now);
+        }
+        if matches!(report.health, Health::Healthy { period } if period >= stable_after) {
+            self.stable_at = Some(now);
+        }
+        self.heard_at = Some(now);
+        self.report = Some(Received { report, at: now, connection });
+        if got_on || other_health { Attention::Plan } else { Attention::Noted }
+    }
+}
+
+/// Whether two phases are the same step as far as progress goes: more bytes are progress, a longer or
+/// shorter time of health is none.
+fn same_step(old: &Phase, new: &Phase) -> bool {
+    match (old, new) {
+        (Phase::Proving { .. }, Phase::Proving { .. }) => true,
+        (old, new) => old == new,
+    }
+}

@@ -1,0 +1,95 @@
+//! A run of the planner: what is decided now, and why it does not go on.
+//!
+//! A run works on a copy of what it may change (the place, its rollout, the members and what was asked of
+//! the hosts that move), goes on as far as it can, and returns the difference. Its cost is one pass over the
+//! hosts of a place for each turn of the rollout.
+
+use landfall_common::Timestamp;
+
+use crate::output::Planned;
+use crate::record::{Change, Key, Place};
+use crate::state::State;
+use crate::timing::{PLAN_EVERY, REQUEST_KEPT};
+
+mod absorb;
+mod back;
+mod converge;
+mod evidence;
+mod migrate;
+mod run;
+mod stage;
+mod table;
+
+use table::Table;
+
+/// Plans every place, and forgets answers that are old. Run it after a start, after a command, and at
+/// `wake_at`.
+pub fn plan(state: &State, now: Timestamp) -> Planned {
+    let mut all = Planned::default();
+    for place in state.places.keys() {
+        join(&mut all, plan_place(state, place, now));
+    }
+    let old = state.requests.values().filter(|request| now.since(request.at) > REQUEST_KEPT);
+    let forgotten = old.map(|request| Change::Delete { key: Key::Request(request.id.clone()) });
+    all.output.changes.extend(forgotten);
+    all
+}
+
+/// Plans one place: enough after a host of it was observed.
+pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
+    let Some(mut table) = Table::lay(state, place, now) else { return Planned::default() };
+    absorb::members(&mut table);
+    // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
+    // batches: no stage is entered twice in one run.
+    while advance(&mut table) == Turn::Taken {}
+    converge::hosts(&mut table);
+    let wake_at = table.needs_time().then(|| now + PLAN_EVERY);
+    table.clear(wake_at)
+}
+
+/// Whether a rollout went on to something else, so that there may be more to decide.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It did.
+    Taken,
+    /// It stays where it is.
+    None,
+}
+
+fn advance(table: &mut Table<'_>) -> Turn {
+    use crate::rollout::{Back, Stage, Status};
+    let Some(rollout) = &table.rollout else { return Turn::None };
+    match &rollout.status {
+        Status::Ended { .. } => Turn::None,
+        Status::Paused { stage, .. } => {
+            // A migration that runs while paused still ends, and its outcome must not be lost.
+            if stage.open_lease().is_some() && migrate::settle(table) == Turn::Taken {
+                return Turn::None;
+            }
+            table.report_paused();
+            Turn::None
+        }
+        Status::Active { stage } => match stage {
+            Stage::Staging => stage::advance(table),
+            Stage::Migrating { .. } => migrate::advance(table),
+            Stage::Running { batch } => {
+                let batch = *batch;
+                run::advance(table, batch)
+            }
+            Stage::RollingBack { back: Back::Schema { .. }, .. } => migrate::advance(table),
+            Stage::RollingBack { back: Back::Hosts, .. } => back::advance(table),
+        },
+    }
+}
+
+fn join(all: &mut Planned, one: Planned) {
+    all.output.changes.extend(one.output.changes);
+    all.output.log.extend(one.output.log);
+    all.output.effects.extend(one.output.effects);
+    all.report.places.extend(one.report.places);
+    all.wake_at = match (all.wake_at, one.wake_at) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+}

@@ -1,0 +1,289 @@
+//! What hosts report becomes what members have done.
+
+use landfall_common::report::{Failure, OutcomeKind};
+use landfall_common::time::human;
+use landfall_common::{Generation, StepName, Timestamp};
+
+use crate::log::LogEvent;
+use crate::member::{Left, MemberState};
+use crate::observation::Standing;
+use crate::refusal::seconds;
+use crate::rollout::{Rollout, Stage};
+use crate::timing::{ACTIVATE_ACCEPT, ANSWER_MARGIN};
+
+use super::table::{Seat, Table};
+
+/// What a report means for a member.
+enum Move {
+    /// It is now in this state.
+    To(MemberState),
+    /// The release failed on it.
+    Fail(Left, Failure),
+    /// The way back failed on it.
+    ReturnFail(Failure),
+}
+
+pub(super) fn members(table: &mut Table<'_>) {
+    let Some(rollout) = table.rollout.clone() else { return };
+    let now = table.now;
+    let mut events = Vec::new();
+    for seat in &mut table.seats {
+        if seat.member.is_none() {
+            continue;
+        }
+        let Some((step, said)) = moved(seat, &rollout, table.state.started_at, now) else { continue };
+        let event = |generation: Generation, outcome: &OutcomeKind| LogEvent::StepOutcome {
+            rollout: rollout.id.clone(),
+            host: seat.host.record.id.clone(),
+            release: about(seat, &rollout),
+            generation,
+            outcome: outcome.clone(),
+        };
+        match (&said, &step) {
+            // That each of many hosts has staged is no news; that it could not is.
+            (Some((_, OutcomeKind::Staged)), _) => {}
+            (Some((generation, outcome)), _) => events.push(event(*generation, outcome)),
+            (None, Move::Fail(_, failure) | Move::ReturnFail(failure)) => {
+                events.push(LogEvent::HostFailed {
+                    rollout: rollout.id.clone(),
+                    host: seat.host.record.id.clone(),
+                    release: about(seat, &rollout),
+                    reason: failure.reason.clone(),
+                });
+            }
+            (None, Move::To(_)) => {}
+        }
+        match step {
+            Move::To(state) => seat.set(state, now),
+            Move::Fail(left, failure) => seat.fail(left, failure, now),
+            Move::ReturnFail(failure) => {
+                seat.set(MemberState::ReturnFailed, now);
+                seat.blame(failure);
+            }
+        }
+    }
+    events.into_iter().for_each(|event| table.log(event));
+}
+
+fn about(seat: &Seat<'_>, rollout: &Rollout) -> landfall_common::ReleaseName {
+    let assignment = seat.host.issued.assignment.as_ref();
+    assignment.map_or(&rollout.release, |assignment| &assignment.release).name.clone()
+}
+
+type Said = Option<(Generation, OutcomeKind)>;
+
+fn moved(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timestamp) -> Option<(Move, Said)> {
+    let member = seat.member.as_ref()?;
+    let back = matches!(rollout.status.stage(), Some(Stage::RollingBack { .. }));
+    let runs_release = seat.host.proven_digest() == Some(rollout.release.digest);
+    match &member.state {
+        MemberState::Pending if seat.fresh.is_some() && runs_release => {
+            Some((Move::To(MemberState::Staged), None))
+        }
+        MemberState::Pending | MemberState::Staged | MemberState::ReturnDue | MemberState::ReturnFailed => {
+            None
+        }
+        MemberState::Staging { generation } => staging(seat, *generation, now),
+        MemberState::Granted { generation } => granted(seat, rollout, *generation, started_at, now),
+        MemberState::Committed { .. } if back => None,
+        MemberState::Committed { generation } => committed(seat, rollout, *generation, started_at, now),
+        MemberState::Failed { left: Left::Unknown } if !back => late_word(seat, rollout, now),
+        MemberState::Failed { .. } => None,
+        MemberState::Returning { generation } => returning(seat, rollout, *generation, started_at, now),
+        MemberState::Returned { .. } => returned(seat, rollout),
+    }
+}
+
+/// What has become of the member's assignment, if it is still the newest that the host was given.
+fn standing<'s>(seat: &'s Seat<'_>, generation: Generation, now: Timestamp) -> Standing<'s> {
+    match &seat.host.issued.assignment {
+        Some(assignment) if assignment.generation == generation => seat.host.standing(assignment, now),
+        _ => Standing::Overtaken,
+    }
+}
+
+fn expired(seat: &Seat<'_>, now: Timestamp) -> bool {
+    seat.host.issued.assignment.as_ref().is_none_or(|assignment| now > assignment.expires_at)
+}
+
+fn staging(seat: &Seat<'_>, generation: Generation, now: Timestamp) -> Option<(Move, Said)> {
+    match standing(seat, generation, now) {
+        Standing::Open | Standing::Accepted => None,
+        Standing::Lapsed | Standing::Overtaken => Some((Move::To(MemberState::Pending), None)),
+        Standing::Ended(outcome) => {
+            let said = Some((generation, outcome.clone()));
+            Some(match outcome {
+                OutcomeKind::Staged => (Move::To(MemberState::Staged), said),
+                // Too late is nobody's fault: it is asked again.
+                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::To(MemberState::Pending), None),
+                other => (Move::Fail(Left::Untouched, why(other, "staging")), said),
+            })
+        }
+    }
+}
+
+fn granted(
+    seat: &Seat<'_>,
+    rollout: &Rollout,
+    generation: Generation,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> Option<(Move, Said)> {
+    let runs_release = seat.host.proven_digest() == Some(rollout.release.digest);
+    match standing(seat, generation, now) {
+        Standing::Ended(outcome) => {
+            let said = Some((generation, outcome.clone()));
+            Some(match outcome {
+                OutcomeKind::Committed if runs_release => {
+                    (Move::To(MemberState::Committed { generation }), said)
+                }
+                OutcomeKind::Committed => {
+                    let sentence = "it reported success, but another release as active";
+                    (Move::Fail(Left::Unknown, failure("activate", sentence.to_owned())), said)
+                }
+                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::To(MemberState::Staged), None),
+                OutcomeKind::Reverted { failure } => (Move::Fail(Left::Reverted, failure.clone()), said),
+                OutcomeKind::Refused { failure } | OutcomeKind::StageFailed { failure } => {
+                    (Move::Fail(Left::Untouched, failure.clone()), said)
+                }
+                other => (Move::Fail(Left::Held, why(other, "activate")), said),
+            })
+        }
+        Standing::Lapsed => Some((Move::To(MemberState::Staged), None)),
+        Standing::Overtaken if runs_release => {
+            let generation = seat.host.seen.report.as_ref()?.report.generation;
+            Some((Move::To(MemberState::Committed { generation }), None))
+        }
+        Standing::Overtaken if seat.fresh.is_some() => Some((Move::To(MemberState::Staged), None)),
+        Standing::Open | Standing::Accepted | Standing::Overtaken => {
+            let waited = overdue(seat, rollout, started_at, now)?;
+            let sentence = format!("it was asked to activate and has not said for {waited} how it ended");
+            Some((Move::Fail(Left::Unknown, failure("activate", sentence)), None))
+        }
+    }
+}
+
+/// How long an answer has been awaited, once that is longer than any answer takes. After a start the
+/// controller gives its hosts the time to come back.
+fn overdue(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timestamp) -> Option<String> {
+    let since = seat.member.as_ref()?.since;
+    let bound = ACTIVATE_ACCEPT + rollout.strategy.healthy_deadline * 2 + ANSWER_MARGIN;
+    let back_again = now.since(started_at) >= ACTIVATE_ACCEPT;
+    (now.since(since) >= bound && back_again).then(|| seconds(now.since(since)))
+}
+
+fn committed(
+    seat: &Seat<'_>,
+    rollout: &Rollout,
+    generation: Generation,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> Option<(Move, Said)> {
+    let report = &seat.fresh?.report;
+    if report.generation < generation {
+        return None;
+    }
+    let active = report.active.as_ref();
+    if active.is_none_or(|active| active.release.digest != rollout.release.digest) {
+        let before = rollout.previous.as_ref().map(|previous| previous.digest);
+        let reverted = active.is_some_and(|active| Some(active.release.digest) == before && active.proven);
+        let left = if reverted { Left::Reverted } else { Left::Unknown };
+        let name = active.map_or("nothing", |active| active.release.name.as_str());
+        let sentence = format!("it had committed the release and now runs {name}");
+        return Some((Move::Fail(left, failure("health", sentence)), None));
+    }
+    // One that flaps would hold the gate, or the end, for ever.
+    let seen = &seat.host.seen;
+    let at_least = seat.member.as_ref()?.since.max(started_at).max(seen.connected_at.unwrap_or_default());
+    let unstable_for = now.since(at_least.max(seen.stable_at.unwrap_or_default()));
+    (unstable_for >= rollout.strategy.healthy_deadline).then(|| {
+        let sentence = format!(
+            "it had committed the release and was not healthy for {} at a stretch since {} ago",
+            human::format(rollout.strategy.min_healthy),
+            seconds(unstable_for)
+        );
+        (Move::Fail(Left::Held, failure("health", sentence)), None)
+    })
+}
+
+/// A host that was given up says after all how it ended.
+fn late_word(seat: &Seat<'_>, rollout: &Rollout, now: Timestamp) -> Option<(Move, Said)> {
+    let assignment = seat.host.issued.assignment.as_ref()?;
+    let generation = assignment.generation;
+    if assignment.release.digest != rollout.release.digest {
+        return None;
+    }
+    let Standing::Ended(outcome) = seat.host.standing(assignment, now) else { return None };
+    let said = Some((generation, outcome.clone()));
+    match outcome {
+        OutcomeKind::Committed if seat.host.proven_digest() == Some(rollout.release.digest) => {
+            Some((Move::To(MemberState::Committed { generation }), said))
+        }
+        OutcomeKind::Reverted { failure } => Some((Move::Fail(Left::Reverted, failure.clone()), said)),
+        OutcomeKind::Held { failure } | OutcomeKind::UndoFailed { failure, .. } => {
+            Some((Move::Fail(Left::Held, failure.clone()), said))
+        }
+        _ => None,
+    }
+}
+
+fn returning(
+    seat: &Seat<'_>,
+    rollout: &Rollout,
+    generation: Generation,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> Option<(Move, Said)> {
+    let previous = rollout.previous.as_ref()?;
+    let is_back = seat.host.proven_digest() == Some(previous.digest);
+    match standing(seat, generation, now) {
+        Standing::Ended(outcome) => {
+            let said = Some((generation, outcome.clone()));
+            Some(match outcome {
+                OutcomeKind::Committed if is_back => (Move::To(MemberState::Returned { generation }), said),
+                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::To(MemberState::ReturnDue), None),
+                other => (Move::ReturnFail(why(other, "activate")), said),
+            })
+        }
+        Standing::Lapsed => Some((Move::To(MemberState::ReturnDue), None)),
+        Standing::Overtaken if seat.fresh.is_some() => Some((Move::To(MemberState::ReturnDue), None)),
+        Standing::Open | Standing::Accepted | Standing::Overtaken => {
+            // A silent host is waited for: it was not this that failed.
+            seat.fresh?;
+            let waited = overdue(seat, rollout, started_at, now)?;
+            let sentence = format!("it was asked to go back and has not said for {waited} how it ended");
+            Some((Move::ReturnFail(failure("activate", sentence)), None))
+        }
+    }
+}
+
+fn returned(seat: &Seat<'_>, rollout: &Rollout) -> Option<(Move, Said)> {
+    let report = &seat.fresh?.report;
+    let previous = rollout.previous.as_ref()?;
+    let active = report.active.as_ref();
+    let lost = active.is_none_or(|active| active.release.digest != previous.digest);
+    lost.then(|| {
+        let name = active.map_or("nothing", |active| active.release.name.as_str());
+        (Move::ReturnFail(failure("health", format!("it had gone back and now runs {name}"))), None)
+    })
+}
+
+/// Why an outcome is a failure.
+fn why(outcome: &OutcomeKind, step: &str) -> Failure {
+    match outcome {
+        OutcomeKind::StageFailed { failure }
+        | OutcomeKind::MigrationFailed { failure }
+        | OutcomeKind::MigrationUnknown { failure }
+        | OutcomeKind::Reverted { failure }
+        | OutcomeKind::Held { failure }
+        | OutcomeKind::UndoFailed { failure, .. }
+        | OutcomeKind::Refused { failure } => failure.clone(),
+        OutcomeKind::Staged | OutcomeKind::Migrated | OutcomeKind::Committed => {
+            failure(step, "it answered something else than it was asked".to_owned())
+        }
+    }
+}
+
+pub(super) fn failure(step: &str, reason: String) -> Failure {
+    Failure::new(StepName::new(step).expect("a word of letters"), reason)
+}

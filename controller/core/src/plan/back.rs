@@ -1,0 +1,159 @@
+//! The way back, host by host: within the budget, verified like the way there, without a canary.
+
+use landfall_common::assignment::{OnFailure, Order};
+
+use crate::member::{Left, MemberState};
+use crate::reason::{Doing, Hosts, Wait, Why};
+use crate::rollout::{Back, End, Stage};
+use crate::timing::ACTIVATE_ACCEPT;
+use crate::turn::Fleet;
+
+use super::Turn;
+use super::evidence;
+use super::table::Table;
+
+/// Brings every host that was touched back, and ends once there is evidence of each.
+pub(super) fn advance(table: &mut Table<'_>) -> Turn {
+    let Some(previous) = table.rollout().previous.clone() else {
+        return table.fail("there is nothing to go back to".to_owned(), Fleet::Mixed);
+    };
+    let now = table.now;
+    for seat in &mut table.seats {
+        let Some(member) = &seat.member else { continue };
+        let due = match member.state {
+            MemberState::Granted { .. } | MemberState::Committed { .. } => true,
+            MemberState::Failed { left: Left::Held | Left::Unknown } => true,
+            // It says that it went back by itself: believed as long as it does not say otherwise.
+            MemberState::Failed { left: Left::Reverted } => {
+                seat.at_rest() && seat.host.proven_digest() != Some(previous.digest)
+            }
+            _ => false,
+        };
+        if due {
+            seat.set(MemberState::ReturnDue, now);
+        }
+    }
+    let rollout = table.rollout();
+    let targeted = table.members().count();
+    let failed = table.members().filter(|(_, m)| matches!(m.state, MemberState::ReturnFailed)).count();
+    if failed > rollout.strategy.failure_budget.at_most(targeted) {
+        let hosts: Hosts = (table.members())
+            .filter(|(_, member)| matches!(member.state, MemberState::ReturnFailed))
+            .map(|(_, member)| member.host.clone())
+            .collect();
+        return table.pause(format!(
+            "going back to {} failed on {hosts}. Mend them and `ctl rollout retry`",
+            previous.name
+        ));
+    }
+    let min_healthy = rollout.strategy.min_healthy;
+    let reason = reason(table);
+    // What is on its way counts until there is evidence of it: that is the gate of the way back.
+    let mut under_way = Hosts::default();
+    let mut unsettled = 0;
+    let mut only_silent = true;
+    let mut waits = Vec::new();
+    for (seat, member) in table.members() {
+        let why = match member.state {
+            MemberState::Returned { generation } => {
+                evidence::missing(table, seat, &previous, generation, min_healthy)
+            }
+            MemberState::Failed { left: Left::Reverted } => {
+                evidence::missing(table, seat, &previous, Default::default(), min_healthy)
+            }
+            MemberState::Returning { .. } if seat.fresh.is_some() => {
+                Some(Why::Unanswered { period: now.since(member.since) })
+            }
+            MemberState::Returning { .. } | MemberState::ReturnDue if seat.fresh.is_none() => {
+                Some(table.unheard(seat))
+            }
+            MemberState::ReturnDue => Some(Why::Blocked),
+            _ => None,
+        };
+        let Some(why) = why else { continue };
+        unsettled += 1;
+        only_silent &= matches!(why, Why::Unheard { .. });
+        let is_on_its_way =
+            matches!(member.state, MemberState::Returning { .. } | MemberState::Returned { .. });
+        if is_on_its_way {
+            under_way.add(&member.host);
+        }
+        if !matches!(why, Why::Blocked) {
+            waits.push(Wait::Host { what: Doing::Rollback, host: member.host.clone(), why });
+        }
+    }
+    if unsettled == 0 && failed == 0 {
+        let failure = table.first_failure();
+        return table.end(End::RolledBack { reason, failure }, Fleet::AsBefore);
+    }
+    if unsettled == 0 || (only_silent && table.stalled()) {
+        let mut away = Hosts::default();
+        for (seat, member) in table.members().filter(|(_, member)| member.state.touched()) {
+            let settled = matches!(member.state, MemberState::Returned { .. }) && seat.fresh.is_some();
+            if !settled && !matches!(member.state, MemberState::Failed { .. }) {
+                away.add(&member.host);
+            }
+        }
+        let reason = format!("{reason}; it went back, but not on {away}");
+        return table.fail(reason, Fleet::AsBefore);
+    }
+    return_hosts(table, under_way);
+    waits.into_iter().for_each(|wait| table.wait(wait));
+    Turn::None
+}
+
+fn reason(table: &Table<'_>) -> String {
+    match table.rollout().status.stage() {
+        Some(Stage::RollingBack { reason, back: Back::Hosts }) => reason.clone(),
+        _ => String::new(),
+    }
+}
+
+/// Hosts that are out go first: they cost nothing.
+fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts) {
+    let rollout = table.rollout();
+    let Some(previous) = rollout.previous.clone() else { return };
+    let id = rollout.id.clone();
+    let strategy = &rollout.strategy;
+    let batch = match strategy.kind {
+        landfall_common::strategy::StrategyKind::AllAtOnce => table.seats.len(),
+        landfall_common::strategy::StrategyKind::Rolling => strategy.batch.at_least_one(table.seats.len()),
+    };
+    // Reverting would bring the failed release back.
+    let order = Order::Activate {
+        on_failure: OnFailure::Hold,
+        min_healthy: strategy.min_healthy,
+        healthy_deadline: strategy.healthy_deadline,
+    };
+    let (max_unavailable, now) = (table.max_unavailable(), table.now);
+    let mut due: Vec<_> = (table.seats.iter().enumerate())
+        .filter(|(_, seat)| {
+            matches!(seat.member_state(), Some(MemberState::ReturnDue)) && seat.fresh.is_some()
+        })
+        .map(|(at, seat)| (!seat.out, at))
+        .collect();
+    due.sort_unstable();
+    let (mut blocked, mut queued) = (Hosts::default(), Hosts::default());
+    let was_under_way = under_way.clone();
+    for (available, at) in due {
+        let host = table.seats[at].host.record.id.clone();
+        if available && table.out + 1 > max_unavailable {
+            blocked.add(&host);
+            continue;
+        }
+        if under_way.count() >= batch {
+            queued.add(&host);
+            continue;
+        }
+        let generation = table.issue(at, previous.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
+        table.seats[at].set(MemberState::Returning { generation }, now);
+        under_way.add(&host);
+    }
+    if !blocked.is_empty() {
+        let out = table.out_hosts();
+        table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
+    }
+    if !queued.is_empty() && !was_under_way.is_empty() {
+        table.wait(Wait::ReturnBatch { batch, under_way: was_under_way, waiting: queued });
+    }
+}

@@ -1,0 +1,246 @@
+//! The migration, forward or back: one host, under a lease, and never a second time by itself (P7).
+
+use landfall_common::assignment::{Direction, Order};
+use landfall_common::report::{Failure, OutcomeKind};
+
+use crate::log::LogEvent;
+use crate::member::MemberState;
+use crate::observation::Standing;
+use crate::reason::Wait;
+use crate::rollout::{Back, Lease, MigrationRun, Planned, Schema, Stage};
+use crate::timing::{LEASE_MARGIN, MIGRATE_ACCEPT, MIGRATION_ATTEMPTS};
+use crate::turn::{self, Fleet};
+
+use super::Turn;
+use super::stage;
+use super::table::Table;
+
+/// Hands the migration out, waits for it, and goes on once it is known to have run.
+pub(super) fn advance(table: &mut Table<'_>) -> Turn {
+    let Some(planned) = planned(table) else {
+        // Nothing is due: a stage that was entered for nothing is left.
+        let now = table.now;
+        table.rollout_mut().enter(Stage::Running { batch: 1 }, now);
+        return Turn::Taken;
+    };
+    if planned.direction == Direction::Up || forward(table) {
+        stage::ask(table);
+    }
+    match run(table) {
+        Some(MigrationRun::Electing { attempts }) => elect(table, &planned, attempts),
+        Some(_) => {
+            if settle(table) == Turn::Taken {
+                return Turn::Taken;
+            }
+            report(table);
+            Turn::None
+        }
+        None => Turn::None,
+    }
+}
+
+/// Whether it is on the way there.
+fn forward(table: &Table<'_>) -> bool {
+    matches!(table.rollout().status.stage(), Some(Stage::Migrating { .. }))
+}
+
+fn run(table: &Table<'_>) -> Option<MigrationRun> {
+    table.rollout().status.stage().and_then(Stage::migration).cloned()
+}
+
+/// What has to run.
+fn planned(table: &Table<'_>) -> Option<Planned> {
+    let rollout = table.rollout();
+    match (rollout.status.stage()?, &rollout.schema) {
+        (Stage::Migrating { .. }, Schema::Due { migration }) => Some(migration.clone()),
+        (Stage::RollingBack { back: Back::Schema { migration, .. }, .. }, _) => Some((**migration).clone()),
+        _ => None,
+    }
+}
+
+fn set_run(table: &mut Table<'_>, run: MigrationRun) {
+    let now = table.now;
+    let rollout = table.rollout_mut();
+    let next = match rollout.status.stage().cloned() {
+        Some(Stage::Migrating { .. }) => Stage::Migrating { run },
+        Some(Stage::RollingBack { reason, back: Back::Schema { migration, .. } }) => {
+            Stage::RollingBack { reason, back: Back::Schema { migration, run } }
+        }
+        _ => return,
+    };
+    rollout.enter(next, now);
+}
+
+/// Gives the lease to the first host, batch by batch, that has what it takes: heard of, at rest, and with
+/// the release on its disk.
+fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32) -> Turn {
+    if attempts >= MIGRATION_ATTEMPTS {
+        let reason = format!("the migration was refused {attempts} times");
+        return if forward(table) {
+            table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore)
+        } else {
+            table.pause(format!("{reason}, so that the code cannot go back"))
+        };
+    }
+    let there = forward(table);
+    let now = table.now;
+    let able = |state: &MemberState| match state {
+        MemberState::Staged => true,
+        state => !there && state.touched(),
+    };
+    let candidates = table.seats.iter().enumerate().filter_map(|(at, seat)| {
+        let member = seat.member.as_ref().filter(|member| able(&member.state))?;
+        let free = seat.at_rest() && !seat.host.grant_open(now);
+        free.then_some((member.batch, at))
+    });
+    let Some((_, at)) = candidates.min() else {
+        if table.stalled() {
+            let reason = "no host that could migrate was heard of".to_owned();
+            return if there {
+                table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore)
+            } else {
+                table.pause(reason)
+            };
+        }
+        table.wait(Wait::NoCandidate { attempts });
+        return Turn::None;
+    };
+    let fence = table.place.fence + 1;
+    table.place.to_mut().fence = fence;
+    let lease = planned.facts.lease;
+    let order = Order::Migrate { fence, lease, direction: planned.direction };
+    let id = table.rollout().id.clone();
+    let generation = table.issue(at, planned.release.clone(), id.clone(), order, MIGRATE_ACCEPT);
+    let host = table.seats[at].host.record.id.clone();
+    let over_at = now + MIGRATE_ACCEPT + lease + LEASE_MARGIN;
+    table.log(LogEvent::MigrationStarted {
+        rollout: id,
+        host: host.clone(),
+        release: planned.release.name.clone(),
+        lease_until: over_at,
+    });
+    let lease = Lease {
+        host,
+        generation,
+        fence,
+        direction: planned.direction,
+        issued_at: now,
+        over_at,
+        attempt: attempts + 1,
+    };
+    set_run(table, MigrationRun::Leased { lease });
+    report(table);
+    Turn::None
+}
+
+/// Looks at what the elected host says, and at the lease. Works on a paused rollout as well.
+pub(super) fn settle(table: &mut Table<'_>) -> Turn {
+    let (lease, known_unknown) = match run(table) {
+        Some(MigrationRun::Leased { lease }) => (lease, false),
+        Some(MigrationRun::Unknown { lease, .. }) => (lease, true),
+        _ => return Turn::None,
+    };
+    let now = table.now;
+    let outcome = table.seats.iter().find(|seat| seat.host.record.id == lease.host).and_then(|seat| {
+        let assignment = seat.host.issued.assignment.as_ref();
+        let assignment = assignment.filter(|assignment| assignment.generation == lease.generation)?;
+        match seat.host.standing(assignment, now) {
+            Standing::Ended(outcome) => Some(outcome.clone()),
+            _ => None,
+        }
+    });
+    match outcome {
+        Some(OutcomeKind::Migrated) => {
+            ended(table, &lease, OutcomeKind::Migrated);
+            let mut place = table.place.clone();
+            turn::migrated(table.rollout_mut(), place.to_mut(), now);
+            table.place = place;
+            Turn::Taken
+        }
+        Some(OutcomeKind::MigrationFailed { failure }) => {
+            ended(table, &lease, OutcomeKind::MigrationFailed { failure: failure.clone() });
+            failed(table, &lease, failure)
+        }
+        Some(OutcomeKind::Refused { failure }) if !known_unknown => {
+            ended(table, &lease, OutcomeKind::Refused { failure });
+            set_run(table, MigrationRun::Electing { attempts: lease.attempt });
+            Turn::Taken
+        }
+        Some(OutcomeKind::MigrationUnknown { failure }) if !known_unknown => {
+            ended(table, &lease, OutcomeKind::MigrationUnknown { failure: failure.clone() });
+            let reason = failure.reason.clone();
+            unknown(table, lease, reason, Some(failure))
+        }
+        _ if !known_unknown && now >= lease.over_at => {
+            let reason = format!(
+                "{} was given the right to run it at {} and has not said how it ended; it cannot be \
+                 running it any more",
+                lease.host, lease.issued_at
+            );
+            let failure = super::absorb::failure("migrate", reason.clone());
+            ended(table, &lease, OutcomeKind::MigrationUnknown { failure });
+            unknown(table, lease, reason, None)
+        }
+        _ => Turn::None,
+    }
+}
+
+fn unknown(table: &mut Table<'_>, lease: Lease, reason: String, failure: Option<Failure>) -> Turn {
+    let idempotent = planned(table).is_some_and(|planned| planned.facts.idempotent);
+    // The lease is over, and its definition says that a second run does no harm.
+    let next = if idempotent && lease.attempt < MIGRATION_ATTEMPTS {
+        MigrationRun::Electing { attempts: lease.attempt }
+    } else {
+        MigrationRun::Unknown { lease, reason, failure }
+    };
+    set_run(table, next);
+    Turn::Taken
+}
+
+/// The migration failed by itself.
+fn failed(table: &mut Table<'_>, lease: &Lease, failure: Failure) -> Turn {
+    if forward(table) {
+        if let Some(seat) = table.seats.iter_mut().find(|seat| seat.host.record.id == lease.host) {
+            seat.blame(failure.clone());
+        }
+        let reason =
+            format!("the migration failed on {}: {}; nothing was activated", lease.host, failure.reason);
+        return table.fail(reason, Fleet::AsBefore);
+    }
+    // Half a way back may have been gone: somebody must look before code moves.
+    let reason = format!("its way back failed: {}", failure.reason);
+    let run = MigrationRun::Unknown { lease: lease.clone(), reason, failure: Some(failure) };
+    if self::run(table).as_ref() == Some(&run) {
+        return Turn::None;
+    }
+    set_run(table, run);
+    Turn::Taken
+}
+
+fn ended(table: &mut Table<'_>, lease: &Lease, outcome: OutcomeKind) {
+    let (rollout, release) = {
+        let rollout = table.rollout();
+        let release = planned(table).map_or(rollout.release.name.clone(), |planned| planned.release.name);
+        (rollout.id.clone(), release)
+    };
+    let known = matches!(self::run(table), Some(MigrationRun::Unknown { .. }));
+    let again = known && matches!(outcome, OutcomeKind::MigrationFailed { .. });
+    if !again {
+        table.log(LogEvent::MigrationFinished { rollout, host: lease.host.clone(), release, outcome });
+    }
+}
+
+fn report(table: &mut Table<'_>) {
+    let wait = match run(table) {
+        Some(MigrationRun::Leased { lease }) => Wait::Migrating {
+            period: table.now.since(lease.issued_at),
+            until: lease.over_at,
+            host: lease.host,
+        },
+        Some(MigrationRun::Unknown { lease, reason, .. }) => {
+            Wait::MigrationUnknown { rollout: table.rollout().id.clone(), host: lease.host, reason }
+        }
+        _ => return,
+    };
+    table.wait(wait);
+}

@@ -1,0 +1,319 @@
+//! Batch by batch: who may activate (P4), when the next batch may begin (P5), and when it is over.
+
+use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
+use landfall_common::report::Phase;
+
+use crate::log::LogEvent;
+use crate::member::{Member, MemberState};
+use crate::reason::{Doing, Hosts, Wait, Why};
+use crate::refusal::seconds;
+use crate::rollout::{End, Stage};
+use crate::timing::{ACTIVATE_ACCEPT, UNREACHABLE_GRACE};
+use crate::turn::{self, Fleet, NoReturn};
+
+use super::Turn;
+use super::evidence;
+use super::stage;
+use super::table::{Seat, Table};
+
+/// Grants what the budget allows, up to this batch, and opens the gate to the next.
+pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
+    stage::ask(table);
+    if table.members().next().is_none() {
+        return table.fail("all of its hosts were removed".to_owned(), Fleet::AsBefore);
+    }
+    if let Some(reason) = over_budget(table) {
+        return turn_back(table, reason);
+    }
+    grant(table, batch);
+    let last = table.rollout().batches;
+    if batch < last { gate(table, batch) } else { finish(table) }
+}
+
+/// The failure budget counts over the whole rollout. A first batch that fails whole is too much whatever
+/// the budget says: that is what it is for.
+pub(super) fn over_budget(table: &Table<'_>) -> Option<String> {
+    let rollout = table.rollout();
+    let (mut targeted, mut failed) = (0, 0);
+    let (mut first, mut first_failed) = (0, 0);
+    for (_, member) in table.members() {
+        let is_failed = usize::from(member.state.failed());
+        targeted += 1;
+        failed += is_failed;
+        if member.batch == 1 {
+            first += 1;
+            first_failed += is_failed;
+        }
+    }
+    let budget = rollout.strategy.failure_budget.at_most(targeted);
+    let hosts = |number: usize| if number == 1 { "1 host".to_owned() } else { format!("{number} hosts") };
+    if failed > budget {
+        let first = first_failure(table);
+        return Some(format!("{} failed, {budget} may{first}", hosts(failed)));
+    }
+    // A batch of everything is no canary.
+    let whole = first > 0 && first == first_failed && rollout.batches > 1;
+    whole.then(|| format!("the whole first batch failed{}", first_failure(table)))
+}
+
+fn first_failure(table: &Table<'_>) -> String {
+    table.first_failure().map_or_else(String::new, |failed| {
+        let code = failed.failure.exit_code.map_or_else(String::new, |code| format!(" (exit code {code})"));
+        format!(": {} at {}{code}: {}", failed.host, failed.failure.step, failed.failure.reason)
+    })
+}
+
+/// Goes back, if that is wanted and possible; else pauses with the reason.
+fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
+    let touched = table.members().any(|(_, member)| member.state.touched());
+    let rollout = table.rollout();
+    let moved = turn::schema_moved(rollout);
+    if !touched && !moved {
+        return table.fail(format!("{reason}; nothing was activated"), Fleet::AsBefore);
+    }
+    let way = turn::way_back(rollout, &table.place, &reason);
+    match way {
+        Err(NoReturn::NothingBefore) => {
+            let reason =
+                format!("{reason}; nothing was in force before, so that there is nothing to go back to");
+            table.fail(reason, Fleet::Mixed)
+        }
+        Err(NoReturn::IsRollback) => table.pause(format!(
+            "{reason}; going back failed, and going back from that would be a loop. Mend the hosts and \
+             `ctl rollout retry`, or bring another release after `ctl rollout abort`"
+        )),
+        Err(NoReturn::Schema { reason: why, needed }) => {
+            table.pause(format!("{reason}; it does not go back by itself: {why}. What helps: {needed}"))
+        }
+        Ok(_) if !rollout.strategy.auto_rollback => table.pause(format!(
+            "{reason}; auto_rollback is off: `ctl rollback` goes back, `ctl rollout retry` tries again"
+        )),
+        Ok(stage) => {
+            let (id, to) = (rollout.id.clone(), rollout.previous.clone());
+            let now = table.now;
+            table.rollout_mut().enter(stage, now);
+            if let Some(to) = to {
+                table.log(LogEvent::RollbackStarted { rollout: id, to, reason });
+            }
+            Turn::Taken
+        }
+    }
+}
+
+/// Lets staged hosts of the batches that have begun activate. An available host only within the budget; one
+/// that is out already costs nothing.
+fn grant(table: &mut Table<'_>, batch: u32) {
+    let rollout = table.rollout();
+    let on_failure =
+        if turn::may_revert(rollout, &table.place) { OnFailure::Revert } else { OnFailure::Hold };
+    let strategy = &rollout.strategy;
+    let order = Order::Activate {
+        on_failure,
+        min_healthy: strategy.min_healthy,
+        healthy_deadline: strategy.healthy_deadline,
+    };
+    let (id, release) = (rollout.id.clone(), rollout.release.clone());
+    let max_unavailable = table.max_unavailable();
+    let now = table.now;
+    let mut candidates: Vec<_> = (table.seats.iter().enumerate())
+        .filter_map(|(at, seat)| {
+            let member = seat.member.as_ref()?;
+            let ready = matches!(member.state, MemberState::Staged) && member.batch <= batch;
+            (ready && seat.fresh.is_some()).then_some((member.batch, !seat.out, at))
+        })
+        .collect();
+    candidates.sort_unstable();
+    let mut blocked = Hosts::default();
+    for (_, available, at) in candidates {
+        if let Some(generation) = already_there(&table.seats[at], &release) {
+            table.seats[at].set(MemberState::Committed { generation }, now);
+            continue;
+        }
+        if available && table.out + 1 > max_unavailable {
+            blocked.add(&table.seats[at].host.record.id);
+            continue;
+        }
+        let generation = table.issue(at, release.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
+        table.seats[at].set(MemberState::Granted { generation }, now);
+    }
+    if !blocked.is_empty() {
+        let out = table.out_hosts();
+        table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
+    }
+}
+
+/// A host that runs the release already, proven and healthy, and has nothing else to do, needs no restart.
+fn already_there(seat: &Seat<'_>, release: &ReleaseRef) -> Option<landfall_common::Generation> {
+    let there = seat.host.proven_digest() == Some(release.digest) && !seat.out && seat.at_rest();
+    there.then(|| seat.fresh.map(|received| received.report.generation))?
+}
+
+/// The next batch begins once there is fresh evidence of each host that changed in this one, and of at
+/// least one host in the first.
+fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
+    let of = table.rollout().batches;
+    let mut open = true;
+    let mut proven = 0;
+    let mut waits = Vec::new();
+    for (seat, member) in table.members().filter(|(_, member)| member.batch == batch) {
+        match pending(table, seat, member) {
+            Pending::Proven => proven += 1,
+            Pending::Failed => {}
+            Pending::Silent(why) | Pending::Waits(why) => {
+                let silent = !member.state.touched()
+                    && seat.fresh.is_none()
+                    && table.silent_for(seat) >= UNREACHABLE_GRACE;
+                open &= silent;
+                let what = Doing::Batch { batch, of };
+                waits.push(Wait::Host { what, host: member.host.clone(), why });
+            }
+        }
+    }
+    // A batch whose hosts have all been removed proves nothing, and holds nothing up.
+    let empty = !table.members().any(|(_, member)| member.batch == batch);
+    if open && (proven > 0 || batch > 1 || empty) {
+        let (now, id) = (table.now, table.rollout().id.clone());
+        table.rollout_mut().enter(Stage::Running { batch: batch + 1 }, now);
+        table.log(LogEvent::BatchStarted { rollout: id, batch: u64::from(batch + 1), of: u64::from(of) });
+        return Turn::Taken;
+    }
+    if table.stalled() {
+        return stalled(table, &waits);
+    }
+    report(table, waits);
+    Turn::None
+}
+
+/// Nothing gets on although hosts have changed: whether to wait, to go on or to go back is for somebody to
+/// say who knows why the hosts are away.
+fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
+    // The budget says more than that a host may not begin.
+    let telling = |wait: &&Wait| !matches!(wait, Wait::Host { why: Why::Blocked, .. });
+    let why = table.report.waits.first().or_else(|| waits.iter().find(telling)).or(waits.first());
+    let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
+    let idle = seconds(table.idle_for());
+    let reason =
+        format!("nothing got on for {idle}{why}. `ctl rollout resume` waits on, `ctl rollback` goes back");
+    if table.members().any(|(_, member)| member.state.touched()) || turn::schema_moved(table.rollout()) {
+        return table.pause(reason);
+    }
+    table.fail(format!("nothing got on for {idle}{why}; nothing was activated"), Fleet::AsBefore)
+}
+
+/// That a host may not begin is told by what keeps it from beginning.
+fn report(table: &mut Table<'_>, waits: Vec<Wait>) {
+    let told = |wait: &Wait| !matches!(wait, Wait::Host { why: Why::Blocked, .. });
+    waits.into_iter().filter(told).for_each(|wait| table.wait(wait));
+}
+
+/// What is missing of a member.
+enum Pending {
+    /// Nothing.
+    Proven,
+    /// It has failed, and was counted.
+    Failed,
+    /// It cannot be heard of.
+    Silent(Why),
+    /// It is on its way.
+    Waits(Why),
+}
+
+fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member) -> Pending {
+    let rollout = table.rollout();
+    let asked = || Why::Unanswered { period: table.now.since(member.since) };
+    match member.state {
+        MemberState::Committed { generation } => {
+            let min_healthy = rollout.strategy.min_healthy;
+            match evidence::missing(table, seat, &rollout.release, generation, min_healthy) {
+                None => Pending::Proven,
+                Some(why @ Why::Unheard { .. }) => Pending::Silent(why),
+                Some(why) => Pending::Waits(why),
+            }
+        }
+        MemberState::Failed { .. } => Pending::Failed,
+        _ if seat.fresh.is_none() => Pending::Silent(table.unheard(seat)),
+        MemberState::Granted { .. } => {
+            let phase = seat.fresh.map(|received| &received.report.phase);
+            Pending::Waits(match phase {
+                Some(Phase::Proving { healthy_for }) => {
+                    Why::Young { period: *healthy_for, of: rollout.strategy.min_healthy }
+                }
+                Some(Phase::Activating { step } | Phase::Undoing { step } | Phase::Preparing { step }) => {
+                    Why::Step { step: step.clone() }
+                }
+                _ => asked(),
+            })
+        }
+        MemberState::Staged => Pending::Waits(Why::Blocked),
+        _ => Pending::Waits(Why::NotStaged),
+    }
+}
+
+/// All batches have begun: success needs every targeted host, with evidence (P5).
+fn finish(table: &mut Table<'_>) -> Turn {
+    let rollout = table.rollout();
+    let (batch, of) = (rollout.batches, rollout.batches);
+    let (mut proven, mut failed, mut silent, mut waiting) = (0, 0, 0, 0);
+    let mut waits = Vec::new();
+    for (seat, member) in table.members() {
+        let (why, count) = match pending(table, seat, member) {
+            Pending::Proven => {
+                proven += 1;
+                continue;
+            }
+            Pending::Failed => {
+                failed += 1;
+                continue;
+            }
+            Pending::Silent(why) => (why, &mut silent),
+            Pending::Waits(why) => (why, &mut waiting),
+        };
+        *count += 1;
+        let what = if member.batch == batch { Doing::Batch { batch, of } } else { Doing::End };
+        waits.push(Wait::Host { what, host: member.host.clone(), why });
+    }
+    let hosts = proven + failed + silent + waiting;
+    if proven == hosts {
+        return table.end(End::Succeeded, Fleet::TookIt);
+    }
+    let release = rollout.release.name.clone();
+    let reason = |table: &Table<'_>| {
+        let named = incomplete(table);
+        format!("{release} runs on {proven} of {hosts} hosts: {named}")
+    };
+    if silent == 0 && waiting == 0 {
+        // Within the budget: the fleet keeps the release, and those that failed can be tried again.
+        let reason = reason(table);
+        return table.fail(reason, Fleet::TookIt);
+    }
+    if table.stalled() {
+        if waiting > 0 || proven == 0 {
+            return stalled(table, &waits);
+        }
+        let reason = reason(table);
+        return table.fail(reason, Fleet::TookIt);
+    }
+    report(table, waits);
+    Turn::None
+}
+
+/// Which hosts do not run the release, and what becomes of them.
+fn incomplete(table: &Table<'_>) -> String {
+    let mut failed = Hosts::default();
+    let mut silent = Hosts::default();
+    for (seat, member) in table.members() {
+        match pending(table, seat, member) {
+            Pending::Failed => failed.add(&member.host),
+            Pending::Silent(_) => silent.add(&member.host),
+            Pending::Proven | Pending::Waits(_) => {}
+        }
+    }
+    let mut parts = Vec::new();
+    if !failed.is_empty() {
+        parts.push(format!("{failed} failed, `ctl rollout retry` tries again"));
+    }
+    if !silent.is_empty() {
+        parts.push(format!("{silent} could not be heard of and will take it on return"));
+    }
+    parts.join("; ")
+}

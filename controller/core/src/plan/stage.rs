@@ -1,0 +1,91 @@
+//! Staging: every host of the rollout fetches and prepares the release, and nothing that runs is touched.
+
+use landfall_common::assignment::Order;
+use landfall_common::report::Phase;
+
+use crate::member::MemberState;
+use crate::reason::{Doing, Wait, Why};
+use crate::rollout::{MigrationRun, Schema, Stage};
+use crate::timing::{STAGE_ACCEPT, UNREACHABLE_GRACE};
+use crate::turn::Fleet;
+
+use super::Turn;
+use super::run;
+use super::table::{Seat, Table};
+
+/// All hosts that can be heard of stage; then the migration, or the first batch.
+pub(super) fn advance(table: &mut Table<'_>) -> Turn {
+    ask(table);
+    if let Some(reason) = run::over_budget(table) {
+        return table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore);
+    }
+    let mut open = false;
+    let mut staged = 0;
+    let mut waits = Vec::new();
+    for (seat, member) in table.members() {
+        match member.state {
+            MemberState::Pending | MemberState::Staging { .. } => {
+                let given_up = seat.fresh.is_none() && table.silent_for(seat) >= UNREACHABLE_GRACE;
+                open |= !given_up;
+                waits.push(wait(table, seat));
+            }
+            MemberState::Failed { .. } => {}
+            _ => staged += 1,
+        }
+    }
+    if table.members().next().is_none() {
+        return table.fail("all of its hosts were removed".to_owned(), Fleet::AsBefore);
+    }
+    if open || staged == 0 {
+        if table.stalled() {
+            let first = waits.first().map_or_else(String::new, |wait| format!(": {wait}"));
+            let idle = crate::refusal::seconds(table.idle_for());
+            let reason = format!("nothing got on for {idle}{first}; nothing that runs was touched");
+            return table.fail(reason, Fleet::AsBefore);
+        }
+        waits.into_iter().for_each(|wait| table.wait(wait));
+        return Turn::None;
+    }
+    let next = match table.rollout().schema {
+        Schema::Due { .. } => Stage::Migrating { run: MigrationRun::Electing { attempts: 0 } },
+        _ => Stage::Running { batch: 1 },
+    };
+    let now = table.now;
+    table.rollout_mut().enter(next, now);
+    Turn::Taken
+}
+
+/// Asks those to stage that were not asked yet and can be heard of; in later stages as well, for those that
+/// come late. The host that migrates is left alone: its answer must not be overtaken.
+pub(super) fn ask(table: &mut Table<'_>) {
+    let rollout = table.rollout();
+    let (id, release) = (rollout.id.clone(), rollout.release.clone());
+    let elected = rollout.status.stage().and_then(Stage::open_lease).map(|lease| lease.host.clone());
+    let now = table.now;
+    for at in 0..table.seats.len() {
+        let seat = &table.seats[at];
+        let pending = matches!(seat.member_state(), Some(MemberState::Pending));
+        if !pending || seat.fresh.is_none() || elected.as_ref() == Some(&seat.host.record.id) {
+            continue;
+        }
+        let generation = table.issue(at, release.clone(), id.clone(), Order::Stage, STAGE_ACCEPT);
+        table.seats[at].set(MemberState::Staging { generation }, now);
+    }
+}
+
+fn wait(table: &Table<'_>, seat: &Seat<'_>) -> Wait {
+    let why = match seat.fresh {
+        None => table.unheard(seat),
+        Some(received) => match &received.report.phase {
+            Phase::Fetching { done_bytes, total_bytes } => {
+                Why::Fetching { done_bytes: *done_bytes, total_bytes: *total_bytes }
+            }
+            Phase::Preparing { step } => Why::Step { step: step.clone() },
+            _ => {
+                let since = seat.member.as_ref().map_or(table.now, |member| member.since);
+                Why::Unanswered { period: table.now.since(since) }
+            }
+        },
+    };
+    Wait::Host { what: Doing::Staging, host: seat.host.record.id.clone(), why }
+}

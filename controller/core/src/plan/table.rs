@@ -1,0 +1,292 @@
+//! The working copy of one planner run: a place, its rollout, and a seat for each of its hosts.
+
+use std::borrow::Cow;
+
+use landfall_common::assignment::{Assignment, Order, ReleaseRef};
+use landfall_common::report::Failure;
+use landfall_common::{Duration, Generation, RolloutId, Timestamp};
+
+use crate::log::{Actor, LogEvent, NewEntry};
+use crate::member::{Left, Member, MemberState};
+use crate::observation::{Host, Received};
+use crate::output::{Effect, Output, Planned};
+use crate::reason::{Hosts, PlaceReport, PlanningReport, Wait, Why};
+use crate::record::{Change, Issued, Place, PlaceRecord, Record};
+use crate::rollout::{End, HostFailure, Rollout, Status};
+use crate::state::State;
+use crate::turn::{self, Fleet};
+
+use super::Turn;
+
+/// The working copy of one planner run.
+pub(super) struct Table<'a> {
+    pub now: Timestamp,
+    pub state: &'a State,
+    pub place: Cow<'a, PlaceRecord>,
+    /// The rollout that holds the place.
+    pub rollout: Option<Cow<'a, Rollout>>,
+    /// One for each host of the place, in order.
+    pub seats: Vec<Seat<'a>>,
+    /// How many hosts are out (P4), those counted that this run takes out.
+    pub out: usize,
+    pub report: PlaceReport,
+    pub log: Vec<NewEntry>,
+    pub effects: Vec<Effect>,
+}
+
+/// A host in the working copy.
+pub(super) struct Seat<'a> {
+    pub host: &'a Host,
+    /// Its newest report, if that is fresh.
+    pub fresh: Option<&'a Received>,
+    /// Its part in the rollout that holds the place.
+    pub member: Option<Cow<'a, Member>>,
+    /// What this run asks of it.
+    pub issued: Option<Issued>,
+    /// Whether it is out (P4).
+    pub out: bool,
+}
+
+impl<'a> Table<'a> {
+    /// `None` if nothing is there that could be planned.
+    pub fn lay(state: &'a State, place: &Place, now: Timestamp) -> Option<Self> {
+        let found = state.places.get(place)?;
+        let rollout = found.record.holder.as_ref().and_then(|id| state.rollouts.get(id));
+        if rollout.is_none() && found.record.proven.is_empty() {
+            return None;
+        }
+        let members = rollout.and_then(|rollout| state.members.get(&rollout.id));
+        let mut members = members.into_iter().flatten().peekable();
+        let mut out = 0;
+        let seats = found.hosts.iter().map(|(id, host)| {
+            // Both are in the order of hosts; a member whose host is gone is passed over.
+            while members.next_if(|(member, _)| *member < id).is_some() {}
+            let member =
+                members.next_if(|(member, _)| *member == id).map(|(_, member)| Cow::Borrowed(member));
+            let is_out = !host.available(now);
+            out += usize::from(is_out);
+            Seat { host, fresh: host.fresh(now), member, issued: None, out: is_out }
+        });
+        Some(Self {
+            now,
+            state,
+            seats: seats.collect(),
+            out,
+            place: Cow::Borrowed(&found.record),
+            rollout: rollout.map(Cow::Borrowed),
+            report: PlaceReport::new(place, rollout.map(|rollout| &rollout.id)),
+            log: Vec::new(),
+            effects: Vec::new(),
+        })
+    }
+
+    /// The rollout; only stages of a rollout ask.
+    pub fn rollout(&self) -> &Rollout {
+        self.rollout.as_ref().expect("asked by a stage of a rollout")
+    }
+
+    /// The rollout, to be changed.
+    pub fn rollout_mut(&mut self) -> &mut Rollout {
+        self.rollout.as_mut().expect("asked by a stage of a rollout").to_mut()
+    }
+
+    /// The members of the rollout.
+    pub fn members(&self) -> impl Iterator<Item = (&Seat<'a>, &Member)> {
+        self.seats.iter().filter_map(|seat| Some((seat, seat.member.as_deref()?)))
+    }
+
+    pub fn wait(&mut self, wait: Wait) {
+        self.report.add(wait);
+    }
+
+    pub fn log(&mut self, event: LogEvent) {
+        self.log.push(NewEntry::by_controller(self.now, event));
+    }
+
+    /// How many hosts may be out at the same time.
+    pub fn max_unavailable(&self) -> usize {
+        self.rollout().strategy.max_unavailable.at_least_one(self.seats.len())
+    }
+
+    /// How long nothing has got on: no member, no host, not the rollout.
+    pub fn idle_for(&self) -> Duration {
+        let rollout = self.rollout();
+        let newest = self.members().map(|(seat, member)| {
+            let seen = seat.host.seen.progressed_at.unwrap_or_default();
+            member.since.max(seen)
+        });
+        let newest = newest.max().unwrap_or_default().max(rollout.since).max(self.state.started_at);
+        self.now.since(newest)
+    }
+
+    /// Whether nothing has got on for longer than the progress deadline.
+    pub fn stalled(&self) -> bool {
+        self.idle_for() >= self.rollout().strategy.progress_deadline
+    }
+
+    /// The first thing that went wrong in the rollout.
+    pub fn first_failure(&self) -> Option<HostFailure> {
+        let failed = self.members().filter_map(|(_, member)| Some((member, member.failure.as_ref()?)));
+        let (member, failure) = failed.min_by_key(|(member, _)| (member.since, &member.host))?;
+        Some(HostFailure { host: member.host.clone(), failure: failure.clone() })
+    }
+
+    /// How long a host has been silent, as far as that can be held against it.
+    pub fn silent_for(&self, seat: &Seat<'_>) -> Duration {
+        let since = self.rollout.as_ref().map_or(self.state.started_at, |rollout| rollout.since);
+        seat.host.silent_for(since.max(self.state.started_at), self.now)
+    }
+
+    /// Why nothing can be expected of a silent host, for the report.
+    pub fn unheard(&self, seat: &Seat<'_>) -> Why {
+        Why::Unheard { period: seat.host.silent_for(self.state.started_at, self.now) }
+    }
+
+    /// The hosts that are out, for the report.
+    pub fn out_hosts(&self) -> Hosts {
+        self.seats.iter().filter(|seat| seat.out).map(|seat| seat.host.record.id.clone()).collect()
+    }
+
+    /// Asks something of a host, under a new generation.
+    pub fn issue(
+        &mut self,
+        at: usize,
+        release: ReleaseRef,
+        rollout: RolloutId,
+        order: Order,
+        accept: Duration,
+    ) -> Generation {
+        let place = &self.place.place;
+        let seat = &mut self.seats[at];
+        let generation = seat.next_generation();
+        let assignment = Assignment {
+            host: seat.host.record.id.clone(),
+            application: place.application.clone(),
+            environment: place.environment.clone(),
+            generation,
+            issued_at: self.now,
+            expires_at: self.now + accept,
+            rollout,
+            release,
+            order,
+        };
+        if matches!(assignment.order, Order::Activate { .. }) && !seat.out {
+            seat.out = true;
+            self.out += 1;
+        }
+        let host = assignment.host.clone();
+        seat.issued =
+            Some(Issued { host: host.clone(), highest: generation, assignment: Some(assignment.clone()) });
+        self.effects.push(Effect::Send { host, assignment: Box::new(assignment) });
+        generation
+    }
+
+    /// Pauses the rollout, for a reason of its own.
+    pub fn pause(&mut self, reason: String) -> Turn {
+        let now = self.now;
+        let rollout = self.rollout_mut();
+        let Status::Active { stage } = rollout.status.clone() else { return Turn::None };
+        rollout.status = Status::Paused { stage, reason: reason.clone(), by: Actor::Controller };
+        rollout.since = now;
+        let event = LogEvent::RolloutPaused { rollout: rollout.id.clone(), reason };
+        self.log(event);
+        // Once more, so that the report says that it is paused.
+        Turn::Taken
+    }
+
+    pub fn report_paused(&mut self) {
+        let rollout = self.rollout();
+        let Status::Paused { reason, by, .. } = &rollout.status else { return };
+        let wait = Wait::Paused { reason: reason.clone(), by: by.to_string(), since: rollout.since };
+        self.wait(wait);
+    }
+
+    /// Ends the rollout.
+    pub fn end(&mut self, end: End, fleet: Fleet) -> Turn {
+        let Some(mut rollout) = self.rollout.take() else { return Turn::None };
+        let members = self.seats.iter().filter_map(|seat| seat.member.as_deref());
+        let event = turn::end(rollout.to_mut(), self.place.to_mut(), end.clone(), fleet, members, self.now);
+        let id = rollout.id.clone();
+        self.rollout = Some(rollout);
+        self.log(event);
+        self.effects.push(Effect::Ended { rollout: id, end });
+        Turn::Taken
+    }
+
+    /// Ends the rollout as failed, with the first failure that was seen.
+    pub fn fail(&mut self, reason: String, fleet: Fleet) -> Turn {
+        let failure = self.first_failure();
+        self.end(End::Failed { reason, failure }, fleet)
+    }
+
+    /// Whether something here will have to be decided although nothing happens.
+    pub fn needs_time(&self) -> bool {
+        let paused = |rollout: &Rollout| matches!(&rollout.status, Status::Paused { stage, .. } if stage.open_lease().is_none());
+        let rollout = self.rollout.as_deref().is_some_and(|r| !r.ended() && !paused(r));
+        rollout || !self.report.waits.is_empty()
+    }
+
+    /// What has changed on the table.
+    pub fn clear(self, wake_at: Option<Timestamp>) -> Planned {
+        let mut records = Vec::new();
+        if let Cow::Owned(place) = self.place {
+            records.push(Record::Place(Box::new(place)));
+        }
+        if let Some(Cow::Owned(rollout)) = self.rollout {
+            records.push(Record::Rollout(Box::new(rollout)));
+        }
+        for seat in self.seats {
+            if let Some(Cow::Owned(member)) = seat.member {
+                records.push(Record::Member(Box::new(member)));
+            }
+            if let Some(issued) = seat.issued {
+                records.push(Record::Issued(Box::new(issued)));
+            }
+        }
+        let changes = records.into_iter().map(|record| Change::Put { record }).collect();
+        let output = Output { changes, log: self.log, effects: self.effects };
+        let silent = self.report.rollout.is_none() && self.report.waits.is_empty();
+        let places = if silent { Vec::new() } else { vec![self.report] };
+        Planned { output, report: PlanningReport { places }, wake_at }
+    }
+}
+
+impl Seat<'_> {
+    fn next_generation(&self) -> Generation {
+        let next = self.host.next_generation();
+        self.issued.as_ref().map_or(next, |issued| next.max(issued.highest.next()))
+    }
+
+    /// How far the host is in the rollout.
+    pub fn member_state(&self) -> Option<&MemberState> {
+        self.member.as_ref().map(|member| &member.state)
+    }
+
+    /// Whether the host is ready for a new order: heard of, and not in the middle of one.
+    pub fn at_rest(&self) -> bool {
+        self.fresh
+            .is_some_and(|received| matches!(received.report.phase, landfall_common::report::Phase::Idle))
+    }
+
+    pub fn set(&mut self, state: MemberState, now: Timestamp) {
+        if let Some(member) = &mut self.member {
+            let member = member.to_mut();
+            member.state = state;
+            member.since = now;
+        }
+    }
+
+    pub fn fail(&mut self, left: Left, failure: Failure, now: Timestamp) {
+        self.set(MemberState::Failed { left }, now);
+        self.blame(failure);
+    }
+
+    /// Keeps the first failure of the host.
+    pub fn blame(&mut self, failure: Failure) {
+        if let Some(member) = &mut self.member
+            && member.failure.is_none()
+        {
+            member.to_mut().failure = Some(failure);
+        }
+    }
+}

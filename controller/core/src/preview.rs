@@ -1,0 +1,285 @@
+//! What a rollout would do, without doing it: what `ctl plan` shows, and what a request is carried out by.
+
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::canonical;
+use landfall_common::strategy::{Strategy, StrategyKind};
+use landfall_common::{HostId, Sha256, Timestamp};
+use serde::Serialize;
+
+use crate::command::RollRequest;
+use crate::observation::Host;
+use crate::record::{Applied, Place, WayBackKind};
+use crate::refusal::Refusal;
+use crate::rollout::{RolloutKind, Schema};
+use crate::schema::{self, Way};
+use crate::state::State;
+
+/// What a rollout would do.
+#[must_use = "a plan is to be shown or carried out"]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Names what the plan depends on; a request that carries it is refused once that has changed.
+    pub id: Sha256,
+    /// Where.
+    pub place: Place,
+    /// Which way.
+    pub kind: RolloutKind,
+    /// What.
+    pub release: ReleaseRef,
+    /// What is in force.
+    pub previous: Option<ReleaseRef>,
+    /// With which knobs.
+    pub strategy: Strategy,
+    /// Host by host.
+    pub batches: Vec<Batch>,
+    /// How many hosts may be out at the same time.
+    pub max_unavailable: usize,
+    /// How many may fail.
+    pub failure_budget: usize,
+    /// Those that are out now.
+    pub unavailable: Vec<HostId>,
+    /// What has to run once before.
+    pub schema: Schema,
+    /// What happens if it fails.
+    pub way_back: PlannedWayBack,
+}
+
+/// Hosts that change together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Batch {
+    /// From 1.
+    pub number: u32,
+    /// Whether it is the canary.
+    pub canary: bool,
+    /// Its hosts, in order.
+    pub hosts: Vec<HostId>,
+}
+
+/// What happens to a release that fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "way_back", rename_all = "snake_case")]
+pub enum PlannedWayBack {
+    /// Nothing was in force: failed hosts are left as they are.
+    NothingBefore,
+    /// A failing host goes back by itself, and the others follow.
+    Code,
+    /// Failing hosts are held; the schema is taken back first.
+    SchemaFirst,
+    /// Failing hosts are held and the rollout pauses.
+    None {
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Serialize)]
+struct DependsOn<'a> {
+    place: &'a Place,
+    kind: RolloutKind,
+    release: &'a ReleaseRef,
+    previous: &'a Option<ReleaseRef>,
+    strategy: &'a Strategy,
+    hosts: Vec<&'a HostId>,
+    schema: &'a Schema,
+}
+
+/// What a request would do now.
+///
+/// # Errors
+/// [`Refusal`] for what would be refused for reasons that lie in the release, the place or the request. That
+/// another rollout holds the place does not hinder looking.
+pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<Plan, Refusal> {
+    let application = &request.place.application;
+    let no_such_release =
+        || Refusal::NoSuchRelease { application: application.clone(), release: request.release.clone() };
+    let record = state.release(application, &request.release).ok_or_else(no_such_release)?;
+    let base = record.environments.get(&request.place.environment).ok_or_else(|| {
+        let defined: Vec<_> = record.environments.keys().map(|name| name.as_str()).collect();
+        Refusal::NoSuchEnvironment {
+            release: request.release.clone(),
+            environment: request.place.environment.clone(),
+            defined: if defined.is_empty() { "none".to_owned() } else { defined.join(", ") },
+        }
+    })?;
+    let strategy = request.overrides.over(base);
+    strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
+    let place = place_record(state, &request.place)?;
+    let previous = place.in_force().map(|proven| proven.release.clone());
+    if let Some(in_force) = &previous
+        && record.release.counter < in_force.counter
+    {
+        let name = &request.release;
+        let hint = if place.proven.iter().any(|proven| proven.release.name == *name) {
+            format!("`ctl rollback {name}` goes back")
+        } else {
+            "it was never proven here, publish its content anew under another name".to_owned()
+        };
+        return Err(Refusal::Older {
+            hint,
+            release: name.clone(),
+            in_force: in_force.name.clone(),
+            place: Box::new(request.place.clone()),
+        });
+    }
+    let schema = schema::forward(place, record);
+    let way_back = planned_way_back(&place.migrations, previous.as_ref(), &schema, now);
+    let plan =
+        lay_out(state, &request.place, RolloutKind::Forward, record.release.clone(), strategy, schema, now);
+    Ok(Plan { previous, way_back, ..plan })
+}
+
+/// What going back would do now; `to` is the release that was proven before the one in force if not given.
+///
+/// # Errors
+/// [`Refusal::NothingBefore`], [`Refusal::Irreversible`], and those of [`preview`].
+pub fn preview_rollback(
+    state: &State,
+    place: &Place,
+    to: Option<&landfall_common::ReleaseName>,
+    now: Timestamp,
+) -> Result<Plan, Refusal> {
+    let record = place_record(state, place)?;
+    let nothing = |reason: String| Refusal::NothingBefore { reason };
+    let in_force =
+        record.in_force().ok_or_else(|| nothing(format!("no release was ever proven for {place}")))?;
+    // An older one, never merely another one: going back twice must not go forth again.
+    let older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
+    let target = match to {
+        None => older.max_by_key(|proven| proven.release.counter).ok_or_else(|| {
+            nothing(format!("no release before {} was proven for {place}", in_force.release.name))
+        })?,
+        Some(name) => {
+            record.proven.iter().rev().find(|proven| proven.release.name == *name).ok_or_else(|| {
+                nothing(format!(
+                    "{name} was never proven for {place}, only a proven release can be gone back to"
+                ))
+            })?
+        }
+    };
+    let target = target.release.clone();
+    let schema = match schema::way_back(&record.migrations, &target) {
+        Way::Code => Schema::Fits { reason: format!("{} runs on the schema as it is", target.name) },
+        Way::Down(migration) => Schema::Due { migration },
+        Way::Blocked { reason, needed } => {
+            return Err(Refusal::Irreversible { release: target.name, reason, needed });
+        }
+    };
+    let strategy = state
+        .release(&place.application, &target.name)
+        .and_then(|release| release.environments.get(&place.environment).cloned())
+        .unwrap_or_default();
+    let previous = Some(in_force.release.clone());
+    let way_back = match &schema {
+        Schema::Fits { .. } => PlannedWayBack::Code,
+        _ => PlannedWayBack::None {
+            reason: format!("{} does not run on the schema of {}", in_force.release.name, target.name),
+        },
+    };
+    // The fast lane: no canary.
+    let strategy = Strategy { canary: 0, ..strategy };
+    let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, schema, now);
+    Ok(Plan { previous, way_back, ..plan })
+}
+
+fn place_record<'a>(state: &'a State, place: &Place) -> Result<&'a crate::record::PlaceRecord, Refusal> {
+    let found = state.places.get(place).filter(|found| !found.hosts.is_empty());
+    Ok(&found.ok_or_else(|| Refusal::NoHosts { place: place.clone() })?.record)
+}
+
+/// What follows if a forward rollout fails, once its migration has run.
+pub(crate) fn planned_way_back(
+    migrations: &[Applied],
+    previous: Option<&ReleaseRef>,
+    schema: &Schema,
+    now: Timestamp,
+) -> PlannedWayBack {
+    let Some(previous) = previous else { return PlannedWayBack::NothingBefore };
+    let mut after = migrations.to_vec();
+    if let Schema::Due { migration } = schema {
+        after.push(Applied {
+            release: migration.release.clone(),
+            from: Some(previous.clone()),
+            facts: migration.facts.clone(),
+            at: now,
+        });
+    }
+    match schema::way_back(&after, previous) {
+        Way::Code => PlannedWayBack::Code,
+        Way::Down(_) => PlannedWayBack::SchemaFirst,
+        Way::Blocked { reason, .. } => PlannedWayBack::None { reason },
+    }
+}
+
+fn lay_out(
+    state: &State,
+    place: &Place,
+    kind: RolloutKind,
+    release: ReleaseRef,
+    strategy: Strategy,
+    schema: Schema,
+    now: Timestamp,
+) -> Plan {
+    let hosts: Vec<_> = state.hosts(place).collect();
+    // A host that cannot be reached now comes last: it should not be the canary, and hold up the others.
+    let (heard, silent): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(|host| host.fresh(now).is_some());
+    let ordered: Vec<HostId> = heard.iter().chain(&silent).map(|host| host.record.id.clone()).collect();
+    let batches = batches(&ordered, &strategy);
+    let previous = state.place(place).and_then(|record| Some(record.in_force()?.release.clone()));
+    let depends_on = DependsOn {
+        place,
+        kind,
+        release: &release,
+        previous: &previous,
+        strategy: &strategy,
+        hosts: hosts.iter().map(|host| &host.record.id).collect(),
+        schema: &schema,
+    };
+    let bytes = canonical::to_vec(&depends_on).expect("made of names, numbers and digests only");
+    Plan {
+        id: Sha256::of(&bytes),
+        place: place.clone(),
+        kind,
+        max_unavailable: strategy.max_unavailable.at_least_one(hosts.len()),
+        failure_budget: strategy.failure_budget.at_most(hosts.len()),
+        unavailable: (hosts.iter().filter(|host| !host.available(now)))
+            .map(|host| host.record.id.clone())
+            .collect(),
+        release,
+        previous,
+        strategy,
+        batches,
+        schema,
+        way_back: PlannedWayBack::Code,
+    }
+}
+
+/// Hosts in their order, the canary first, then batch by batch.
+fn batches(hosts: &[HostId], strategy: &Strategy) -> Vec<Batch> {
+    let size = match strategy.kind {
+        StrategyKind::AllAtOnce => hosts.len().max(1),
+        StrategyKind::Rolling => strategy.batch.at_least_one(hosts.len()),
+    };
+    let canary = match strategy.kind {
+        StrategyKind::AllAtOnce => 0,
+        StrategyKind::Rolling => (strategy.canary as usize).min(hosts.len()),
+    };
+    let (first, rest) = hosts.split_at(canary);
+    let first = (!first.is_empty()).then_some((true, first));
+    let rest = rest.chunks(size).map(|chunk| (false, chunk));
+    (1..)
+        .zip(first.into_iter().chain(rest))
+        .map(|(number, (canary, hosts))| Batch { number, canary, hosts: hosts.to_vec() })
+        .collect()
+}
+
+/// Whether a request for this plan needs the operator's word that there is no way back.
+pub(crate) fn needs_no_way_back(plan: &Plan) -> Option<&str> {
+    match (&plan.way_back, &plan.schema) {
+        (PlannedWayBack::None { reason }, _) => Some(reason),
+        (_, Schema::Due { migration }) if plan.previous.is_some() => {
+            // Every other way back is covered above; this holds even if the stack were to be emptied.
+            (migration.facts.way_back == WayBackKind::None).then_some("its migration cannot be undone")
+        }
+        _ => None,
+    }
+}

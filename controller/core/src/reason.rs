@@ -1,0 +1,387 @@
+//! Why nothing goes on: the report of each run of the planner, as data and as sentences (P10).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use landfall_common::time::{duration_ms, human};
+use landfall_common::{Duration, HostId, ReleaseName, RolloutId, StepName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::record::Place;
+use crate::refusal::seconds;
+
+/// How many hosts one sentence names, and how many sentences a place gets; the rest is counted.
+const NAMED: usize = 5;
+const SENTENCES: usize = 20;
+
+/// Why it does not go on, place by place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanningReport {
+    /// Those where something is awaited.
+    pub places: Vec<PlaceReport>,
+}
+
+/// Why it does not go on in one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceReport {
+    /// Which.
+    pub place: Place,
+    /// The rollout that holds it.
+    pub rollout: Option<RolloutId>,
+    /// What is awaited, the most telling first, at most twenty.
+    pub waits: Vec<Wait>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl PlaceReport {
+    pub(crate) fn new(place: &Place, rollout: Option<&RolloutId>) -> Self {
+        Self { place: place.clone(), rollout: rollout.cloned(), waits: Vec::new(), more: 0 }
+    }
+
+    pub(crate) fn add(&mut self, wait: Wait) {
+        if self.waits.len() < SENTENCES {
+            self.waits.push(wait);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// One sentence for each wait.
+    pub fn sentences(&self) -> impl Iterator<Item = String> + '_ {
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        self.waits.iter().map(ToString::to_string).chain(more)
+    }
+}
+
+/// A few names out of many.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hosts {
+    /// The first of them.
+    pub named: Vec<HostId>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Hosts {
+    pub(crate) fn add(&mut self, host: &HostId) {
+        if self.named.len() < NAMED {
+            self.named.push(host.clone());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.named.len() + self.more
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    fn is(&self) -> &'static str {
+        if self.count() == 1 { "is" } else { "are" }
+    }
+
+    fn s(&self) -> &'static str {
+        if self.count() == 1 { "s" } else { "" }
+    }
+}
+
+impl fmt::Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, host) in self.named.iter().enumerate() {
+            let last = index + 1 == self.named.len() && self.more == 0;
+            let between = if index == 0 {
+                ""
+            } else if last {
+                " and "
+            } else {
+                ", "
+            };
+            write!(f, "{between}{host}")?;
+        }
+        if self.more > 0 {
+            write!(f, " and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<HostId> for Hosts {
+    fn from_iter<I: IntoIterator<Item = HostId>>(hosts: I) -> Self {
+        let mut few = Self::default();
+        hosts.into_iter().for_each(|host| few.add(&host));
+        few
+    }
+}
+
+/// Something that is awaited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wait", rename_all = "snake_case")]
+pub enum Wait {
+    /// Somebody paused the rollout, or it paused itself.
+    Paused {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A step of the rollout waits for one host.
+    Host {
+        /// What waits.
+        what: Doing,
+        /// For which host.
+        host: HostId,
+        /// Why.
+        why: Why,
+    },
+    /// The budget is used up.
+    Budget {
+        /// How many hosts may be out.
+        max_unavailable: usize,
+        /// Those that are.
+        out: Hosts,
+        /// Those that wait therefore.
+        waiting: Hosts,
+    },
+    /// No more than a batch goes back at the same time.
+    ReturnBatch {
+        /// How large it is.
+        batch: usize,
+        /// Those that are on their way back.
+        under_way: Hosts,
+        /// Those that wait.
+        waiting: Hosts,
+    },
+    /// Nobody can migrate.
+    NoCandidate {
+        /// How often the migration was handed out in vain.
+        attempts: u32,
+    },
+    /// A host migrates.
+    Migrating {
+        /// Which.
+        host: HostId,
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+        /// When its outcome counts as unknown.
+        until: Timestamp,
+    },
+    /// Nobody knows whether the migration took effect.
+    MigrationUnknown {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// On which host.
+        host: HostId,
+        /// What is known.
+        reason: String,
+    },
+    /// A host outside of a rollout was sent to the release in force.
+    Converging {
+        /// Which.
+        host: HostId,
+        /// To what.
+        release: ReleaseName,
+    },
+    /// A host outside of a rollout failed to take the release in force.
+    NotConverged {
+        /// Which.
+        host: HostId,
+        /// What it should run.
+        release: ReleaseName,
+        /// Why it does not.
+        reason: String,
+    },
+    /// Hosts that run something else are left alone.
+    ConvergenceHeld {
+        /// Which.
+        hosts: Hosts,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What waits for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "doing", rename_all = "snake_case")]
+pub enum Doing {
+    /// Staging.
+    Staging,
+    /// A batch.
+    Batch {
+        /// Which, from 1.
+        batch: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// The end of the rollout.
+    End,
+    /// The way back.
+    Rollback,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Staging => f.write_str("staging"),
+            Self::Batch { batch, of } => write!(f, "batch {batch} of {of}"),
+            Self::End => f.write_str("the end"),
+            Self::Rollback => f.write_str("the way back"),
+        }
+    }
+}
+
+/// Why a host is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Why {
+    /// It has not been heard of.
+    Unheard {
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+    },
+    /// It was asked and has not answered.
+    Unanswered {
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+    },
+    /// It fetches.
+    Fetching {
+        /// Bytes that are there.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// It runs a step.
+    Step {
+        /// Which.
+        step: StepName,
+    },
+    /// It is healthy, but not for long enough.
+    Young {
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+        /// Of how long.
+        #[serde(rename = "of_ms", with = "duration_ms")]
+        of: Duration,
+    },
+    /// It is not healthy.
+    Unhealthy {
+        /// The first failing check and what it saw.
+        check: String,
+    },
+    /// Its last report is older than what was asked.
+    Stale,
+    /// It reports another release.
+    OtherRelease {
+        /// Which, if any.
+        release: Option<ReleaseName>,
+    },
+    /// It is not staged yet.
+    NotStaged,
+    /// It may not begin yet.
+    Blocked,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unheard { period } => write!(f, "has not been heard of for {}", seconds(*period)),
+            Self::Unanswered { period } => {
+                write!(f, "was asked {} ago and has not answered", seconds(*period))
+            }
+            Self::Fetching { done_bytes, total_bytes } => {
+                write!(f, "has fetched {} of {} KiB", done_bytes / 1024, total_bytes.div_ceil(1024))
+            }
+            Self::Step { step } => write!(f, "runs {step}"),
+            Self::Young { period, of } => {
+                write!(f, "healthy for {} of {}", seconds(*period), human::format(*of))
+            }
+            Self::Unhealthy { check } => write!(f, "is not healthy: {check}"),
+            Self::Stale => f.write_str("has not reported since it was asked"),
+            Self::OtherRelease { release: Some(release) } => write!(f, "reports {release} as active"),
+            Self::OtherRelease { release: None } => f.write_str("reports no active release"),
+            Self::NotStaged => f.write_str("is not staged yet"),
+            Self::Blocked => f.write_str("may not begin yet"),
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused { reason, by, since } => write!(f, "paused by {by} since {since}: {reason}"),
+            Self::Host { what, host, why } => write!(f, "{what} waits: {host} {why}"),
+            Self::Budget { max_unavailable, out, waiting } => write!(
+                f,
+                "max_unavailable {max_unavailable}: {out} {} out, {waiting} wait{}",
+                out.is(),
+                waiting.s()
+            ),
+            Self::ReturnBatch { batch, under_way, waiting } => write!(
+                f,
+                "the way back goes {batch} at a time: {under_way} {} under way, {waiting} wait{}",
+                under_way.is(),
+                waiting.s()
+            ),
+            Self::NoCandidate { attempts: 0 } => {
+                f.write_str("the migration waits for a host that is staged and heard of")
+            }
+            Self::NoCandidate { attempts } => write!(
+                f,
+                "the migration waits for a host that is staged and heard of; it was handed out {attempts} \
+                 times in vain"
+            ),
+            Self::Migrating { host, period, until } => write!(
+                f,
+                "{host} migrates since {}; without an answer its outcome counts as unknown at {until}",
+                seconds(*period)
+            ),
+            Self::MigrationUnknown { rollout, host, reason } => write!(
+                f,
+                "nobody knows whether the migration on {host} took effect: {reason}. Look at the database, \
+                 then type `ctl migration resolve {rollout} succeeded` or `ctl migration resolve {rollout} \
+                 failed`"
+            ),
+            Self::Converging { host, release } => write!(f, "{host} takes {release}, the release in force"),
+            Self::NotConverged { host, release, reason } => write!(
+                f,
+                "{host} does not run {release}, the release in force: {reason}; `ctl rollout retry` tries \
+                 it again"
+            ),
+            Self::ConvergenceHeld { hosts, reason } => write!(
+                f,
+                "{hosts} {} not at the release in force and left alone, since {reason}; a new release or \
+                 `ctl rollback` decides what runs",
+                hosts.is()
+            ),
+        }
+    }
+}
+
+/// The waits of all places, by place.
+impl PlanningReport {
+    /// The report of one place.
+    #[must_use]
+    pub fn of(&self, place: &Place) -> Option<&PlaceReport> {
+        self.places.iter().find(|report| report.place == *place)
+    }
+
+    /// All sentences, by place.
+    #[must_use]
+    pub fn sentences(&self) -> BTreeMap<Place, Vec<String>> {
+        self.places.iter().map(|report| (report.place.clone(), report.sentences().collect())).collect()
+    }
+}

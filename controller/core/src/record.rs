@@ -1,0 +1,332 @@
+//! What the controller must never forget: the durable records, their keys and the changes to them.
+//!
+//! What hosts say of themselves is not here: it is volatile, see [`crate::observation`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use landfall_common::assignment::{Assignment, ReleaseRef};
+use landfall_common::manifest::{Manifest, Origin, WayBack};
+use landfall_common::strategy::Strategy;
+use landfall_common::time::duration_ms;
+use landfall_common::{
+    AppName, Duration, EnvName, Generation, HostId, LabelKey, ReleaseName, RequestId, RolloutId, Sha256,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::command::Answer;
+use crate::log::Actor;
+use crate::member::Member;
+use crate::rollout::Rollout;
+
+/// Where a rollout takes place: one application in one environment. There is one rollout per place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The application.
+    pub application: AppName,
+    /// The environment.
+    pub environment: EnvName,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.application, self.environment)
+    }
+}
+
+/// A host that was enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Its name.
+    pub id: HostId,
+    /// What it was enrolled for; it never takes anything else.
+    pub place: Place,
+    /// What its operator says of it.
+    #[serde(default)]
+    pub labels: BTreeMap<LabelKey, String>,
+    /// Since when.
+    pub enrolled_at: Timestamp,
+}
+
+/// A published release: what the planner must know of its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRecord {
+    /// The application.
+    pub application: AppName,
+    /// Name, counter, digest.
+    pub release: ReleaseRef,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// By whom.
+    pub by: Actor,
+    /// Where its content comes from.
+    pub origin: Origin,
+    /// What people should know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// Its migration, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationFacts>,
+    /// How each environment wants to be rolled out.
+    pub environments: BTreeMap<EnvName, Strategy>,
+}
+
+impl ReleaseRecord {
+    /// What the planner must know of a published manifest.
+    #[must_use]
+    pub fn of(manifest: &Manifest, release: ReleaseRef, published_at: Timestamp, by: Actor) -> Self {
+        Self {
+            application: manifest.application.clone(),
+            release,
+            published_at,
+            by,
+            origin: manifest.origin.clone(),
+            notes: None,
+            migration: manifest.program.migrate.as_ref().map(|migration| MigrationFacts {
+                lease: migration.lease,
+                way_back: WayBackKind::from(&migration.way_back),
+                idempotent: migration.idempotent,
+                schema: migration.schema,
+            }),
+            environments: manifest.environments.clone(),
+        }
+    }
+}
+
+/// What the planner must know of a migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationFacts {
+    /// How long the elected host holds the right to run it.
+    #[serde(rename = "lease_ms", with = "duration_ms")]
+    pub lease: Duration,
+    /// What stands between the migrated database and the release before.
+    pub way_back: WayBackKind,
+    /// Whether running it twice does no harm.
+    pub idempotent: bool,
+    /// The digest of the files that define the schema, where the definition names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Sha256>,
+}
+
+/// [`WayBack`] without the command, which is none of the planner's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayBackKind {
+    /// The previous release runs on the new schema.
+    Compatible,
+    /// A step takes the schema back.
+    Reversible,
+    /// There is none.
+    None,
+}
+
+impl From<&WayBack> for WayBackKind {
+    fn from(way_back: &WayBack) -> Self {
+        match way_back {
+            WayBack::Compatible => Self::Compatible,
+            WayBack::Reversible { .. } => Self::Reversible,
+            WayBack::None => Self::None,
+        }
+    }
+}
+
+/// What is known of a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceRecord {
+    /// Which place.
+    pub place: Place,
+    /// The releases that were proven here, oldest first; the last one is in force.
+    pub proven: Vec<Proven>,
+    /// The migrations that the database has taken and not given back, oldest first.
+    pub migrations: Vec<Applied>,
+    /// The number of the last migration lease; only grows.
+    pub fence: u64,
+    /// The rollout that holds the place.
+    pub holder: Option<RolloutId>,
+    /// The rollout that held it last.
+    pub last: Option<RolloutId>,
+    /// Whether hosts that run something else are brought to the release in force.
+    pub convergence: Convergence,
+}
+
+impl PlaceRecord {
+    /// A place where nothing has happened yet.
+    #[must_use]
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            proven: Vec::new(),
+            migrations: Vec::new(),
+            fence: 0,
+            holder: None,
+            last: None,
+            convergence: Convergence::On,
+        }
+    }
+
+    /// The release that every host here should run when no rollout is under way.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&Proven> {
+        self.proven.last()
+    }
+}
+
+/// Whether hosts that run something else are brought to the release in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Convergence {
+    /// They are.
+    On,
+    /// A rollout ended half way, so that nobody but an operator knows what should run.
+    Held {
+        /// How it ended.
+        reason: String,
+    },
+}
+
+/// A release that was proven in a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// Which.
+    pub release: ReleaseRef,
+    /// By which rollout.
+    pub rollout: RolloutId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A migration that the database of a place has taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The release that brought it.
+    pub release: ReleaseRef,
+    /// The release that was in force before it; `None` if it was the first.
+    pub from: Option<ReleaseRef>,
+    /// What it means for the way back.
+    pub facts: MigrationFacts,
+    /// When it was known to have succeeded.
+    pub at: Timestamp,
+}
+
+/// What was last asked of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// Of which host.
+    pub host: HostId,
+    /// The highest generation that was ever used for it.
+    pub highest: Generation,
+    /// The newest assignment.
+    pub assignment: Option<Assignment>,
+}
+
+/// A request that was answered, so that sending it again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// As its sender chose it.
+    pub id: RequestId,
+    /// Of what was asked, and by whom.
+    pub content: Sha256,
+    /// What was answered.
+    pub answer: Answer,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One durable record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// An enrolled host.
+    Host(HostRecord),
+    /// A published release.
+    Release(Box<ReleaseRecord>),
+    /// What is known of a place.
+    Place(Box<PlaceRecord>),
+    /// A rollout.
+    Rollout(Box<Rollout>),
+    /// A host's part in a rollout.
+    Member(Box<Member>),
+    /// What was last asked of a host.
+    Issued(Box<Issued>),
+    /// An answered request.
+    Request(RequestRecord),
+}
+
+impl Record {
+    /// The key under which it is stored.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Host(host) => Key::Host(host.id.clone()),
+            Self::Release(record) => Key::Release(record.application.clone(), record.release.name.clone()),
+            Self::Place(record) => Key::Place(record.place.clone()),
+            Self::Rollout(rollout) => Key::Rollout(rollout.id.clone()),
+            Self::Member(member) => Key::Member(member.rollout.clone(), member.host.clone()),
+            Self::Issued(issued) => Key::Issued(issued.host.clone()),
+            Self::Request(request) => Key::Request(request.id.clone()),
+        }
+    }
+}
+
+/// Names one durable record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// An enrolled host.
+    Host(HostId),
+    /// A published release.
+    Release(AppName, ReleaseName),
+    /// What is known of a place.
+    Place(Place),
+    /// A rollout.
+    Rollout(RolloutId),
+    /// A host's part in a rollout.
+    Member(RolloutId, HostId),
+    /// What was last asked of a host.
+    Issued(HostId),
+    /// An answered request.
+    Request(RequestId),
+}
+
+/// The store's form: `member/ROLLOUT/HOST`. No name holds a slash.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => write!(f, "host/{host}"),
+            Self::Release(application, release) => write!(f, "release/{application}/{release}"),
+            Self::Place(place) => write!(f, "place/{}/{}", place.application, place.environment),
+            Self::Rollout(rollout) => write!(f, "rollout/{rollout}"),
+            Self::Member(rollout, host) => write!(f, "member/{rollout}/{host}"),
+            Self::Issued(host) => write!(f, "issued/{host}"),
+            Self::Request(request) => write!(f, "request/{request}"),
+        }
+    }
+}
+
+/// A change of the durable records. The shell makes it durable first and applies it afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// The record is there, with this content.
+    Put {
+        /// The whole record.
+        record: Record,
+    },
+    /// The record is gone.
+    Delete {
+        /// Which.
+        key: Key,
+    },
+}
+
+impl Change {
+    /// The key that it touches.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Put { record } => record.key(),
+            Self::Delete { key } => key.clone(),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Why a command is refused. A refused command changes nothing.
+
+use landfall_common::time::human;
+use landfall_common::{AppName, EnvName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
+
+use crate::record::Place;
+use crate::rollout::StatusWord;
+
+/// Why a command is refused: what, why, and what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request id was used for something else.
+    #[error("request {request} was already used for something else; send a new request with a new id")]
+    RequestReused {
+        /// The id.
+        request: RequestId,
+    },
+    /// No such release.
+    #[error("{application} has no release {release}; `ctl releases` lists those that are published")]
+    NoSuchRelease {
+        /// The application.
+        application: AppName,
+        /// The name.
+        release: ReleaseName,
+    },
+    /// A published name stands for other content.
+    #[error(
+        "{application} {release} was published with other content (counter {counter}); a published name is \
+         never reused, choose another"
+    )]
+    ReleaseDiffers {
+        /// The application.
+        application: AppName,
+        /// The name.
+        release: ReleaseName,
+        /// The counter of what is published.
+        counter: u64,
+    },
+    /// The counter of a release was used for another.
+    #[error("counter {counter} of {application} is taken by {taken}")]
+    CounterTaken {
+        /// The application.
+        application: AppName,
+        /// The counter.
+        counter: u64,
+        /// The release that has it.
+        taken: ReleaseName,
+    },
+    /// The release does not know the environment.
+    #[error("{release} defines no environment {environment}; it defines {defined}")]
+    NoSuchEnvironment {
+        /// The release.
+        release: ReleaseName,
+        /// The environment.
+        environment: EnvName,
+        /// Those that it defines, as a list.
+        defined: String,
+    },
+    /// Nobody would take it.
+    #[error("no host is enrolled for {place}; `ctl hosts token` makes a token to enrol one")]
+    NoHosts {
+        /// Where.
+        place: Place,
+    },
+    /// No such host.
+    #[error("no host {host} is enrolled")]
+    NoSuchHost {
+        /// Its name.
+        host: HostId,
+    },
+    /// A host is enrolled for something else.
+    #[error("{host} is enrolled for {place}; remove it first with `ctl hosts remove {host}`")]
+    HostElsewhere {
+        /// Its name.
+        host: HostId,
+        /// What it is enrolled for.
+        place: Place,
+    },
+    /// No such rollout.
+    #[error("no rollout {rollout} is known")]
+    NoSuchRollout {
+        /// Its name.
+        rollout: RolloutId,
+    },
+    /// The name of a rollout is taken.
+    #[error("a rollout {rollout} exists already")]
+    RolloutExists {
+        /// Its name.
+        rollout: RolloutId,
+    },
+    /// Another rollout holds the place.
+    #[error(
+        "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; wait \
+         for it, or end it with `ctl rollout abort {rollout}`"
+    )]
+    Held {
+        /// Where.
+        place: Box<Place>,
+        /// The holder.
+        rollout: RolloutId,
+        /// What it brings.
+        release: ReleaseName,
+        /// Who began it.
+        by: String,
+        /// When.
+        since: Timestamp,
+        /// How far it is.
+        status: StatusWord,
+    },
+    /// A release below the one in force.
+    #[error("{release} is older than {in_force}, which is in force for {place}; {hint}")]
+    Older {
+        /// What was asked.
+        release: ReleaseName,
+        /// What is in force.
+        in_force: ReleaseName,
+        /// Where.
+        place: Box<Place>,
+        /// What to do instead.
+        hint: String,
+    },
+    /// The knobs contradict each other.
+    #[error("the strategy does not hold: {rule}")]
+    Strategy {
+        /// The rule that is broken.
+        rule: String,
+    },
+    /// The world has moved since the plan was shown.
+    #[error("the plan has changed since it was shown; look at it again with `ctl plan {release}`")]
+    PlanChanged {
+        /// What was planned.
+        release: ReleaseName,
+    },
+    /// There is no way back from the migration.
+    #[error(
+        "there is no way back from {release}: {reason}; declare the migration reversible or compatible, or \
+         accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)"
+    )]
+    NoWayBack {
+        /// What was asked.
+        release: ReleaseName,
+        /// Why there is none.
+        reason: String,
+    },
+    /// A rollback would put code on a schema that it does not know.
+    #[error("cannot go back to {release}: {reason}; {needed}")]
+    Irreversible {
+        /// Where to.
+        release: ReleaseName,
+        /// Why not.
+        reason: String,
+        /// What would be needed.
+        needed: String,
+    },
+    /// Nothing to go back to.
+    #[error("nothing to go back to: {reason}")]
+    NothingBefore {
+        /// Why.
+        reason: String,
+    },
+    /// A migration is open.
+    #[error(
+        "{host} may be running the {direction} of rollout {rollout} until {until}; its outcome decides what \
+         can follow. If it stays unknown, `ctl migration resolve {rollout}` settles it"
+    )]
+    MigrationOpen {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// The elected host.
+        host: HostId,
+        /// Until when it may run.
+        until: Timestamp,
+        /// `migration`, or its way back.
+        direction: &'static str,
+    },
+    /// The rollout is in another state.
+    #[error("rollout {rollout} is {status}: {reason}")]
+    WrongStatus {
+        /// Which.
+        rollout: RolloutId,
+        /// Its status.
+        status: StatusWord,
+        /// What that means for what was asked.
+        reason: &'static str,
+    },
+    /// No host has failed.
+    #[error("no host of {place} has failed; there is nothing to try again")]
+    NothingFailed {
+        /// Where.
+        place: Place,
+    },
+}
+
+/// A duration in whole seconds, as sentences show it.
+pub(crate) fn seconds(duration: landfall_common::Duration) -> String {
+    human::format(landfall_common::Duration::from_secs(duration.as_secs()))
+}

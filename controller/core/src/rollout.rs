@@ -1,0 +1,374 @@
+//! A rollout and its status: the state machine, as data.
+//!
+//! `Staging → Migrating → Running → ended`, and from each a way into `RollingBack`, `Paused` and the ends.
+//! What a stage needs to know it carries; there is no field that only some stages use.
+
+use landfall_common::assignment::{Direction, ReleaseRef};
+use landfall_common::report::Failure;
+use landfall_common::strategy::Strategy;
+use landfall_common::{Generation, HostId, RolloutId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::log::Actor;
+use crate::record::{MigrationFacts, Place};
+
+/// The act of bringing one release to one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its name.
+    pub id: RolloutId,
+    /// Where.
+    pub place: Place,
+    /// Forward, or back by hand.
+    pub kind: RolloutKind,
+    /// What is brought.
+    pub release: ReleaseRef,
+    /// What was in force before, and would be again.
+    pub previous: Option<ReleaseRef>,
+    /// With which knobs.
+    pub strategy: Strategy,
+    /// At whose request.
+    pub by: Actor,
+    /// When.
+    pub requested_at: Timestamp,
+    /// How many batches there are; each [`crate::member::Member`] knows its own.
+    pub batches: u32,
+    /// What stands between the database and the release.
+    pub schema: Schema,
+    /// How far it is.
+    pub status: Status,
+    /// Since when it has this status, or was resumed.
+    pub since: Timestamp,
+}
+
+/// Which way a rollout goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutKind {
+    /// To a release that was not in force here.
+    Forward,
+    /// By hand, to a release that was proven here: no canary.
+    Rollback,
+}
+
+/// What stands between the database and the release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "schema", rename_all = "snake_case")]
+pub enum Schema {
+    /// Nothing has to run.
+    Fits {
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// This has to run once, and has not succeeded yet.
+    Due {
+        /// What.
+        migration: Planned,
+    },
+    /// It has run.
+    Done {
+        /// What.
+        migration: Planned,
+    },
+    /// It has run, and was taken back.
+    TakenBack {
+        /// What.
+        migration: Planned,
+    },
+}
+
+/// A migration, forward or back, that a rollout needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The release whose migration it is.
+    pub release: ReleaseRef,
+    /// Forward, or the way back.
+    pub direction: Direction,
+    /// What it means.
+    pub facts: MigrationFacts,
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Status {
+    /// Under way.
+    Active {
+        /// With what.
+        stage: Stage,
+    },
+    /// Nothing new begins until somebody resumes it. What was begun on a host ends there.
+    Paused {
+        /// Where it goes on.
+        stage: Stage,
+        /// Why it does not.
+        reason: String,
+        /// Who paused it.
+        by: Actor,
+    },
+    /// Over; it never moves again.
+    Ended {
+        /// How.
+        end: End,
+    },
+}
+
+/// What a rollout that has not ended is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// All hosts stage; nothing that runs is touched.
+    Staging,
+    /// One elected host migrates.
+    Migrating {
+        /// How far that is.
+        run: MigrationRun,
+    },
+    /// Batch by batch; those up to this one may activate.
+    Running {
+        /// From 1.
+        batch: u32,
+    },
+    /// Back to the previous release.
+    RollingBack {
+        /// Why.
+        reason: String,
+        /// With what.
+        back: Back,
+    },
+}
+
+/// How a rollout goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "back", rename_all = "snake_case")]
+pub enum Back {
+    /// First the schema: old code must not meet the new one.
+    Schema {
+        /// What takes it back.
+        migration: Box<Planned>,
+        /// How far that is.
+        run: MigrationRun,
+    },
+    /// Host by host, within the budget.
+    Hosts,
+}
+
+/// How far a migration is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "run", rename_all = "snake_case")]
+pub enum MigrationRun {
+    /// No host has it.
+    Electing {
+        /// How often it was handed out in vain.
+        attempts: u32,
+    },
+    /// One host has it.
+    Leased {
+        /// Under this lease.
+        lease: Lease,
+    },
+    /// It may have run, it may not. Somebody must look.
+    Unknown {
+        /// Under this lease.
+        lease: Lease,
+        /// What is known.
+        reason: String,
+        /// What the host said, if it said anything.
+        failure: Option<Failure>,
+    },
+}
+
+/// The right of one host to run a migration once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Which host.
+    pub host: HostId,
+    /// By this assignment.
+    pub generation: Generation,
+    /// The fencing number.
+    pub fence: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// After this the host cannot be running it any more.
+    pub over_at: Timestamp,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum End {
+    /// Every targeted host runs this release, proven.
+    Succeeded,
+    /// It did not succeed, and did not go back.
+    Failed {
+        /// Why.
+        reason: String,
+        /// The step that failed first, if one did.
+        failure: Option<HostFailure>,
+    },
+    /// Every host that was touched runs the previous release, proven.
+    RolledBack {
+        /// Why.
+        reason: String,
+        /// The step that failed first, if one did.
+        failure: Option<HostFailure>,
+    },
+    /// Somebody stopped it where it was.
+    Aborted {
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// Another rollout took its place.
+    Superseded {
+        /// Which.
+        by: RolloutId,
+    },
+}
+
+/// What failed on which host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFailure {
+    /// The host.
+    pub host: HostId,
+    /// What failed.
+    pub failure: Failure,
+}
+
+/// The word for a status, as people and programs read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusWord {
+    /// Hosts stage.
+    Staging,
+    /// One host migrates.
+    Migrating,
+    /// Hosts change, batch by batch.
+    Running,
+    /// Until somebody resumes it.
+    Paused,
+    /// For something outside of it, such as an operator's answer.
+    Waiting,
+    /// Hosts go back.
+    RollingBack,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Ended with the previous release.
+    RolledBack,
+    /// Ended by an operator.
+    Aborted,
+    /// Ended by another rollout.
+    Superseded,
+}
+
+impl StatusWord {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Migrating => "migrating",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Waiting => "waiting",
+            Self::RollingBack => "rolling back",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled back",
+            Self::Aborted => "aborted",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+impl std::fmt::Display for StatusWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Status {
+    /// What it is about, unless it has ended.
+    #[must_use]
+    pub fn stage(&self) -> Option<&Stage> {
+        match self {
+            Self::Active { stage } | Self::Paused { stage, .. } => Some(stage),
+            Self::Ended { .. } => None,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> StatusWord {
+        match self {
+            Self::Active { stage } => stage.word(),
+            Self::Paused { .. } => StatusWord::Paused,
+            Self::Ended { end } => match end {
+                End::Succeeded => StatusWord::Succeeded,
+                End::Failed { .. } => StatusWord::Failed,
+                End::RolledBack { .. } => StatusWord::RolledBack,
+                End::Aborted { .. } => StatusWord::Aborted,
+                End::Superseded { .. } => StatusWord::Superseded,
+            },
+        }
+    }
+}
+
+impl Stage {
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> StatusWord {
+        match self {
+            Self::Staging => StatusWord::Staging,
+            Self::Running { .. } => StatusWord::Running,
+            Self::Migrating { run: MigrationRun::Unknown { .. } }
+            | Self::RollingBack { back: Back::Schema { run: MigrationRun::Unknown { .. }, .. }, .. } => {
+                StatusWord::Waiting
+            }
+            Self::Migrating { .. } => StatusWord::Migrating,
+            Self::RollingBack { .. } => StatusWord::RollingBack,
+        }
+    }
+
+    /// The migration that is being run, or was, without a known outcome.
+    #[must_use]
+    pub fn migration(&self) -> Option<&MigrationRun> {
+        match self {
+            Self::Migrating { run } | Self::RollingBack { back: Back::Schema { run, .. }, .. } => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The lease that may still be in use, or whose outcome nobody knows.
+    #[must_use]
+    pub fn open_lease(&self) -> Option<&Lease> {
+        match self.migration()? {
+            MigrationRun::Leased { lease } | MigrationRun::Unknown { lease, .. } => Some(lease),
+            MigrationRun::Electing { .. } => None,
+        }
+    }
+}
+
+impl Rollout {
+    /// Goes on to another stage, from now on. A paused rollout stays paused.
+    pub(crate) fn enter(&mut self, next: Stage, now: Timestamp) {
+        match &mut self.status {
+            Status::Active { stage } | Status::Paused { stage, .. } => *stage = next,
+            Status::Ended { .. } => return,
+        }
+        self.since = now;
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        matches!(self.status, Status::Ended { .. })
+    }
+}

@@ -1,0 +1,159 @@
+//! What stands between the database and a release: which migration has to run, and which ways back exist
+//! (P7). The database follows migrations, not releases: what it has taken it keeps when the code goes back.
+
+use landfall_common::assignment::{Direction, ReleaseRef};
+
+use crate::record::{Applied, PlaceRecord, ReleaseRecord, WayBackKind};
+use crate::rollout::{Planned, Schema};
+
+/// What has to run before a release can be activated in a place.
+pub(crate) fn forward(place: &PlaceRecord, release: &ReleaseRecord) -> Schema {
+    let Some(facts) = &release.migration else {
+        return Schema::Fits { reason: format!("{} has no migration", release.release.name) };
+    };
+    if let Some(top) = place.migrations.last() {
+        let name = &top.release.name;
+        if top.release.digest == release.release.digest {
+            return Schema::Fits { reason: format!("the migration of {name} has run already") };
+        }
+        if facts.schema.is_some() && facts.schema == top.facts.schema {
+            return Schema::Fits { reason: format!("the schema is that of {name}") };
+        }
+    }
+    let migration =
+        Planned { release: release.release.clone(), direction: Direction::Up, facts: facts.clone() };
+    Schema::Due { migration }
+}
+
+/// How code can go back to an older release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It runs on the schema as it is.
+    Code,
+    /// This has to run first.
+    Down(Planned),
+    /// It cannot.
+    Blocked {
+        /// Why.
+        reason: String,
+        /// What would be needed.
+        needed: String,
+    },
+}
+
+/// How code can go back to `target` when the database has taken `migrations`, oldest first.
+///
+/// A compatible migration lets pass the release that was in force before it, and none that is older: what
+/// was expanded for the one may be contracted for the next. At most one migration is taken back at a time,
+/// and only the newest one.
+pub(crate) fn way_back(migrations: &[Applied], target: &ReleaseRef) -> Way {
+    let mut beyond = migrations.iter().rev().filter(|applied| applied.release.counter > target.counter);
+    let mut down = None;
+    let mut next = beyond.next();
+    if let Some(applied) = next
+        && applied.facts.way_back == WayBackKind::Reversible
+    {
+        down = Some(Planned {
+            release: applied.release.clone(),
+            direction: Direction::Down,
+            facts: applied.facts.clone(),
+        });
+        next = beyond.next();
+    }
+    for applied in next.into_iter().chain(beyond) {
+        let name = &applied.release.name;
+        match applied.facts.way_back {
+            WayBackKind::None => {
+                return Way::Blocked {
+                    reason: format!("the migration of {name} cannot be undone"),
+                    needed: format!(
+                        "publish a release that mends {name}, or restore a backup of the database from before it"
+                    ),
+                };
+            }
+            WayBackKind::Reversible => {
+                return Way::Blocked {
+                    reason: format!(
+                        "it lies more than one reversible migration back, the next is that of {name}"
+                    ),
+                    needed: "go back one release at a time".to_owned(),
+                };
+            }
+            WayBackKind::Compatible => {
+                let knows = applied.from.as_ref().is_some_and(|from| target.counter >= from.counter);
+                if !knows {
+                    let from = applied.from.as_ref().map_or("nothing", |from| from.name.as_str());
+                    return Way::Blocked {
+                        reason: format!(
+                            "the migration of {name} is compatible with {from}, and with nothing older"
+                        ),
+                        needed: format!("go back to {from} at most, or publish a release that mends {name}"),
+                    };
+                }
+            }
+        }
+    }
+    down.map_or(Way::Code, Way::Down)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::MigrationFacts;
+    use landfall_common::{Duration, ReleaseCounter, ReleaseName, Sha256, Timestamp};
+
+    fn release(counter: u64) -> ReleaseRef {
+        let name = format!("v{counter}");
+        let digest = Sha256::of(name.as_bytes());
+        ReleaseRef {
+            name: ReleaseName::new(name).unwrap(),
+            counter: ReleaseCounter(counter),
+            digest,
+            length: 1,
+        }
+    }
+
+    fn applied(counter: u64, from: u64, way_back: WayBackKind) -> Applied {
+        let lease = Duration::from_secs(60);
+        let facts = MigrationFacts { lease, way_back, idempotent: false, schema: None };
+        let at = Timestamp::from_ms(0);
+        Applied { release: release(counter), from: Some(release(from)), facts, at }
+    }
+
+    #[test]
+    fn the_way_back_is_what_the_newest_migrations_allow() {
+        use WayBackKind::{Compatible, None, Reversible};
+        type Stack = &'static [(u64, u64, WayBackKind)];
+        let cases: [(Stack, u64, &str); 10] = [
+            (&[], 1, "code"),
+            (&[(1, 0, None)], 1, "code"),
+            (&[(2, 1, Compatible)], 1, "code"),
+            (&[(2, 1, Reversible)], 1, "down v2"),
+            (&[(2, 1, None)], 1, "the migration of v2 cannot be undone"),
+            // Contracted for v2, so v1 would not run on it.
+            (
+                &[(2, 1, Compatible), (3, 2, Compatible)],
+                1,
+                "the migration of v3 is compatible with v2, and with nothing older",
+            ),
+            // v2 failed and went back, so v3 was made for v1 as well.
+            (&[(2, 1, Compatible), (3, 1, Compatible)], 1, "code"),
+            (&[(2, 1, Compatible), (3, 2, Reversible)], 1, "down v3"),
+            (&[(2, 1, None), (3, 2, Reversible)], 1, "the migration of v2 cannot be undone"),
+            (
+                &[(2, 1, Reversible), (3, 2, Reversible)],
+                1,
+                "it lies more than one reversible migration back, the next is that of v2",
+            ),
+        ];
+        for (stack, target, expected) in cases {
+            let migrations: Vec<_> = stack.iter().map(|&(c, from, way)| applied(c, from, way)).collect();
+            let got = match way_back(&migrations, &release(target)) {
+                Way::Code => "code".to_owned(),
+                Way::Down(planned) => format!("down {}", planned.release.name),
+                Way::Blocked { reason, .. } => reason,
+            };
+            assert_eq!(got, expected, "{stack:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Everything the planner decides upon: the durable records, and what was seen of hosts.
+
+use std::collections::BTreeMap;
+
+use landfall_common::assignment::Assignment;
+use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
+
+use crate::member::Member;
+use crate::observation::{Attention, Host, Observation};
+use crate::record::{Change, Issued, Key, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
+use crate::rollout::Rollout;
+
+/// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
+/// through [`State::observe`], whose content is volatile.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(crate) places: BTreeMap<Place, PlaceState>,
+    pub(crate) host_place: BTreeMap<HostId, Place>,
+    pub(crate) releases: BTreeMap<AppName, BTreeMap<ReleaseName, ReleaseRecord>>,
+    pub(crate) rollouts: BTreeMap<RolloutId, Rollout>,
+    pub(crate) members: BTreeMap<RolloutId, BTreeMap<HostId, Member>>,
+    pub(crate) requests: BTreeMap<RequestId, RequestRecord>,
+    /// When this controller started to listen: silence is counted from here at the earliest.
+    pub(crate) started_at: Timestamp,
+}
+
+/// A place with its hosts.
+#[derive(Debug, Clone)]
+pub(crate) struct PlaceState {
+    pub record: PlaceRecord,
+    pub hosts: BTreeMap<HostId, Host>,
+}
+
+impl State {
+    /// A controller that has never seen anything.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self::load([], now)
+    }
+
+    /// What a controller knows after a start: the records, in any order, and nothing of the hosts.
+    #[must_use]
+    pub fn load(records: impl IntoIterator<Item = Record>, now: Timestamp) -> Self {
+        let mut state = Self {
+            places: BTreeMap::new(),
+            host_place: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
+            members: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            started_at: now,
+        };
+        // What was asked of a host is kept with the host, so hosts come first.
+        let (hosts, others): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| matches!(record, Record::Host(_)));
+        for record in hosts.into_iter().chain(others) {
+            state.put(record);
+        }
+        state
+    }
+
+    /// All durable records, in a fixed order: `load(records())` is the same state without observations.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let hosts = || self.places.values().flat_map(|place| place.hosts.values());
+        let issued = hosts().filter(|host| host.issued.highest.0 > 0);
+        (self.releases.values().flat_map(BTreeMap::values))
+            .map(|release| Record::Release(Box::new(release.clone())))
+            .chain(hosts().map(|host| Record::Host(host.record.clone())))
+            .chain(self.places.values().map(|place| Record::Place(Box::new(place.record.clone()))))
+            .chain(issued.map(|host| Record::Issued(Box::new(host.issued.clone()))))
+            .chain(self.rollouts.values().map(|rollout| Record::Rollout(Box::new(rollout.clone()))))
+            .chain(
+                (self.members.values().flat_map(BTreeMap::values))
+                    .map(|member| Record::Member(Box::new(member.clone()))),
+            )
+            .chain(self.requests.values().map(|request| Record::Request(request.clone())))
+    }
+
+    /// Takes in a change that has become durable.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put { record } => self.put(record.clone()),
+            Change::Delete { key } => self.delete(key),
+        }
+    }
+
+    /// Takes in what was seen of a host. Nothing of it is durable.
+    pub fn observe(&mut self, observation: Observation, now: Timestamp) -> Attention {
+        let Some(place) = self.host_place.get(observation.host()) else { return Attention::Ignored };
+        let Some(place) = self.places.get_mut(place) else { return Attention::Ignored };
+        let Some(host) = place.hosts.get_mut(observation.host()) else { return Attention::Ignored };
+        let stable_after = host.stable_after();
+        let attention = host.seen.take(observation, stable_after, now);
+        // While a rollout holds the place, how long a host has been healthy matters too.
+        match attention {
+            Attention::Noted if place.record.holder.is_some() => Attention::Plan,
+            other => other,
+        }
+    }
+
+    /// The assignment that should be sent to the host (again): ask after it has connected and after each
+    /// of its reports. Sending one twice does no harm.
+    #[must_use]
+    pub fn pending(&self, host: &HostId, now: Timestamp) -> Option<&Assignment> {
+        self.host(host)?.pending(now)
+    }
+
+    /// A host.
+    #[must_use]
+    pub fn host(&self, id: &HostId) -> Option<&Host> {
+        self.places.get(self.host_place.get(id)?)?.hosts.get(id)
+    }
+
+    /// The hosts of a place, in order.
+    pub fn hosts(&self, place: &Place) -> impl Iterator<Item = &Host> {
+        self.places.get(place).into_iter().flat_map(|place| place.hosts.values())
+    }
+
+    /// All hosts, place by place.
+    pub fn all_hosts(&self) -> impl Iterator<Item = &Host> {
+        self.places.values().flat_map(|place| place.hosts.values())
+    }
+
+    /// What is known of a place.
+    #[must_use]
+    pub fn place(&self, place: &Place) -> Option<&PlaceRecord> {
+        self.places.get(place).map(|place| &place.record)
+    }
+
+    /// All places.
+    pub fn places(&self) -> impl Iterator<Item = &PlaceRecord> {
+        self.places.values().map(|place| &place.record)
+    }
+
+    /// A release.
+    #[must_use]
+    pub fn release(&self, application: &AppName, name: &ReleaseName) -> Option<&ReleaseRecord> {
+        self.releases.get(application)?.get(name)
+    }
+
+    /// The releases of an application, by name.
+    pub fn releases(&self, application: &AppName) -> impl Iterator<Item = &ReleaseRecord> {
+        self.releases.get(application).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// A rollout.
+    #[must_use]
+    pub fn rollout(&self, id: &RolloutId) -> Option<&Rollout> {
+        self.rollouts.get(id)
+    }
+
+    /// All rollouts.
+    pub fn rollouts(&self) -> impl Iterator<Item = &Rollout> {
+        self.rollouts.values()
+    }
+
+    /// The members of a rollout, in the order of hosts; kept until the next rollout of its place begins.
+    pub fn members(&self, id: &RolloutId) -> impl Iterator<Item = &Member> {
+        self.members.get(id).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn put(&mut self, record: Record) {
+        match record {
+            Record::Host(record) => {
+                let id = record.id.clone();
+                if let Some(old) = self.host_place.get(&id)
+                    && *old != record.place
+                {
+                    self.delete(&Key::Host(id.clone()));
+                }
+                self.host_place.insert(id.clone(), record.place.clone());
+                let place = self.place_mut(&record.place);
+                match place.hosts.get_mut(&id) {
+                    Some(host) => host.record = record,
+                    None => {
+                        place.hosts.insert(id, Host::new(record));
+                    }
+                }
+            }
+            Record::Release(release) => {
+                let of_application = self.releases.entry(release.application.clone()).or_default();
+                of_application.insert(release.release.name.clone(), *release);
+            }
+            Record::Place(record) => {
+                let place = record.place.clone();
+                self.place_mut(&place).record = *record;
+            }
+            Record::Rollout(rollout) => {
+                self.rollouts.insert(rollout.id.clone(), *rollout);
+            }
+            Record::Member(member) => {
+                let members = self.members.entry(member.rollout.clone()).or_default();
+                members.insert(member.host.clone(), *member);
+            }
+            Record::Issued(issued) => self.set_issued(*issued),
+            Record::Request(request) => {
+                self.requests.insert(request.id.clone(), request);
+            }
+        }
+    }
+
+    fn set_issued(&mut self, issued: Issued) {
+        let place = self.host_place.get(&issued.host).and_then(|place| self.places.get_mut(place));
+        if let Some(host) = place.and_then(|place| place.hosts.get_mut(&issued.host)) {
+            host.issued = issued;
+        }
+    }
+
+    fn delete(&mut self, key: &Key) {
+        match key {
+            Key::Host(id) => {
+                if let Some(place) = self.host_place.remove(id)
+                    && let Some(place) = self.places.get_mut(&place)
+                {
+                    place.hosts.remove(id);
+                }
+            }
+            Key::Release(application, name) => {
+                if let Some(releases) = self.releases.get_mut(application) {
+                    releases.remove(name);
+                }
+            }
+            Key::Place(place) => {
+                if let Some(state) = self.places.get_mut(place) {
+                    state.record = PlaceRecord::new(place.clone());
+                }
+            }
+            Key::Rollout(id) => {
+                self.rollouts.remove(id);
+            }
+            Key::Member(rollout, host) => {
+                if let Some(members) = self.members.get_mut(rollout) {
+                    members.remove(host);
+                    if members.is_empty() {
+                        self.members.remove(rollout);
+                    }
+                }
+            }
+            Key::Issued(host) => self.set_issued(Issued {
+                host: host.clone(),
+                highest: landfall_common::Generation::default(),
+                assignment: None,
+            }),
+            Key::Request(id) => {
+                self.requests.remove(id);
+            }
+        }
+    }
+
+    fn place_mut(&mut self, place: &Place) -> &mut PlaceState {
+        self.places
+            .entry(place.clone())
+            .or_insert_with(|| PlaceState { record: PlaceRecord::new(place.clone()), hosts: BTreeMap::new() })
+    }
+}

@@ -1,0 +1,175 @@
+//! The turns that a rollout takes for more than one reason: a migration that is known to have run, the way
+//! back, the end.
+
+use landfall_common::Timestamp;
+use landfall_common::assignment::Direction;
+
+use crate::log::{LogEvent, RolloutEnd};
+use crate::member::{Member, MemberState};
+use crate::record::{Applied, Convergence, PlaceRecord, Proven, WayBackKind};
+use crate::rollout::{Back, End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status};
+use crate::schema::{self, Way};
+use crate::timing::HISTORY;
+
+/// The migration that the stage is about has run: the database's record and the rollout go on.
+pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Timestamp) {
+    let Some(stage) = rollout.status.stage().cloned() else { return };
+    match stage {
+        Stage::Migrating { .. } => {
+            if let Schema::Due { migration } = rollout.schema.clone() {
+                match migration.direction {
+                    Direction::Up => {
+                        place.migrations.push(Applied {
+                            release: migration.release.clone(),
+                            from: rollout.previous.clone(),
+                            facts: migration.facts.clone(),
+                            at: now,
+                        });
+                        let surplus = place.migrations.len().saturating_sub(HISTORY);
+                        place.migrations.drain(..surplus);
+                    }
+                    Direction::Down => take_back(place, &migration.release),
+                }
+                rollout.schema = Schema::Done { migration };
+            }
+            rollout.enter(Stage::Running { batch: 1 }, now);
+        }
+        Stage::RollingBack { reason, back: Back::Schema { migration, .. } } => {
+            take_back(place, &migration.release);
+            rollout.schema = Schema::TakenBack { migration: *migration };
+            rollout.enter(Stage::RollingBack { reason, back: Back::Hosts }, now);
+        }
+        Stage::Staging | Stage::Running { .. } | Stage::RollingBack { .. } => {}
+    }
+}
+
+fn take_back(place: &mut PlaceRecord, release: &landfall_common::assignment::ReleaseRef) {
+    if let Some(at) = place.migrations.iter().rposition(|applied| applied.release == *release) {
+        place.migrations.remove(at);
+    }
+}
+
+/// Why a rollout cannot go back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoReturn {
+    /// It is itself the way back; going back from it would be a loop.
+    IsRollback,
+    /// Nothing else was in force.
+    NothingBefore,
+    /// The schema stands in the way.
+    Schema {
+        /// Why.
+        reason: String,
+        /// What would be needed.
+        needed: String,
+    },
+}
+
+/// The stage in which a rollout goes back.
+pub(crate) fn way_back(rollout: &Rollout, place: &PlaceRecord, reason: &str) -> Result<Stage, NoReturn> {
+    if rollout.kind == RolloutKind::Rollback {
+        return Err(NoReturn::IsRollback);
+    }
+    let previous = rollout.previous.as_ref().filter(|previous| previous.digest != rollout.release.digest);
+    let previous = previous.ok_or(NoReturn::NothingBefore)?;
+    let back = match schema::way_back(&place.migrations, previous) {
+        Way::Code => Back::Hosts,
+        Way::Down(migration) => {
+            let run = MigrationRun::Electing { attempts: 0 };
+            Back::Schema { migration: Box::new(migration), run }
+        }
+        Way::Blocked { reason, needed } => return Err(NoReturn::Schema { reason, needed }),
+    };
+    Ok(Stage::RollingBack { reason: reason.to_owned(), back })
+}
+
+/// Whether a host may put the previous release back by itself: only where old code can meet the schema.
+pub(crate) fn may_revert(rollout: &Rollout, place: &PlaceRecord) -> bool {
+    match (rollout.kind, &rollout.previous) {
+        (_, None) => false,
+        (RolloutKind::Forward, Some(previous)) => {
+            matches!(schema::way_back(&place.migrations, previous), Way::Code)
+        }
+        (RolloutKind::Rollback, Some(_)) => matches!(rollout.schema, Schema::Fits { .. }),
+    }
+}
+
+/// What an end means for its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fleet {
+    /// The release is what the fleet runs from now on.
+    TookIt,
+    /// The fleet runs what it ran before.
+    AsBefore,
+    /// It runs a mixture, or code that may not fit the schema: only an operator can say what should run.
+    Mixed,
+}
+
+/// Ends a rollout and frees its place.
+pub(crate) fn end<'m>(
+    rollout: &mut Rollout,
+    place: &mut PlaceRecord,
+    end: End,
+    fleet: Fleet,
+    members: impl Iterator<Item = &'m Member>,
+    now: Timestamp,
+) -> LogEvent {
+    let (mut hosts, mut hosts_done) = (0, 0);
+    for member in members {
+        hosts += 1;
+        hosts_done += u64::from(matches!(member.state, MemberState::Committed { .. }));
+    }
+    let (word, reason) = match &end {
+        End::Succeeded => (RolloutEnd::Succeeded, String::new()),
+        End::Failed { reason, failure } => (RolloutEnd::Failed, with_failure(reason, failure.as_ref())),
+        End::RolledBack { reason, failure } => {
+            (RolloutEnd::RolledBack, with_failure(reason, failure.as_ref()))
+        }
+        End::Aborted { reason, .. } => (RolloutEnd::Aborted, reason.clone()),
+        End::Superseded { by } => (RolloutEnd::Superseded, format!("by {by}")),
+    };
+    place.holder = None;
+    place.last = Some(rollout.id.clone());
+    match fleet {
+        Fleet::TookIt => {
+            let (release, rollout) = (rollout.release.clone(), rollout.id.clone());
+            place.proven.push(Proven { release, rollout, at: now });
+            let surplus = place.proven.len().saturating_sub(HISTORY);
+            place.proven.drain(..surplus);
+            place.convergence = Convergence::On;
+        }
+        Fleet::AsBefore => {}
+        Fleet::Mixed => {
+            let reason = format!("rollout {} of {} {word}", rollout.id, rollout.release.name);
+            place.convergence = Convergence::Held { reason };
+        }
+    }
+    rollout.status = Status::Ended { end };
+    rollout.since = now;
+    LogEvent::RolloutFinished {
+        rollout: rollout.id.clone(),
+        application: rollout.place.application.clone(),
+        environment: rollout.place.environment.clone(),
+        release: rollout.release.clone(),
+        end: word,
+        reason,
+        started_at: rollout.requested_at,
+        hosts_done,
+        hosts,
+    }
+}
+
+fn with_failure(reason: &str, failure: Option<&HostFailure>) -> String {
+    match failure {
+        Some(HostFailure { host, failure }) if !reason.contains(&failure.reason) => {
+            format!("{reason}; first on {host}, at {}: {}", failure.step, failure.reason)
+        }
+        _ => reason.to_owned(),
+    }
+}
+
+/// Whether the database is on a schema that the release in force before was not made for.
+pub(crate) fn schema_moved(rollout: &Rollout) -> bool {
+    matches!(&rollout.schema, Schema::Done { migration }
+        if migration.direction == Direction::Down || migration.facts.way_back != WayBackKind::Compatible)
+}

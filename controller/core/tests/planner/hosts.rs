@@ -1,0 +1,236 @@
+//! A modelled host: what an agent does with assignments, without doing anything.
+
+use std::collections::BTreeMap;
+
+use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
+use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase};
+use landfall_common::{Duration, Generation, ReleaseName, StepName, Timestamp};
+
+/// How a release behaves on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Healthy at once, for ever.
+    Good,
+    /// Its check never passes.
+    Bad,
+    /// Its check fails each time before it has passed for long enough, but only once it was committed.
+    Flaps,
+    /// It cannot be staged.
+    Unstageable,
+    /// The host takes the assignment and is never done.
+    Hangs,
+}
+
+/// How a migration behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrates {
+    Well,
+    Fails,
+    /// It is killed half way.
+    Unknown,
+}
+
+#[derive(Debug, Clone)]
+struct Work {
+    assignment: Assignment,
+    done_at: Timestamp,
+    before: Option<Active>,
+    proving: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub up: bool,
+    incarnation: u64,
+    sequence: u64,
+    pub accepted: Generation,
+    pub active: Option<Active>,
+    outcome: Option<Outcome>,
+    work: Option<Work>,
+    healthy_since: Timestamp,
+    pub behaviour: BTreeMap<ReleaseName, Behaviour>,
+    pub migrates: Migrates,
+    /// Each run of a migration that was begun here: release, direction, fence.
+    pub migrations: Vec<(ReleaseName, Direction, u64)>,
+    /// How often something was activated here.
+    pub activations: u32,
+}
+
+pub fn failure(step: &str) -> Failure {
+    Failure { exit_code: Some(1), ..Failure::new(StepName::new(step).unwrap(), format!("{step} said no")) }
+}
+
+impl Host {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            up: true,
+            incarnation: 1,
+            sequence: 0,
+            accepted: Generation(0),
+            active: None,
+            outcome: None,
+            work: None,
+            healthy_since: now,
+            behaviour: BTreeMap::new(),
+            migrates: Migrates::Well,
+            migrations: Vec::new(),
+            activations: 0,
+        }
+    }
+
+    fn behaviour(&self, release: &ReleaseRef) -> Behaviour {
+        self.behaviour.get(&release.name).copied().unwrap_or(Behaviour::Good)
+    }
+
+    /// Whether its service is up, whatever the controller knows.
+    pub fn serves(&self) -> bool {
+        let busy = self.work.as_ref().is_some_and(|w| matches!(w.assignment.order, Order::Activate { .. }));
+        self.up && !busy && self.active.is_some()
+    }
+
+    pub fn take(&mut self, assignment: &Assignment, now: Timestamp) {
+        if !self.up || assignment.generation <= self.accepted || now > assignment.expires_at {
+            return;
+        }
+        let lasts = match &assignment.order {
+            Order::Stage => 3,
+            Order::Migrate { .. } => 5,
+            Order::Activate { .. } => 2,
+        };
+        if let Order::Migrate { fence, direction, .. } = &assignment.order {
+            self.migrations.push((assignment.release.name.clone(), *direction, *fence));
+        }
+        // A newer order ends what was going on; what was active before that stays what to go back to.
+        let before = match self.work.take() {
+            Some(work) if work.proving => work.before,
+            _ => self.active.clone(),
+        };
+        self.accepted = assignment.generation;
+        self.outcome = None;
+        let done_at = now + Duration::from_secs(lasts);
+        self.work = Some(Work { assignment: assignment.clone(), done_at, before, proving: false });
+    }
+
+    fn end(&mut self, generation: Generation, result: OutcomeKind) {
+        self.work = None;
+        self.outcome = Some(Outcome { generation, result });
+    }
+
+    /// Goes on by itself.
+    pub fn tick(&mut self, now: Timestamp) {
+        if !self.up {
+            return;
+        }
+        if let Some(active) = self.active.clone()
+            && self.behaviour(&active.release) == Behaviour::Flaps
+            && active.proven
+            && now.since(self.healthy_since) >= Duration::from_millis(9_900)
+        {
+            self.healthy_since = now;
+        }
+        let Some(work) = self.work.clone() else { return };
+        if now < work.done_at {
+            return;
+        }
+        let assignment = work.assignment;
+        let generation = assignment.generation;
+        let behaviour = self.behaviour(&assignment.release);
+        match assignment.order {
+            Order::Stage if behaviour == Behaviour::Unstageable => {
+                self.end(generation, OutcomeKind::StageFailed { failure: failure("virtualenv") });
+            }
+            Order::Stage => self.end(generation, OutcomeKind::Staged),
+            Order::Migrate { .. } => {
+                let failure = failure("migrate");
+                let result = match self.migrates {
+                    Migrates::Well => OutcomeKind::Migrated,
+                    Migrates::Fails => OutcomeKind::MigrationFailed { failure },
+                    Migrates::Unknown => OutcomeKind::MigrationUnknown { failure },
+                };
+                self.end(generation, result);
+            }
+            Order::Activate { .. } if behaviour == Behaviour::Hangs => {}
+            Order::Activate { min_healthy, healthy_deadline, .. } if !work.proving => {
+                self.activations += 1;
+                self.active = Some(Active { release: assignment.release.clone(), proven: false });
+                self.healthy_since = now;
+                let lasts = if behaviour == Behaviour::Bad { healthy_deadline } else { min_healthy };
+                let work = self.work.as_mut().expect("it was there above");
+                work.proving = true;
+                work.done_at = now + lasts;
+            }
+            Order::Activate { on_failure, .. } => {
+                let bad = behaviour == Behaviour::Bad;
+                match (bad, on_failure) {
+                    (false, _) => {
+                        self.active = Some(Active { release: assignment.release, proven: true });
+                        self.end(generation, OutcomeKind::Committed);
+                    }
+                    (true, OnFailure::Revert) => {
+                        self.active = work.before;
+                        self.healthy_since = now;
+                        self.end(generation, OutcomeKind::Reverted { failure: failure("healthz") });
+                    }
+                    (true, OnFailure::Hold) => {
+                        self.end(generation, OutcomeKind::Held { failure: failure("healthz") });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The power goes and comes back: what was begun is ended as the ledger would.
+    pub fn reboot(&mut self, now: Timestamp) {
+        self.up = true;
+        self.incarnation += 1;
+        self.sequence = 0;
+        self.healthy_since = now;
+        let Some(work) = self.work.clone() else { return };
+        let generation = work.assignment.generation;
+        match work.assignment.order {
+            Order::Stage => {}
+            Order::Migrate { .. } => {
+                self.end(generation, OutcomeKind::MigrationUnknown { failure: failure("migrate") });
+            }
+            Order::Activate { .. } => {
+                if let Some(work) = &mut self.work {
+                    work.proving = false;
+                    work.done_at = now + Duration::from_secs(2);
+                }
+            }
+        }
+    }
+
+    pub fn report(&mut self, now: Timestamp) -> HostReport {
+        self.sequence += 1;
+        let step = || StepName::new("restart").unwrap();
+        let phase = match &self.work {
+            None => Phase::Idle,
+            Some(work) => match &work.assignment.order {
+                Order::Stage => Phase::Preparing { step: StepName::new("virtualenv").unwrap() },
+                Order::Migrate { .. } => Phase::Migrating,
+                Order::Activate { .. } if work.proving => {
+                    Phase::Proving { healthy_for: now.since(self.healthy_since) }
+                }
+                Order::Activate { .. } => Phase::Activating { step: step() },
+            },
+        };
+        let health = match &self.active {
+            None => Health::Unknown,
+            Some(active) if self.behaviour(&active.release) == Behaviour::Bad => Health::Unhealthy {
+                failing: [(StepName::new("healthz").unwrap(), "answered 500".to_owned())].into(),
+            },
+            Some(_) => Health::Healthy { period: now.since(self.healthy_since) },
+        };
+        HostReport {
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            at: now,
+            generation: self.accepted,
+            phase,
+            active: self.active.clone(),
+            outcome: self.outcome.clone(),
+            health,
+        }
+    }
+}

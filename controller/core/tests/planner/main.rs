@@ -1,0 +1,11 @@
+//! The planner against modelled hosts: each trap of the field once, laws over random fleets, and a small
+//! simulation with lost messages and restarts.
+
+#[cfg(test)]
+mod hosts;
+#[cfg(test)]
+mod migrations;
+#[cfg(test)]
+mod rollouts;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,294 @@
+//! The migration, forward and back: the traps of FIELD_NOTES "Migrations", and P7.
+
+use landfall_common::assignment::{Direction, OnFailure, Order};
+use landfall_common::strategy::Strategy;
+use landfall_common::{Duration, Sha256};
+use landfall_controller_core::command::{Action, RollRequest};
+use landfall_controller_core::log::{LogEvent, MigrationVerdict};
+use landfall_controller_core::preview;
+use landfall_controller_core::preview::PlannedWayBack;
+use landfall_controller_core::record::{MigrationFacts, WayBackKind};
+use landfall_controller_core::rollout::StatusWord;
+
+use crate::hosts::{Behaviour, Migrates};
+use crate::world::{World, host_id, migration, name, place, strategy};
+
+/// A fleet on v1, and a published v2 that migrates.
+fn before_v2(hosts: usize, facts: Option<MigrationFacts>) -> World {
+    let mut world = World::new(hosts);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, facts, strategy());
+    world.must_succeed("v1");
+    world.most_out = 0;
+    world
+}
+
+/// Each run that was ever begun: release, direction, fence.
+fn runs(world: &World) -> Vec<(String, Direction, u64)> {
+    let all = world.hosts.values().flat_map(|host| host.migrations.iter());
+    let mut all: Vec<_> = all.map(|(release, way, fence)| (release.to_string(), *way, *fence)).collect();
+    all.sort_by_key(|(_, _, fence)| *fence);
+    all
+}
+
+/// Ansible's run_once runs once per batch; concurrent migrations ended in 432 errors.
+#[test]
+fn it_runs_once_per_rollout_before_anything_is_activated() {
+    let mut world = before_v2(5, migration(WayBackKind::Compatible));
+    let id = world.release("v2").unwrap();
+    world.until("it runs", |w| w.word(&id) == StatusWord::Migrating);
+    world.run(1);
+    assert_eq!(world.runs(), ["v1"; 5]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-01 migrates since 1s; without an answer its outcome counts as unknown at 2027-01-15T08:03:14Z");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world), [("v2".to_owned(), Direction::Up, 1)]);
+}
+
+#[test]
+fn a_failed_one_ends_the_rollout_before_anything_is_activated() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    world.host(1).migrates = Migrates::Fails;
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    assert_eq!(world.most_out, 0);
+    insta::assert_snapshot!(world.end_reason(&id), @"the migration failed on web-01: migrate said no; nothing was activated");
+}
+
+#[test]
+fn one_of_unknown_outcome_waits_for_an_operator_and_never_runs_a_second_time_by_itself() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    world.host(1).migrates = Migrates::Unknown;
+    let id = world.release("v2").unwrap();
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.run(5000);
+    assert_eq!(world.word(&id), StatusWord::Waiting);
+    assert_eq!(runs(&world).len(), 1);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: migrate said no. Look at the database, then type `ctl migration resolve r-7 succeeded` or `ctl migration resolve r-7 failed`");
+    // Nothing else may begin meanwhile.
+    let abort = Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() };
+    insta::assert_snapshot!(world.ask(abort).unwrap_err(), @"web-01 may be running the migration of rollout r-7 until 2027-01-15T08:03:02Z; its outcome decides what can follow. If it stays unknown, `ctl migration resolve r-7` settles it");
+    let reason = "the table is there".to_owned();
+    world
+        .ask(Action::ResolveMigration { rollout: id.clone(), verdict: MigrationVerdict::Applied, reason })
+        .unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
+}
+
+#[test]
+fn an_operator_may_say_that_it_did_not_take_effect_and_it_runs_again() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    world.host(1).migrates = Migrates::Unknown;
+    let id = world.release("v2").unwrap();
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.host(1).migrates = Migrates::Well;
+    let (verdict, reason) = (MigrationVerdict::NotApplied, "the table is not there".to_owned());
+    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    let fences: Vec<_> = runs(&world).into_iter().map(|(_, _, fence)| fence).collect();
+    assert_eq!(fences, [1, 2], "each lease has its own number, and it grows");
+}
+
+/// The migration host dies between running and reporting.
+#[test]
+fn a_host_that_dies_with_the_lease_leaves_it_unknown_and_no_other_host_takes_over() {
+    let mut world = before_v2(4, migration(WayBackKind::Compatible));
+    let id = world.release("v2").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.host(1).up = false;
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: web-01 was given the right to run it at 2027-01-15T08:00:44Z and has not said how it ended; it cannot be running it any more. Look at the database, then type `ctl migration resolve r-8 succeeded` or `ctl migration resolve r-8 failed`");
+    world.run(1000);
+    assert_eq!(runs(&world).len(), 1);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    // It comes back and knows as little; the operator is asked.
+    let now = world.now;
+    world.host(1).reboot(now);
+    world.run(10);
+    assert_eq!(world.word(&id), StatusWord::Waiting);
+}
+
+#[test]
+fn a_lease_that_ran_out_unheard_is_settled_by_the_hosts_own_late_word() {
+    let mut world = before_v2(4, migration(WayBackKind::Compatible));
+    let id = world.release("v2").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.cut.push(host_id(1));
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.cut.clear();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
+}
+
+#[test]
+fn a_controller_that_dies_during_it_hands_nothing_out_twice() {
+    let mut world = before_v2(4, migration(WayBackKind::Compatible));
+    let id = world.release("v2").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.crash_controller();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
+}
+
+#[test]
+fn an_idempotent_one_is_tried_again_after_its_lease_and_not_for_ever() {
+    let facts = migration(WayBackKind::Compatible).map(|facts| MigrationFacts { idempotent: true, ..facts });
+    let mut world = before_v2(3, facts);
+    world.hosts.values_mut().for_each(|host| host.migrates = Migrates::Unknown);
+    let id = world.release("v2").unwrap();
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.run(1000);
+    assert_eq!(runs(&world).len(), 3);
+}
+
+#[test]
+fn a_release_without_a_way_back_needs_the_operators_word() {
+    let mut world = before_v2(3, migration(WayBackKind::None));
+    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"there is no way back from v2: the migration of v2 cannot be undone; declare the migration reversible or compatible, or accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)");
+    let plan = preview(&world.state, &World::request("v2"), world.now).unwrap();
+    assert!(matches!(plan.way_back, PlannedWayBack::None { .. }));
+    let request = RollRequest { no_way_back: true, ..World::request("v2") };
+    let id = world.roll(request).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    // And a rollback past it is refused before it begins.
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it");
+}
+
+#[test]
+fn hosts_that_fail_past_an_irreversible_migration_are_held_and_the_rollout_pauses() {
+    let mut world = before_v2(3, migration(WayBackKind::None));
+    world.behaves("v2", Behaviour::Bad);
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
+    world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
+    assert_eq!(world.runs(), ["v2", "v1", "v1"]);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at healthz (exit code 1): healthz said no; it does not go back by itself: the migration of v2 cannot be undone. What helps: publish a release that mends v2, or restore a backup of the database from before it");
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it");
+    world.run(2000);
+    assert_eq!(world.runs(), ["v2", "v1", "v1"]);
+    assert_eq!(world.word(&id), StatusWord::Paused);
+    // Mended on the host, it goes on.
+    world.hosts.values_mut().for_each(|host| host.behaviour.clear());
+    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+#[test]
+fn a_first_release_has_no_way_back_to_ask_about() {
+    let mut world = World::new(2);
+    world.publish("v1", 1, migration(WayBackKind::None), strategy());
+    world.must_succeed("v1");
+    assert_eq!(runs(&world).len(), 1);
+}
+
+/// Rolling back only the code ran old code on the new schema.
+#[test]
+fn a_reversible_one_is_taken_back_once_before_the_code_and_hosts_wait_for_it() {
+    let mut world = before_v2(5, migration(WayBackKind::Reversible));
+    world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("the way back", |w| w.word(&id) == StatusWord::RollingBack);
+    assert_eq!(world.runs()[3], "v2", "held: its old code does not fit the schema");
+    let activations = world.issued.iter().filter(|a| a.release.name == name("v2"));
+    for assignment in activations {
+        assert!(matches!(assignment.order, Order::Activate { on_failure: OnFailure::Hold, .. }));
+    }
+    world.until("it is taken back", |w| runs(w).len() == 2);
+    assert!(!world.issued.iter().rev().take(2).any(|a| a.release.name == name("v1")));
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 5]);
+    let expected = [("v2".to_owned(), Direction::Up, 1), ("v2".to_owned(), Direction::Down, 2)];
+    assert_eq!(runs(&world), expected);
+    assert!(world.state.place(&place()).unwrap().migrations.is_empty());
+}
+
+#[test]
+fn a_way_back_that_fails_is_not_followed_by_the_code() {
+    let mut world = before_v2(3, migration(WayBackKind::Reversible));
+    world.behaves("v2", Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("it has run", |w| runs(w).len() == 1 && w.runs()[0] == "v2");
+    world.hosts.values_mut().for_each(|host| host.migrates = Migrates::Fails);
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.run(1000);
+    assert_eq!(world.runs(), ["v2", "v1", "v1"]);
+    assert_eq!(runs(&world).len(), 2);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: its way back failed: migrate said no. Look at the database, then type `ctl migration resolve r-7 succeeded` or `ctl migration resolve r-7 failed`");
+    let (verdict, reason) = (MigrationVerdict::Applied, "done by hand".to_owned());
+    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+}
+
+#[test]
+fn going_back_by_hand_takes_a_reversible_migration_back_first() {
+    let mut world = before_v2(4, migration(WayBackKind::Reversible));
+    world.must_succeed("v2");
+    let id = world.rollback(None).unwrap();
+    world.until("it is taken back", |w| runs(w).len() == 2);
+    assert_eq!(world.runs(), ["v2"; 4]);
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    assert_eq!(runs(&world)[1].1, Direction::Down);
+}
+
+#[test]
+fn a_compatible_one_lets_the_code_go_back_alone_and_is_not_run_again() {
+    let mut world = before_v2(4, migration(WayBackKind::Compatible));
+    world.must_succeed("v2");
+    let id = world.rollback(None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    // The database has kept it.
+    world.must_succeed("v2");
+    assert_eq!(runs(&world).len(), 1);
+}
+
+#[test]
+fn a_release_with_the_same_schema_needs_none() {
+    let schema = Some(Sha256::of(b"models"));
+    let facts = migration(WayBackKind::Compatible).map(|facts| MigrationFacts { schema, ..facts });
+    let mut world = before_v2(3, facts.clone());
+    world.publish("v3", 3, facts, strategy());
+    world.must_succeed("v2");
+    world.must_succeed("v3");
+    assert_eq!(runs(&world).len(), 1);
+}
+
+#[test]
+fn while_the_schema_moves_no_new_host_is_started_on_the_old_release() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    let id = world.release("v2").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.enrol(4);
+    world.run(4);
+    assert_eq!(world.runs()[3], "-");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    world.until("it follows", |w| w.runs() == ["v2"; 4]);
+}
+
+#[test]
+fn pausing_while_it_runs_loses_neither_its_outcome_nor_its_reason() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    let id = world.release("v2").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.ask(Action::Pause { rollout: id.clone(), reason: "wait".to_owned() }).unwrap();
+    world.run(600);
+    assert_eq!(world.word(&id), StatusWord::Paused);
+    assert_eq!(world.runs(), ["v1"; 3]);
+    assert!(world.log.iter().any(|entry| matches!(entry.event, LogEvent::MigrationFinished { .. })));
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
+}
+
+#[test]
+fn a_lease_is_as_long_as_the_definition_says() {
+    let mut world = World::new(1);
+    let facts = migration(WayBackKind::Compatible)
+        .map(|facts| MigrationFacts { lease: Duration::from_secs(7), ..facts });
+    world.publish("v1", 1, facts, Strategy { canary: 0, ..strategy() });
+    let id = world.release("v1").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    let lease = world.rollout(&id).status.stage().unwrap().open_lease().unwrap();
+    // Accepted within a minute, run for seven seconds, and half a minute for its word.
+    assert_eq!(lease.over_at.since(lease.issued_at), Duration::from_secs(60 + 7 + 30));
+}

@@ -1,0 +1,365 @@
+//! Rollouts: the way there, the gate, the budget, the way back; the traps of FIELD_NOTES "Fleet".
+
+use landfall_common::strategy::{Amount, Strategy};
+use landfall_common::{Duration, RequestId};
+use landfall_controller_core::command::{Action, Answer};
+use landfall_controller_core::rollout::StatusWord;
+use landfall_controller_core::{Refusal, decide};
+
+use crate::hosts::Behaviour;
+use crate::world::{World, host_id, name, place, strategy};
+
+/// A fleet on v1, and a published v2.
+fn on_v1(hosts: usize, strategy: Strategy) -> World {
+    let mut world = World::new(hosts);
+    world.publish("v1", 1, None, strategy.clone());
+    world.publish("v2", 2, None, strategy);
+    world.must_succeed("v1");
+    world.most_out = 0;
+    world
+}
+
+#[test]
+fn a_good_release_reaches_every_host_within_the_budget() {
+    let mut world = on_v1(5, strategy());
+    world.must_succeed("v2");
+    assert_eq!(world.runs(), ["v2"; 5]);
+    assert!(world.most_out <= 2, "{} were out", world.most_out);
+    assert!(world.hosts.values().all(|host| host.activations == 2));
+}
+
+#[test]
+fn the_canary_goes_alone_and_first() {
+    let mut world = on_v1(5, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("a commit", |w| w.runs().contains(&"v2".to_owned()));
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"batch 1 of 3 waits: web-01 healthy for 0s of 10s");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+#[test]
+fn a_bad_release_goes_back_by_itself_and_is_never_called_a_success() {
+    let mut world = on_v1(5, strategy());
+    world.behaves("v2", Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 5]);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at healthz (exit code 1): healthz said no");
+    assert!(world.most_out <= 1, "only the canary was ever out");
+}
+
+#[test]
+fn a_release_that_fails_later_takes_the_hosts_that_took_it_back() {
+    let mut world = on_v1(6, strategy());
+    for number in [4, 5] {
+        world.host(number).behaviour.insert(name("v2"), Behaviour::Bad);
+    }
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 6]);
+    assert!(world.most_out <= 2);
+    // And it does not go back and forth.
+    let activations: u32 = world.hosts.values().map(|host| host.activations).sum();
+    world.run(600);
+    assert_eq!(activations, world.hosts.values().map(|host| host.activations).sum::<u32>());
+}
+
+#[test]
+fn the_first_release_of_an_environment_has_nothing_to_go_back_to() {
+    let mut world = World::new(3);
+    world.publish("v1", 1, None, strategy());
+    world.behaves("v1", Behaviour::Bad);
+    let id = world.release("v1").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at healthz (exit code 1): healthz said no; nothing was in force before, so that there is nothing to go back to");
+}
+
+#[test]
+fn a_release_that_cannot_be_staged_touches_nothing() {
+    let mut world = on_v1(3, strategy());
+    world.host(3).behaviour.insert(name("v2"), Behaviour::Unstageable);
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    assert_eq!(world.runs(), ["v1"; 3]);
+    assert_eq!(world.most_out, 0);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-03 at virtualenv (exit code 1): virtualenv said no; nothing that runs was touched");
+}
+
+/// CodeDeploy reports success if one of nine succeeded; Knight Capital missed one of eight.
+#[test]
+fn a_host_that_cannot_be_reached_is_not_done_and_never_a_success() {
+    let mut world = on_v1(4, strategy());
+    world.cut.push(host_id(3));
+    world.run(40);
+    let id = world.release("v2").unwrap();
+    world.until("all others", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
+    world.run(60);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"batch 3 of 3 waits: web-03 has not been heard of for 4m6s");
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    insta::assert_snapshot!(world.end_reason(&id), @"v2 runs on 3 of 4 hosts: web-03 could not be heard of and will take it on return");
+    // Its return with the old release is corrected.
+    world.cut.clear();
+    world.until("the correction", |w| w.runs() == ["v2"; 4]);
+}
+
+#[test]
+fn unknown_hosts_use_the_budget_up() {
+    let strategy = Strategy { max_unavailable: Amount::Count(1), ..strategy() };
+    let mut world = on_v1(4, strategy);
+    world.cut.push(host_id(4));
+    world.run(40);
+    let id = world.release("v2").unwrap();
+    world.run(200);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"max_unavailable 1: web-04 is out, web-01 waits");
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: max_unavailable 1: web-04 is out, web-01 waits; nothing was activated");
+}
+
+/// A canary that can never start stalled for ever (Nomad #10465).
+#[test]
+fn a_canary_that_never_answers_ends_in_a_rollback() {
+    let mut world = on_v1(4, strategy());
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Hangs);
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at activate: it was asked to activate and has not said for 4m how it ended");
+}
+
+#[test]
+fn a_host_that_flaps_just_below_min_healthy_ends_in_a_rollback() {
+    let mut world = on_v1(4, strategy());
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Flaps);
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at health: it had committed the release and was not healthy for 10s at a stretch since 30s ago");
+}
+
+/// One late failure must not undo 99 % done work (Nomad #10881), where the budget allows it.
+#[test]
+fn failures_within_the_budget_do_not_undo_the_others() {
+    let strategy = Strategy { failure_budget: Amount::Count(1), ..strategy() };
+    let mut world = on_v1(5, strategy);
+    world.host(5).behaviour.insert(name("v2"), Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    assert_eq!(world.runs(), ["v2", "v2", "v2", "v2", "v1"]);
+    insta::assert_snapshot!(world.end_reason(&id), @"v2 runs on 4 of 5 hosts: web-05 failed, `ctl rollout retry` tries again");
+    world.run(5);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 does not run v2, the release in force: healthz said no; `ctl rollout retry` tries it again");
+    // Mended and tried again, it takes the release in force.
+    world.host(5).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.until("all", |w| w.runs() == ["v2"; 5]);
+}
+
+#[test]
+fn rolling_back_by_hand_skips_the_canary_and_keeps_the_budget() {
+    let mut world = on_v1(5, strategy());
+    world.must_succeed("v2");
+    world.most_out = 0;
+    let id = world.rollback(None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v1"; 5]);
+    assert!(world.most_out <= 2);
+    // Going back once more must not go forth again.
+    let refusal = world.rollback(None).unwrap_err();
+    insta::assert_snapshot!(refusal, @"nothing to go back to: no release before v1 was proven for tenants in production");
+}
+
+#[test]
+fn a_rollback_asked_for_under_way_turns_the_rollout_and_a_second_one_changes_nothing() {
+    let mut world = on_v1(5, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("half", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
+    assert_eq!(world.rollback(None).unwrap(), id);
+    world.run(2);
+    assert_eq!(world.word(&id), StatusWord::RollingBack);
+    assert_eq!(world.rollback(None).unwrap(), id);
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 5]);
+    assert!(world.most_out <= 2);
+}
+
+#[test]
+fn a_second_rollout_is_refused_with_who_and_since_when() {
+    let mut world = on_v1(3, strategy());
+    world.publish("v3", 3, None, strategy());
+    world.release("v2").unwrap();
+    let refusal = world.release("v3").unwrap_err();
+    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15T08:00:29Z and now staging; wait for it, or end it with `ctl rollout abort r-8`");
+}
+
+#[test]
+fn the_same_request_is_answered_in_the_same_way_and_another_under_its_id_is_refused() {
+    let mut world = on_v1(3, strategy());
+    let mut command = world.command(Action::Roll(World::request("v2")));
+    let Answer::Rollout { id } = world.send(&command).unwrap() else { panic!() };
+    let before: Vec<_> = world.state.records().collect();
+    command.fresh = landfall_common::RolloutId::new("another").unwrap();
+    assert_eq!(world.send(&command).unwrap(), Answer::Rollout { id: id.clone() });
+    assert_eq!(world.state.records().collect::<Vec<_>>(), before);
+    // Also long after it has ended.
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.send(&command).unwrap(), Answer::Rollout { id });
+    command.action = Action::Roll(World::request("v1"));
+    let request = RequestId::new(command.request.as_str()).unwrap();
+    assert_eq!(decide(&world.state, &command, world.now), Err(Refusal::RequestReused { request }));
+}
+
+#[test]
+fn a_paused_rollout_begins_nothing_and_its_deadlines_stand_still() {
+    let mut world = on_v1(5, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2");
+    world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
+    world.run(1000);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"paused by anna since 2027-01-15T08:00:46Z: lunch");
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+#[test]
+fn an_abort_leaves_the_fleet_as_it_is_until_somebody_says_what_should_run() {
+    let mut world = on_v1(5, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2");
+    world.ask(Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() }).unwrap();
+    assert_eq!(world.word(&id), StatusWord::Aborted);
+    world.run(300);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-01 is not at the release in force and left alone, since rollout r-9 of v2 was aborted; a new release or `ctl rollback` decides what runs");
+    world.must_succeed("v2");
+}
+
+#[test]
+fn a_restart_of_the_controller_between_two_batches_loses_nothing_and_moves_nothing_blindly() {
+    let mut world = on_v1(5, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2");
+    world.crash_controller();
+    let issued = world.issued.len();
+    world.plan();
+    assert_eq!(world.issued.len(), issued, "nobody was heard of yet");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"batch 1 of 3 waits: web-01 has not been heard of for 0s");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert!(world.hosts.values().all(|host| host.activations == 2));
+}
+
+#[test]
+fn half_the_fleet_partitioned_at_the_gate_stops_the_rollout_and_healing_lets_it_end() {
+    let mut world = on_v1(6, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2");
+    world.cut.extend([host_id(4), host_id(5), host_id(6)]);
+    world.run(25);
+    let issued = world.issued.len();
+    world.run(400);
+    assert_eq!(world.issued.len(), issued, "three are unknown, two may be out");
+    assert_eq!(world.word(&id), StatusWord::Paused);
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: max_unavailable 2: web-04, web-05 and web-06 are out, web-02 and web-03 wait. `ctl rollout resume` waits on, `ctl rollback` goes back");
+    world.cut.clear();
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// Silence after an activation is no proof against the release, and none for it.
+#[test]
+fn a_host_that_is_lost_while_it_activates_counts_as_failed_and_is_corrected_on_return() {
+    let mut world = on_v1(4, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2");
+    world.cut.push(host_id(1));
+    world.until("the way back", |w| w.word(&id) == StatusWord::RollingBack);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"the way back waits: web-01 has not been heard of for 3m58s");
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at activate: it was asked to activate and has not said for 4m how it ended; it went back, but not on web-01");
+    world.cut.clear();
+    world.until("the correction", |w| w.runs() == ["v1"; 4]);
+}
+
+#[test]
+fn a_new_host_takes_the_release_in_force() {
+    let mut world = on_v1(3, strategy());
+    world.enrol(4);
+    world.until("it joined", |w| w.runs() == ["v1"; 4]);
+    // Not the one that is being rolled out, until that is in force.
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2");
+    world.enrol(5);
+    world.until("it joined", |w| w.runs()[4] != "-");
+    assert_eq!(world.runs()[4], "v1");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    world.until("it follows", |w| w.runs() == ["v2"; 5]);
+}
+
+#[test]
+fn a_host_that_is_removed_is_no_longer_waited_for() {
+    let mut world = on_v1(4, strategy());
+    world.cut.push(host_id(4));
+    world.run(40);
+    let id = world.release("v2").unwrap();
+    world.until("all others", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
+    let host = host_id(4);
+    world.ask(Action::Remove { host: host.clone(), reason: "scrapped".to_owned() }).unwrap();
+    world.hosts.remove(&host);
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+#[test]
+fn an_older_release_is_a_rollback_and_an_unproven_one_is_none() {
+    let mut world = on_v1(2, strategy());
+    world.publish("v3", 3, None, strategy());
+    world.must_succeed("v3");
+    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"v2 is older than v3, which is in force for tenants in production; it was never proven here, publish its content anew under another name");
+    insta::assert_snapshot!(world.rollback(Some("v2")).unwrap_err(), @"nothing to go back to: v2 was never proven for tenants in production, only a proven release can be gone back to");
+    insta::assert_snapshot!(world.release("v9").unwrap_err(), @"tenants has no release v9; `ctl releases` lists those that are published");
+}
+
+#[test]
+fn a_plan_that_is_no_longer_true_is_refused() {
+    let mut world = on_v1(3, strategy());
+    let plan = landfall_controller_core::preview(&world.state, &World::request("v2"), world.now).unwrap();
+    assert_eq!(plan.batches.iter().map(|batch| batch.hosts.len()).collect::<Vec<_>>(), [1, 2]);
+    let request =
+        || landfall_controller_core::command::RollRequest { plan: Some(plan.id), ..World::request("v2") };
+    world.enrol(4);
+    let refusal = world.roll(request()).unwrap_err();
+    insta::assert_snapshot!(refusal, @"the plan has changed since it was shown; look at it again with `ctl plan v2`");
+    let host = host_id(4);
+    world.ask(Action::Remove { host: host.clone(), reason: String::new() }).unwrap();
+    world.hosts.remove(&host);
+    let id = world.roll(request()).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+#[test]
+fn the_release_in_force_again_restarts_nothing() {
+    let mut world = on_v1(3, strategy());
+    world.must_succeed("v1");
+    assert!(world.hosts.values().all(|host| host.activations == 1));
+}
+
+#[test]
+fn generations_go_on_above_what_a_host_reports() {
+    let mut world = on_v1(3, strategy());
+    // As after a restore from an old backup.
+    for host in world.hosts.values_mut() {
+        host.accepted = landfall_common::Generation(1000);
+    }
+    world.must_succeed("v2");
+    assert!(world.hosts.values().all(|host| host.accepted.0 > 1000));
+}
+
+#[test]
+fn the_deadline_of_a_plan_is_never_reached_by_waiting_for_health_alone() {
+    let strategy = Strategy { min_healthy: Duration::from_secs(20), ..strategy() };
+    let mut world = on_v1(8, strategy);
+    world.must_succeed("v2");
+    assert_eq!(world.runs(), ["v2"; 8]);
+}

@@ -1,0 +1,324 @@
+//! A controller with its store, a network, and modelled hosts; one second at a time.
+
+use std::collections::BTreeMap;
+
+use landfall_common::assignment::{Assignment, Order, ReleaseRef};
+use landfall_common::manifest::Origin;
+use landfall_common::strategy::{Amount, Strategy};
+use landfall_common::{
+    AppName, Duration, EnvName, HostId, OperatorName, ReleaseCounter, ReleaseName, RequestId, RolloutId,
+    Sha256, Timestamp,
+};
+use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
+use landfall_controller_core::log::{Actor, NewEntry};
+use landfall_controller_core::observation::{Attention, Observation};
+use landfall_controller_core::record::{
+    Change, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
+};
+use landfall_controller_core::rollout::{Rollout, StatusWord};
+use landfall_controller_core::{Effect, Output, Refusal, State, decide, plan, plan_place};
+
+use crate::hosts::{Behaviour, Host};
+
+pub struct World {
+    pub state: State,
+    pub store: BTreeMap<Key, Record>,
+    pub log: Vec<NewEntry>,
+    pub now: Timestamp,
+    pub hosts: BTreeMap<HostId, Host>,
+    /// Hosts that the network does not reach.
+    pub cut: Vec<HostId>,
+    pub connections: BTreeMap<HostId, u64>,
+    next_connection: u64,
+    next_request: u64,
+    pub sentences: Vec<String>,
+    /// Every activation that was ever issued: when, to whom, whether the host was available.
+    pub issued: Vec<Assignment>,
+    /// The most hosts that were ever out of service at once since the last `watch`.
+    pub most_out: usize,
+}
+
+pub fn place() -> Place {
+    Place { application: AppName::new("tenants").unwrap(), environment: EnvName::new("production").unwrap() }
+}
+
+pub fn host_id(number: usize) -> HostId {
+    HostId::new(format!("web-{number:02}")).unwrap()
+}
+
+pub fn name(text: &str) -> ReleaseName {
+    ReleaseName::new(text).unwrap()
+}
+
+/// A strategy with short bounds.
+pub fn strategy() -> Strategy {
+    Strategy {
+        batch: Amount::Count(2),
+        max_unavailable: Amount::Count(2),
+        healthy_deadline: Duration::from_secs(30),
+        progress_deadline: Duration::from_secs(300),
+        ..Strategy::default()
+    }
+}
+
+pub fn migration(way_back: WayBackKind) -> Option<MigrationFacts> {
+    let lease = Duration::from_secs(60);
+    Some(MigrationFacts { lease, way_back, idempotent: false, schema: None })
+}
+
+impl World {
+    /// So many hosts, all connected and heard of.
+    pub fn new(hosts: usize) -> Self {
+        let now = Timestamp::from_ms(1_800_000_000_000);
+        let mut world = Self {
+            state: State::new(now),
+            store: BTreeMap::new(),
+            log: Vec::new(),
+            now,
+            hosts: BTreeMap::new(),
+            cut: Vec::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            next_request: 0,
+            sentences: Vec::new(),
+            issued: Vec::new(),
+            most_out: 0,
+        };
+        (1..=hosts).for_each(|number| world.enrol(number));
+        world.run(2);
+        world
+    }
+
+    pub fn enrol(&mut self, number: usize) {
+        let id = host_id(number);
+        let host =
+            HostRecord { id: id.clone(), place: place(), labels: BTreeMap::new(), enrolled_at: self.now };
+        self.ask(Action::Enrol { host, token: "t".to_owned() }).unwrap();
+        self.hosts.insert(id, Host::new(self.now));
+    }
+
+    pub fn host(&mut self, number: usize) -> &mut Host {
+        self.hosts.get_mut(&host_id(number)).unwrap()
+    }
+
+    pub fn publish(
+        &mut self,
+        release: &str,
+        counter: u64,
+        migration: Option<MigrationFacts>,
+        strategy: Strategy,
+    ) {
+        let place = place();
+        let digest = Sha256::of(release.as_bytes());
+        let release =
+            ReleaseRef { name: name(release), counter: ReleaseCounter(counter), digest, length: 100 };
+        let release = Box::new(ReleaseRecord {
+            application: place.application,
+            release,
+            published_at: self.now,
+            by: anna(),
+            origin: Origin::Artifact { commit: None },
+            notes: None,
+            migration,
+            environments: [(place.environment, strategy)].into(),
+        });
+        self.ask(Action::Publish { release, signed_by: Vec::new() }).unwrap();
+    }
+
+    /// Everywhere the same behaviour.
+    pub fn behaves(&mut self, release: &str, behaviour: Behaviour) {
+        for host in self.hosts.values_mut() {
+            host.behaviour.insert(name(release), behaviour);
+        }
+    }
+
+    pub fn command(&mut self, action: Action) -> Command {
+        self.next_request += 1;
+        Command {
+            request: RequestId::new(format!("q-{}", self.next_request)).unwrap(),
+            by: anna(),
+            origin: "10.0.0.1".to_owned(),
+            fresh: RolloutId::new(format!("r-{}", self.next_request)).unwrap(),
+            action,
+        }
+    }
+
+    pub fn ask(&mut self, action: Action) -> Result<Answer, Refusal> {
+        let command = self.command(action);
+        self.send(&command)
+    }
+
+    pub fn send(&mut self, command: &Command) -> Result<Answer, Refusal> {
+        let decided = decide(&self.state, command, self.now)?;
+        self.commit(decided.output);
+        self.plan();
+        Ok(decided.answer)
+    }
+
+    pub fn request(release: &str) -> RollRequest {
+        RollRequest::new(place().application, place().environment, name(release))
+    }
+
+    pub fn release(&mut self, release: &str) -> Result<RolloutId, Refusal> {
+        self.roll(Self::request(release))
+    }
+
+    pub fn roll(&mut self, request: RollRequest) -> Result<RolloutId, Refusal> {
+        match self.ask(Action::Roll(request))? {
+            Answer::Rollout { id } => Ok(id),
+            Answer::Accepted => panic!("a rollout has a name"),
+        }
+    }
+
+    pub fn rollback(&mut self, to: Option<&str>) -> Result<RolloutId, Refusal> {
+        let (place, to, reason) = (place(), to.map(name), "it is slow".to_owned());
+        match self.ask(Action::RollBack { place, to, reason })? {
+            Answer::Rollout { id } => Ok(id),
+            Answer::Accepted => panic!("a rollout has a name"),
+        }
+    }
+
+    /// As the shell does it: durable first, then applied, then carried out.
+    pub fn commit(&mut self, output: Output) {
+        for change in &output.changes {
+            match change {
+                Change::Put { record } => {
+                    self.store.insert(record.key(), record.clone());
+                }
+                Change::Delete { key } => {
+                    self.store.remove(key);
+                }
+            }
+            self.state.apply(change);
+        }
+        self.log.extend(output.log);
+        for effect in output.effects {
+            if let Effect::Send { host, assignment } = effect {
+                if matches!(assignment.order, Order::Activate { .. }) {
+                    self.issued.push((*assignment).clone());
+                }
+                self.deliver(&host, &assignment);
+            }
+        }
+    }
+
+    pub fn deliver(&mut self, host: &HostId, assignment: &Assignment) {
+        let now = self.now;
+        if self.connections.contains_key(host) && !self.cut.contains(host) {
+            self.hosts.get_mut(host).unwrap().take(assignment, now);
+        }
+    }
+
+    pub fn plan(&mut self) {
+        let planned = plan(&self.state, self.now);
+        self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
+        self.commit(planned.output);
+        // What a run decides it decides whole.
+        let again = plan(&self.state, self.now);
+        assert!(again.output.changes.is_empty(), "not settled: {:?}", again.output.changes);
+    }
+
+    pub fn crash_controller(&mut self) {
+        self.state = State::load(self.store.values().cloned(), self.now);
+        self.connections.clear();
+    }
+
+    pub fn observe(&mut self, observation: Observation) -> Attention {
+        self.state.observe(observation, self.now)
+    }
+
+    pub fn disconnect(&mut self, host: &HostId) {
+        if let Some(connection) = self.connections.remove(host) {
+            let _ = self.observe(Observation::Disconnected { host: host.clone(), connection });
+        }
+    }
+
+    /// One second: hosts go on, connect and report; the planner runs.
+    pub fn tick(&mut self) {
+        self.now = self.now + Duration::from_secs(1);
+        let ids: Vec<HostId> = self.hosts.keys().cloned().collect();
+        for id in ids {
+            let now = self.now;
+            let host = self.hosts.get_mut(&id).unwrap();
+            host.tick(now);
+            if !host.up || self.cut.contains(&id) {
+                self.disconnect(&id);
+                continue;
+            }
+            let report = Box::new(host.report(now));
+            let connection = *self.connections.entry(id.clone()).or_insert_with(|| {
+                self.next_connection += 1;
+                self.next_connection
+            });
+            let _ = self.observe(Observation::Connected { host: id.clone(), connection });
+            let _ = self.observe(Observation::Reported { host: id.clone(), connection, report });
+            if let Some(assignment) = self.state.pending(&id, now).cloned() {
+                self.deliver(&id, &assignment);
+            }
+        }
+        let planned = plan_place(&self.state, &place(), self.now);
+        self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
+        self.commit(planned.output);
+        self.most_out = self.most_out.max(self.hosts.values().filter(|host| !host.serves()).count());
+    }
+
+    pub fn run(&mut self, seconds: u32) {
+        (0..seconds).for_each(|_| self.tick());
+    }
+
+    /// Until this holds, or for an hour.
+    pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..3600 {
+            if holds(self) {
+                return;
+            }
+            self.tick();
+        }
+        panic!("never: {what}; now {:?} because {:?}", self.words(), self.sentences);
+    }
+
+    pub fn rollout(&self, id: &RolloutId) -> &Rollout {
+        self.state.rollout(id).unwrap()
+    }
+
+    pub fn word(&self, id: &RolloutId) -> StatusWord {
+        self.rollout(id).status.word()
+    }
+
+    pub fn words(&self) -> Vec<(String, StatusWord)> {
+        self.state.rollouts().map(|r| (r.id.to_string(), r.status.word())).collect()
+    }
+
+    pub fn ended(&mut self, id: &RolloutId) -> StatusWord {
+        self.until("an end", |world| world.rollout(id).ended());
+        self.word(id)
+    }
+
+    /// Brings a release everywhere, and expects that to work.
+    pub fn must_succeed(&mut self, release: &str) {
+        let id = self.release(release).unwrap();
+        assert_eq!(self.ended(&id), StatusWord::Succeeded, "{release}: {:?}", self.rollout(&id).status);
+    }
+
+    /// What each host runs, proven or not.
+    pub fn runs(&self) -> Vec<String> {
+        let active =
+            |host: &Host| host.active.as_ref().map_or("-", |active| active.release.name.as_str()).to_owned();
+        self.hosts.values().map(active).collect()
+    }
+
+    pub fn end_reason(&self, id: &RolloutId) -> String {
+        use landfall_controller_core::rollout::{End, Status};
+        match &self.rollout(id).status {
+            Status::Ended { end: End::Failed { reason, .. } | End::RolledBack { reason, .. } } => {
+                reason.clone()
+            }
+            Status::Paused { reason, .. } => reason.clone(),
+            other => panic!("no reason: {other:?}"),
+        }
+    }
+}
+
+pub fn anna() -> Actor {
+    Actor::Operator(OperatorName::new("anna").unwrap())
+}
