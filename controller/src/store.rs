@@ -8,19 +8,26 @@
 //! [`embedded`] keeps everything in one process: an fsynced journal is the truth, sled is the index.
 //! [`conformance`] is the suite that every implementation passes.
 
+pub mod backup;
+mod codec;
 pub mod conformance;
 pub mod embedded;
 mod error;
 pub mod index;
-mod snapshot;
+mod shared;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use embedded::{EmbeddedStore, SharedStore};
+pub use backup::Backup;
+pub use codec::State;
+pub use embedded::{EmbeddedStore, IndexState, Opened, Options};
 pub use error::{StoreError, StoreIoError};
+pub use index::{Index, IndexError, IndexSource, MemoryIndex, SledIndex};
+pub use shared::SharedStore;
 pub use watch::{Changes, Watch, WatchEvent};
 
 /// The longest key, in bytes.
@@ -166,6 +173,38 @@ impl Batch {
         self.preconditions.extend(other.preconditions);
         self.changes.extend(other.changes);
         self
+    }
+
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] with the rule that is broken.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let invalid = |reason: String| Err(StoreError::Invalid(reason));
+        if self.changes.len() > MAX_CHANGES {
+            return invalid(format!("{} changes are more than {MAX_CHANGES}", self.changes.len()));
+        }
+        let mut changed = BTreeSet::new();
+        for key in
+            self.preconditions.iter().map(Precondition::key).chain(self.changes.iter().map(Change::key))
+        {
+            if key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) {
+                return invalid(format!(
+                    "{key:?} is not a key: it must have 1 to {MAX_KEY_BYTES} bytes and no control characters"
+                ));
+            }
+        }
+        for change in &self.changes {
+            if !changed.insert(change.key()) {
+                return invalid(format!("{} is changed twice", change.key()));
+            }
+            if let Change::Put(key, value) = change
+                && value.len() > MAX_VALUE_BYTES
+            {
+                return invalid(format!("the value of {key} has {} bytes", value.len()));
+            }
+        }
+        Ok(())
     }
 
     /// Whether it changes nothing.

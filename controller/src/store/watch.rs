@@ -69,7 +69,7 @@ impl Watch {
         let covered = |change: &&Change| change.key().starts_with(&self.prefix);
         let covered: Vec<Change> = changes.changes.iter().filter(covered).cloned().collect();
         (!covered.is_empty())
-            .then(|| WatchEvent::Changed(Changes { revision: changes.revision, changes: covered }))
+            .then_some(WatchEvent::Changed(Changes { revision: changes.revision, changes: covered }))
     }
 }
 
