@@ -11,6 +11,7 @@ pub mod disk;
 pub mod ids;
 pub mod journal;
 pub mod manifest;
+pub mod merkle;
 pub mod report;
 pub mod strategy;
 pub mod time;
