@@ -242,6 +242,31 @@ pub trait Disk: Send + Sync {
     /// [`DiskError`].
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn DiskLock>>, DiskError>;
 
+    /// Makes everything below a directory durable, content and names: what was written in one go is synced
+    /// in one go. This default visits each file; a real disk has one call for it.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn sync_tree(&self, path: &Path) -> Result<(), DiskError> {
+        for entry in self.list(path)? {
+            let child = path.join(&entry.name);
+            match entry.kind {
+                EntryKind::File => self.sync_file(&child)?,
+                EntryKind::Dir => self.sync_tree(&child)?,
+                EntryKind::Symlink | EntryKind::Other => {}
+            }
+        }
+        self.sync_dir(path)
+    }
+
+    /// How many bytes may still be written; `None` if that is not known.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn free_bytes(&self) -> Result<Option<u64>, DiskError> {
+        Ok(None)
+    }
+
     /// The syncs done until now.
     fn sync_counts(&self) -> SyncCounts;
 

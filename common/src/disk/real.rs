@@ -190,6 +190,22 @@ impl Disk for RealDisk {
         })
     }
 
+    fn sync_tree(&self, path: &Path) -> Result<(), DiskError> {
+        // One syncfs instead of thousands of fsyncs; it counts as one of a file.
+        self.at("sync the file system of", path, |full| {
+            rustix::fs::syncfs(File::open(full)?).map_err(io::Error::from)
+        })?;
+        self.syncs.file();
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, DiskError> {
+        self.at("look at the free space of", Path::new(""), |full| {
+            let figures = rustix::fs::statvfs(full)?;
+            Ok(Some(figures.f_bavail.saturating_mul(figures.f_frsize)))
+        })
+    }
+
     fn sync_counts(&self) -> SyncCounts {
         self.syncs.counts()
     }

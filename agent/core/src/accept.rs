@@ -1,0 +1,122 @@
+//! Whether an assignment may be accepted: identity, fences, expiry.
+
+use landfall_common::assignment::{Assignment, Order};
+use landfall_common::{Generation, Sha256, Timestamp};
+
+use crate::record::Record;
+
+/// What an assignment is to this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Acceptance {
+    /// New, and to be carried out.
+    New,
+    /// The one that was accepted already: nothing changes.
+    Same,
+}
+
+/// Why an assignment is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not for this host, application or environment.
+    #[error("it is for {what} {theirs}, and this is {what} {ours}")]
+    Stranger {
+        /// `host`, `application` or `environment`.
+        what: &'static str,
+        /// What the assignment names.
+        theirs: String,
+        /// What was pinned at enrolment.
+        ours: String,
+    },
+    /// Its number is below one that was accepted.
+    #[error("generation {offered} is older than generation {accepted}, which was accepted already")]
+    Older {
+        /// Its number.
+        offered: Generation,
+        /// The newest accepted.
+        accepted: Generation,
+    },
+    /// Its number was accepted with other content.
+    #[error("generation {0} was accepted already with other content")]
+    OtherContent(Generation),
+    /// It came too late.
+    #[error("it expired at {expired}, and it is {now}")]
+    Expired {
+        /// When.
+        expired: Timestamp,
+        /// The host's clock.
+        now: Timestamp,
+    },
+    /// Its lease is not newer than one that was used here.
+    #[error("migration lease {offered} is not newer than lease {seen}, which was used already")]
+    StaleLease {
+        /// Its number.
+        offered: u64,
+        /// The newest used.
+        seen: u64,
+    },
+    /// A release of this name is on the disk, or active, with another manifest.
+    #[error("release {name} is on this host with manifest {ours}, and the assignment names {theirs}")]
+    OtherRelease {
+        /// The name.
+        name: String,
+        /// The digest here.
+        ours: String,
+        /// The digest in the assignment.
+        theirs: String,
+    },
+}
+
+/// Holds an assignment against the record. Nothing is changed.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn accept(
+    record: &Record,
+    assignment: &Assignment,
+    digest: Sha256,
+    now: Timestamp,
+) -> Result<Acceptance, Refusal> {
+    let identity = &record.identity;
+    for (what, theirs, ours) in [
+        ("host", assignment.host.as_str(), identity.host.as_str()),
+        ("application", assignment.application.as_str(), identity.application.as_str()),
+        ("environment", assignment.environment.as_str(), identity.environment.as_str()),
+    ] {
+        if theirs != ours {
+            return Err(Refusal::Stranger { what, theirs: theirs.to_owned(), ours: ours.to_owned() });
+        }
+    }
+    if let Some(accepted) = record.accepted {
+        if assignment.generation < accepted.generation {
+            let offered = assignment.generation;
+            return Err(Refusal::Older { offered, accepted: accepted.generation });
+        }
+        if assignment.generation == accepted.generation {
+            return if digest == accepted.digest {
+                Ok(Acceptance::Same)
+            } else {
+                Err(Refusal::OtherContent(assignment.generation))
+            };
+        }
+    }
+    if assignment.expires_at <= now {
+        return Err(Refusal::Expired { expired: assignment.expires_at, now });
+    }
+    if let Order::Migrate { fence, .. } = assignment.order
+        && fence <= record.fence
+    {
+        return Err(Refusal::StaleLease { offered: fence, seen: record.fence });
+    }
+    let name = &assignment.release.name;
+    if let Some(installed) = record.installed.get(name)
+        && installed.release.digest != assignment.release.digest
+    {
+        return Err(Refusal::OtherRelease {
+            name: name.to_string(),
+            ours: installed.release.digest.short(),
+            theirs: assignment.release.digest.short(),
+        });
+    }
+    Ok(Acceptance::New)
+}

@@ -1,0 +1,168 @@
+//! What happens to the machine, and what it wants done.
+
+use std::collections::BTreeSet;
+
+use landfall_common::assignment::{Assignment, ReleaseRef};
+use landfall_common::report::Failure;
+use landfall_common::{Generation, ReleaseName, Sha256, StepName};
+use serde::{Deserialize, Serialize};
+
+use crate::outline::Outline;
+use crate::plan::Action;
+use crate::state::Migrating;
+
+/// What the shell does for the machine. Those that [`crate::State::awaits`] names are answered by
+/// [`Event::Done`] with the very same value; the others have no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an effect that is not carried out leaves the machine waiting"]
+pub enum Effect {
+    /// Get the manifest and what is lacking of its objects. Answered by [`Finish::Fetched`].
+    Fetch {
+        /// Of the assignment.
+        generation: Generation,
+        /// What to get.
+        release: ReleaseRef,
+    },
+    /// Lay out `releases/<release>` with its links, durably, by a rename.
+    Unpack {
+        /// Of the assignment.
+        generation: Generation,
+        /// Which.
+        release: ReleaseRef,
+    },
+    /// Run a step of preparation. Before the first, what an earlier attempt left in `prepared/` is removed.
+    Prepare {
+        /// Of the assignment.
+        generation: Generation,
+        /// Of which release.
+        release: ReleaseName,
+        /// Its index.
+        step: usize,
+    },
+    /// Make what preparation wrote durable.
+    Seal {
+        /// Of the assignment.
+        generation: Generation,
+        /// Of which release.
+        release: ReleaseName,
+    },
+    /// Run the migration, ending it before its deadline. Its exit status is kept durably by the program that
+    /// supervises it, which outlives the agent.
+    Migrate {
+        /// What.
+        migrating: Migrating,
+    },
+    /// Find out how a migration ended that was begun before the agent restarted. Never begins one.
+    ResumeMigration {
+        /// What.
+        migrating: Migrating,
+    },
+    /// One step of an activation or of its undoing.
+    Act {
+        /// Of the assignment.
+        generation: Generation,
+        /// What.
+        action: Action,
+    },
+    /// Run a smoke test.
+    Smoke {
+        /// Of the assignment.
+        generation: Generation,
+        /// Of which release.
+        release: ReleaseName,
+        /// Its index.
+        step: usize,
+    },
+    /// Begin the checks of a release, and end those of any other. Their answers come as [`Event::Checked`].
+    Watch {
+        /// Returned with each answer, so that an answer to an earlier watch is known as such.
+        watch: u64,
+        /// Of which release.
+        release: ReleaseName,
+    },
+    /// Start those services of the active release that do not run (the host was rebooted, or one died).
+    Ensure {
+        /// The active release.
+        release: ReleaseName,
+    },
+    /// Give up what the machine no longer awaits: end fetches and steps that run.
+    Cancel,
+    /// Remove every release from the disk but these, when there is time.
+    Sweep {
+        /// What stays.
+        keep: BTreeSet<ReleaseName>,
+    },
+    /// Tell the controller how things stand.
+    Report,
+}
+
+/// How an effect ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Finish {
+    /// It was done.
+    Ok,
+    /// The release is here, and this is what it consists of.
+    Fetched {
+        /// From its manifest.
+        outline: Box<Outline>,
+    },
+    /// It ran to an end and failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Whether it took effect is not known.
+    Unknown {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What happens to the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The agent has started and read its record. Always the first.
+    Started,
+    /// An assignment arrived, and its signature and its release were verified.
+    Assigned {
+        /// Its body.
+        assignment: Box<Assignment>,
+        /// The digest of the body's canonical form.
+        digest: Sha256,
+    },
+    /// An assignment arrived that does not hold: its signature, or its release, is not trusted.
+    Distrusted {
+        /// Which.
+        generation: Generation,
+        /// Why.
+        failure: Failure,
+    },
+    /// How far a fetch is.
+    Progress {
+        /// Of the assignment.
+        generation: Generation,
+        /// Bytes that are here.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// An effect has ended. One that is not awaited is ignored.
+    Done {
+        /// Which.
+        effect: Box<Effect>,
+        /// How.
+        finish: Finish,
+    },
+    /// A check has answered.
+    Checked {
+        /// From [`Effect::Watch`].
+        watch: u64,
+        /// Which check.
+        check: StepName,
+        /// What it saw.
+        answer: Result<(), String>,
+    },
+    /// Time has passed.
+    Tick,
+}

@@ -1,0 +1,199 @@
+//! The machine's data: what is kept on the disk, and what is only remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_common::assignment::{Assignment, ReleaseRef};
+use landfall_common::report::{Failure, Outcome};
+use landfall_common::{AppName, Duration, EnvName, Generation, HostId, ReleaseName, Sha256};
+use serde::{Deserialize, Serialize};
+
+use crate::judge::Judge;
+use crate::outline::Outline;
+use crate::state::State;
+
+/// Who this host is: pinned at enrolment, and never changed by an assignment (P1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name.
+    pub host: HostId,
+    /// The only application that it takes.
+    pub application: AppName,
+    /// The only environment that it takes assignments of.
+    pub environment: EnvName,
+}
+
+/// What the ledger keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Who this host is.
+    pub identity: Identity,
+    /// Grows with each start of the agent.
+    pub incarnation: u64,
+    /// The newest assignment that was accepted: older ones are refused.
+    pub accepted: Option<Accepted>,
+    /// What it is doing.
+    pub state: State,
+    /// The releases on the disk, verified and prepared.
+    pub installed: BTreeMap<ReleaseName, Installed>,
+    /// What `current` names.
+    pub active: Option<ReleaseName>,
+    /// The releases that passed their checks here, newest proof first; all of them are installed.
+    pub proven: Vec<ReleaseName>,
+    /// The highest migration lease seen here: none at or below it is ever begun again.
+    pub fence: u64,
+    /// How the newest assignment that ended did so.
+    pub outcome: Option<Outcome>,
+    /// An accepted assignment that waits until what is under way has ended; only the newest one does.
+    pub queued: Option<Assignment>,
+}
+
+/// A fence: the number of an assignment and what it said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The number.
+    pub generation: Generation,
+    /// The digest of the body's canonical form.
+    pub digest: Sha256,
+}
+
+/// A release on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Which.
+    pub release: ReleaseRef,
+    /// What it consists of.
+    pub outline: Outline,
+}
+
+impl Record {
+    /// The record of a host that was just enrolled.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            incarnation: 0,
+            accepted: None,
+            state: State::Idle,
+            installed: BTreeMap::new(),
+            active: None,
+            proven: Vec::new(),
+            fence: 0,
+            outcome: None,
+            queued: None,
+        }
+    }
+
+    /// The release that `current` names.
+    #[must_use]
+    pub fn active(&self) -> Option<&Installed> {
+        self.active.as_ref().and_then(|name| self.installed.get(name))
+    }
+
+    /// Whether a release passed its checks here.
+    #[must_use]
+    pub fn is_proven(&self, name: &ReleaseName) -> bool {
+        self.proven.contains(name)
+    }
+
+    /// The newest proven release that is on the disk, other than `failed`: what a revert goes back to.
+    #[must_use]
+    pub fn way_back(&self, failed: &ReleaseName) -> Option<&Installed> {
+        self.proven.iter().find(|name| *name != failed).and_then(|name| self.installed.get(name))
+    }
+
+    /// The releases that may not be removed whatever the retention says: the active one, the two newest
+    /// proven ones (the second is the way back while the first is active), and what is under way.
+    #[must_use]
+    pub fn guarded(&self) -> BTreeSet<ReleaseName> {
+        let mut guarded: BTreeSet<ReleaseName> = self.proven.iter().take(2).cloned().collect();
+        guarded.extend(self.active.clone());
+        guarded.extend(self.state.arriving().cloned());
+        guarded.extend(self.queued.as_ref().map(|assignment| assignment.release.name.clone()));
+        match &self.state {
+            State::Activating { activation, .. }
+            | State::Proving { activation }
+            | State::Smoking { activation, .. } => {
+                guarded.insert(activation.to.clone());
+                guarded.extend(activation.from.clone());
+            }
+            State::Undoing { activation, back, .. } | State::Confirming { activation, back, .. } => {
+                guarded.insert(activation.to.clone());
+                guarded.insert(back.clone());
+            }
+            State::Migrating { migrating, .. } => {
+                guarded.insert(migrating.release.clone());
+            }
+            State::Idle | State::Fetching { .. } | State::Unpacking { .. } | State::Preparing { .. } => {}
+        }
+        guarded
+    }
+
+    /// Forgets the releases beyond the retention: the guarded ones stay, and then the highest counters.
+    pub(crate) fn retain(&mut self, keep: usize) {
+        let mut staying = self.guarded();
+        let mut by_counter: Vec<_> = self.installed.values().map(|i| &i.release).collect();
+        by_counter.sort_by_key(|release| std::cmp::Reverse(release.counter));
+        for release in by_counter {
+            if staying.len() >= keep {
+                break;
+            }
+            staying.insert(release.name.clone());
+        }
+        self.installed.retain(|name, _| staying.contains(name));
+        self.proven.retain(|name| staying.contains(name));
+    }
+}
+
+/// The machine: its record, and what it only remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Made durable before any effect.
+    pub record: Record,
+    /// Lost at a restart.
+    pub live: Live,
+}
+
+/// What a restart may forget.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Live {
+    /// The checks that are running, and what they said.
+    pub watch: Option<Watched>,
+    /// The number of the newest watch.
+    pub watches: u64,
+    /// How far a fetch is: bytes here, and in all.
+    pub progress: (u64, u64),
+    /// A newer assignment that was refused since the last one was accepted.
+    pub refused: Option<(Generation, Failure)>,
+    /// The number of the newest report.
+    pub sequence: u64,
+}
+
+/// A release whose checks are running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Its number.
+    pub number: u64,
+    /// Which release.
+    pub release: ReleaseName,
+    /// What its checks said.
+    pub judge: Judge,
+}
+
+impl Machine {
+    /// A machine as it stands after its record was read.
+    #[must_use]
+    pub fn new(record: Record) -> Self {
+        Self { record, live: Live::default() }
+    }
+
+    /// When the machine wants a [`crate::Event::Tick`], counted from now; `None` if only events move it.
+    #[must_use]
+    pub fn wake_after(&self) -> Option<Duration> {
+        // A quarter of a second is the grain of windows and deadlines, which are given in seconds.
+        const GRAIN: Duration = Duration::from_millis(250);
+        match self.record.state {
+            State::Proving { .. } | State::Confirming { .. } | State::Migrating { .. } => Some(GRAIN),
+            _ => None,
+        }
+    }
+}

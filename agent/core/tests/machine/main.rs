@@ -1,0 +1,427 @@
+//! The machine's decisions, one sentence each.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
+
+mod harness;
+
+use harness::{Harness, S, activate, failure, migrate, stage};
+use landfall_agent_core::{Action, Effect, Event, Finish, State};
+use landfall_common::assignment::OnFailure;
+use landfall_common::report::{Health, OutcomeKind, Phase};
+
+#[test]
+fn a_release_is_staged_activated_proven_and_committed() {
+    let mut host = Harness::new();
+    host.assign(stage(1, "v1"));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Staged);
+    assert_eq!(host.record().active, None, "staging touched what runs");
+    host.assign(activate(2, "v1"));
+    host.run();
+    assert!(matches!(host.record().state, State::Proving { .. }));
+    host.checks_answer(Ok(()));
+    host.wait(S(9));
+    assert!(matches!(host.report().phase, Phase::Proving { healthy_for } if healthy_for == S(9)));
+    host.wait(S(1));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Committed);
+    let report = host.report();
+    assert!(report.active.is_some_and(|active| active.proven));
+    assert!(matches!(report.health, Health::Healthy { .. }));
+    assert_eq!(
+        host.names(),
+        ["fetch", "unpack", "prepare 0", "seal", "swap", "restart-web", "restart-worker", "smoke 0"]
+    );
+}
+
+#[test]
+fn an_activation_of_a_release_that_is_not_here_stages_it_first() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    assert_eq!(host.record().active, Some("v1".parse().unwrap()));
+}
+
+#[test]
+fn an_older_generation_is_refused_and_the_same_with_other_content_too() {
+    let mut host = Harness::new();
+    host.commit(5, "v1");
+    let before = host.record().clone();
+    host.assign(stage(4, "v2"));
+    host.assign(stage(5, "v2"));
+    assert_eq!(host.record(), &before);
+    assert!(host.effects().iter().all(|effect| *effect == Effect::Report));
+}
+
+#[test]
+fn the_identical_assignment_changes_nothing() {
+    let mut host = Harness::new();
+    host.commit(5, "v1");
+    let before = host.record().clone();
+    host.assign(activate(5, "v1"));
+    assert_eq!(host.record(), &before);
+    assert_eq!(host.effects(), [Effect::Report]);
+}
+
+#[test]
+fn an_assignment_of_another_host_application_or_environment_is_refused() {
+    for change in 0..3 {
+        let mut host = Harness::new();
+        let mut assignment = stage(1, "v1");
+        match change {
+            0 => assignment.host = "web-2".parse().unwrap(),
+            1 => assignment.application = "bank".parse().unwrap(),
+            _ => assignment.environment = "staging".parse().unwrap(),
+        }
+        host.assign(assignment);
+        assert_eq!(host.record().accepted, None);
+        let Some(outcome) = host.report().outcome else { panic!("the refusal is not told") };
+        assert!(matches!(outcome.result, OutcomeKind::Refused { .. }));
+    }
+}
+
+#[test]
+fn expiry_gates_acceptance_and_nothing_else() {
+    let mut host = Harness::new();
+    let mut late = stage(1, "v1");
+    late.expires_at = host.now.wall;
+    host.assign(late);
+    assert_eq!(host.record().accepted, None);
+    host.assign(activate(2, "v1"));
+    host.now.wall = host.now.wall + S(1_000_000);
+    host.restart();
+    host.run();
+    host.checks_answer(Ok(()));
+    host.wait(S(10));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Committed);
+}
+
+#[test]
+fn a_name_that_is_here_with_another_manifest_is_refused() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    let mut other = activate(2, "v1");
+    other.release.digest = landfall_common::Sha256::of(b"other");
+    host.assign(other);
+    assert!(matches!(host.report().outcome.unwrap().result, OutcomeKind::Refused { .. }));
+}
+
+#[test]
+fn a_release_that_fails_its_checks_goes_back_to_the_proven_one() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(activate(2, "v2"));
+    host.run();
+    host.checks_answer(Err("status 500"));
+    host.wait(S(300));
+    host.run();
+    assert!(matches!(host.record().state, State::Confirming { .. }), "the way back is verified too");
+    host.checks_answer(Ok(()));
+    let OutcomeKind::Reverted { failure } = host.outcome() else { panic!("{:?}", host.outcome()) };
+    assert_eq!(failure.reason, "check http fails: status 500; not healthy for 10s within 5m");
+    assert_eq!(host.record().active, Some("v1".parse().unwrap()));
+}
+
+#[test]
+fn a_failing_check_begins_the_window_anew_and_a_late_recovery_still_commits() {
+    let mut host = Harness::new();
+    host.assign(activate(1, "v1"));
+    host.run();
+    host.checks_answer(Ok(()));
+    host.wait(S(9));
+    host.checks_answer(Err("status 500"));
+    host.checks_answer(Ok(()));
+    host.wait(S(9));
+    host.run();
+    assert!(matches!(host.record().state, State::Proving { .. }));
+    host.wait(S(1));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Committed);
+}
+
+#[test]
+fn the_first_release_of_a_host_has_nothing_to_go_back_to() {
+    let mut host = Harness::new();
+    host.assign(activate(1, "v1"));
+    host.run();
+    host.wait(S(300));
+    let OutcomeKind::Held { failure } = host.outcome() else { panic!("{:?}", host.outcome()) };
+    assert!(failure.reason.contains("there is no proven release to go back to on this host"), "{failure:?}");
+}
+
+#[test]
+fn an_order_to_hold_leaves_the_failed_release_in_place() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(harness::activate_with(2, "v2", OnFailure::Hold));
+    host.run();
+    host.wait(S(300));
+    assert!(matches!(host.outcome(), OutcomeKind::Held { .. }));
+    assert_eq!(host.record().active, Some("v2".parse().unwrap()));
+    assert!(!host.report().active.unwrap().proven);
+}
+
+#[test]
+fn a_release_never_goes_back_to_one_that_was_held_or_to_itself() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(harness::activate_with(2, "v2", OnFailure::Hold));
+    host.run();
+    host.wait(S(300));
+    host.assign(activate(3, "v3"));
+    host.run();
+    host.wait(S(300));
+    host.run();
+    host.checks_answer(Ok(()));
+    assert!(matches!(host.outcome(), OutcomeKind::Reverted { .. }));
+    assert_eq!(host.record().active, Some("v1".parse().unwrap()), "v2 was never proven");
+    host.assign(activate(4, "v1"));
+    host.run();
+    host.checks_answer(Err("down"));
+    host.wait(S(300));
+    assert!(matches!(host.outcome(), OutcomeKind::Held { .. }), "v1 was reverted to itself");
+}
+
+#[test]
+fn a_way_back_that_fails_is_told_and_the_other_services_still_come_back() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(activate(2, "v2"));
+    host.run();
+    host.fail_next("restart-web");
+    host.wait(S(300));
+    host.run();
+    let OutcomeKind::UndoFailed { undo, .. } = host.outcome() else { panic!("{:?}", host.outcome()) };
+    assert_eq!(undo.step.as_str(), "restart-web");
+    assert_eq!(host.names().last().map(String::as_str), Some("restart-worker"));
+}
+
+#[test]
+fn a_restart_that_fails_undoes_only_what_was_begun() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.forget();
+    host.fail_next("restart-web");
+    host.assign(activate(2, "v2"));
+    host.run();
+    let acts: Vec<_> = host.names().into_iter().skip_while(|name| name != "swap").collect();
+    assert_eq!(acts, ["swap", "restart-web", "swap", "restart-web"]);
+}
+
+#[test]
+fn a_migration_whose_end_is_not_on_record_is_unknown_and_never_begun_again() {
+    let mut host = Harness::new();
+    host.assign(stage(1, "v1"));
+    host.run();
+    host.assign(migrate(2, "v1", 1));
+    let State::Migrating { migrating, resumed: false } = host.record().state.clone() else { panic!() };
+    host.restart();
+    assert!(host.effects().contains(&Effect::ResumeMigration { migrating: migrating.clone() }));
+    assert!(!host.effects().iter().any(|effect| matches!(effect, Effect::Migrate { .. })));
+    let effect = Box::new(Effect::ResumeMigration { migrating });
+    host.send(Event::Done { effect, finish: Finish::Unknown { failure: failure("no exit status") } });
+    assert!(matches!(host.outcome(), OutcomeKind::MigrationUnknown { .. }));
+    host.assign(migrate(3, "v1", 1));
+    assert!(
+        matches!(host.report().outcome.unwrap().result, OutcomeKind::Refused { .. }),
+        "the lease was reused"
+    );
+}
+
+#[test]
+fn a_migration_runs_once_within_its_lease() {
+    let mut host = Harness::new();
+    host.assign(migrate(1, "v1", 1));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Migrated);
+    assert_eq!(host.names().iter().filter(|name| *name == "migrate").count(), 1);
+}
+
+#[test]
+fn a_lease_that_ran_out_while_staging_begins_no_migration() {
+    let mut host = Harness::new();
+    host.assign(migrate(1, "v1", 1));
+    host.now.mono += S(61);
+    host.run();
+    let OutcomeKind::MigrationFailed { failure } = host.outcome() else { panic!("{:?}", host.outcome()) };
+    assert!(failure.reason.contains("nothing of it has run"), "{failure:?}");
+    assert!(!host.names().contains(&"migrate".to_owned()));
+}
+
+#[test]
+fn a_migration_that_nobody_answers_for_is_unknown_when_its_lease_is_long_over() {
+    let mut host = Harness::new();
+    host.assign(stage(1, "v1"));
+    host.run();
+    host.assign(migrate(2, "v1", 1));
+    host.wait(S(89));
+    assert!(matches!(host.record().state, State::Migrating { .. }));
+    host.wait(S(2));
+    assert!(matches!(host.outcome(), OutcomeKind::MigrationUnknown { .. }));
+}
+
+#[test]
+fn a_restart_before_a_migration_began_gives_it_back_with_certainty() {
+    let mut host = Harness::new();
+    host.assign(migrate(1, "v1", 1));
+    assert!(matches!(host.record().state, State::Fetching { .. }));
+    host.restart();
+    assert!(matches!(host.outcome(), OutcomeKind::MigrationFailed { .. }));
+}
+
+#[test]
+fn a_new_assignment_waits_for_a_migration_and_then_is_taken_up() {
+    let mut host = Harness::new();
+    host.assign(stage(1, "v1"));
+    host.run();
+    host.assign(migrate(2, "v1", 1));
+    host.assign(activate(3, "v1"));
+    assert!(matches!(host.record().state, State::Migrating { .. }));
+    host.restart();
+    host.run();
+    assert!(matches!(&host.record().state, State::Proving { activation } if activation.generation.0 == 3));
+}
+
+#[test]
+fn a_rollback_supersedes_a_release_that_is_being_proven() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(activate(2, "v2"));
+    host.run();
+    host.assign(activate(3, "v1"));
+    host.run();
+    host.checks_answer(Ok(()));
+    host.wait(S(10));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Committed);
+    assert_eq!(host.record().active, Some("v1".parse().unwrap()));
+}
+
+#[test]
+fn staging_the_next_release_does_not_disturb_one_that_is_being_proven() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(activate(2, "v2"));
+    host.run();
+    host.assign(stage(3, "v3"));
+    assert!(matches!(host.record().state, State::Proving { .. }));
+    host.checks_answer(Ok(()));
+    host.wait(S(10));
+    host.run();
+    assert!(host.record().is_proven(&"v2".parse().unwrap()));
+    assert!(host.record().installed.contains_key(&"v3".parse().unwrap()));
+}
+
+#[test]
+fn a_late_answer_to_what_is_not_awaited_any_more_is_ignored() {
+    let mut host = Harness::new();
+    host.assign(stage(1, "v1"));
+    let effect = Box::new(host.record().state.awaits().unwrap());
+    host.assign(stage(2, "v2"));
+    assert!(host.effects().contains(&Effect::Cancel));
+    let before = host.record().clone();
+    host.send(Event::Done { effect, finish: Finish::Ok });
+    assert_eq!(host.record(), &before);
+}
+
+#[test]
+fn a_committed_release_that_turns_unhealthy_is_told_and_not_reverted() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.commit(2, "v2");
+    host.checks_answer(Err("status 503"));
+    assert!(host.effects().contains(&Effect::Report));
+    host.wait(S(10_000));
+    assert!(matches!(host.report().health, Health::Unhealthy { .. }));
+    assert_eq!(host.record().active, Some("v2".parse().unwrap()));
+    assert_eq!(host.record().state, State::Idle);
+}
+
+#[test]
+fn retention_never_forgets_the_active_release_or_the_way_back() {
+    let mut host = Harness::new();
+    for (index, name) in ["v1", "v2", "v3", "v4", "v5", "v6"].iter().enumerate() {
+        host.commit(index as u64 + 1, name);
+    }
+    let kept: Vec<_> = host.record().installed.keys().map(ToString::to_string).collect();
+    assert_eq!(kept, ["v4", "v5", "v6"]);
+    // Releases that fail do not push the last good ones out.
+    for generation in 7..15 {
+        host.assign(stage(generation, &format!("w{generation}")));
+        host.run();
+    }
+    let record = host.record();
+    for name in ["v6", "v5"] {
+        assert!(record.installed.contains_key(&name.parse().unwrap()), "{name} was forgotten");
+    }
+    assert_eq!(record.installed.len(), 3);
+}
+
+#[test]
+fn a_service_that_the_next_release_does_not_have_is_stopped_and_comes_back_on_the_way_back() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.forget();
+    host.services = vec!["web", "mailer"];
+    host.assign(activate(2, "v2"));
+    host.run();
+    assert_eq!(host.names().split_off(4), ["swap", "restart-web", "restart-mailer", "stop-worker"]);
+    host.forget();
+    host.wait(S(300));
+    host.run();
+    assert_eq!(host.names(), ["swap", "restart-web", "restart-worker", "stop-mailer"]);
+    let stop = host.acts.last().unwrap();
+    assert_eq!(*stop, Action::Stop { service: "mailer".parse().unwrap(), release: "v2".parse().unwrap() });
+}
+
+#[test]
+fn a_restarted_agent_begins_an_activation_again_and_finishes_it() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(activate(2, "v2"));
+    for _ in 0..6 {
+        host.run_one();
+    }
+    assert!(matches!(host.record().state, State::Activating { at: 2, .. }), "{:?}", host.record().state);
+    host.restart();
+    assert!(matches!(host.record().state, State::Activating { at: 0, .. }));
+    host.run();
+    host.checks_answer(Ok(()));
+    host.wait(S(10));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Committed);
+}
+
+proptest::proptest! {
+    /// Whatever arrives in whatever order: the accepted generation and the lease only grow, and no migration
+    /// is begun twice with one lease.
+    #[test]
+    fn fences_only_grow(moves in proptest::collection::vec((0..7u8, 0..12u64), 1..80)) {
+        let mut host = Harness::new();
+        let (mut generation, mut fence) = (0, 0);
+        let mut begun = std::collections::BTreeSet::new();
+        for (what, number) in moves {
+            match what {
+                0 => host.assign(stage(number, &format!("v{}", number % 4))),
+                1 => host.assign(activate(number, &format!("v{}", number % 4))),
+                2 => host.assign(migrate(number, &format!("v{}", number % 4), number / 2)),
+                3 => host.run_one(),
+                4 => host.restart(),
+                5 => host.checks_answer(if number % 3 == 0 { Err("no") } else { Ok(()) }),
+                _ => host.wait(S(number * 30)),
+            }
+            for effect in host.effects() {
+                if let Effect::Migrate { migrating } = effect {
+                    proptest::prop_assert!(begun.insert(migrating.fence), "lease {} was used twice", migrating.fence);
+                }
+            }
+            host.clear();
+            let accepted = host.record().accepted.map_or(0, |accepted| accepted.generation.0);
+            proptest::prop_assert!(accepted >= generation && host.record().fence >= fence);
+            (generation, fence) = (accepted, host.record().fence);
+            let record = host.record();
+            proptest::prop_assert!(record.proven.iter().all(|name| record.installed.contains_key(name)));
+            proptest::prop_assert!(record.active.as_ref().is_none_or(|name| record.installed.contains_key(name)));
+        }
+    }
+}
