@@ -1,0 +1,108 @@
+//! Removing what no release needs any more, a piece at a time and never in a release's way.
+//!
+//! A release is first renamed to `.trash-…`, so that it is there whole or not at all, and then removed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use landfall_common::disk::Disk;
+use landfall_common::manifest::Entry;
+use landfall_common::{ReleaseName, Sha256};
+
+use super::{remove_any, tree};
+use crate::error::AgentError;
+use crate::layout;
+
+/// What is left to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "nothing is removed until its pieces are carried out"]
+pub struct Sweep {
+    keep: BTreeSet<ReleaseName>,
+    /// The trees of the releases that stay, if they are all known.
+    trees: Option<Vec<Sha256>>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Releases,
+    Objects,
+}
+
+impl Sweep {
+    /// Everything goes but these releases. `trees` are theirs: then the objects that none of them needs go as
+    /// well, and what was fetched and not laid out. Without them (something is being fetched) objects stay.
+    pub fn new(keep: BTreeSet<ReleaseName>, trees: Option<Vec<Sha256>>) -> Self {
+        Self { keep, trees, stage: Stage::Releases }
+    }
+
+    /// Does one piece: removes one release, or the objects. `false` when nothing is left.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`]; trying again later is safe.
+    pub fn work(&mut self, disk: &dyn Disk) -> Result<bool, AgentError> {
+        match self.stage {
+            Stage::Releases => {
+                match self.next_release(disk)? {
+                    Some(path) => remove_release(disk, &path)?,
+                    None => self.stage = Stage::Objects,
+                }
+                Ok(true)
+            }
+            Stage::Objects => {
+                if let Some(trees) = self.trees.take() {
+                    remove_objects(disk, &trees)?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn next_release(&self, disk: &dyn Disk) -> Result<Option<PathBuf>, AgentError> {
+        for parent in [layout::RELEASES, layout::PREPARED, layout::MANIFESTS] {
+            for entry in disk.list(Path::new(parent))? {
+                let name = entry.name.to_string_lossy();
+                let plain = name.strip_prefix(layout::STAGING_PREFIX).unwrap_or(&name);
+                if !self.keep.iter().any(|kept| kept.as_str() == plain) {
+                    return Ok(Some(Path::new(parent).join(&entry.name)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn remove_release(disk: &dyn Disk, path: &Path) -> Result<(), AgentError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with('.') {
+        return remove_any(disk, path);
+    }
+    let trash = path.with_file_name(format!("{}{name}", layout::TRASH_PREFIX));
+    remove_any(disk, &trash)?;
+    disk.rename(path, &trash)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new("")))?;
+    remove_any(disk, &trash)
+}
+
+fn remove_objects(disk: &dyn Disk, trees: &[Sha256]) -> Result<(), AgentError> {
+    let mut needed: BTreeSet<String> = trees.iter().map(Sha256::to_string).collect();
+    for tree in trees {
+        tree::walk(disk, *tree, &mut |_, entry| {
+            if let Entry::Directory { digest, .. } = entry {
+                needed.insert(digest.to_string());
+            }
+            Ok(())
+        })?;
+    }
+    for entry in disk.list(Path::new(layout::DIRS))? {
+        if !needed.contains(&*entry.name.to_string_lossy()) {
+            remove_any(disk, &Path::new(layout::DIRS).join(&entry.name))?;
+        }
+    }
+    for parent in [layout::OBJECTS, layout::PARTIAL] {
+        for entry in disk.list(Path::new(parent))? {
+            remove_any(disk, &Path::new(parent).join(&entry.name))?;
+        }
+    }
+    Ok(())
+}

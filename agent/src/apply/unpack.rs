@@ -1,0 +1,174 @@
+//! Laying out the tree of a release beside the others, and publishing it by one rename.
+//!
+//! Files that another release has are hard links to its files, those that were fetched are renamed into
+//! place; all are read-only. A step that runs as the owner of `releases/` could make such a file writable
+//! and change it under every release that shares it: steps are given `{prepared}` to write to, and every
+//! link is held against its digest when the next release is fetched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use landfall_common::disk::{Disk, EntryKind};
+use landfall_common::manifest::{Entry, Manifest};
+use landfall_common::{ReleaseName, Sha256};
+
+use super::store::{Store, shared_paths};
+use super::{remove_any, tree};
+use crate::error::AgentError;
+use crate::layout;
+
+/// Mode of the directories of a release.
+const DIRECTORY_MODE: u32 = 0o555;
+
+/// Lays a release out and publishes it. What an earlier attempt left is removed first, and on an error all
+/// that this one made.
+///
+/// # Errors
+/// [`AgentError`]; then `releases/` is as it was, without this release.
+pub fn unpack(
+    disk: &Arc<dyn Disk>,
+    name: &ReleaseName,
+    manifest: &Manifest,
+    bases: &[(ReleaseName, Sha256)],
+) -> Result<(), AgentError> {
+    let staging = layout::staging(name);
+    remove_any(&**disk, &staging)?;
+    remove_any(&**disk, &layout::release(name))?;
+    let laid_out = lay_out(disk, &staging, manifest, bases).and_then(|()| {
+        // One sync for everything: the files, the links, the manifest, the directory objects.
+        disk.sync_tree(Path::new(""))?;
+        disk.rename(&staging, &layout::release(name))?;
+        Ok(disk.sync_dir(Path::new(layout::RELEASES))?)
+    });
+    if laid_out.is_err() {
+        for leftover in [staging, layout::release(name)] {
+            if let Err(error) = remove_any(&**disk, &leftover) {
+                tracing::warn!(path = %leftover.display(), error = %crate::error::chain(&error), "a leftover stays");
+            }
+        }
+    }
+    laid_out
+}
+
+fn lay_out(
+    disk: &Arc<dyn Disk>,
+    staging: &Path,
+    manifest: &Manifest,
+    bases: &[(ReleaseName, Sha256)],
+) -> Result<(), AgentError> {
+    let hidden = shared_paths(manifest)?;
+    let is_hidden = |path: &Path| hidden.iter().any(|shared| path.starts_with(shared));
+    let mut wanted = BTreeSet::new();
+    let missing = tree::walk(&**disk, manifest.tree, &mut |path, entry| {
+        if let Entry::File { digest, .. } = entry
+            && !is_hidden(path)
+        {
+            wanted.insert(*digest);
+        }
+        Ok(())
+    })?;
+    if let Some((digest, _)) = missing.first() {
+        let reason = "it is not on this disk, though it was fetched".to_owned();
+        return Err(AgentError::BadObject { wanted: *digest, reason });
+    }
+    let sources = Store::new(disk.clone()).sources(bases, &wanted)?;
+    let mut placed: BTreeMap<(Sha256, bool), PathBuf> = BTreeMap::new();
+    let mut directories = vec![staging.to_path_buf()];
+    disk.create_dir_all(staging)?;
+    tree::walk(&**disk, manifest.tree, &mut |path, entry| {
+        if is_hidden(path) {
+            return Ok(());
+        }
+        let place = staging.join(path);
+        match entry {
+            Entry::Directory { .. } => {
+                disk.create_dir_all(&place)?;
+                directories.push(place);
+            }
+            Entry::Symlink { target } => disk.symlink(Path::new(target), &place)?,
+            Entry::File { digest, executable, .. } => {
+                let key = (*digest, *executable);
+                let object = layout::object(*digest, *executable);
+                if let Some(twin) = placed.get(&key) {
+                    disk.hard_link(twin, &place)?;
+                    return Ok(());
+                }
+                // What was fetched comes first: a base that was changed on this host is why it was fetched.
+                if disk.kind(&object)? == Some(EntryKind::File) {
+                    disk.rename(&object, &place)?;
+                } else if let Some(source) = sources.get(&key) {
+                    disk.hard_link(source, &place)?;
+                } else {
+                    let reason = format!("{} is not on this disk, though it was fetched", path.display());
+                    return Err(AgentError::BadObject { wanted: *digest, reason });
+                }
+                placed.insert(key, place);
+            }
+        }
+        Ok(())
+    })?;
+    link_shared(&**disk, staging, manifest, &mut directories)?;
+    // The deepest first: a directory is closed after what is in it.
+    directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    for directory in directories {
+        disk.set_mode(&directory, DIRECTORY_MODE)?;
+    }
+    Ok(())
+}
+
+/// Links what outlives releases into this one: relative links, so that they hold wherever the whole lies.
+fn link_shared(
+    disk: &dyn Disk,
+    staging: &Path,
+    manifest: &Manifest,
+    directories: &mut Vec<PathBuf>,
+) -> Result<(), AgentError> {
+    let shared = &manifest.program.shared;
+    for path in &shared.directories {
+        let place = Path::new(layout::SHARED).join(super::relative(path)?);
+        match disk.kind(&place)? {
+            Some(EntryKind::Dir | EntryKind::Symlink) => {}
+            Some(_) => {
+                let reason = format!("{} is no directory, and the release wants one", place.display());
+                return Err(AgentError::Layout(reason));
+            }
+            None => disk.ensure_dir(&place)?,
+        }
+    }
+    for path in &shared.files {
+        let place = Path::new(layout::SHARED).join(super::relative(path)?);
+        if disk.kind(&place)?.is_none() {
+            let reason = format!(
+                "the shared file {} is missing; put it there (it is the administrator's to keep), then stage again",
+                place.display()
+            );
+            return Err(AgentError::Layout(reason));
+        }
+    }
+    for path in shared.directories.iter().chain(&shared.files) {
+        let relative = super::relative(path)?;
+        let link = staging.join(&relative);
+        let mut parent = staging.to_path_buf();
+        for part in relative.parent().into_iter().flat_map(Path::components) {
+            parent.push(part);
+            match disk.kind(&parent)? {
+                Some(EntryKind::Dir) => {}
+                None => {
+                    disk.create_dir_all(&parent)?;
+                    directories.push(parent.clone());
+                }
+                Some(_) => {
+                    let reason = format!("the shared path {path:?} lies below a file or link of the release");
+                    return Err(AgentError::Layout(reason));
+                }
+            }
+        }
+        // From `releases/<release>/a/b/name`: one step up for each of a, b, the release and `releases`.
+        let mut target: PathBuf = std::iter::repeat_n("..", relative.components().count() + 1).collect();
+        target.push(layout::SHARED);
+        target.push(&relative);
+        disk.symlink(&target, &link)?;
+    }
+    Ok(())
+}

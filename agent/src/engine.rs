@@ -1,0 +1,424 @@
+//! The engine: the machine, its ledger and its disk, driven by one event at a time.
+//!
+//! [`Engine::handle`] decides, makes the next record durable, and only then carries out the effects: those on
+//! the disk at once, those that start processes or talk to a network through a [`Runner`], whose answers come
+//! back as events. Nothing here is asynchronous, reads a clock or starts a process, so that the simulation
+//! runs the very same code over a disk and a runner of its own.
+
+pub mod task;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use landfall_agent_core::{
+    Action, Effect, Event, Finish, Identity, Installed, Machine, Now, Record, State, decide,
+};
+use landfall_common::disk::{Disk, DiskLock};
+use landfall_common::manifest::{Manifest, Step, WayBack};
+use landfall_common::report::{Failure, HostReport};
+use landfall_common::{Duration, ReleaseName, Sha256, StepName};
+
+use crate::apply::store::Store;
+use crate::apply::sweep::Sweep;
+use crate::apply::{self, unpack};
+use crate::error::{AgentError, chain};
+use crate::ledger::{self, Ledger};
+
+pub use task::{Runner, Task};
+
+/// Events that wait while the ledger cannot be written; more are refused, for a check answers again anyway.
+const MAX_WAITING: usize = 1024;
+
+/// The disks of an agent.
+#[derive(Clone)]
+pub struct Disks {
+    /// `/var/lib/landfall`: the ledger.
+    pub state: Arc<dyn Disk>,
+    /// `/srv/<app>`: releases, what is shared, `current`.
+    pub app: Arc<dyn Disk>,
+}
+
+/// The machine with its ledger, its disk and its runner.
+pub struct Engine<R> {
+    machine: Machine,
+    ledger: Ledger,
+    disks: Disks,
+    runner: R,
+    waiting: VecDeque<Event>,
+    sweep: Option<Sweep>,
+    _lock: Box<dyn DiskLock>,
+}
+
+/// Makes the ledger of a host that was just enrolled.
+///
+/// # Errors
+/// [`AgentError::LedgerExists`], [`AgentError::Disk`].
+pub fn enrol(disks: &Disks, identity: Identity) -> Result<(), AgentError> {
+    Ledger::create(disks.state.clone(), &Record::new(identity)).map(drop)
+}
+
+/// Replaces a lost ledger by what is on the disk, for an operator who has looked at it: every release whose
+/// manifest is whole counts as installed, and the one that `current` names as proven. Returns its name.
+///
+/// # Errors
+/// [`AgentError::Locked`] if the agent runs, [`AgentError::Disk`].
+pub fn recover(disks: &Disks, identity: Identity) -> Result<Option<ReleaseName>, AgentError> {
+    let _lock = lock(disks)?;
+    let mut installed = Vec::new();
+    for entry in disks.app.list(Path::new(crate::layout::MANIFESTS))? {
+        let Some(name) = entry.name.to_str().and_then(|name| ReleaseName::new(name).ok()) else { continue };
+        let Some(bytes) = disks.app.read(&crate::layout::manifest(&name))? else { continue };
+        let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
+        if manifest.application != identity.application
+            || !disks.app.exists(&crate::layout::release(&name))?
+        {
+            continue;
+        }
+        let release = landfall_common::assignment::ReleaseRef {
+            name,
+            // Not on the disk; 0 is below every other, so that it is the first to go.
+            counter: landfall_common::ReleaseCounter(0),
+            digest: Sha256::of(&bytes),
+            length: bytes.len() as u64,
+        };
+        installed.push(Installed { release, outline: (&manifest.program).into() });
+    }
+    let active = apply::current(&*disks.app)?;
+    let record = ledger::recovered(identity, installed, active.as_ref().map(ReleaseName::as_str));
+    let active = record.active.clone();
+    Ledger::write_over(disks.state.clone(), &record)?;
+    Ok(active)
+}
+
+fn lock(disks: &Disks) -> Result<Box<dyn DiskLock>, AgentError> {
+    disks
+        .state
+        .try_lock(Path::new("agent.lock"))?
+        .ok_or_else(|| AgentError::Locked { what: "agent.lock".to_owned() })
+}
+
+impl<R: Runner> Engine<R> {
+    /// Opens the ledger. The first event must be [`Event::Started`].
+    ///
+    /// # Errors
+    /// [`AgentError::Locked`], [`AgentError::NoLedger`], [`AgentError::LedgerLost`], [`AgentError::Disk`].
+    pub fn open(disks: Disks, runner: R) -> Result<Self, AgentError> {
+        let lock = lock(&disks)?;
+        let (ledger, record) = Ledger::open(disks.state.clone())?;
+        apply::init(&*disks.app)?;
+        let machine = Machine::new(record);
+        Ok(Self { machine, ledger, disks, runner, waiting: VecDeque::new(), sweep: None, _lock: lock })
+    }
+
+    /// The machine as it stands.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The record as it is on the disk.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.machine.record
+    }
+
+    /// What the effects are given to.
+    pub fn runner(&mut self) -> &mut R {
+        &mut self.runner
+    }
+
+    /// When to send [`Event::Tick`], counted from now; `None` if only other events move the machine. While
+    /// the ledger cannot be written, any event tries again.
+    #[must_use]
+    pub fn wake_after(&self) -> Option<Duration> {
+        if self.waiting.is_empty() { self.machine.wake_after() } else { Some(Duration::from_secs(1)) }
+    }
+
+    /// The next report.
+    pub fn report(&mut self, now: Now) -> HostReport {
+        self.machine.report(now)
+    }
+
+    /// Takes an event, and carries out what follows from it.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`] if the record cannot be made durable. The event then waits, nothing that follows
+    /// from it has been begun, and the next event tries again.
+    pub fn handle(&mut self, event: Event, now: Now) -> Result<(), AgentError> {
+        let is_passing = matches!(event, Event::Tick | Event::Checked { .. } | Event::Progress { .. });
+        if self.waiting.is_empty() || (!is_passing && self.waiting.len() < MAX_WAITING) {
+            self.waiting.push_back(event);
+        }
+        while let Some(event) = self.waiting.front() {
+            let output = decide(&self.machine, event.clone(), now);
+            if output.next.record != self.machine.record {
+                tell(&self.machine.record, &output.next.record);
+                self.ledger.save(&output.next.record)?;
+            }
+            self.machine = output.next;
+            self.waiting.pop_front();
+            let (local, remote): (Vec<_>, Vec<_>) = output.effects.into_iter().partition(task::is_local);
+            for effect in remote {
+                self.send(effect, now);
+            }
+            for effect in local {
+                self.perform(effect);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does a piece of what can wait: removing old releases. `false` when there is nothing to do now.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`]; the next call goes on.
+    pub fn work(&mut self) -> Result<bool, AgentError> {
+        if self.machine.record.state != State::Idle {
+            return Ok(false);
+        }
+        let Some(sweep) = &mut self.sweep else { return Ok(false) };
+        let more = sweep.work(&*self.disks.app)?;
+        if !more {
+            self.sweep = None;
+            self.ledger.reserve();
+        }
+        Ok(more)
+    }
+
+    /// Effects on the disk.
+    fn perform(&mut self, effect: Effect) {
+        let result = match &effect {
+            Effect::Sweep { keep } => {
+                self.sweep = Some(Sweep::new(keep.clone(), self.trees(keep)));
+                return;
+            }
+            Effect::Unpack { release, .. } => {
+                let bases = self.bases(&release.name);
+                self.manifest(&release.name, release.digest)
+                    .and_then(|manifest| unpack::unpack(&self.disks.app, &release.name, &manifest, &bases))
+                    .map_err(|error| Failure::new(name("unpack"), format!("stage failed: {}", chain(&error))))
+            }
+            Effect::Seal { release, .. } => self.seal(release),
+            Effect::Act { action: Action::Swap { to }, .. } => {
+                apply::swap(&*self.disks.app, to).map_err(|error| {
+                    Failure::new(name("swap"), format!("current cannot be swapped: {}", chain(&error)))
+                })
+            }
+            _ => return,
+        };
+        let finish = match result {
+            Ok(()) => Finish::Ok,
+            Err(failure) => Finish::Failed { failure },
+        };
+        // Before whatever waits: it is the answer to what was decided last.
+        self.waiting.push_front(Event::Done { effect: Box::new(effect), finish });
+    }
+
+    /// Makes what preparation wrote durable.
+    fn seal(&self, release: &ReleaseName) -> Result<(), Failure> {
+        let disk = &self.disks.app;
+        let result = disk
+            .exists(&crate::layout::prepared(release))
+            .and_then(|was_prepared| if was_prepared { disk.sync_tree(Path::new("")) } else { Ok(()) });
+        result.map_err(|error| Failure::new(name("sync"), format!("stage failed: {}", chain(&error))))
+    }
+
+    /// Effects of the runner.
+    fn send(&mut self, effect: Effect, now: Now) {
+        match self.task(&effect, now) {
+            Ok(Some(task)) => self.runner.start(task),
+            Ok(None) => {}
+            Err(failure) if self.machine.record.state.awaits().as_ref() == Some(&effect) => {
+                let finish = Finish::Failed { failure };
+                self.waiting.push_front(Event::Done { effect: Box::new(effect), finish });
+            }
+            Err(failure) => {
+                tracing::error!(step = %failure.step, reason = failure.reason, "an effect cannot be carried out");
+            }
+        }
+    }
+
+    /// An effect with all that the runner needs for it.
+    fn task(&mut self, effect: &Effect, now: Now) -> Result<Option<Task>, Failure> {
+        let effect = effect.clone();
+        Ok(Some(match &effect {
+            Effect::Report => {
+                let report = self.machine.report(now);
+                self.runner.report(report);
+                return Ok(None);
+            }
+            Effect::Cancel => Task::Cancel,
+            Effect::Fetch { release, .. } => {
+                // Released names are never given to other content: what was there is from a staging that failed.
+                let bases = self.bases(&release.name);
+                Task::Fetch { release: release.clone(), bases, effect }
+            }
+            Effect::Prepare { release, step, .. } => {
+                if *step == 0 {
+                    self.clear_prepared(release)?;
+                }
+                let manifest = self.known(release)?;
+                let step = pick(&manifest.program.prepare, *step)?;
+                Task::Step { step, release: release.clone(), effect }
+            }
+            Effect::Smoke { release, step, .. } => {
+                let manifest = self.known(release)?;
+                let step = pick(&manifest.program.smoke, *step)?;
+                Task::Step { step, release: release.clone(), effect }
+            }
+            Effect::Migrate { migrating } | Effect::ResumeMigration { migrating } => {
+                let manifest = self.known(&migrating.release)?;
+                let step = migration_step(&manifest, migrating.direction)?;
+                let left = migrating.deadline.saturating_sub(now.mono);
+                Task::Migrate { step, left, migrating: migrating.clone(), effect }
+            }
+            Effect::Act { generation, action } => {
+                let (service, release, activate) = match action {
+                    Action::Restart { service, release } => (service, release, true),
+                    Action::Stop { service, release } => (service, release, false),
+                    Action::Swap { .. } => return Ok(None),
+                };
+                let manifest = self.known(release)?;
+                let definition = manifest.program.services.into_iter().find(|s| s.name == *service);
+                let service = definition
+                    .ok_or_else(|| Failure::new(action.name(), "the release has no such service"))?;
+                let digest = self.digest_of(release)?;
+                let attempt = format!("g{generation}-{release}");
+                Task::Service { service, release: release.clone(), digest, attempt, activate, effect }
+            }
+            Effect::Watch { watch, release } => {
+                let checks = self.known(release)?.program.checks;
+                Task::Watch { watch: *watch, release: release.clone(), checks }
+            }
+            Effect::Ensure { release } => {
+                self.put_right(release);
+                let services = self.known(release)?.program.services;
+                let digest = self.digest_of(release)?;
+                Task::Ensure { services, release: release.clone(), digest }
+            }
+            Effect::Unpack { .. } | Effect::Seal { .. } | Effect::Sweep { .. } => return Ok(None),
+        }))
+    }
+
+    /// The record says what is active; a link that says otherwise was changed by someone else.
+    fn put_right(&self, active: &ReleaseName) {
+        match apply::current(&*self.disks.app) {
+            Ok(Some(found)) if found == *active => {}
+            found => {
+                tracing::warn!(release = %active, ?found, "current does not name the active release; it is put right");
+                if let Err(error) = apply::swap(&*self.disks.app, active) {
+                    tracing::error!(error = %chain(&error), "current could not be put right");
+                }
+            }
+        }
+    }
+
+    fn clear_prepared(&self, release: &ReleaseName) -> Result<(), Failure> {
+        let path = crate::layout::prepared(release);
+        let disk = &self.disks.app;
+        let cleared = disk.remove_dir_all(&path).and_then(|()| disk.create_dir_all(&path));
+        cleared.map_err(|error| Failure::new(name("prepare"), format!("stage failed: {}", chain(&error))))
+    }
+
+    fn digest_of(&self, release: &ReleaseName) -> Result<Sha256, Failure> {
+        let record = &self.machine.record;
+        let arriving = match &record.state {
+            State::Unpacking { installed, .. } | State::Preparing { installed, .. } => Some(installed),
+            _ => None,
+        };
+        let known = record.installed.get(release).or(arriving.filter(|i| i.release.name == *release));
+        known
+            .map(|installed| installed.release.digest)
+            .ok_or_else(|| Failure::new(name("manifest"), format!("release {release} is not on record")))
+    }
+
+    fn known(&self, release: &ReleaseName) -> Result<Manifest, Failure> {
+        let digest = self.digest_of(release)?;
+        self.manifest(release, digest).map_err(|error| Failure::new(name("manifest"), chain(&error)))
+    }
+
+    fn manifest(&self, release: &ReleaseName, digest: Sha256) -> Result<Manifest, AgentError> {
+        Store::new(self.disks.app.clone())
+            .manifest(release, digest)?
+            .ok_or_else(|| AgentError::ManifestLost { release: release.to_string(), digest })
+    }
+
+    /// The releases whose files a new one may share: the active one, and the newest beside it.
+    fn bases(&self, arriving: &ReleaseName) -> Vec<(ReleaseName, Sha256)> {
+        let record = &self.machine.record;
+        let newest = record.installed.values().max_by_key(|installed| installed.release.counter);
+        let mut bases: Vec<(ReleaseName, Sha256)> = Vec::new();
+        for installed in record.active().into_iter().chain(newest) {
+            let base = (installed.release.name.clone(), installed.release.digest);
+            if base.0 != *arriving && !bases.contains(&base) {
+                bases.push(base);
+            }
+        }
+        bases
+    }
+
+    /// The trees of these releases, if each is known and nothing is being fetched.
+    fn trees(&self, keep: &std::collections::BTreeSet<ReleaseName>) -> Option<Vec<Sha256>> {
+        if self.machine.record.state.arriving().is_some() {
+            return None;
+        }
+        keep.iter().map(|release| self.known(release).ok().map(|manifest| manifest.tree)).collect()
+    }
+}
+
+fn pick(steps: &[Step], index: usize) -> Result<Step, Failure> {
+    let missing = || Failure::new(name("step"), format!("the release has no step {index}"));
+    steps.get(index).cloned().ok_or_else(missing)
+}
+
+fn migration_step(
+    manifest: &Manifest,
+    direction: landfall_common::assignment::Direction,
+) -> Result<Step, Failure> {
+    use landfall_common::assignment::Direction;
+    let step =
+        manifest.program.migrate.as_ref().and_then(|migration| match (direction, &migration.way_back) {
+            (Direction::Up, _) => Some(migration.step.clone()),
+            (Direction::Down, WayBack::Reversible { down }) => Some(down.clone()),
+            (Direction::Down, WayBack::Compatible | WayBack::None) => None,
+        });
+    step.ok_or_else(|| Failure::new(name("migrate"), "the release has no such migration"))
+}
+
+fn name(text: &str) -> StepName {
+    StepName::new(text).expect("a step of the agent's own has a valid name")
+}
+
+/// One line for each transition.
+fn tell(before: &Record, after: &Record) {
+    let generation = after.accepted.map(|accepted| accepted.generation.0);
+    if std::mem::discriminant(&before.state) != std::mem::discriminant(&after.state) {
+        tracing::info!(
+            host = %after.identity.host, generation, from = state_name(&before.state),
+            to = state_name(&after.state), "transition"
+        );
+    }
+    if before.outcome != after.outcome
+        && let Some(outcome) = &after.outcome
+    {
+        tracing::info!(host = %after.identity.host, generation = outcome.generation.0, result = ?outcome.result, "assignment ended");
+    }
+}
+
+/// What a person calls a state.
+#[must_use]
+pub fn state_name(state: &State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::Fetching { .. } => "fetching",
+        State::Unpacking { .. } => "unpacking",
+        State::Preparing { .. } => "preparing",
+        State::Migrating { .. } => "migrating",
+        State::Activating { .. } => "activating",
+        State::Proving { .. } => "proving",
+        State::Smoking { .. } => "smoke tests",
+        State::Undoing { .. } => "undoing",
+        State::Confirming { .. } => "confirming",
+    }
+}

@@ -1,0 +1,101 @@
+//! What the engine asks of whoever starts processes and talks to networks.
+
+use landfall_agent_core::state::Migrating;
+use landfall_agent_core::{Action, Effect};
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::manifest::{Check, Service, Step};
+use landfall_common::report::HostReport;
+use landfall_common::{Duration, ReleaseName, Sha256};
+
+/// Starts what the engine wants, and does not wait for it: the answers come as events.
+pub trait Runner {
+    /// Begins a task. Where it holds an `effect`, its end is told by
+    /// [`Event::Done`](landfall_agent_core::Event::Done) with that very effect.
+    fn start(&mut self, task: Task);
+
+    /// Sends a report, if there is someone to send it to.
+    fn report(&mut self, report: HostReport);
+}
+
+/// What the engine wants, with all that it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "at most a few exist, each for a moment")]
+pub enum Task {
+    /// Get a release: the manifest into the [store](crate::apply::store::Store), then directory objects and
+    /// files until nothing is lacking beside `bases`. Answered by
+    /// [`Finish::Fetched`](landfall_agent_core::Finish::Fetched).
+    Fetch {
+        /// What to get.
+        release: ReleaseRef,
+        /// Releases whose files need not be fetched.
+        bases: Vec<(ReleaseName, Sha256)>,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Run a step of preparation or a smoke test.
+    Step {
+        /// What runs.
+        step: Step,
+        /// Of which release.
+        release: ReleaseName,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Run a migration below a supervisor, or ([`Effect::ResumeMigration`]) find out how one ended.
+    Migrate {
+        /// What runs.
+        step: Step,
+        /// What remains of the lease; meaningless when resuming, where the supervisor keeps it.
+        left: Duration,
+        /// Lease, direction, release.
+        migrating: Migrating,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Make a service run a release, or end it.
+    Service {
+        /// Which.
+        service: Service,
+        /// The release.
+        release: ReleaseName,
+        /// The digest of its manifest.
+        digest: Sha256,
+        /// The same for the same try: asked again, it joins what is under way.
+        attempt: String,
+        /// Whether it is to run.
+        activate: bool,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Begin the checks of a release and end all others; the first answers at once.
+    Watch {
+        /// Returned with each answer.
+        watch: u64,
+        /// Of which release.
+        release: ReleaseName,
+        /// What to ask.
+        checks: Vec<Check>,
+    },
+    /// Start those services of the active release that do not run. Not answered.
+    Ensure {
+        /// All its services.
+        services: Vec<Service>,
+        /// Which release.
+        release: ReleaseName,
+        /// The digest of its manifest.
+        digest: Sha256,
+    },
+    /// End fetches and steps that run; their answers are not awaited any more.
+    Cancel,
+}
+
+/// Whether the engine itself carries an effect out.
+pub(super) fn is_local(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Unpack { .. }
+            | Effect::Seal { .. }
+            | Effect::Sweep { .. }
+            | Effect::Act { action: Action::Swap { .. }, .. }
+    )
+}

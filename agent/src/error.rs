@@ -1,0 +1,106 @@
+//! What can keep the agent from acting. How a release fails is not an error but an outcome.
+
+use std::path::PathBuf;
+
+use landfall_common::Sha256;
+use landfall_common::disk::DiskError;
+use landfall_common::manifest::ManifestError;
+
+/// Why the agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// A file could not be read or written.
+    #[error("the agent's files cannot be used")]
+    Disk(#[from] DiskError),
+    /// Both copies of the ledger are damaged, or one is and the other is gone.
+    #[error(
+        "the ledger cannot be read ({first}; {second}), so that nobody knows what was under way on this host; \
+         the agent does nothing. Look at `current` and at the services, put them right if need be, then run \
+         `landfall-agent recover`, which takes over what is on the disk"
+    )]
+    LedgerLost {
+        /// What is wrong with the one copy.
+        first: String,
+        /// What is wrong with the other.
+        second: String,
+    },
+    /// There is no ledger at all.
+    #[error("there is no ledger in {}: enrol this host with `landfall-agent join`, or, if it was enrolled \
+             and its ledger was removed, run `landfall-agent recover`", path.display())]
+    NoLedger {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// There is one already, where a new one was to be made.
+    #[error("there is a ledger of host {host} already; this host is enrolled")]
+    LedgerExists {
+        /// Whose.
+        host: String,
+    },
+    /// Another agent runs with the same directories.
+    #[error("another landfall-agent holds {what}; only one may run on a state directory")]
+    Locked {
+        /// The lock.
+        what: String,
+    },
+    /// A manifest that was verified when it arrived is not what it was.
+    #[error("the manifest of release {release} on this disk is damaged or gone (expected {digest})")]
+    ManifestLost {
+        /// Which.
+        release: String,
+        /// Its digest.
+        digest: Sha256,
+    },
+    /// An object that arrived is not what its name says.
+    #[error("object {wanted} is not what it should be: {reason}")]
+    BadObject {
+        /// What was asked for.
+        wanted: Sha256,
+        /// What came.
+        reason: String,
+    },
+    /// Bytes of the right digest that are no manifest or directory.
+    #[error("what was signed cannot be used")]
+    Manifest(#[from] ManifestError),
+    /// A release cannot be laid out on this host.
+    #[error("{0}")]
+    Layout(String),
+    /// There is not enough room.
+    #[error("disk full: it needs {needs}, and there is {has}")]
+    NoRoom {
+        /// For people.
+        needs: String,
+        /// For people.
+        has: String,
+    },
+}
+
+/// Bytes as people read them: `1.5 MiB`.
+#[must_use]
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = bytes.saturating_mul(10) / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// An error with its causes, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

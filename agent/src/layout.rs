@@ -1,0 +1,81 @@
+//! What is called what below `/srv/<app>`. All paths are relative to that directory.
+//!
+//! ```text
+//! releases/<release>/          read-only; .staging-<release> while it is laid out, .trash-… while it goes
+//! prepared/<release>/          what its preparation made; may be written by steps
+//! shared/                      what outlives releases
+//! current -> releases/<release>
+//! .landfall/releases/<release> the manifest
+//! .landfall/dirs/<digest>      directory objects of the releases that are here
+//! .landfall/objects/<digest>   files that were fetched and not yet laid out (`.x`: executable)
+//! .landfall/partial/<digest>   compressed files that have arrived in part
+//! ```
+//!
+//! Objects lie beside the releases and not below `/var/lib`, so that laying out is a rename, not a copy.
+
+use std::path::{Path, PathBuf};
+
+use landfall_common::{ReleaseName, Sha256};
+
+/// The link to the active release.
+pub const CURRENT: &str = "current";
+/// All releases.
+pub const RELEASES: &str = "releases";
+/// What was prepared for each.
+pub const PREPARED: &str = "prepared";
+/// What outlives releases.
+pub const SHARED: &str = "shared";
+/// The manifests.
+pub const MANIFESTS: &str = ".landfall/releases";
+/// Directory objects.
+pub const DIRS: &str = ".landfall/dirs";
+/// Files that were fetched.
+pub const OBJECTS: &str = ".landfall/objects";
+/// Files that have arrived in part.
+pub const PARTIAL: &str = ".landfall/partial";
+/// Begins the name of a release that is being laid out.
+pub const STAGING_PREFIX: &str = ".staging-";
+/// Begins the name of a release that is being removed.
+pub const TRASH_PREFIX: &str = ".trash-";
+
+/// Where a release is.
+#[must_use]
+pub fn release(name: &ReleaseName) -> PathBuf {
+    Path::new(RELEASES).join(name.as_str())
+}
+
+/// Where it is laid out.
+#[must_use]
+pub fn staging(name: &ReleaseName) -> PathBuf {
+    Path::new(RELEASES).join(format!("{STAGING_PREFIX}{name}"))
+}
+
+/// What its preparation made.
+#[must_use]
+pub fn prepared(name: &ReleaseName) -> PathBuf {
+    Path::new(PREPARED).join(name.as_str())
+}
+
+/// Its manifest.
+#[must_use]
+pub fn manifest(name: &ReleaseName) -> PathBuf {
+    Path::new(MANIFESTS).join(name.as_str())
+}
+
+/// A directory object.
+#[must_use]
+pub fn directory(digest: Sha256) -> PathBuf {
+    Path::new(DIRS).join(digest.to_string())
+}
+
+/// A file that was fetched.
+#[must_use]
+pub fn object(digest: Sha256, executable: bool) -> PathBuf {
+    Path::new(OBJECTS).join(format!("{digest}{}", if executable { ".x" } else { "" }))
+}
+
+/// A compressed file that has arrived in part.
+#[must_use]
+pub fn partial(digest: Sha256) -> PathBuf {
+    Path::new(PARTIAL).join(digest.to_string())
+}

@@ -1,0 +1,224 @@
+//! Whole releases on one host, on a real disk, with each step failing once.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
+
+mod world;
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use landfall_agent_core::State;
+use landfall_common::assignment::Order;
+use landfall_common::manifest::Shared;
+use landfall_common::report::OutcomeKind;
+use world::{Fault, Files, Release, World};
+
+fn files(version: &str) -> Files {
+    vec![
+        ("manage.py", b"#!/bin/sh\n".to_vec(), true),
+        ("app/views.py", format!("VERSION = '{version}'\n").into_bytes(), false),
+        ("app/models.py", b"the same in each release\n".to_vec(), false),
+        ("app/empty.py", Vec::new(), false),
+        ("app/again.py", b"the same in each release\n".to_vec(), false),
+        ("bin/again", b"the same in each release\n".to_vec(), true),
+        ("media/seed.txt", b"hidden by a link".to_vec(), false),
+    ]
+}
+
+fn releases() -> [Release; 2] {
+    [Release::new("v1", 1, files("1")), Release::new("v2", 2, files("2"))]
+}
+
+fn outcome(world: &World) -> OutcomeKind {
+    world.engine.as_ref().unwrap().record().outcome.clone().unwrap().result
+}
+
+/// Where a release of two ends after this fault.
+fn with_fault(at: usize, fault: Fault, sick: bool) -> World {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    assert_eq!(outcome(&world), OutcomeKind::Committed);
+    world.count = 0;
+    world.fault = Some((at, fault));
+    if sick {
+        world.sick.push("v2".to_owned());
+    }
+    world.activate(2, "v2");
+    assert_eq!(world.engine.as_ref().unwrap().record().state, State::Idle, "task {at} {fault:?}");
+    world
+}
+
+fn tasks_of_a_release(sick: bool) -> usize {
+    let world = with_fault(usize::MAX, Fault::Fails, sick);
+    world.count
+}
+
+#[test]
+fn every_step_that_fails_ends_in_the_old_release() {
+    for at in 1..=tasks_of_a_release(false) {
+        let world = with_fault(at, Fault::Fails, false);
+        let kind = outcome(&world);
+        assert!(
+            matches!(kind, OutcomeKind::StageFailed { .. } | OutcomeKind::Reverted { .. }),
+            "task {at}: {kind:?}"
+        );
+        assert_eq!(world.current(), "v1", "task {at}");
+        assert!(world.running.values().all(|release| release == "v1"), "task {at}: {:?}", world.running);
+        if matches!(kind, OutcomeKind::StageFailed { .. }) {
+            assert_eq!(world.names("releases"), ["v1"], "task {at} left something");
+            assert_eq!(world.names("prepared"), ["v1"], "task {at} left something");
+            assert!(world.names(".landfall/objects").is_empty(), "task {at} left something");
+        }
+    }
+}
+
+#[test]
+fn every_kill_ends_in_the_new_release() {
+    for fault in [Fault::KilledBefore, Fault::KilledAfter] {
+        for at in 1..=tasks_of_a_release(false) {
+            let world = with_fault(at, fault, false);
+            assert_eq!(world.killed, 1, "task {at} {fault:?} did not come");
+            assert_eq!(outcome(&world), OutcomeKind::Committed, "task {at} {fault:?}");
+            assert_eq!(world.current(), "v2");
+            assert!(world.running.values().all(|release| release == "v2"));
+        }
+    }
+}
+
+#[test]
+fn every_kill_on_the_way_back_ends_in_the_old_release() {
+    for fault in [Fault::KilledBefore, Fault::KilledAfter, Fault::Repeated] {
+        for at in 1..=tasks_of_a_release(true) {
+            let world = with_fault(at, fault, true);
+            let kind = outcome(&world);
+            assert!(matches!(kind, OutcomeKind::Reverted { .. }), "task {at} {fault:?}: {kind:?}");
+            assert_eq!(world.current(), "v1");
+            assert!(world.running.values().all(|release| release == "v1"), "{:?}", world.running);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_comes_twice_changes_nothing() {
+    for at in 1..=tasks_of_a_release(false) {
+        let world = with_fault(at, Fault::Repeated, false);
+        assert_eq!(outcome(&world), OutcomeKind::Committed, "task {at}");
+    }
+}
+
+#[test]
+fn what_is_the_same_is_linked_and_only_what_is_lacking_is_fetched() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    world.fetched = 0;
+    world.activate(2, "v2");
+    assert_eq!(world.fetched, "VERSION = '2'\n".len() as u64);
+    let meta = |path: &str| std::fs::metadata(world.app().join(path)).unwrap();
+    let inode = |path: &str| meta(path).ino();
+    assert_eq!(inode("releases/v1/app/models.py"), inode("releases/v2/app/models.py"));
+    assert_ne!(inode("releases/v1/app/views.py"), inode("releases/v2/app/views.py"));
+    let mode = |path: &str| meta(path).permissions().mode() & 0o7777;
+    assert_eq!((mode("releases/v2/app/again.py"), mode("releases/v2/bin/again")), (0o444, 0o555));
+    assert_eq!(mode("releases/v2/app"), 0o555);
+}
+
+#[test]
+fn a_file_that_was_changed_on_the_host_is_fetched_and_not_passed_on() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    let path = world.app().join("releases/v1/manage.py");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&path, "#!/bin/xx\n").unwrap();
+    world.fetched = 0;
+    // The old release no longer holds what was signed; only the new one is looked at here.
+    world.releases.get_mut("v1").unwrap().files.clear();
+    world.activate(2, "v2");
+    assert_eq!(outcome(&world), OutcomeKind::Committed);
+    assert_eq!(std::fs::read(world.app().join("current/manage.py")).unwrap(), b"#!/bin/sh\n");
+}
+
+#[test]
+fn what_is_shared_is_linked_into_the_release_and_hides_what_it_has_there() {
+    let shared =
+        Shared { directories: vec!["media".into(), "var/run".into()], files: vec!["conf/.env".into()] };
+    let mut release = Release::with("v1", 1, files("1"), shared);
+    release.files.retain(|(path, ..)| !path.starts_with("media"));
+    let mut world = World::new(&[release]);
+    world.activate(1, "v1");
+    let OutcomeKind::StageFailed { failure } = outcome(&world) else { panic!("{:?}", outcome(&world)) };
+    assert!(failure.reason.contains("the shared file shared/conf/.env is missing"), "{}", failure.reason);
+    std::fs::create_dir_all(world.app().join("shared/conf")).unwrap();
+    std::fs::write(world.app().join("shared/conf/.env"), "SECRET=1").unwrap();
+    world.activate(2, "v1");
+    assert_eq!(outcome(&world), OutcomeKind::Committed);
+    assert_eq!(std::fs::read(world.app().join("current/conf/.env")).unwrap(), b"SECRET=1");
+    std::fs::write(world.app().join("current/media/new.jpg"), "picture").unwrap();
+    std::fs::write(world.app().join("current/var/run/socket"), "").unwrap();
+    assert!(world.app().join("shared/media/new.jpg").exists());
+}
+
+#[test]
+fn retention_removes_old_releases_with_all_that_belongs_to_them() {
+    let all: Vec<_> = (1..=5).map(|n| Release::new(&format!("v{n}"), n, files(&n.to_string()))).collect();
+    let mut world = World::new(&all);
+    for n in 1..=5 {
+        world.activate(n, &format!("v{n}"));
+    }
+    for directory in ["releases", "prepared", ".landfall/releases"] {
+        assert_eq!(world.names(directory), ["v4", "v5"], "{directory}");
+    }
+    // Root and `app` of two releases, `bin` and `media` of both.
+    assert_eq!(world.names(".landfall/dirs").len(), 6);
+}
+
+#[test]
+fn a_code_only_release_costs_few_syncs() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    let disks = world.disks();
+    let before = disks.app.sync_counts();
+    landfall_agent::apply::unpack::unpack(
+        &disks.app,
+        &"v1".parse().unwrap(),
+        &world.releases["v1"].manifest,
+        &[],
+    )
+    .unwrap_err();
+    // Nothing was fetched for it: it fails, and what it began is gone.
+    assert_eq!(disks.app.sync_counts().since(before).total(), 0);
+}
+
+#[test]
+fn a_current_that_someone_moved_is_put_right_at_the_start() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    world.assign(2, "v2", Order::Stage);
+    world.settle();
+    std::fs::remove_file(world.app().join("current")).unwrap();
+    std::os::unix::fs::symlink("releases/v2", world.app().join("current")).unwrap();
+    world.start();
+    assert_eq!(world.current(), "v1");
+}
+
+#[test]
+fn two_agents_never_run_on_one_directory() {
+    let world = World::new(&releases());
+    let second = landfall_agent::engine::Engine::open(world.disks(), world::Recorder::default());
+    assert!(second.is_err_and(|error| error.to_string().contains("another landfall-agent")));
+}
+
+#[test]
+fn a_lost_ledger_is_recovered_from_what_is_on_the_disk() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    let identity = world.engine.as_ref().unwrap().record().identity.clone();
+    world.engine = None;
+    for slot in ["ledger.a", "ledger.b"] {
+        std::fs::write(world.directory.path().join("state").join(slot), "rubbish").unwrap();
+    }
+    assert!(landfall_agent::engine::Engine::open(world.disks(), world::Recorder::default()).is_err());
+    let active = landfall_agent::engine::recover(&world.disks(), identity).unwrap();
+    assert_eq!(active, Some("v1".parse().unwrap()));
+    world.start();
+    world.activate(9, "v2");
+    assert_eq!(outcome(&world), OutcomeKind::Committed);
+}

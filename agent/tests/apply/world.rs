@@ -1,0 +1,389 @@
+//! A host in a temporary directory: the real engine, ledger and apply, and a runner that does at once what
+//! it is told, or what a test wants instead.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use landfall_agent::apply::store::{LackingFile, Store};
+use landfall_agent::engine::{self, Disks, Engine, Runner, Task};
+use landfall_agent_core::{Effect, Event, Finish, Identity, Now, Outline};
+use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
+use landfall_common::disk::{Disk, RealDisk};
+use landfall_common::manifest::{
+    Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Retention, Service, Shared, Step,
+};
+use landfall_common::report::{Failure, HostReport};
+use landfall_common::{Duration, Generation, ReleaseCounter, Sha256, Timestamp, canonical};
+
+/// Files of a release: path, content, executable.
+pub type Files = Vec<(&'static str, Vec<u8>, bool)>;
+
+#[derive(Clone)]
+pub struct Release {
+    pub reference: ReleaseRef,
+    pub manifest: Manifest,
+    pub bytes: Vec<u8>,
+    pub objects: BTreeMap<Sha256, Vec<u8>>,
+    pub files: Files,
+}
+
+impl Release {
+    pub fn new(name: &str, counter: u64, files: Files) -> Self {
+        Self::with(name, counter, files, Shared::default())
+    }
+
+    pub fn with(name: &str, counter: u64, files: Files, shared: Shared) -> Self {
+        let mut objects = BTreeMap::new();
+        let paths: Vec<(PathBuf, Entry)> = files
+            .iter()
+            .map(|(path, content, executable)| {
+                let digest = Sha256::of(content);
+                objects.insert(digest, content.clone());
+                let size = content.len() as u64;
+                (PathBuf::from(path), Entry::File { digest, size, executable: *executable })
+            })
+            .collect();
+        let (tree, _) = directory(Path::new(""), &paths, &mut objects);
+        let step = |name: &str| Step {
+            name: name.parse().unwrap(),
+            command: vec!["true".into()],
+            environment: BTreeMap::new(),
+            timeout: Duration::from_secs(10),
+        };
+        let service = |name: &str| Service {
+            name: name.parse().unwrap(),
+            driver: Driver::Exec { restart: step(&format!("restart-{name}")), stop: None, status: None },
+        };
+        let manifest = Manifest {
+            format: 1,
+            application: "shop".parse().unwrap(),
+            release: name.parse().unwrap(),
+            origin: Origin::Artifact { commit: None },
+            tree,
+            file_count: files.len() as u64,
+            total_bytes: files.iter().map(|(_, content, _)| content.len() as u64).sum(),
+            program: Program {
+                prepare: vec![step("venv"), step("static")],
+                migrate: None,
+                services: vec![service("web"), service("worker")],
+                checks: vec![Check {
+                    name: "http".parse().unwrap(),
+                    probe: Probe::Tcp { address: "127.0.0.1:1".into() },
+                    interval: Duration::from_secs(1),
+                    timeout: Duration::from_secs(1),
+                }],
+                smoke: vec![step("smoke")],
+                shared,
+                retention: Retention { releases: 2 },
+            },
+            environments: BTreeMap::new(),
+        };
+        let bytes = manifest.to_bytes().unwrap();
+        let reference = ReleaseRef {
+            name: name.parse().unwrap(),
+            counter: ReleaseCounter(counter),
+            digest: Sha256::of(&bytes),
+            length: bytes.len() as u64,
+        };
+        Self { reference, manifest, bytes, objects, files }
+    }
+}
+
+fn directory(
+    at: &Path,
+    files: &[(PathBuf, Entry)],
+    objects: &mut BTreeMap<Sha256, Vec<u8>>,
+) -> (Sha256, u64) {
+    let mut directory_here = Directory::default();
+    for (path, entry) in files {
+        let Ok(rest) = path.strip_prefix(at) else { continue };
+        let mut parts = rest.iter();
+        let name = parts.next().unwrap().to_str().unwrap().to_owned();
+        if parts.next().is_none() {
+            directory_here.entries.insert(name, entry.clone());
+        } else if !directory_here.entries.contains_key(&name) {
+            let (digest, size) = directory(&at.join(&name), files, objects);
+            directory_here.entries.insert(name, Entry::Directory { digest, size });
+        }
+    }
+    let bytes = directory_here.to_bytes().unwrap();
+    let digest = Sha256::of(&bytes);
+    let size = bytes.len() as u64;
+    objects.insert(digest, bytes);
+    (digest, size)
+}
+
+/// What the runner was told, and what it has done.
+#[derive(Default)]
+pub struct Told {
+    pub tasks: VecDeque<Task>,
+    pub reports: Vec<HostReport>,
+    pub watch: Option<(u64, String)>,
+}
+
+#[derive(Clone, Default)]
+pub struct Recorder(pub Rc<RefCell<Told>>);
+
+impl Runner for Recorder {
+    fn start(&mut self, task: Task) {
+        let mut told = self.0.borrow_mut();
+        match task {
+            Task::Watch { watch, release, .. } => told.watch = Some((watch, release.to_string())),
+            Task::Cancel => told.tasks.clear(),
+            other => told.tasks.push_back(other),
+        }
+    }
+
+    fn report(&mut self, report: HostReport) {
+        self.0.borrow_mut().reports.push(report);
+    }
+}
+
+/// What becomes of the world at its n-th task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails.
+    Fails,
+    /// The agent is killed before it is done.
+    KilledBefore,
+    /// It is done, and the agent killed before it hears of it.
+    KilledAfter,
+    /// Its answer comes twice.
+    Repeated,
+}
+
+pub struct World {
+    pub directory: tempfile::TempDir,
+    pub engine: Option<Engine<Recorder>>,
+    pub told: Recorder,
+    pub releases: BTreeMap<String, Release>,
+    /// What each service runs.
+    pub running: BTreeMap<String, String>,
+    /// Releases that never become healthy.
+    pub sick: Vec<String>,
+    pub now: Now,
+    pub fault: Option<(usize, Fault)>,
+    /// Tasks until now.
+    pub count: usize,
+    /// Bytes of files put into the store.
+    pub fetched: u64,
+    pub killed: usize,
+}
+
+impl World {
+    pub fn new(releases: &[Release]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["state", "app"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let mut world = Self {
+            directory,
+            engine: None,
+            told: Recorder::default(),
+            releases: releases.iter().map(|r| (r.reference.name.to_string(), r.clone())).collect(),
+            running: BTreeMap::new(),
+            sick: Vec::new(),
+            now: Now { wall: "2026-11-21T12:00:00Z".parse().unwrap(), mono: Duration::from_secs(100) },
+            fault: None,
+            count: 0,
+            fetched: 0,
+            killed: 0,
+        };
+        let identity = Identity {
+            host: "web-1".parse().unwrap(),
+            application: "shop".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+        };
+        engine::enrol(&world.disks(), identity).unwrap();
+        world.start();
+        world
+    }
+
+    pub fn app(&self) -> PathBuf {
+        self.directory.path().join("app")
+    }
+
+    pub fn disks(&self) -> Disks {
+        let disk = |name: &str| Arc::new(RealDisk::new(self.directory.path().join(name))) as Arc<dyn Disk>;
+        Disks { state: disk("state"), app: disk("app") }
+    }
+
+    pub fn start(&mut self) {
+        self.engine = None;
+        self.told = Recorder::default();
+        self.engine = Some(Engine::open(self.disks(), self.told.clone()).unwrap());
+        self.send(Event::Started);
+    }
+
+    pub fn send(&mut self, event: Event) {
+        self.engine.as_mut().unwrap().handle(event, self.now).unwrap();
+        self.check();
+    }
+
+    pub fn assign(&mut self, generation: u64, release: &str, order: Order) {
+        let assignment = Assignment {
+            host: "web-1".parse().unwrap(),
+            application: "shop".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+            generation: Generation(generation),
+            issued_at: Timestamp::default(),
+            expires_at: self.now.wall + Duration::from_secs(3600),
+            rollout: "r1".parse().unwrap(),
+            release: self.releases[release].reference.clone(),
+            order,
+        };
+        let digest = Sha256::of(&canonical::to_vec(&assignment).unwrap());
+        self.send(Event::Assigned { assignment: Box::new(assignment), digest });
+    }
+
+    pub fn activate(&mut self, generation: u64, release: &str) {
+        let order = Order::Activate {
+            on_failure: OnFailure::Revert,
+            min_healthy: Duration::from_secs(2),
+            healthy_deadline: Duration::from_secs(30),
+        };
+        self.assign(generation, release, order);
+        self.settle();
+    }
+
+    /// Carries out tasks, answers checks and lets time pass until the machine is idle.
+    pub fn settle(&mut self) {
+        for _ in 0..500 {
+            let task = self.told.0.borrow_mut().tasks.pop_front();
+            if let Some(task) = task {
+                self.task(task);
+                continue;
+            }
+            if self.engine.as_ref().unwrap().wake_after().is_none() {
+                break;
+            }
+            self.now.mono += Duration::from_secs(1);
+            let watch = self.told.0.borrow().watch.clone();
+            if let Some((watch, release)) = watch {
+                let runs = ["web", "worker"].iter().all(|s| self.running.get(*s) == Some(&release));
+                let well = runs && !self.sick.contains(&release);
+                let answer = if well { Ok(()) } else { Err("status 500".to_owned()) };
+                self.send(Event::Checked { watch, check: "http".parse().unwrap(), answer });
+            }
+            self.send(Event::Tick);
+        }
+        while self.engine.as_mut().unwrap().work().unwrap() {
+            self.check();
+        }
+    }
+
+    fn task(&mut self, task: Task) {
+        let Some(effect) = effect_of(&task) else {
+            if let Task::Ensure { services, release, .. } = task {
+                for service in services {
+                    self.running.insert(service.name.to_string(), release.to_string());
+                }
+            }
+            return;
+        };
+        self.count += 1;
+        let fault = self.fault.filter(|(at, _)| *at == self.count).map(|(_, fault)| fault);
+        if fault == Some(Fault::KilledBefore) {
+            self.killed += 1;
+            return self.start();
+        }
+        let finish = if fault == Some(Fault::Fails) {
+            let failure = Failure::new("test".parse().unwrap(), "it was made to fail");
+            Finish::Failed { failure }
+        } else {
+            self.do_task(&task)
+        };
+        match fault {
+            Some(Fault::KilledAfter) => {
+                self.killed += 1;
+                return self.start();
+            }
+            Some(Fault::Repeated) => {
+                let finish = finish.clone();
+                self.send(Event::Done { effect: Box::new(effect.clone()), finish });
+            }
+            _ => {}
+        }
+        self.send(Event::Done { effect: Box::new(effect), finish });
+    }
+
+    fn do_task(&mut self, task: &Task) -> Finish {
+        match task {
+            Task::Fetch { release, bases, .. } => {
+                let source = self.releases[release.name.as_str()].clone();
+                let store = Store::new(self.disks().app);
+                let manifest = store.put_manifest(&release.name, release.digest, &source.bytes).unwrap();
+                loop {
+                    let lacking = store.lacking(&manifest, bases).unwrap();
+                    if lacking.is_empty() {
+                        break;
+                    }
+                    for (digest, _) in &lacking.directories {
+                        store.put_directory(*digest, &source.objects[digest]).unwrap();
+                    }
+                    for file in &lacking.files {
+                        self.put(&store, file, &source.objects[&file.digest]);
+                    }
+                }
+                Finish::Fetched { outline: Box::new(Outline::from(&manifest.program)) }
+            }
+            Task::Step { step, release, effect: Effect::Prepare { .. } } => {
+                let place = self.app().join("prepared").join(release.as_str());
+                std::fs::write(place.join(step.name.as_str()), "made").unwrap();
+                Finish::Ok
+            }
+            Task::Service { service, release, activate: true, .. } => {
+                self.running.insert(service.name.to_string(), release.to_string());
+                Finish::Ok
+            }
+            _ => Finish::Ok,
+        }
+    }
+
+    fn put(&mut self, store: &Store, file: &LackingFile, content: &[u8]) {
+        self.fetched += content.len() as u64;
+        let mut writer = store.writer(file).unwrap();
+        content.chunks(7).for_each(|piece| writer.write(piece).unwrap());
+        writer.finish().unwrap();
+    }
+
+    /// P2: whatever `current` names is there whole, with every file as it was signed.
+    pub fn check(&self) {
+        let current = self.app().join("current");
+        let Ok(target) = std::fs::read_link(&current) else { return };
+        let name = target.file_name().unwrap().to_str().unwrap().to_owned();
+        for (path, content, _) in &self.releases[&name].files {
+            let found = std::fs::read(current.join(path)).unwrap_or_else(|e| panic!("{name}/{path}: {e}"));
+            assert_eq!(&found, content, "{name}/{path} is not what was signed");
+        }
+        for step in ["venv", "static"] {
+            let made = self.app().join("prepared").join(&name).join(step);
+            assert!(made.exists(), "{} is active and not prepared", made.display());
+        }
+    }
+
+    pub fn current(&self) -> String {
+        let target = std::fs::read_link(self.app().join("current")).unwrap();
+        target.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub fn names(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.app().join(directory)).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn effect_of(task: &Task) -> Option<Effect> {
+    match task {
+        Task::Fetch { effect, .. }
+        | Task::Step { effect, .. }
+        | Task::Migrate { effect, .. }
+        | Task::Service { effect, .. } => Some(effect.clone()),
+        Task::Watch { .. } | Task::Ensure { .. } | Task::Cancel => None,
+    }
+}
