@@ -57,9 +57,10 @@ pub enum DriverState {
 
 /// Makes a service run the release of the context, and returns once it does and the old process has ended.
 ///
-/// `release` is the digest of that release's manifest. `attempt` names one try: asking again with the same
-/// one (after a restart of the agent, say) joins what is under way, or tells how it ended; another one
-/// tries again what has failed.
+/// `release` is the digest of that release's manifest. `attempt` names one intent, once and for all (the
+/// generation with the direction, say, or the start of the agent): asking again with the same one after a
+/// restart joins what is under way or tells how it ended, and never brings back what was replaced since;
+/// another one tries again what has failed.
 ///
 /// # Errors
 /// [`Failure`] with exit code and last lines. What ran before then still runs (`process`), or was left to the

@@ -75,10 +75,14 @@ fn judge(status: &Status, key: ChildKey, attempt: &str) -> Verdict {
     if let Some(note) = end.and_then(|end| end.failure.as_ref()) {
         return Verdict::Failed(note.clone());
     }
-    let Some(serving) = status.serving.as_ref().filter(|serving| serving.key == key) else {
-        return Verdict::UnderWay;
-    };
+    let Some(serving) = &status.serving else { return Verdict::UnderWay };
     match &serving.life {
+        _ if serving.key != key && end.is_some() => Verdict::Failed(EndNote {
+            reason: format!("it was ready, and then {} took its place", serving.release_name),
+            exit_code: None,
+            tail: Vec::new(),
+        }),
+        _ if serving.key != key => Verdict::UnderWay,
         // The old process may still answer until it has gone; only then is the release alone.
         Life::Running { .. } if status.ending.is_empty() => Verdict::Serving,
         // It had become ready, and then ended by itself.

@@ -365,8 +365,13 @@ impl Machine {
             return Some(Reply::Refused { reason: "the service is being stopped".to_owned() });
         }
         let key = child.key();
+        // A repetition of what has ended has no effect, however late it comes.
+        let ended = self.recent.iter().any(|end| end.key == key && end.attempt == attempt);
+        if ended {
+            return None;
+        }
         if self.serving.as_ref().is_some_and(|current| current.key == key && current.is_running()) {
-            // It serves already. Whatever was starting beside it is not wanted any more.
+            // It serves already. Whatever is starting beside it is not wanted any more.
             if let Some(candidate) = self.candidate.take() {
                 let reason = format!("given up: {} was asked for again", child.release_name);
                 self.give_up(candidate, reason, now, effects);
@@ -380,23 +385,13 @@ impl Machine {
                 return None;
             }
             let release_name = candidate.child.release_name.clone();
-            let busy = Reply::Busy { starting: candidate.key, release_name };
-            let ended = self.recent.iter().any(|end| end.key == key && end.attempt == attempt);
-            return (!ended).then_some(busy);
+            return Some(Reply::Busy { starting: candidate.key, release_name });
         }
-        let end = self.recent.iter().rev().find(|end| end.key == key && end.attempt == attempt);
-        if end.is_some_and(|end| end.failure.is_some()) {
+        if let Some(current) = self.serving.as_mut().filter(|current| current.key == key)
+            && let Life::Starting { awaited, .. } = &mut current.life
+        {
+            *awaited = Some(attempt);
             return None;
-        }
-        if let Some(current) = self.serving.as_mut().filter(|current| current.key == key) {
-            match &mut current.life {
-                Life::Starting { awaited, .. } => {
-                    *awaited = Some(attempt);
-                    return None;
-                }
-                Life::Waiting { .. } if end.is_some() => return None,
-                _ => {}
-            }
         }
         let serial = self.serial();
         effects.push(Effect::Start { serial, child: child.clone() });

@@ -107,7 +107,9 @@ pub enum Request {
     Handover {
         /// What to run.
         child: Box<ChildSpec>,
-        /// Names one attempt: another one may try again what has failed before.
+        /// Names one attempt, once and for all: asking again with the same name never has an effect after
+        /// that attempt has ended, another name may try again what has failed, or bring back what was
+        /// replaced.
         attempt: String,
     },
     /// End the service and itself, and forget both.

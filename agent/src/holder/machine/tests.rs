@@ -180,6 +180,21 @@ fn asking_for_what_serves_gives_up_what_is_starting() {
 }
 
 #[test]
+fn a_late_repetition_of_an_ended_handover_has_no_effect() {
+    let mut world = World::serving_v1();
+    world.ask("v2", "b");
+    world.step(Event::Ready { serial: 2 });
+    world.ask("v3", "c");
+    world.done();
+    world.ask("v2", "b");
+    assert!(world.done().is_empty(), "it gave up what was asked for after it");
+    world.step(Event::Ready { serial: 3 });
+    world.done();
+    world.ask("v2", "b");
+    assert_eq!((world.done(), world.serving()), (vec![], "v3".to_owned()));
+}
+
+#[test]
 fn a_way_back_need_not_wait_until_the_old_one_has_ended() {
     let mut world = World::serving_v1();
     world.ask("v2", "b");
