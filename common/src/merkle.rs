@@ -6,9 +6,11 @@
 
 use crate::Sha256;
 
+mod checkpoint;
 mod prove;
 mod verify;
 
+pub use checkpoint::{CHECKPOINT_TYPE, Checkpoint};
 pub use prove::{Frontier, Node, Subtrees, consistency_proof, inclusion_proof, root};
 pub use verify::{verify_consistency, verify_inclusion};
 
