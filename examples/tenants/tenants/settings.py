@@ -68,6 +68,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "tenants.release.header",
 ]
 ROOT_URLCONF = "tenants.urls"
 WSGI_APPLICATION = "tenants.wsgi.application"
