@@ -59,8 +59,10 @@ fn run() -> anyhow::Result<()> {
 fn tell(stage: &mut Stage, repository: &Path) -> anyhow::Result<()> {
     chapter("The application's repository");
     let application = stage.root.join("tenants");
-    let made =
-        Command::new(repository.join("examples/tenants/make-history.sh")).arg(&application).output()?;
+    let made = Command::new("sh")
+        .arg(repository.join("examples/tenants/make-history.sh"))
+        .arg(&application)
+        .output()?;
     if !made.status.success() {
         bail!("make-history.sh failed:\n{}", String::from_utf8_lossy(&made.stderr));
     }
@@ -79,8 +81,10 @@ fn tell(stage: &mut Stage, repository: &Path) -> anyhow::Result<()> {
     let database = stage.root.join("database.sqlite3");
     for name in HOSTS {
         let host = stage.add_host(name, "tenants")?;
-        let settings =
-            format!("DATABASE_URL=sqlite:///{}\nSECRET_KEY=only-for-the-demo\n", database.display());
+        let settings = format!(
+            "DATABASE_URL=sqlite:///{}\nDJANGO_SECRET_KEY=only-for-the-demo\nTENANTS_SAMPLE_DATA=1\n",
+            database.display()
+        );
         std::fs::write(host.srv.join("shared/.env"), settings)?;
         let arguments = ["hosts", "token", "--env", "production", "--name", name];
         let said = stage.ctl_in(&application, &arguments)?.expect_code(0)?;
