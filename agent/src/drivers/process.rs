@@ -33,7 +33,7 @@ pub(super) async fn activate(
     let key = child.key();
     let spec = host.places.spec(&context.identity.application, &service.name);
     let client = Client::new(&spec.control());
-    let request = Request::Handover { child: Box::new(child), attempt: attempt.to_owned() };
+    let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
     let handover = async {
         let mut launches = 0;
         loop {
@@ -77,22 +77,17 @@ fn judge(status: &Status, key: ChildKey, attempt: &str) -> Verdict {
     }
     let Some(serving) = &status.serving else { return Verdict::UnderWay };
     match &serving.life {
-        _ if serving.key != key && end.is_some() => Verdict::Failed(EndNote {
-            reason: format!("it was ready, and then {} took its place", serving.release_name),
-            exit_code: None,
-            tail: Vec::new(),
-        }),
+        _ if serving.key != key && end.is_some() => Verdict::Failed(EndNote::of(format!(
+            "it was ready, and then {} took its place",
+            serving.release_name
+        ))),
         _ if serving.key != key => Verdict::UnderWay,
         // The old process may still answer until it has gone; only then is the release alone.
         Life::Running { .. } if status.ending.is_empty() => Verdict::Serving,
         // It had become ready, and then ended by itself.
-        Life::Waiting { .. } if end.is_some() => {
-            Verdict::Failed(serving.last_end.clone().unwrap_or(EndNote {
-                reason: "it was ready and then ended by itself".to_owned(),
-                exit_code: None,
-                tail: Vec::new(),
-            }))
-        }
+        Life::Waiting { .. } if end.is_some() => Verdict::Failed(
+            serving.last_end.clone().unwrap_or_else(|| EndNote::of("it was ready and then ended by itself")),
+        ),
         _ => Verdict::UnderWay,
     }
 }
@@ -179,7 +174,10 @@ pub(super) async fn deactivate(
         }
         tokio::time::sleep(POLL).await;
     }
-    let _ = std::fs::remove_file(host.places.spec_file(&spec));
+    // A holder that was ended by a signal has kept its record, to come back with its service.
+    for file in [host.places.spec_file(&spec), spec.record()] {
+        let _ = std::fs::remove_file(file);
+    }
     Ok(())
 }
 

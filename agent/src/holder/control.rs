@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,6 +47,9 @@ impl Control {
         socket::clear(path)?;
         let listener = UnixListener::bind(path)
             .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
+        // Whoever may ask can have anything run as this user.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|error| format!("cannot protect {}: {error}", path.display()))?;
         listener.set_nonblocking(true).map_err(|error| format!("cannot use {}: {error}", path.display()))?;
         Ok(Self { listener, connections: Vec::new() })
     }

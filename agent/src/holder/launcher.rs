@@ -61,7 +61,8 @@ pub enum Launcher {
     },
     /// As an instance of a template unit that the package brings:
     /// `ExecStart=landfall-agent holder /var/lib/landfall/holders/%i.json`, `Type=notify`,
-    /// `Restart=always`, `KillMode=process` (a holder that died leaves its service running for the next).
+    /// `Restart=on-failure` (it exits 0 when its service was stopped), `KillMode=process` (one that died
+    /// leaves its service running for the next).
     Systemd {
         /// The name before the `@`, `landfall-holder`.
         template: String,

@@ -173,15 +173,26 @@ enum Stopping {
     Keep,
 }
 
+/// What is to run, and its process, if there is one now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted<'m> {
+    /// What it runs.
+    pub child: &'m ChildSpec,
+    /// Its identity.
+    pub key: ChildKey,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
 /// What must outlive a holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered<'m> {
     /// What serves or should, and its process.
-    pub serving: Option<(&'m ChildSpec, Option<u32>)>,
-    /// What is being started.
-    pub candidate: Option<(&'m ChildSpec, &'m str, Option<u32>)>,
+    pub serving: Option<Wanted<'m>>,
+    /// What is being started, and under which attempt.
+    pub candidate: Option<(Wanted<'m>, &'m str)>,
     /// What is ending.
-    pub ending: Vec<u32>,
+    pub ending: Vec<(ChildKey, u32)>,
     /// How handovers ended.
     pub recent: Vec<HandoverEnd>,
 }
@@ -202,17 +213,15 @@ impl Machine {
     }
 
     /// Takes over a process that an earlier holder had started, and that serves.
-    pub fn adopt(&mut self, child: ChildSpec, pid: u32, now: Mono) -> Serial {
+    pub fn adopt(&mut self, child: ChildSpec, key: ChildKey, pid: u32, now: Mono) -> Serial {
         let serial = self.serial();
-        let key = child.key();
         let life = Life::Running { serial, pid, since: now };
         self.serving = Some(Current { child, key, life, failures: 0, restarts: 0, last_end: None });
         serial
     }
 
     /// What should serve, but does not: it is started at the next [`Event::Tick`].
-    pub fn resume(&mut self, child: ChildSpec, now: Mono) {
-        let key = child.key();
+    pub fn resume(&mut self, child: ChildSpec, key: ChildKey, now: Mono) {
         let life = Life::Waiting { until: now };
         self.serving = Some(Current { child, key, life, failures: 0, restarts: 0, last_end: None });
     }
@@ -236,12 +245,16 @@ impl Machine {
     #[must_use]
     pub fn remembered(&self) -> Remembered<'_> {
         Remembered {
-            serving: self.serving.as_ref().map(|current| (&current.child, current.life.pid())),
-            candidate: self
-                .candidate
-                .as_ref()
-                .map(|candidate| (&candidate.child, candidate.attempt.as_str(), candidate.pid)),
-            ending: self.ending.values().map(|ending| ending.pid).collect(),
+            serving: self.serving.as_ref().map(|current| Wanted {
+                child: &current.child,
+                key: current.key,
+                pid: current.life.pid(),
+            }),
+            candidate: self.candidate.as_ref().map(|candidate| {
+                let wanted = Wanted { child: &candidate.child, key: candidate.key, pid: candidate.pid };
+                (wanted, candidate.attempt.as_str())
+            }),
+            ending: self.ending.values().map(|ending| (ending.key, ending.pid)).collect(),
             recent: self.recent.iter().cloned().collect(),
         }
     }
@@ -344,8 +357,8 @@ impl Machine {
         match request {
             Request::Status => {}
             Request::Stop => self.stop(Stopping::Forget, now, effects),
-            Request::Handover { child, attempt } => {
-                if let Some(refusal) = self.handover(*child, attempt, now, effects) {
+            Request::Handover { child, key, attempt } => {
+                if let Some(refusal) = self.handover(*child, key, attempt, now, effects) {
                     return refusal;
                 }
             }
@@ -357,6 +370,7 @@ impl Machine {
     fn handover(
         &mut self,
         child: ChildSpec,
+        key: ChildKey,
         attempt: String,
         now: Mono,
         effects: &mut Vec<Effect>,
@@ -364,7 +378,6 @@ impl Machine {
         if self.stopping.is_some() {
             return Some(Reply::Refused { reason: "the service is being stopped".to_owned() });
         }
-        let key = child.key();
         // A repetition of what has ended has no effect, however late it comes.
         let ended = self.recent.iter().any(|end| end.key == key && end.attempt == attempt);
         if ended {
@@ -493,7 +506,7 @@ impl Machine {
                 let Some(reason) = too_late(&current.child.ready) else {
                     return self.ready(serial, now, effects);
                 };
-                let note = EndNote { reason, exit_code: None, tail: Vec::new() };
+                let note = EndNote::of(reason);
                 let (key, stop_timeout) = (current.key, current.child.stop_timeout);
                 let awaited = current.pause(note.clone(), now);
                 let ending = Ending { key, pid, kill_at: now + stop_timeout, killed: false };
@@ -527,7 +540,7 @@ impl Machine {
     /// Ends a candidate gently, since it may be answering requests already.
     fn give_up(&mut self, candidate: Candidate, reason: String, now: Mono, effects: &mut Vec<Effect>) {
         let Candidate { child, key, attempt, serial, pid, .. } = candidate;
-        self.remember(key, attempt.clone(), Some(EndNote { reason, exit_code: None, tail: Vec::new() }));
+        self.remember(key, attempt.clone(), Some(EndNote::of(reason)));
         if let Some(pid) = pid {
             let kill_at = now + child.stop_timeout;
             self.ending.insert(serial, Ending { key, pid, kill_at, killed: false });

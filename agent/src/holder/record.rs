@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{ChildSpec, HandoverEnd};
+use super::spec::{ChildKey, ChildSpec, HandoverEnd};
 use crate::steps::process::{self, Stat};
 
 /// All that must outlive a holder.
@@ -21,7 +21,7 @@ pub(super) struct Record {
     /// What is being started beside it, and under which attempt.
     pub candidate: Option<(Recorded, String)>,
     /// What was asked to end.
-    pub ending: Vec<ProcessId>,
+    pub ending: Vec<(ChildKey, ProcessId)>,
     /// The inodes of the listening sockets, by address.
     pub sockets: BTreeMap<String, u64>,
     /// How handovers ended.
@@ -32,6 +32,7 @@ pub(super) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Recorded {
     pub child: ChildSpec,
+    pub key: ChildKey,
     pub process: Option<ProcessId>,
 }
 

@@ -14,16 +14,19 @@ use rustix::process::{Pid, Signal};
 
 use super::adopt;
 use super::control::{Control, Heard};
-use super::machine::{Effect, Event, Machine, Mono, Serial};
+use super::machine::{Effect, Event, Machine, Mono, Serial, Wanted};
 use super::record::{ProcessId, Record, Recorded};
 use super::service::{Names, Service};
 use super::socket::Listening;
-use super::spec::{ChildSpec, EndNote, HandoverEnd, HolderSpec, Reply};
+use super::spec::{ChildKey, ChildSpec, EndNote, HandoverEnd, HolderSpec, Reply};
 use crate::steps::log::Log;
 use crate::steps::process;
 
 /// How often what a process left behind is looked at, until it has ended.
 const LEFTOVER_POLL: Duration = Duration::from_millis(50);
+
+/// For what an earlier holder left ending when nothing served.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a holder cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +87,13 @@ struct Holder {
     log: Log,
     machine: Machine,
     sockets: BTreeMap<String, Listening>,
+    /// Why the socket of an address is not among them although a process listens on it.
+    not_adopted: BTreeMap<String, String>,
     services: BTreeMap<Serial, Service>,
     /// Groups whose main process has ended, and when they are killed.
     leftovers: Vec<(Pid, Instant)>,
     recorded: Record,
+    boot_id: String,
     origin: Instant,
     exit: Option<bool>,
 }
@@ -131,9 +137,11 @@ impl Holder {
             log,
             machine: Machine::new(std::process::id()),
             sockets: BTreeMap::new(),
+            not_adopted: BTreeMap::new(),
             services: BTreeMap::new(),
             leftovers: Vec::new(),
             recorded: Record::default(),
+            boot_id: process::boot_id(),
             // A past far enough away that no moment the machine may remember lies before it.
             origin: Instant::now(),
             exit: None,
@@ -151,39 +159,36 @@ impl Holder {
         for end in record.recent {
             self.machine.recall(end);
         }
-        let lives =
-            |process: &Option<ProcessId>| process.clone().filter(|process| same_boot && process.lives());
-        if let Some(Recorded { child, process }) = record.serving {
-            match lives(&process) {
-                Some(process) => self.adopt(child, process, &record.sockets),
-                None => self.machine.resume(child, self.now()),
-            }
-        }
+        let lives = |process: Option<ProcessId>| process.filter(|process| same_boot && process.lives());
+        let stop_timeout = record.serving.as_ref().map_or(STOP_TIMEOUT, |serving| serving.child.stop_timeout);
         let mut ending = record.ending;
-        let mut ending_key = None;
-        if let Some((Recorded { child, process }, attempt)) = record.candidate {
+        if let Some((Recorded { child, key, process }, attempt)) = record.candidate {
             let why = if same_boot { "the holder died" } else { "the host went down" };
             let reason = format!("{why} while {} was starting", child.release_name);
-            let failure = Some(EndNote { reason, exit_code: None, tail: Vec::new() });
-            let key = child.key();
-            ending_key = Some((key, child.stop_timeout));
-            self.machine.recall(HandoverEnd { key, attempt, failure });
-            ending.extend(process);
+            self.machine.recall(HandoverEnd { key, attempt, failure: Some(EndNote::of(reason)) });
+            ending.extend(process.map(|process| (key, process)));
         }
-        for process in ending.into_iter().filter_map(|process| lives(&Some(process))) {
-            let serving =
-                self.machine.remembered().serving.map(|(child, _)| (child.key(), child.stop_timeout));
-            let Some((key, stop_timeout)) = ending_key.or(serving) else { continue };
+        if let Some(Recorded { child, key, process }) = record.serving {
+            match lives(process) {
+                Some(process) => self.adopt(child, key, process, &record.sockets),
+                None => self.machine.resume(child, key, self.now()),
+            }
+        }
+        for (key, process) in ending {
+            let Some(process) = lives(Some(process)) else { continue };
             let serial = self.machine.adopt_ending(key, process.pid, self.now() + stop_timeout);
-            if let Ok(service) = Service::adopt(process, stop_timeout) {
-                service.terminate();
-                self.services.insert(serial, service);
+            match Service::adopt(process, stop_timeout) {
+                Ok(service) => {
+                    service.terminate();
+                    self.services.insert(serial, service);
+                }
+                Err(reason) => drop(self.happened(Event::Ended { serial, note: EndNote::of(reason) })),
             }
         }
         self.save();
     }
 
-    fn adopt(&mut self, child: ChildSpec, process: ProcessId, inodes: &BTreeMap<String, u64>) {
+    fn adopt(&mut self, child: ChildSpec, key: ChildKey, process: ProcessId, inodes: &BTreeMap<String, u64>) {
         let (pid, stop_timeout) = (process.pid, child.stop_timeout);
         if let Some(address) = &child.listen {
             let taken = inodes
@@ -195,24 +200,23 @@ impl Holder {
                 Ok(listening) => {
                     self.sockets.insert(address.clone(), listening);
                 }
-                Err(reason) => say(&format!(
-                    "process {pid} of {} goes on serving {address}, but its socket cannot be taken over: {reason}. \
-                     No other release can be started on that address before `kill {pid}`.",
-                    child.release_name
-                )),
+                Err(reason) => {
+                    let text = format!(
+                        "process {pid} of {} goes on serving {address}, but its socket cannot be taken over: \
+                         {reason}; `kill {pid}` makes the address free",
+                        child.release_name
+                    );
+                    say(&text);
+                    self.not_adopted.insert(address.clone(), text);
+                }
             }
         }
-        let serial = self.machine.adopt(child, pid, self.now());
+        let serial = self.machine.adopt(child, key, pid, self.now());
         match Service::adopt(process, stop_timeout) {
             Ok(service) => {
                 self.services.insert(serial, service);
             }
-            Err(reason) => {
-                self.happened(Event::Ended {
-                    serial,
-                    note: EndNote { reason, exit_code: None, tail: Vec::new() },
-                });
-            }
+            Err(reason) => drop(self.happened(Event::Ended { serial, note: EndNote::of(reason) })),
         }
     }
 
@@ -407,8 +411,10 @@ impl Holder {
                 Event::Started { serial, pid }
             }
             Err(reason) => {
-                let reason = format!("it could not be started: {reason}");
-                Event::Ended { serial, note: EndNote { reason, exit_code: None, tail: Vec::new() } }
+                let hint = child.listen.as_ref().and_then(|address| self.not_adopted.get(address));
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                let reason = format!("it could not be started: {reason}{hint}");
+                Event::Ended { serial, note: EndNote::of(reason) }
             }
         }
     }
@@ -430,15 +436,17 @@ impl Holder {
             let service = self.services.values().find(|service| Some(service.id.pid) == pid)?;
             Some(service.id.clone())
         };
+        let recorded = |wanted: Wanted<'_>| Recorded {
+            child: wanted.child.clone(),
+            key: wanted.key,
+            process: process(wanted.pid),
+        };
+        let ending = known.ending.into_iter().filter_map(|(key, pid)| Some((key, process(Some(pid))?)));
         let record = Record {
-            boot_id: process::boot_id(),
-            serving: known
-                .serving
-                .map(|(child, pid)| Recorded { child: child.clone(), process: process(pid) }),
-            candidate: known.candidate.map(|(child, attempt, pid)| {
-                (Recorded { child: child.clone(), process: process(pid) }, attempt.to_owned())
-            }),
-            ending: known.ending.into_iter().filter_map(|pid| process(Some(pid))).collect(),
+            boot_id: self.boot_id.clone(),
+            serving: known.serving.map(recorded),
+            candidate: known.candidate.map(|(wanted, attempt)| (recorded(wanted), attempt.to_owned())),
+            ending: ending.collect(),
             sockets: self.sockets.iter().map(|(address, socket)| (address.clone(), socket.inode)).collect(),
             recent: known.recent,
         };

@@ -75,8 +75,8 @@ impl Service {
                 let unix_path = shared.is_unix().then(|| names.with("ready"));
                 let (address, fd) = Private::bind(unix_path.as_deref())?;
                 private = Some(fd);
-                let host = child.listen.as_deref().filter(|_| !shared.is_unix()).unwrap_or("localhost");
-                Watch::Http(Question::new(address, path, host, now))
+                let host = host(child.listen.as_deref().filter(|_| !shared.is_unix()));
+                Watch::Http(Question::new(address, path, &host, now))
             }
         };
         let mut passed = Vec::new();
@@ -175,6 +175,9 @@ impl Service {
             None => ("it ended; its exit code went to the holder that had started it".to_owned(), None),
             Some(Err(error)) => (format!("it ended; its exit code cannot be read: {error}"), None),
             Some(Ok(status)) => match (status.code(), status.signal()) {
+                (Some(0), _) => {
+                    ("it exited with code 0; a service must stay in the foreground".to_owned(), Some(0))
+                }
                 (Some(code), _) => (format!("it exited with code {code}"), Some(code)),
                 (None, signal) => (format!("it was killed by signal {}", signal.unwrap_or_default()), None),
             },
@@ -186,6 +189,16 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.id.output);
+    }
+}
+
+/// The `Host` that an application on this address will know: one that listens everywhere is called by its
+/// loopback address.
+fn host(listen: Option<&str>) -> String {
+    match listen.and_then(|listen| listen.rsplit_once(':')) {
+        None => "localhost".to_owned(),
+        Some(("" | "0.0.0.0" | "[::]", port)) => format!("127.0.0.1:{port}"),
+        Some((host, port)) => format!("{host}:{port}"),
     }
 }
 

@@ -1,4 +1,8 @@
 //! What the agent and a holder tell each other: one JSON line each way per connection.
+//!
+//! A holder outlives upgrades of the agent, so the two may be of different versions: neither refuses fields
+//! that it does not know, new ones have a default, and the identity of what is to run is computed by the
+//! agent alone and only compared by the holder.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +17,6 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 /// How a holder is started; read from a file, so that a unit of systemd can name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct HolderSpec {
     /// Whose service it is.
     pub application: AppName,
@@ -57,7 +60,6 @@ impl HolderSpec {
 
 /// What a service runs: all words replaced, nothing left to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ChildSpec {
     /// The digest of the manifest that it comes from.
     pub release: Sha256,
@@ -79,7 +81,8 @@ pub struct ChildSpec {
 }
 
 impl ChildSpec {
-    /// What it is known by: the same release run in the same way.
+    /// What it is known by: the same release run in the same way. For the agent; a holder that does not know
+    /// all fields would come to another result.
     #[must_use]
     pub fn key(&self) -> ChildKey {
         let bytes = canonical::to_vec(self).expect("it holds neither fractions nor keys that are not text");
@@ -98,7 +101,7 @@ pub struct ChildKey {
 
 /// What a holder is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
     /// How things are.
     Status,
@@ -107,6 +110,8 @@ pub enum Request {
     Handover {
         /// What to run.
         child: Box<ChildSpec>,
+        /// Its identity, as the agent has computed it.
+        key: ChildKey,
         /// Names one attempt, once and for all: asking again with the same name never has an effect after
         /// that attempt has ended, another name may try again what has failed, or bring back what was
         /// replaced.
@@ -252,4 +257,12 @@ pub struct EndNote {
     pub exit_code: Option<i32>,
     /// The last lines of its output.
     pub tail: Vec<String>,
+}
+
+impl EndNote {
+    /// Of what no process stands behind, or one that said nothing.
+    #[must_use]
+    pub fn of(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), exit_code: None, tail: Vec::new() }
+    }
 }

@@ -54,7 +54,8 @@ impl World {
     }
 
     fn ask(&mut self, release: &str, attempt: &str) -> Reply {
-        let request = Request::Handover { child: Box::new(child(release)), attempt: attempt.into() };
+        let (child, key) = (Box::new(child(release)), child(release).key());
+        let request = Request::Handover { child, key, attempt: attempt.into() };
         self.step(Event::Request(request));
         self.effects
             .iter()
@@ -241,7 +242,7 @@ fn staying_alive_is_readiness_if_nothing_else_was_asked() {
     let mut world = World::new();
     let mut alive = child("v1");
     alive.ready = Ready::Alive { period: SECOND };
-    let request = Request::Handover { child: Box::new(alive.clone()), attempt: "a".into() };
+    let request = Request::Handover { key: alive.key(), child: Box::new(alive), attempt: "a".into() };
     world.step(Event::Request(request));
     world.pass(SECOND / 2);
     assert_eq!(world.serving(), "");
@@ -269,7 +270,7 @@ fn a_host_that_goes_down_remembers_what_to_run() {
     world.step(Event::Terminate);
     world.step(Event::Ended { serial: 1, note: note(0) });
     assert_eq!(world.done(), ["end 1", "exit, forget false"]);
-    assert_eq!(world.machine.remembered().serving.unwrap().0.release_name.as_str(), "v1");
+    assert_eq!(world.machine.remembered().serving.unwrap().child.release_name.as_str(), "v1");
 }
 
 proptest::proptest! {
