@@ -31,7 +31,6 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 STATE = Path(sys.argv[1])
-sys.path.insert(0, str(STATE / "generated"))
 APP, ENVIRONMENT, ROLE = "site", "production", "apps/site"
 CHUNK = 256 * 1024
 
@@ -344,6 +343,7 @@ def main():
     STATE.mkdir(parents=True, exist_ok=True)
     if not (STATE / "generated").exists():
         generate()
+    sys.path.insert(0, str(STATE / "generated"))
     command, *arguments = sys.argv[2:]
     if command == "release":
         release(arguments[0], Path(arguments[1]))

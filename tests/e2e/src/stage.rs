@@ -205,10 +205,11 @@ impl Stage {
         let port = free_port()?;
         let config = home.join("agent.toml");
         let text = format!(
-            "root = {:?}\nstate_dir = {:?}\nrun_dir = {:?}\nlauncher = \"detached\"\n\n[variables]\nport = \"{port}\"\n",
+            "apps_dir = {:?}\nstate_dir = {:?}\nrun_dir = {:?}\nlog_dir = {:?}\nlauncher = \"detached\"\n\n[variables]\nport = \"{port}\"\n",
             home.join("srv"),
             home.join("state"),
             home.join("run"),
+            home.join("logs"),
         );
         fs::write(&config, text)?;
         let host = Host { name: name.to_owned(), port, srv, config, log: home.join("log"), agent: None };
