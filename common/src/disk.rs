@@ -278,21 +278,17 @@ pub trait Disk: Send + Sync {
         Ok(self.kind(path)?.is_some())
     }
 
-    /// Creates a directory and its missing parents durably: each new name is synced in its parent.
+    /// Makes sure that a directory and its parents are there and stay: each name is synced in its parent,
+    /// also of those that exist already, since an earlier process may have been killed, or its sync have
+    /// failed, after it had made them. As many syncs as the path has parts.
     ///
     /// # Errors
     /// [`DiskError`].
     fn ensure_dir(&self, path: &Path) -> Result<(), DiskError> {
-        let mut missing = Vec::new();
-        for ancestor in path.ancestors().filter(|a| !a.as_os_str().is_empty()) {
-            if self.exists(ancestor)? {
-                break;
-            }
-            missing.push(ancestor);
-        }
         self.create_dir_all(path)?;
-        for created in missing.into_iter().rev() {
-            self.sync_dir(parent(created))?;
+        let mut parts: Vec<&Path> = path.ancestors().filter(|a| !a.as_os_str().is_empty()).collect();
+        while let Some(part) = parts.pop() {
+            self.sync_dir(parent(part))?;
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            // Recovery after an unclean stop writes the last segment again: this bounds it.
+            // Recovery writes the last segment again: this bounds it.
             segment_bytes: 4 << 20,
             next_command: "Put the file back from a copy of this directory, or restore a backup.",
         }
@@ -56,6 +56,8 @@ pub struct Journal {
     segment_first: u64,
     /// Its length in bytes, marks included.
     segment_len: u64,
+    /// As much of it was there at the last sync.
+    synced_len: u64,
     last: u64,
     durable: u64,
     snapshot_last: Option<u64>,
@@ -97,6 +99,7 @@ impl Journal {
             file,
             segment_first: first,
             segment_len: len,
+            synced_len: len,
             last,
             durable: last,
             snapshot_last: recovered.snapshot.as_ref().map(|s| s.last),
@@ -180,10 +183,7 @@ impl Journal {
         if self.durable == self.last {
             return Ok(());
         }
-        if let Err(error) = self.file.sync_data() {
-            self.stopped = Some(error.to_string());
-            return Err(error.into());
-        }
+        self.sync_file()?;
         self.durable = self.last;
         // The mark is durable with the next sync or when the kernel writes it back; it narrows the window in
         // which damage to the last records would look like a torn tail. Its failure costs only that.
@@ -217,7 +217,7 @@ impl Journal {
     pub fn close(mut self) -> Result<(), JournalError> {
         self.sync()?;
         self.mark()?;
-        Ok(self.file.sync_data()?)
+        self.sync_file()
     }
 
     fn check(&self) -> Result<(), JournalError> {
@@ -232,6 +232,22 @@ impl Journal {
         Frame { kind: Kind::Mark, number: self.durable, durable: self.durable, payload: &[] }
             .write(&mut bytes);
         self.write(&bytes)
+    }
+
+    fn sync_file(&mut self) -> Result<(), JournalError> {
+        match self.file.sync_data() {
+            Ok(()) => {
+                self.synced_len = self.segment_len;
+                Ok(())
+            }
+            Err(error) => {
+                self.stopped = Some(error.to_string());
+                // What was not synced is not acknowledged, and better gone than half there. If this fails
+                // too, recovery has to be content with what it finds.
+                let _ = self.file.truncate(self.synced_len);
+                Err(error.into())
+            }
+        }
     }
 
     /// Writes all of `bytes` or none.
@@ -252,16 +268,14 @@ impl Journal {
         debug_assert_eq!(self.durable, self.last, "a segment ends only when it is durable");
         // Only the last segment may have a torn tail, so the marks of this one must be whole.
         self.mark()?;
-        if let Err(error) = self.file.sync_data() {
-            self.stopped = Some(error.to_string());
-            return Err(error.into());
-        }
+        self.sync_file()?;
         let first = self.last + 1;
         match open_segment(&*self.disk, &self.dir, first) {
             Ok(file) => {
                 self.file = file;
                 self.segment_first = first;
                 self.segment_len = 0;
+                self.synced_len = 0;
                 Ok(())
             }
             Err(error) => {

@@ -239,10 +239,13 @@ pub fn recover(
         recovered.records.extend(read.records.into_iter().filter(|(number, _)| *number > covered));
         next = next.max(read.next);
         if is_last {
-            if !read.marked || read.stopped.is_some() {
+            let sure = read.marked && read.stopped.is_none();
+            if !sure {
                 let number = read.next - 1;
                 Frame { kind: Kind::Mark, number, durable: number, payload: &[] }.write(&mut bytes);
-                rewrite = Some((path, bytes.clone()));
+            }
+            if !bytes.is_empty() {
+                rewrite = Some((path, bytes.clone(), sure));
             }
             last_segment = LastSegment { first, len: bytes.len() as u64 };
             if read.next < next {
@@ -263,10 +266,15 @@ pub fn recover(
     for path in files.debris.iter().filter(|p| p.to_string_lossy().ends_with(TEMPORARY_SUFFIX)) {
         disk.remove_file(path)?;
     }
-    if let Some((path, bytes)) = rewrite {
-        // Not truncated in place: after a failed sync the kernel may believe that pages are on the disk
-        // which are not. What is written anew is, or the error is seen.
-        disk.write_atomic(&path, &bytes)?;
+    if let Some((path, bytes, sure)) = rewrite {
+        // Even if nothing seems to be wrong with it: after a failed sync the kernel believes that pages are
+        // on the disk which are not, and shows them to whoever reads. What is written anew is there, or
+        // the error is seen.
+        match disk.write_atomic(&path, &bytes) {
+            // A full disk should not keep a controller from starting that was stopped well.
+            Err(error) if error.is_full() && sure => {}
+            other => other?,
+        }
     }
     for (last, reason) in damaged {
         let path = snapshot::path(dir, last);

@@ -36,6 +36,9 @@ pub struct Faults {
     pub read_error_ppm: u32,
     /// The power goes at the operation (of those that change or sync something) after so many more.
     pub power_off_after: Option<u64>,
+    /// The disk says that it synced and did not, as cheap ones do. No program can bear that: it is there to
+    /// show that a check of durability can fail.
+    pub ignore_syncs: bool,
 }
 
 /// A handle on one simulated disk; clones see the same disk.
@@ -96,6 +99,16 @@ impl SimDisk {
     /// free. What was not synced stays at risk.
     pub fn kill(&self) {
         self.state().restart();
+    }
+
+    /// A second disk that is what this one is now, without faults and with the power on: for whoever looks
+    /// at a disk from outside, or asks what a crash would leave at this instant.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut state = self.state().clone();
+        state.faults = Faults::default();
+        state.restart();
+        Self { state: Arc::new(Mutex::new(state)), syncs: Arc::default() }
     }
 
     /// The bytes that the live files hold.

@@ -15,7 +15,7 @@ use super::file::File;
 pub const ROOT: u64 = 0;
 
 /// A file, directory or symlink, by whatever names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Node {
     File(File),
     Dir(Dir),
@@ -23,7 +23,7 @@ pub enum Node {
 }
 
 /// A directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Dir {
     /// The names that are seen.
     pub live: BTreeMap<OsString, u64>,
@@ -44,6 +44,7 @@ struct Set {
 struct NameChange(Vec<Set>);
 
 /// The whole disk.
+#[derive(Clone)]
 pub struct State {
     pub faults: Faults,
     pub operations: u64,
