@@ -43,6 +43,7 @@ pub async fn run(
     log: &Path,
     listener: &mut impl Listener,
 ) -> Result<(), Error> {
+    let _handled = crate::interrupt::handled_here();
     let mut kept = Log::create(log)?;
     for step in steps {
         listener.step(step.name.as_str(), &step.command);
@@ -114,7 +115,7 @@ async fn run_step(
             },
             status = child.wait() => break Ok(status),
             () = &mut deadline => break Err(None),
-            interrupt = tokio::signal::ctrl_c() => break Err(Some(interrupt)),
+            () = crate::interrupt::next() => break Err(Some(())),
         }
     };
     if let Some(group) = group {

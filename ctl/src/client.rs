@@ -1,3 +1,575 @@
-//! The controller, as `ctl` sees it.
+//! The controller, as `ctl` sees it: every call of the operators' service, with plain data in and out.
+//!
+//! Generated types stay here and in [`crate::view`]. A call that changes something carries a request id, so
+//! that it can be sent again when the connection breaks.
 
+pub mod identity;
+pub mod objects;
 pub mod status;
+pub mod tls;
+
+use std::future::Future;
+use std::time::Duration;
+
+use landfall_common::{AppName, EnvName, ReleaseName, Sha256};
+use landfall_proto::v1;
+use landfall_proto::v1::operators_client::OperatorsClient;
+use rand::RngCore as _;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status, Streaming};
+
+use crate::clock;
+use crate::config::Profile;
+use crate::error::Error;
+use crate::view;
+use identity::Identity;
+
+/// A call that has no answer by then has none.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pauses before a call that did not reach the controller is sent again.
+const RETRIES: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+/// Messages hold manifests and metadata of some MiB.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// A connection to one controller, as one operator.
+#[derive(Debug, Clone)]
+pub struct Client {
+    operators: OperatorsClient<Channel>,
+    address: String,
+}
+
+/// An id for one intent.
+#[must_use]
+pub fn request_id() -> String {
+    let mut bytes = [0; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+impl Client {
+    /// Connects as the operator of a profile; renews the certificate on the way when half of its time is
+    /// over.
+    ///
+    /// # Errors
+    /// [`Error::NotLoggedIn`], [`Error::Unreachable`].
+    pub async fn connect(profile: &Profile) -> Result<Self, Error> {
+        let mut identity = Identity::load(profile)?;
+        let now = clock::now();
+        identity.check(now)?;
+        if identity.is_renewable(now) && identity.renew(profile).await.is_ok() {
+            // Failing to renew is no reason to fail: the old certificate is still good.
+            identity = Identity::load(profile)?;
+        }
+        let address = profile.context.controller.clone();
+        let channel = tls::connect(&address, identity.credentials()).await?;
+        Ok(Self::over(channel, address))
+    }
+
+    /// A client over a channel that is there already.
+    #[must_use]
+    pub fn over(channel: Channel, address: String) -> Self {
+        let operators = OperatorsClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { operators, address }
+    }
+
+    /// Where the controller is.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn error(&self, status: &Status) -> Error {
+        status::error(status, &self.address)
+    }
+
+    /// Sends a request, and again while it does not reach the controller.
+    async fn call<Q, A, F>(
+        &self,
+        request: Q,
+        send: impl Fn(OperatorsClient<Channel>, Q) -> F,
+    ) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut pauses = RETRIES.into_iter();
+        loop {
+            let sent =
+                tokio::time::timeout(CALL_TIMEOUT, send(self.operators.clone(), request.clone())).await;
+            let error = match sent {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => self.error(&status),
+                Err(_) => {
+                    let reason = format!("it did not answer within {} s", CALL_TIMEOUT.as_secs());
+                    Error::Unreachable { address: self.address.clone(), reason }
+                }
+            };
+            let again = match &error {
+                Error::Unreachable { .. } => true,
+                Error::Refused(refusal) => refusal.is_transient(),
+                _ => false,
+            };
+            match pauses.next().filter(|_| again) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    /// Who is asked and who asks.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Refused`].
+    pub async fn info(&self) -> Result<view::Info, Error> {
+        let answer = self.call(v1::GetInfoRequest {}, |mut o, q| async move { o.get_info(q).await });
+        answer.await.map(view::Info::from)
+    }
+
+    /// Publishes root and targets metadata, and the first metadata of new roles.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn publish_root(
+        &self,
+        root: Vec<u8>,
+        targets: Vec<u8>,
+        roles: std::collections::BTreeMap<String, Vec<u8>>,
+    ) -> Result<u64, Error> {
+        let request = v1::PublishRootRequest { request_id: request_id(), root, targets, roles };
+        let answer = self.call(request, |mut o, q| async move { o.publish_root(q).await });
+        Ok(answer.await?.root_version)
+    }
+
+    /// A file of the release repository; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn repository_file(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let request = v1::GetRepositoryFileRequest { name: name.to_owned() };
+        let answer = self.call(request, |mut o, q| async move { o.get_repository_file(q).await });
+        match answer.await {
+            Ok(answer) => Ok(Some(answer.content)),
+            Err(Error::Refused(refusal)) if refusal.code == Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The content of an object of at most `max` bytes, verified.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn object(&self, digest: &Sha256, max: usize) -> Result<Vec<u8>, Error> {
+        let request = v1::GetObjectRequest { digest: digest.to_string() };
+        let answer = self.call(request, |mut o, q| async move { o.get_object(q).await });
+        let mut stream = answer.await?;
+        let mut content = Vec::new();
+        while let Some(piece) = stream.message().await.map_err(|status| self.error(&status))? {
+            content.extend_from_slice(&piece.data);
+            if content.len() > max {
+                return Err(Error::Answer(format!("object {digest} is larger than {max} bytes")));
+            }
+        }
+        if Sha256::of(&content) == *digest {
+            Ok(content)
+        } else {
+            Err(Error::Answer(format!("object {digest} does not have its digest")))
+        }
+    }
+
+    /// Publishes a release whose objects are there; whether it was there already.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn publish_release(
+        &self,
+        manifest: Vec<u8>,
+        role_metadata: Vec<u8>,
+        notes: String,
+    ) -> Result<bool, Error> {
+        let request = v1::PublishReleaseRequest { request_id: request_id(), manifest, role_metadata, notes };
+        let answer = self.call(request, |mut o, q| async move { o.publish_release(q).await });
+        Ok(answer.await?.existed)
+    }
+
+    /// All releases of an application, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn releases(&self, application: &AppName) -> Result<Vec<view::Release>, Error> {
+        let request = v1::ListReleasesRequest { application: application.to_string() };
+        let answer = self.call(request, |mut o, q| async move { o.list_releases(q).await });
+        Ok(answer.await?.releases.into_iter().map(view::Release::from).collect())
+    }
+
+    /// A release and its manifest; none if there is no such release.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn release(
+        &self,
+        application: &AppName,
+        name: &ReleaseName,
+    ) -> Result<Option<(view::Release, Vec<u8>)>, Error> {
+        let request = v1::GetReleaseRequest { application: application.to_string(), name: name.to_string() };
+        let answer = self.call(request, |mut o, q| async move { o.get_release(q).await });
+        match answer.await {
+            Ok(answer) => Ok(Some((answer.release.unwrap_or_default().into(), answer.manifest))),
+            Err(Error::Refused(refusal)) if refusal.code == Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a rollout would do.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn plan(&self, intent: &Intent) -> Result<view::Plan, Error> {
+        let request = v1::PlanRolloutRequest {
+            application: intent.application.to_string(),
+            environment: intent.environment.to_string(),
+            release: intent.release.to_string(),
+            overrides: Some(intent.overrides.message()),
+            no_way_back: intent.no_way_back,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
+        answer.await.map(view::Plan::from)
+    }
+
+    /// Begins a rollout; `plan_id` empty for whatever the plan is.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn start(
+        &self,
+        intent: &Intent,
+        plan_id: &str,
+        changes: Vec<String>,
+    ) -> Result<view::Rollout, Error> {
+        let request = v1::StartRolloutRequest {
+            request_id: request_id(),
+            application: intent.application.to_string(),
+            environment: intent.environment.to_string(),
+            release: intent.release.to_string(),
+            overrides: Some(intent.overrides.message()),
+            no_way_back: intent.no_way_back,
+            plan_id: plan_id.to_owned(),
+            changes,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.start_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Goes back, to `release` or to the last one that was proven before.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn rollback(
+        &self,
+        application: &AppName,
+        environment: &EnvName,
+        release: Option<&ReleaseName>,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let request = v1::RollbackRequest {
+            request_id: request_id(),
+            application: application.to_string(),
+            environment: environment.to_string(),
+            release: release.map(ToString::to_string).unwrap_or_default(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.rollback(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Pauses, resumes, aborts, retries.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn control(
+        &self,
+        rollout: &str,
+        control: Control,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let control = match control {
+            Control::Pause => v1::Control::Pause,
+            Control::Resume => v1::Control::Resume,
+            Control::Abort => v1::Control::Abort,
+            Control::RetryFailed => v1::Control::RetryFailed,
+        };
+        let request = v1::ControlRolloutRequest {
+            request_id: request_id(),
+            rollout: rollout.to_owned(),
+            control: control.into(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.control_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Says how a migration of unknown outcome ended.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn resolve_migration(
+        &self,
+        rollout: &str,
+        succeeded: bool,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let rollout = rollout.to_owned();
+        let request = v1::ResolveMigrationRequest { request_id: request_id(), rollout, succeeded, reason };
+        let answer = self.call(request, |mut o, q| async move { o.resolve_migration(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// A rollout by its id.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn rollout(&self, id: &str) -> Result<view::Rollout, Error> {
+        let request = v1::GetRolloutRequest { rollout: id.to_owned() };
+        let answer = self.call(request, |mut o, q| async move { o.get_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Rollouts, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn rollouts(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+        limit: u32,
+    ) -> Result<Vec<view::Rollout>, Error> {
+        let request = v1::ListRolloutsRequest {
+            application: application.map(ToString::to_string).unwrap_or_default(),
+            environment: environment.map(ToString::to_string).unwrap_or_default(),
+            limit,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.list_rollouts(q).await });
+        Ok(answer.await?.rollouts.into_iter().map(view::Rollout::from).collect())
+    }
+
+    /// The rollout now and at each change, until it has ended.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn watch(&self, id: &str) -> Result<Watch, Error> {
+        let request = v1::WatchRolloutRequest { rollout: id.to_owned() };
+        let answer = self.call(request, |mut o, q| async move { o.watch_rollout(q).await });
+        Ok(Watch { stream: answer.await?, address: self.address.clone() })
+    }
+
+    /// Enrolled hosts.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn hosts(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+    ) -> Result<Vec<view::Host>, Error> {
+        let request = v1::ListHostsRequest {
+            application: application.map(ToString::to_string).unwrap_or_default(),
+            environment: environment.map(ToString::to_string).unwrap_or_default(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.list_hosts(q).await });
+        Ok(answer.await?.hosts.into_iter().map(view::Host::from).collect())
+    }
+
+    /// A single-use token.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn create_token(&self, bearer: Bearer, valid_for: Duration) -> Result<NewToken, Error> {
+        let (host, operator, kind) = match bearer {
+            Bearer::Host { application, environment, labels, name } => {
+                let host = v1::HostToken {
+                    application: application.to_string(),
+                    environment: environment.to_string(),
+                    labels: labels.into_iter().collect(),
+                    name: name.unwrap_or_default(),
+                };
+                (Some(host), None, "host")
+            }
+            Bearer::Operator { name, role } => (None, Some(v1::OperatorToken { name, role }), "operator"),
+        };
+        let valid_for_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
+        let request = v1::CreateTokenRequest { request_id: request_id(), host, operator, valid_for_ms };
+        let answer = self.call(request, |mut o, q| async move { o.create_token(q).await }).await?;
+        let ca = answer.ca.parse().map_err(|error| Error::Answer(format!("the token's `ca`: {error}")))?;
+        let (id, secret, kind) = (answer.token_id, answer.secret, kind.to_owned());
+        Ok(NewToken {
+            token: identity::Token { id, secret, ca, root: None, kind },
+            expires: landfall_common::Timestamp::from_ms(answer.expires_ms),
+        })
+    }
+
+    /// Denies a host from now on and forgets it.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn remove_host(&self, host: &str, reason: String) -> Result<(), Error> {
+        let request = v1::RemoveHostRequest { request_id: request_id(), host: host.to_owned(), reason };
+        self.call(request, |mut o, q| async move { o.remove_host(q).await }).await.map(drop)
+    }
+
+    /// Entries of the log, in their order.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn log(&self, range: LogRange) -> Result<Vec<view::LogEntry>, Error> {
+        let LogRange { from, limit, last, application, environment } = range;
+        let request = v1::ReadLogRequest {
+            from,
+            limit,
+            last,
+            application: application.map(String::from).unwrap_or_default(),
+            environment: environment.map(String::from).unwrap_or_default(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.read_log(q).await });
+        Ok(answer.await?.entries.into_iter().map(view::LogEntry::from).collect())
+    }
+
+    /// The log's signed checkpoint.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn checkpoint(&self) -> Result<Vec<u8>, Error> {
+        let request = v1::GetCheckpointRequest { since_size: 0 };
+        let answer = self.call(request, |mut o, q| async move { o.get_checkpoint(q).await });
+        Ok(answer.await?.checkpoint)
+    }
+}
+
+fn present(rollout: Option<v1::Rollout>) -> Result<view::Rollout, Error> {
+    rollout.map(view::Rollout::from).ok_or_else(|| Error::Answer("it names no rollout".to_owned()))
+}
+
+/// A rollout that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Of which application.
+    pub application: AppName,
+    /// To which environment.
+    pub environment: EnvName,
+    /// Which release.
+    pub release: ReleaseName,
+    /// Other knobs than the definition's.
+    pub overrides: Overrides,
+    /// Accepts a migration that cannot be taken back.
+    pub no_way_back: bool,
+}
+
+/// Knobs for one rollout; what is absent stays as the definition has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Hosts in the first batch.
+    pub canary: Option<u32>,
+    /// `2` or `25%`.
+    pub batch: Option<String>,
+    /// `2` or `25%`.
+    pub max_unavailable: Option<String>,
+    /// Health without a break.
+    pub min_healthy: Option<Duration>,
+    /// `2` or `25%`.
+    pub failure_budget: Option<String>,
+    /// Whether it goes back by itself.
+    pub auto_rollback: Option<bool>,
+}
+
+impl Overrides {
+    fn message(&self) -> v1::StrategyOverrides {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        v1::StrategyOverrides {
+            canary: self.canary,
+            batch: self.batch.clone().unwrap_or_default(),
+            max_unavailable: self.max_unavailable.clone().unwrap_or_default(),
+            min_healthy_ms: self.min_healthy.map(ms),
+            failure_budget: self.failure_budget.clone().unwrap_or_default(),
+            auto_rollback: self.auto_rollback,
+            ..v1::StrategyOverrides::default()
+        }
+    }
+}
+
+/// What to do with a rollout under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// No further batch begins.
+    Pause,
+    /// Goes on; deadlines start anew.
+    Resume,
+    /// Stops where it is.
+    Abort,
+    /// Tries failed hosts again.
+    RetryFailed,
+}
+
+/// Who is to join with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bearer {
+    /// An agent.
+    Host {
+        /// Pinned from then on.
+        application: AppName,
+        /// Pinned from then on.
+        environment: EnvName,
+        /// Its labels.
+        labels: std::collections::BTreeMap<String, String>,
+        /// Its name; none lets the agent choose.
+        name: Option<String>,
+    },
+    /// A person or a program.
+    Operator {
+        /// The name.
+        name: String,
+        /// `viewer`, `deployer` or `admin`.
+        role: String,
+    },
+}
+
+/// A token that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Without the release root's digest, which only the operator's own file can give.
+    pub token: identity::Token,
+    /// After this it is worth nothing.
+    pub expires: landfall_common::Timestamp,
+}
+
+/// Which entries of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogRange {
+    /// The first index.
+    pub from: u64,
+    /// At most so many.
+    pub limit: u32,
+    /// The newest ones instead.
+    pub last: bool,
+    /// Of this application only.
+    pub application: Option<AppName>,
+    /// Of this environment only.
+    pub environment: Option<EnvName>,
+}
+
+/// A rollout that is being followed.
+pub struct Watch {
+    stream: Streaming<v1::WatchRolloutResponse>,
+    address: String,
+}
+
+impl Watch {
+    /// The next state; none when the rollout has ended.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the connection breaks: watch again.
+    pub async fn next(&mut self) -> Result<Option<view::Rollout>, Error> {
+        let message = self.stream.message().await.map_err(|status| status::error(&status, &self.address))?;
+        Ok(message.and_then(|message| message.rollout).map(view::Rollout::from))
+    }
+}

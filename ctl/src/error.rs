@@ -207,7 +207,7 @@ pub enum Error {
     #[error("nothing was changed")]
     Declined,
     /// Interrupted before anything was begun.
-    #[error("interrupted; nothing was released")]
+    #[error("interrupted; no rollout was begun")]
     Interrupted,
 }
 

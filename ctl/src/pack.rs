@@ -40,8 +40,10 @@ pub struct Packed {
 pub trait Progress: Sync {
     /// So many files and bytes are to be packed.
     fn total(&self, files: u64, bytes: u64);
-    /// One more file of that size is packed.
+    /// One more file, of that size or with so many bytes left, is done.
     fn file(&self, bytes: u64);
+    /// So many more bytes of a large file are done.
+    fn bytes(&self, bytes: u64);
 }
 
 /// Nobody does.
@@ -50,6 +52,7 @@ pub struct Silent;
 impl Progress for Silent {
     fn total(&self, _files: u64, _bytes: u64) {}
     fn file(&self, _bytes: u64) {}
+    fn bytes(&self, _bytes: u64) {}
 }
 
 /// One file to be hashed.

@@ -1,0 +1,495 @@
+//! The command line: every command, its arguments, and the text that `--help` shows.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use landfall_common::time::{Duration, human};
+use landfall_common::{AppName, EnvName, LabelKey, ReleaseName};
+
+use crate::output::Format;
+
+/// Puts releases onto production servers, and tells what runs where.
+///
+/// A release is a Git tag, built in a clean tree, signed with your key, and brought to an environment batch
+/// by batch. Each host proves that it is healthy or puts the old release back.
+#[derive(Debug, Parser)]
+#[command(name = "ctl", version, max_term_width = 100, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ctl login TOKEN --controller deploy.example.org:7443
+  ctl init                          keys, trust root, a first landfall.toml
+  ctl hosts token --env production  then on the host: landfall-agent join TOKEN --controller …
+  ctl plan v1.4                     what a release would do; changes nothing
+  ctl release v1.4                  build, sign, publish, roll out, follow
+  ctl status --watch                follow again, from anywhere
+  ctl rollback                      back to the last proven release
+
+Exit codes: ctl help exit-codes";
+
+/// Arguments of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The context to use, instead of the current one
+    #[arg(long, global = true, env = "LANDFALL_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// The application [default: that of the nearest landfall.toml, else of the context]
+    #[arg(long, global = true, value_name = "NAME", value_parser = name(AppName::new))]
+    pub app: Option<AppName>,
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+/// Reads a name of some kind.
+fn name<T>(
+    new: impl Fn(String) -> Result<T, landfall_common::ids::InvalidName> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| new(text.to_owned()).map_err(|error| error.reason.to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    human::parse(text).map_err(|error| error.to_string())
+}
+
+fn amount(text: &str) -> Result<String, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse::<u32>() {
+        Ok(number) if !text.ends_with('%') || number <= 100 => Ok(text.to_owned()),
+        _ => Err("write a number of hosts such as 2, or a share such as 25%".to_owned()),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as zone=a")?;
+    let key = LabelKey::new(key).map_err(|error| error.to_string())?;
+    Ok((key.to_string(), value.to_owned()))
+}
+
+/// Where a command applies.
+#[derive(Debug, Clone, Args)]
+pub struct Environment {
+    /// The environment [default: that of the context, else the only one of landfall.toml, else production]
+    #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
+    pub env: Option<EnvName>,
+}
+
+/// Knobs of one rollout, instead of those in landfall.toml.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Knobs of this rollout (default: landfall.toml)")]
+pub struct Knobs {
+    /// Hosts in the first batch; 0 for no canary
+    #[arg(long, value_name = "COUNT")]
+    pub canary: Option<u32>,
+    /// Hosts in each later batch, such as 2 or 25%
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    pub batch: Option<String>,
+    /// Hosts that may be out at once, such as 1 or 25%
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    pub max_unavailable: Option<String>,
+    /// How long a host must be healthy without a break, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub min_healthy: Option<Duration>,
+    /// Hosts that may fail before everything goes back, such as 1 or 10%
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    pub failure_budget: Option<String>,
+    /// Pause instead of going back when the budget is exceeded
+    #[arg(long)]
+    pub no_auto_rollback: bool,
+}
+
+/// How a rollout is followed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Follow {
+    /// Begin and return at once; the rollout goes on
+    #[arg(long, conflicts_with = "wait")]
+    pub detach: bool,
+    /// Stop following after this time with exit code 4; the rollout goes on
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make keys, the trust root and a first landfall.toml
+    Init(Init),
+    /// Get an operator's certificate with a one-time token
+    Login(Login),
+    /// Build, sign and publish a release, and roll it out
+    Release(Release),
+    /// Show what a release would do; change nothing
+    Plan(Plan),
+    /// Show what runs, and the rollout under way
+    Status(Status),
+    /// List published releases
+    Releases,
+    /// Show what differs between two releases: steps, files, commits
+    Diff(Diff),
+    /// Go back to an older release
+    Rollback(Rollback),
+    /// Let no further batch of a rollout begin
+    Pause(Control),
+    /// Let a paused rollout go on; its deadlines start anew
+    Resume(Control),
+    /// End a rollout where it stands
+    Abort(Control),
+    /// Try the failed hosts of a rollout again
+    Retry(Control),
+    /// Say how a migration of unknown outcome ended
+    #[command(subcommand)]
+    Migration(Migration),
+    /// Show who did what, when; `log verify` proves it
+    Log(Log),
+    /// Show hosts: state, release, health figures; make tokens; remove
+    Hosts(Hosts),
+    /// Make tokens for operators
+    #[command(subcommand)]
+    Operators(Operators),
+    /// Check certificates, roles, keys, the clock, the connection
+    Doctor,
+    /// Show, choose and remove contexts
+    #[command(subcommand)]
+    Context(Context),
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// What each exit code means
+    #[command(name = "exit-codes")]
+    ExitCodes,
+}
+
+/// `ctl init`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Safe to repeat: what is there stays. Metadata that expires within 60 days is signed anew.
+The keys are in $XDG_CONFIG_HOME/landfall/keys, mode 0600. Keep a copy of root.pem offline.
+
+Examples:
+  ctl init                  in the application's repository
+  ctl init --app tenants    anywhere")]
+pub struct Init {
+    /// How many of the release keys must sign a release
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub threshold: usize,
+}
+
+/// `ctl login`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The certificate lasts 12 hours and renews itself while you work. The first administrator's token comes
+from `landfall-controller init`, later ones from `ctl operators token`.
+
+Examples:
+  ctl login lft1_… --controller deploy.example.org:7443
+  ctl login lft1_… --controller 10.0.0.5:7443 --context staging")]
+pub struct Login {
+    /// The token, beginning with lft1_
+    #[arg(env = "LANDFALL_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// The controller's address [default: that of the context]
+    #[arg(long, env = "LANDFALL_CONTROLLER", value_name = "HOST:PORT")]
+    pub controller: Option<String>,
+    /// A root.json to trust, from a colleague's machine
+    #[arg(long, value_name = "FILE")]
+    pub root: Option<PathBuf>,
+}
+
+/// `ctl release`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The tag becomes a commit, the commit a clean tree; your working directory is never released. Build
+commands run in that tree. A published name is used again as it is, and never built twice.
+Ctrl-C detaches and never aborts: `ctl status --watch` follows again.
+
+Examples:
+  ctl release v1.4                            the tag v1.4, to the default environment
+  ctl release v1.4 --env staging --yes        without asking, as in a pipeline
+  ctl release v1.4 --canary 2 --batch 10%     more carefully than landfall.toml says
+  ctl release v1.4 --artifact build.tar.zst   a tree that was built elsewhere
+  ctl release v1.4 --publish-only             sign and publish, roll out later
+  ctl release v1.4 -o json --yes              the outcome as JSON on stdout
+
+Exit codes: 0 every host runs it, 1 failed, 2 usage, 3 rolled back, 4 still running, 5 another rollout
+has the place, 6 unauthorised, 7 controller unreachable.")]
+pub struct Release {
+    /// The release: the name of a Git tag, or with --artifact any name
+    #[arg(value_parser = name(ReleaseName::new))]
+    pub name: ReleaseName,
+    /// Where it goes.
+    #[command(flatten)]
+    pub environment: Environment,
+    /// A directory or tar archive (.gz, .zst) that is released as it is, instead of a tag
+    #[arg(long, value_name = "PATH")]
+    pub artifact: Option<PathBuf>,
+    /// The definition, where the artifact holds no landfall.toml
+    #[arg(long, value_name = "FILE", requires = "artifact")]
+    pub definition: Option<PathBuf>,
+    /// The commit that the artifact was built from, for the record
+    #[arg(long, value_name = "COMMIT", requires = "artifact")]
+    pub commit: Option<String>,
+    /// What changed, for people [default: the message of the tag]
+    #[arg(long, value_name = "TEXT")]
+    pub notes: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Accept a migration that cannot be taken back
+    #[arg(long)]
+    pub no_way_back: bool,
+    /// Refuse if the plan is no longer the one that `ctl plan` showed
+    #[arg(long, value_name = "ID")]
+    pub plan_id: Option<String>,
+    /// Publish and do not roll out
+    #[arg(long, conflicts_with_all = ["detach", "wait", "plan_id"])]
+    pub publish_only: bool,
+    /// How it is followed.
+    #[command(flatten)]
+    pub follow: Follow,
+    /// Other knobs.
+    #[command(flatten)]
+    pub knobs: Knobs,
+}
+
+/// `ctl plan`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ctl plan v1.4 --env production
+  ctl release v1.4 --env production --plan-id ID    refuses if the world has moved since")]
+pub struct Plan {
+    /// A published release
+    #[arg(value_parser = name(ReleaseName::new))]
+    pub name: ReleaseName,
+    /// Where it would go.
+    #[command(flatten)]
+    pub environment: Environment,
+    /// Accept a migration that cannot be taken back
+    #[arg(long)]
+    pub no_way_back: bool,
+    /// Other knobs.
+    #[command(flatten)]
+    pub knobs: Knobs,
+}
+
+/// `ctl status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// A rollout by its id [default: the newest of each environment]
+    pub rollout: Option<String>,
+    /// Only this environment.
+    #[command(flatten)]
+    pub environment: Environment,
+    /// Follow the rollout until it ends, and exit as `ctl release` would
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Stop following after this time with exit code 4
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "watch")]
+    pub wait: Option<Duration>,
+}
+
+/// `ctl diff`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ctl diff v1.3 v1.4")]
+pub struct Diff {
+    /// The older release
+    #[arg(value_parser = name(ReleaseName::new))]
+    pub from: ReleaseName,
+    /// The newer release
+    #[arg(value_parser = name(ReleaseName::new))]
+    pub to: ReleaseName,
+}
+
+/// `ctl rollback`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+While a rollout is under way, it is that one that goes back.
+
+Examples:
+  ctl rollback                            to the last proven release before the one in force
+  ctl rollback v1.2 --reason 'slow search'")]
+pub struct Rollback {
+    /// The release to go back to [default: the last proven one before]
+    #[arg(value_parser = name(ReleaseName::new))]
+    pub name: Option<ReleaseName>,
+    /// Where.
+    #[command(flatten)]
+    pub environment: Environment,
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// How it is followed.
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// `ctl pause`, `resume`, `abort`, `retry`
+#[derive(Debug, Args)]
+pub struct Control {
+    /// The rollout's id [default: the one under way]
+    pub rollout: Option<String>,
+    /// Where to look for the one under way.
+    #[command(flatten)]
+    pub environment: Environment,
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+}
+
+/// `ctl migration`
+#[derive(Debug, Subcommand)]
+pub enum Migration {
+    /// Say whether a migration took effect, so that its rollout can go on
+    #[command(after_help = "\
+Look into the database first: nobody else can know.
+
+Examples:
+  ctl migration resolve --applied
+  ctl migration resolve --not-applied --reason 'lock timeout, nothing was committed'")]
+    Resolve {
+        /// The rollout's id [default: the one under way]
+        rollout: Option<String>,
+        /// Where to look for the one under way.
+        #[command(flatten)]
+        environment: Environment,
+        /// It took effect
+        #[arg(long, conflicts_with = "not_applied", required_unless_present = "not_applied")]
+        applied: bool,
+        /// It did not
+        #[arg(long)]
+        not_applied: bool,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+}
+
+/// `ctl log`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Log {
+    /// Something else than showing it.
+    #[command(subcommand)]
+    pub command: Option<LogCommand>,
+    /// Only this environment
+    #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
+    pub env: Option<EnvName>,
+    /// How many entries, the newest
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
+    pub limit: u32,
+    /// Every kind of entry, of all applications, not only the deployments
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Below `ctl log`.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Prove that no entry was changed or removed since the last look
+    Verify,
+}
+
+/// `ctl hosts`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Hosts {
+    /// Something else than listing.
+    #[command(subcommand)]
+    pub command: Option<HostsCommand>,
+    /// Only this environment
+    #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
+    pub env: Option<EnvName>,
+}
+
+/// Below `ctl hosts`.
+#[derive(Debug, Subcommand)]
+pub enum HostsCommand {
+    /// Make a single-use token by which a host joins
+    #[command(after_help = "\
+Examples:
+  ctl hosts token --env production --label zone=a
+  on the host: landfall-agent join TOKEN --controller deploy.example.org:7443")]
+    Token {
+        /// Where the host belongs, for good.
+        #[command(flatten)]
+        environment: Environment,
+        /// The host's name [default: the agent chooses, usually the host name]
+        #[arg(long)]
+        name: Option<String>,
+        /// A label, such as zone=a; may be given several times
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+        /// How long the token can be used, at most 24h
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+        valid_for: Duration,
+    },
+    /// Deny a host from now on and forget it
+    Remove {
+        /// The host
+        host: String,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// `ctl operators`
+#[derive(Debug, Subcommand)]
+pub enum Operators {
+    /// Make a single-use token by which an operator logs in
+    #[command(after_help = "Example:\n  ctl operators token ana --role deployer")]
+    Token {
+        /// The operator's name, as the log will show it
+        name: String,
+        /// What the operator may do
+        #[arg(long, value_parser = ["viewer", "deployer", "admin"])]
+        role: String,
+        /// How long the token can be used, at most 24h
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+        valid_for: Duration,
+    },
+}
+
+/// `ctl context`
+#[derive(Debug, Subcommand)]
+pub enum Context {
+    /// List contexts
+    List,
+    /// Show the one in use, with its files
+    Show,
+    /// Use another one from now on
+    Use {
+        /// Its name
+        name: String,
+    },
+    /// Set the defaults of the one in use
+    Set {
+        /// The application, where nothing else says it
+        #[arg(long = "application", value_name = "NAME", value_parser = name(AppName::new))]
+        application: Option<AppName>,
+        /// The environment, where nothing else says it
+        #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
+        env: Option<EnvName>,
+    },
+    /// Forget one (its certificate and trusted root too; keys stay)
+    Remove {
+        /// Its name
+        name: String,
+    },
+}

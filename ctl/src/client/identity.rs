@@ -1,0 +1,229 @@
+//! The operator's certificate: got with a one-time token, kept in one private file, renewed while valid.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use landfall_common::{Sha256, Timestamp};
+use landfall_proto::v1;
+use landfall_proto::v1::enrolment_client::EnrolmentClient;
+use rcgen::{CertificateParams, KeyPair, SigningKey as _};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::{status, tls};
+use crate::config::Profile;
+use crate::error::Error;
+use crate::files::{self, Access};
+use crate::keys::pem;
+
+/// How every token begins.
+const TOKEN_PREFIX: &str = "lft1_";
+
+/// What a token says; its text is `lft1_` and the base64url of this as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The token's id.
+    pub id: String,
+    /// What proves that one holds it.
+    pub secret: String,
+    /// SHA-256 of the CA certificate's DER SubjectPublicKeyInfo.
+    pub ca: Sha256,
+    /// SHA-256 of the release root to begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Sha256>,
+    /// `host` or `operator`.
+    pub kind: String,
+}
+
+impl Token {
+    /// Reads a token as people carry it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let refuse = |what: &str| {
+            Error::usage(what, "a token begins with lft1_ and is copied whole; ask for a new one if in doubt")
+        };
+        let encoded = text.trim().strip_prefix(TOKEN_PREFIX).ok_or_else(|| refuse("this is not a token"))?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| refuse("the token is damaged"))?;
+        serde_json::from_slice(&bytes).map_err(|_| refuse("the token is damaged"))
+    }
+
+    /// The token as people carry it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let json = serde_json::to_vec(self).expect("texts can be written as JSON");
+        format!("{TOKEN_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+/// Who the operator is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The name in the certificate.
+    pub operator: String,
+    /// The role.
+    pub role: String,
+    /// When the certificate expires.
+    pub expires: Timestamp,
+}
+
+/// Trades a token for a certificate and keeps it.
+///
+/// # Errors
+/// [`Error::Usage`] for a host's token, [`Error::Unreachable`], [`Error::Refused`], [`Error::Answer`].
+pub async fn join(profile: &Profile, token: &Token) -> Result<Joined, Error> {
+    if token.kind != "operator" {
+        return Err(Error::usage(
+            format!("this is a token for a {}, not for an operator", token.kind),
+            "on the host: landfall-agent join TOKEN --controller HOST:PORT",
+        ));
+    }
+    let address = &profile.context.controller;
+    let channel = tls::connect(address, tls::Credentials::Pinned { ca_key: token.ca }).await?;
+    let (key, csr) = new_key()?;
+    let request = v1::JoinRequest {
+        token_id: token.id.clone(),
+        secret: token.secret.clone(),
+        csr,
+        host: String::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let answer = EnrolmentClient::new(channel).join(request).await;
+    let answer = answer.map_err(|status| status::error(&status, address))?.into_inner();
+    if tls::key_digest(&answer.ca_certificate) != Some(token.ca) {
+        return Err(Error::Answer(
+            "its CA certificate does not have the key that the token names".to_owned(),
+        ));
+    }
+    let expires = expiry(&answer.certificate)
+        .ok_or_else(|| Error::Answer("the certificate that it issued cannot be read".to_owned()))?;
+    files::write(&profile.ca_file(), pem("CERTIFICATE", &answer.ca_certificate).as_bytes(), Access::Public)?;
+    keep(profile, &answer.certificate, &key)?;
+    Ok(Joined { operator: answer.operator, role: answer.role, expires })
+}
+
+/// A certificate with its key and the CA that vouches for the controller.
+pub struct Identity {
+    ca: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+    begins: Timestamp,
+    /// When the certificate expires.
+    pub expires: Timestamp,
+}
+
+impl Identity {
+    /// Reads what [`join`] kept.
+    ///
+    /// # Errors
+    /// [`Error::NotLoggedIn`] if there is nothing, [`Error::Config`] for damaged files.
+    pub fn load(profile: &Profile) -> Result<Self, Error> {
+        let name = &profile.name;
+        let none = || Error::NotLoggedIn(format!("there is no certificate for context {name:?}"));
+        let (ca_file, identity_file) = (profile.ca_file(), profile.identity_file());
+        let ca = files::read(&ca_file)?.ok_or_else(none)?;
+        let identity = files::read_private(&identity_file)?.ok_or_else(none)?;
+        let damaged = |path: &std::path::Path| {
+            let (path, reason) = (path.to_owned(), "it is damaged; log in again".to_owned());
+            Error::Config { path, reason }
+        };
+        let ca = CertificateDer::from_pem_slice(&ca).map_err(|_| damaged(&ca_file))?;
+        let certificate = CertificateDer::from_pem_slice(&identity).map_err(|_| damaged(&identity_file))?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&identity).map_err(|_| damaged(&identity_file))?;
+        let (begins, expires) = validity(&certificate).ok_or_else(|| damaged(&identity_file))?;
+        Ok(Self { ca, certificate, key, begins, expires })
+    }
+
+    /// What the connection is made with.
+    #[must_use]
+    pub fn credentials(&self) -> tls::Credentials {
+        tls::Credentials::Operator {
+            ca: self.ca.clone(),
+            certificate: self.certificate.clone(),
+            key: PrivateKeyDer::Pkcs8(self.key.clone_key()),
+        }
+    }
+
+    /// Whether it has expired.
+    ///
+    /// # Errors
+    /// [`Error::NotLoggedIn`].
+    pub fn check(&self, now: Timestamp) -> Result<(), Error> {
+        if now < self.expires {
+            return Ok(());
+        }
+        let expires = self.expires.whole_seconds();
+        Err(Error::NotLoggedIn(format!("your certificate expired at {expires}")))
+    }
+
+    /// Whether half of its time is over.
+    #[must_use]
+    pub fn is_renewable(&self, now: Timestamp) -> bool {
+        now.since(self.begins) > self.expires.since(self.begins) / 2
+    }
+
+    /// Trades the certificate for a fresh one with a new key, and keeps that.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Refused`]: the old one is still there then.
+    pub async fn renew(&self, profile: &Profile) -> Result<(), Error> {
+        let address = &profile.context.controller;
+        let channel = tls::connect(address, self.credentials()).await?;
+        let old = KeyPair::try_from(&self.key).map_err(unusable)?;
+        let (key, csr) = new_key()?;
+        let signature = old.sign(&csr).map_err(unusable)?;
+        let request = v1::RenewRequest { certificate: self.certificate.to_vec(), csr, signature };
+        let answer = EnrolmentClient::new(channel).renew(request).await;
+        let answer = answer.map_err(|status| status::error(&status, address))?.into_inner();
+        keep(profile, &answer.certificate, &key)
+    }
+}
+
+fn new_key() -> Result<(KeyPair, Vec<u8>), Error> {
+    let key = KeyPair::generate().map_err(unusable)?;
+    let request = CertificateParams::default().serialize_request(&key).map_err(unusable)?;
+    Ok((key, request.der().to_vec()))
+}
+
+fn unusable(error: rcgen::Error) -> Error {
+    Error::NotLoggedIn(format!("the key of your certificate cannot be used: {error}"))
+}
+
+fn keep(profile: &Profile, certificate: &[u8], key: &KeyPair) -> Result<(), Error> {
+    let text = pem("CERTIFICATE", certificate) + &pem("PRIVATE KEY", &key.serialize_der());
+    files::write(&profile.identity_file(), text.as_bytes(), Access::Private)
+}
+
+fn expiry(certificate: &[u8]) -> Option<Timestamp> {
+    validity(certificate).map(|(_, expires)| expires)
+}
+
+fn validity(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let moment =
+        |seconds: i64| u64::try_from(seconds).ok().map(|s| Timestamp::from_ms(s.saturating_mul(1000)));
+    let validity = parsed.validity();
+    Some((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_and_rubbish_is_refused() {
+        let token = Token {
+            id: "t-1".into(),
+            secret: "s".into(),
+            ca: Sha256::of(b"ca"),
+            root: None,
+            kind: "operator".into(),
+        };
+        assert_eq!(Token::parse(&format!(" {}\n", token.to_text())).unwrap(), token);
+        for text in ["", "lft1_", "lft1_!!!", "lft1_e30", "abc"] {
+            assert!(matches!(Token::parse(text), Err(Error::Usage { .. })), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The commands, one file each, and what they share: the session.
+
+mod context;
+mod control;
+mod diff;
+mod doctor;
+mod follow;
+mod hosts;
+mod init;
+mod log;
+mod login;
+mod operators;
+mod plan;
+mod release;
+mod releases;
+mod rollback;
+mod status;
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use landfall_common::definition::Definition;
+use landfall_common::{AppName, EnvName};
+
+use crate::cli::{Cli, Command, Global, Knobs};
+use crate::client::{Client, Overrides};
+use crate::config::{self, Config, Places, Profile};
+use crate::error::{Error, Exit};
+use crate::output::{EXIT_CODES, Output};
+use crate::view;
+
+/// What every command begins with.
+pub struct Session {
+    /// Where it was typed.
+    pub directory: PathBuf,
+    /// Where `ctl` keeps its files.
+    pub places: Places,
+    /// The contexts.
+    pub config: Config,
+    /// The global arguments.
+    pub global: Global,
+    /// Where to print.
+    pub output: Output,
+}
+
+impl Session {
+    /// The profile of the context in use.
+    ///
+    /// # Errors
+    /// Those of [`Config::profile`].
+    pub fn profile(&self) -> Result<Profile, Error> {
+        self.config.profile(&self.places, self.global.context.as_deref())
+    }
+
+    /// A connection as the operator of the context in use.
+    ///
+    /// # Errors
+    /// [`Error::NotLoggedIn`], [`Error::Unreachable`].
+    pub async fn connect(&self) -> Result<(Profile, Client), Error> {
+        let profile = self.profile()?;
+        let client = Client::connect(&profile).await?;
+        Ok((profile, client))
+    }
+
+    /// The definition of the working tree around the place where the command was typed, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Definition`].
+    pub fn local_definition(&self) -> Result<Option<Definition>, Error> {
+        let Some(path) = config::nearest_definition(&self.directory) else { return Ok(None) };
+        read_definition(&path).map(Some)
+    }
+
+    /// The application that is meant: `--app`, the nearest `landfall.toml`, the context, or the only one
+    /// that the controller knows.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when none of them says it.
+    pub async fn application(&self, client: &Client) -> Result<AppName, Error> {
+        if let Some(application) = self.known_application()? {
+            return Ok(application);
+        }
+        let known = client.info().await?.applications;
+        match &known[..] {
+            [only] => AppName::new(only.clone()).map_err(|error| Error::Answer(error.to_string())),
+            _ => Err(Error::usage(
+                "which application is meant?",
+                if known.is_empty() {
+                    "run this in its repository, or add --app NAME".to_owned()
+                } else {
+                    format!("add --app NAME; the controller knows {}", known.join(", "))
+                },
+            )),
+        }
+    }
+
+    /// The application as far as this machine can tell.
+    ///
+    /// # Errors
+    /// [`Error::Definition`].
+    pub fn known_application(&self) -> Result<Option<AppName>, Error> {
+        if let Some(application) = &self.global.app {
+            return Ok(Some(application.clone()));
+        }
+        if let Some(definition) = self.local_definition()? {
+            return Ok(Some(definition.application));
+        }
+        Ok(self.profile().ok().and_then(|profile| profile.context.application))
+    }
+
+    /// The environment that is meant, among those that a release knows (if there is one to ask).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for one that the release does not know.
+    pub fn environment<'e>(
+        &self,
+        asked: Option<&EnvName>,
+        known: impl Iterator<Item = &'e EnvName>,
+    ) -> Result<EnvName, Error> {
+        let known: Vec<&EnvName> = known.collect();
+        let of_context = self.profile().ok().and_then(|profile| profile.context.environment);
+        let only = match known[..] {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
+        let production = || EnvName::new("production").expect("a literal that is a valid name");
+        let chosen = asked.cloned().or(of_context).or(only).unwrap_or_else(production);
+        if known.is_empty() || known.contains(&&chosen) {
+            return Ok(chosen);
+        }
+        let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+        Err(Error::usage(
+            format!("the release has no environment {chosen:?}", chosen = chosen.as_str()),
+            format!("add --env NAME; landfall.toml has {}", names.join(", ")),
+        ))
+    }
+
+    /// The environment that is meant, by the working tree's definition.
+    ///
+    /// # Errors
+    /// Those of [`Session::environment`].
+    pub fn local_environment(&self, asked: Option<&EnvName>) -> Result<EnvName, Error> {
+        let definition = self.local_definition()?;
+        // Hosts may be in environments that this working tree does not know (any more).
+        match asked {
+            Some(asked) => Ok(asked.clone()),
+            None => self.environment(None, definition.iter().flat_map(|d| d.environments.keys())),
+        }
+    }
+
+    /// The rollout that is meant: by its id, or the one under way in an environment.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if nothing is under way.
+    pub async fn running_rollout(
+        &self,
+        client: &Client,
+        id: Option<&str>,
+        env: Option<&EnvName>,
+    ) -> Result<view::Rollout, Error> {
+        if let Some(id) = id {
+            return client.rollout(id).await;
+        }
+        let application = self.application(client).await?;
+        let environment = self.local_environment(env)?;
+        let newest = client.rollouts(Some(&application), Some(&environment), 10).await?;
+        newest.into_iter().find(|rollout| !rollout.status.has_ended()).ok_or_else(|| {
+            Error::usage(
+                format!("no rollout of {application} is under way in {environment}"),
+                "ctl status shows how the last one ended",
+            )
+        })
+    }
+}
+
+/// Reads a definition from a file.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Definition`].
+pub fn read_definition(path: &Path) -> Result<Definition, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::io("read", path, source))?;
+    parse_definition(&path.display().to_string(), bytes)
+}
+
+/// Reads a definition from bytes.
+///
+/// # Errors
+/// [`Error::Definition`], [`Error::Config`] if they are not UTF-8.
+pub fn parse_definition(label: &str, bytes: Vec<u8>) -> Result<Definition, Error> {
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::Config { path: label.into(), reason: "it is not UTF-8".to_owned() })?;
+    Definition::parse(label, &text).map_err(Error::Definition)
+}
+
+/// The knobs as the controller takes them.
+#[must_use]
+pub fn overrides(knobs: &Knobs) -> Overrides {
+    Overrides {
+        canary: knobs.canary,
+        batch: knobs.batch.clone(),
+        max_unavailable: knobs.max_unavailable.clone(),
+        min_healthy: knobs.min_healthy,
+        failure_budget: knobs.failure_budget.clone(),
+        auto_rollback: knobs.no_auto_rollback.then_some(false),
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it did not do what was asked.
+pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, Error> {
+    match cli.command {
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ctl", &mut script);
+            output.raw(&script);
+            return Ok(Exit::Succeeded);
+        }
+        Command::ExitCodes => {
+            for (code, meaning) in EXIT_CODES {
+                output.line(format!("{}  {meaning}", *code as u8));
+            }
+            let codes: Vec<_> = EXIT_CODES
+                .iter()
+                .map(|(code, meaning)| serde_json::json!({"code": *code as u8, "meaning": meaning}))
+                .collect();
+            output.json("exit_codes", &codes);
+            return Ok(Exit::Succeeded);
+        }
+        _ => {}
+    }
+    let places = Places::find(|name| std::env::var_os(name).map(PathBuf::from))?;
+    let config = Config::load(&places)?;
+    let mut session = Session { directory, places, config, global: cli.global, output };
+    match cli.command {
+        Command::Init(arguments) => init::run(&session, &arguments).await,
+        Command::Login(arguments) => login::run(&mut session, &arguments).await,
+        Command::Release(arguments) => release::run(&session, &arguments).await,
+        Command::Plan(arguments) => plan::run(&session, &arguments).await,
+        Command::Status(arguments) => status::run(&session, &arguments).await,
+        Command::Releases => releases::run(&session).await,
+        Command::Diff(arguments) => diff::run(&session, &arguments).await,
+        Command::Rollback(arguments) => rollback::run(&session, &arguments).await,
+        Command::Pause(arguments) => control::run(&session, &arguments, crate::client::Control::Pause).await,
+        Command::Resume(arguments) => {
+            control::run(&session, &arguments, crate::client::Control::Resume).await
+        }
+        Command::Abort(arguments) => control::run(&session, &arguments, crate::client::Control::Abort).await,
+        Command::Retry(arguments) => {
+            control::run(&session, &arguments, crate::client::Control::RetryFailed).await
+        }
+        Command::Migration(arguments) => control::migration(&session, &arguments).await,
+        Command::Log(arguments) => log::run(&session, &arguments).await,
+        Command::Hosts(arguments) => hosts::run(&session, &arguments).await,
+        Command::Operators(arguments) => operators::run(&session, &arguments).await,
+        Command::Doctor => doctor::run(&session).await,
+        Command::Context(arguments) => context::run(&mut session, &arguments),
+        Command::Completion { .. } | Command::ExitCodes => Ok(Exit::Succeeded),
+    }
+}

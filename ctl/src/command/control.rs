@@ -1,0 +1,37 @@
+//! `ctl pause`, `resume`, `abort`, `retry` and `migration resolve`: a word to a rollout under way.
+
+use super::{Session, follow};
+use crate::cli;
+use crate::client::Control;
+use crate::error::{Error, Exit};
+use crate::view::Rollout;
+
+pub(super) async fn run(
+    session: &Session,
+    arguments: &cli::Control,
+    control: Control,
+) -> Result<Exit, Error> {
+    let (_, client) = session.connect().await?;
+    let env = arguments.environment.env.as_ref();
+    let rollout = session.running_rollout(&client, arguments.rollout.as_deref(), env).await?;
+    let rollout = client.control(&rollout.id, control, arguments.reason.clone()).await?;
+    show(session, &rollout);
+    Ok(Exit::Succeeded)
+}
+
+pub(super) async fn migration(session: &Session, arguments: &cli::Migration) -> Result<Exit, Error> {
+    let cli::Migration::Resolve { rollout, environment, applied, not_applied: _, reason } = arguments;
+    let (_, client) = session.connect().await?;
+    let rollout = session.running_rollout(&client, rollout.as_deref(), environment.env.as_ref()).await?;
+    let rollout = client.resolve_migration(&rollout.id, *applied, reason.clone()).await?;
+    show(session, &rollout);
+    Ok(Exit::Succeeded)
+}
+
+fn show(session: &Session, rollout: &Rollout) {
+    session.output.line(follow::describe(&session.output, rollout));
+    if !rollout.status.has_ended() {
+        session.output.line(format!("next: ctl status --watch {}", rollout.id));
+    }
+    session.output.json("rollout", rollout);
+}

@@ -1,0 +1,224 @@
+//! `ctl doctor`: what would go wrong soon, or does already, and what to type against it.
+
+use std::time::Duration;
+
+use landfall_common::Timestamp;
+use serde::Serialize;
+
+use super::Session;
+use crate::client::Client;
+use crate::client::identity::Identity;
+use crate::config::Profile;
+use crate::error::{Error, Exit};
+use crate::output::{Output, Tone, format};
+use crate::trust::Trust;
+use crate::{clock, files, keys};
+
+/// Offline roles are signed anew by people, who need time for it.
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+/// TLS fails at minutes of difference; seconds only confuse people.
+const MAX_SKEW: Duration = Duration::from_secs(5);
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ok,
+    Warning,
+    Problem,
+}
+
+/// One look.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    what: String,
+    verdict: Verdict,
+    found: String,
+    next: Option<String>,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, verdict: Verdict, found: impl Into<String>) -> Self {
+        Self { what: what.into(), verdict, found: found.into(), next: None }
+    }
+
+    fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+pub(super) async fn run(session: &Session) -> Result<Exit, Error> {
+    let output = session.output;
+    let profile = session.profile()?;
+    let now = clock::now();
+    let mut findings = Vec::new();
+    look_at_keys(&profile, &mut findings);
+    findings.push(look_at_certificate(&profile, now));
+    match Client::connect(&profile).await {
+        Ok(client) => look_at_controller(&profile, &client, &mut findings).await,
+        Err(error) => findings.push(failed("controller", &error)),
+    }
+    for finding in &findings {
+        output.line(text(&output, finding));
+    }
+    output.json("findings", &findings);
+    let problems = findings.iter().any(|finding| finding.verdict == Verdict::Problem);
+    Ok(if problems { Exit::Failed } else { Exit::Succeeded })
+}
+
+fn text(output: &Output, finding: &Finding) -> String {
+    let mark = match finding.verdict {
+        Verdict::Ok => output.paint(Tone::Good, "ok     "),
+        Verdict::Warning => output.paint(Tone::Warning, "warning"),
+        Verdict::Problem => output.paint(Tone::Bad, "problem"),
+    };
+    let next = finding.next.as_ref().map(|next| format!("\n         next: {next}")).unwrap_or_default();
+    format!("{mark}  {}: {}{next}", finding.what, finding.found)
+}
+
+fn failed(what: &str, error: &Error) -> Finding {
+    let mut found = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        found.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    for detail in error.details() {
+        found.push_str(&format!("; {detail}"));
+    }
+    // `ctl doctor` is what is running; to name it again helps nobody.
+    let next = error.next().filter(|next| next != "ctl doctor");
+    Finding { next, ..Finding::new(what, Verdict::Problem, found) }
+}
+
+fn look_at_keys(profile: &Profile, findings: &mut Vec<Finding>) {
+    for (what, paths, absent) in [
+        ("release key", profile.release_key_files(), Verdict::Warning),
+        ("root key", profile.root_key_files(), Verdict::Ok),
+    ] {
+        for path in paths {
+            let shown = path.display().to_string();
+            findings.push(match (keys::read(&path), files::exposed_mode(&path)) {
+                (Ok(Some(_)), _) => Finding::new(what, Verdict::Ok, shown),
+                (Ok(None), _) => {
+                    let found = format!("{shown} is not on this machine");
+                    Finding::new(what, absent, found)
+                }
+                (Err(_), Ok(Some(mode))) => {
+                    Finding::new(what, Verdict::Problem, format!("others may read {shown} (mode {mode:04o})"))
+                        .next(format!("chmod 600 {shown}"))
+                }
+                (Err(error), _) => failed(what, &error),
+            });
+        }
+    }
+}
+
+fn look_at_certificate(profile: &Profile, now: Timestamp) -> Finding {
+    let what = "your certificate";
+    match Identity::load(profile).and_then(|identity| identity.check(now).map(|()| identity)) {
+        Ok(identity) => {
+            let expires = format::relative(identity.expires, now);
+            Finding::new(what, Verdict::Ok, format!("expires {expires}; renews itself while you work"))
+        }
+        Err(error) => failed(what, &error),
+    }
+}
+
+fn expiry(what: &str, expires: Timestamp, now: Timestamp, warn: Duration, next: &str) -> Finding {
+    let found = if expires <= now {
+        format!("expired {}", format::relative(expires, now))
+    } else {
+        format!("expires {}", format::relative(expires, now))
+    };
+    if expires <= now {
+        Finding::new(what, Verdict::Problem, found).next(next)
+    } else if expires < now + warn {
+        Finding::new(what, Verdict::Warning, found).next(next)
+    } else {
+        Finding::new(what, Verdict::Ok, found)
+    }
+}
+
+async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut Vec<Finding>) {
+    let before = clock::now();
+    let info = match client.info().await {
+        Ok(info) => info,
+        Err(error) => return findings.push(failed("controller", &error)),
+    };
+    let now = clock::now();
+    let took = now.since(before);
+    findings.push(Finding::new(
+        "controller",
+        Verdict::Ok,
+        format!(
+            "{} answers in {} ms, version {}; you are {} ({})",
+            client.address(),
+            took.as_millis(),
+            info.version,
+            info.operator,
+            info.role
+        ),
+    ));
+    let skew = if info.now > now { info.now.since(now) } else { now.since(info.now) };
+    let skew = skew.saturating_sub(took);
+    findings.push(if skew > MAX_SKEW {
+        let found = format!("this machine and the controller differ by {}", format::duration(skew));
+        Finding::new("clock", Verdict::Warning, found)
+            .next("timedatectl set-ntp true, on the one that is wrong")
+    } else {
+        Finding::new("clock", Verdict::Ok, "agrees with the controller's")
+    });
+    if let Some(expires) = info.ca_expires {
+        let next = "plan a new authority: every host has to join again";
+        findings.push(expiry("controller's authority", expires, now, WARN_BEFORE, next));
+    }
+    if let Some(expires) = info.server_certificate_expires {
+        let next = "look into the controller's log: it renews this by itself";
+        findings.push(expiry(
+            "controller's certificate",
+            expires,
+            now,
+            Duration::from_secs(3 * 86_400),
+            next,
+        ));
+    }
+    match Trust::refresh(profile.trust_directory(), client).await {
+        Ok(trust) => {
+            let version = trust.root().header.version;
+            findings.push(Finding::new("trusted root", Verdict::Ok, format!("version {version}, verified")));
+        }
+        Err(error) => findings.push(failed("trusted root", &error)),
+    }
+    for (role, expires) in &info.role_expires {
+        let what = format!("role {role}");
+        // The online roles live for days and are renewed by the controller.
+        let (warn, next) = match role.as_str() {
+            "timestamp" | "snapshot" => {
+                (Duration::from_secs(3600), "look into the controller's log: it signs this by itself")
+            }
+            "root" | "targets" => (WARN_BEFORE, "ctl init, where the root key is"),
+            _ => (WARN_BEFORE, "any new release signs it anew: ctl release"),
+        };
+        findings.push(expiry(&what, *expires, now, warn, next));
+    }
+    match client.hosts(None, None).await {
+        Ok(hosts) => {
+            let soon =
+                |host: &&crate::view::Host| host.certificate_expires.is_some_and(|expires| expires <= now);
+            let expired: Vec<&str> = hosts.iter().filter(soon).map(|host| host.id.as_str()).collect();
+            let gone = hosts.iter().filter(|host| !host.connected).count();
+            let (verdict, mut found) = if gone > 0 || !expired.is_empty() {
+                (Verdict::Warning, format!("{gone} of {} are not connected", hosts.len()))
+            } else {
+                (Verdict::Ok, format!("all {} are connected", hosts.len()))
+            };
+            if !expired.is_empty() {
+                found.push_str(&format!("; certificates have expired on {}", expired.join(", ")));
+            }
+            findings.push(Finding::new("hosts", verdict, found));
+        }
+        Err(error) => findings.push(failed("hosts", &error)),
+    }
+}

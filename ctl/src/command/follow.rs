@@ -1,0 +1,221 @@
+//! Following a rollout until it ends, or the operator has seen enough. Following never changes anything.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::client::{Client, Watch};
+use crate::clock;
+use crate::error::{Error, Exit};
+use crate::interrupt;
+use crate::output::live::{self, View};
+use crate::output::{Output, Tone, format};
+use crate::view::{Progress, Rollout, Status};
+
+/// How often the clock of a live view moves on, and heartbeats are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// The controller may restart meanwhile: the rollout goes on, and so does following.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why following ended.
+enum Ending {
+    Ended,
+    Detached,
+    Waited(Duration),
+}
+
+/// Follows a rollout, prints how it ended, and says how `ctl` exits.
+///
+/// # Errors
+/// [`Error::Unreachable`] when the controller stays away.
+pub async fn follow(
+    client: &Client,
+    output: Output,
+    rollout: Rollout,
+    wait: Option<Duration>,
+) -> Result<Exit, Error> {
+    let mut view = View::new(output);
+    let mut rollout = rollout;
+    view.update(&rollout, clock::now());
+    let ending = watch(client, &mut view, &mut rollout, wait).await;
+    view.finish();
+    match ending? {
+        Ending::Ended => {
+            conclude(output, &rollout);
+            Ok(exit(&rollout))
+        }
+        ending => {
+            let why = match ending {
+                Ending::Waited(wait) => format!("--wait {} has passed", format::duration(wait)),
+                _ => "detached".to_owned(),
+            };
+            output.note(format!(
+                "{why}; the rollout goes on. To follow it again: ctl status --watch {}",
+                rollout.id
+            ));
+            output.json("rollout", &rollout);
+            Ok(Exit::StillRunning)
+        }
+    }
+}
+
+async fn watch(
+    client: &Client,
+    view: &mut View,
+    rollout: &mut Rollout,
+    wait: Option<Duration>,
+) -> Result<Ending, Error> {
+    let _handled = interrupt::handled_here();
+    let deadline = wait.map(|wait| Instant::now() + wait);
+    let mut tick = tokio::time::interval(TICK);
+    let mut stream: Option<Watch> = None;
+    let mut lost_since: Option<Instant> = None;
+    while !rollout.status.has_ended() {
+        let open = stream.take();
+        let answer = {
+            let next = next_state(client, open, &rollout.id);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    answer = &mut next => break answer,
+                    _ = tick.tick() => view.tick(rollout, clock::now()),
+                    () = interrupt::next() => return Ok(Ending::Detached),
+                    () = sleep_until(deadline) => return Ok(Ending::Waited(wait.unwrap_or_default())),
+                }
+            }
+        };
+        match answer {
+            Ok((opened, Some(state))) => {
+                if lost_since.take().is_some() {
+                    view.print("the controller answers again");
+                }
+                *rollout = state;
+                view.update(rollout, clock::now());
+                stream = Some(opened);
+            }
+            // The stream ends with the rollout, or with a controller that stops.
+            Ok((_, None)) => {
+                if let Ok(state) = client.rollout(&rollout.id).await {
+                    *rollout = state;
+                    view.update(rollout, clock::now());
+                }
+                if !rollout.status.has_ended() {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+            }
+            Err(error @ Error::Unreachable { .. }) => {
+                let since = *lost_since.get_or_insert_with(|| {
+                    view.print("the controller does not answer; the rollout is its own affair, trying again");
+                    Instant::now()
+                });
+                if since.elapsed() > PATIENCE {
+                    return Err(error);
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(RECONNECT_PAUSE) => {}
+                    () = interrupt::next() => return Ok(Ending::Detached),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ending::Ended)
+}
+
+/// The next state, over the stream that is open or a new one.
+async fn next_state(
+    client: &Client,
+    open: Option<Watch>,
+    id: &str,
+) -> Result<(Watch, Option<Rollout>), Error> {
+    let mut watch = match open {
+        Some(watch) => watch,
+        None => client.watch(id).await?,
+    };
+    let state = watch.next().await?;
+    Ok((watch, state))
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The exit code of a rollout that has ended.
+#[must_use]
+pub fn exit(rollout: &Rollout) -> Exit {
+    match rollout.status {
+        Status::Succeeded => Exit::Succeeded,
+        Status::RolledBack => Exit::RolledBack,
+        status if status.has_ended() => Exit::Failed,
+        _ => Exit::StillRunning,
+    }
+}
+
+/// Prints how a rollout ended.
+pub fn conclude(output: Output, rollout: &Rollout) {
+    output.json("rollout", rollout);
+    output.line(conclusion(&output, rollout));
+}
+
+fn conclusion(output: &Output, rollout: &Rollout) -> String {
+    let (to, id) = (&rollout.to, &rollout.id);
+    let place = format!("{} in {}", rollout.application, rollout.environment);
+    let total = rollout.hosts().count();
+    let count =
+        |wanted: &[Progress]| rollout.hosts().filter(|(_, host)| wanted.contains(&host.progress)).count();
+    let took = match (rollout.started, rollout.ended) {
+        (Some(started), Some(ended)) => format!(" ({})", format::duration(ended.since(started))),
+        _ => String::new(),
+    };
+    let reasons = rollout.reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>();
+    let from = rollout.from.as_deref().unwrap_or("no release");
+    match rollout.status {
+        Status::Succeeded => {
+            let what = output.paint(Tone::Good, "succeeded");
+            format!("{what}: {to} runs on all {total} hosts of {place}{took}")
+        }
+        Status::RolledBack => {
+            let what = output.paint(Tone::Bad, "rolled back");
+            format!(
+                "{what}: {to} failed, and {place} is back on {from}{took}{reasons}\n  next: ctl status {id}; \
+                 correct it and release it under a new name"
+            )
+        }
+        Status::Failed => {
+            let what = output.paint(Tone::Bad, "failed");
+            let done = count(&[Progress::Committed]);
+            format!(
+                "{what}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}, \
+                 then ctl retry or ctl rollback"
+            )
+        }
+        status => {
+            let done = count(&[Progress::Committed]);
+            let words = output.paint(Tone::Warning, status.words());
+            format!(
+                "{words}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}"
+            )
+        }
+    }
+}
+
+/// The rollout as `ctl status` shows it, on several lines.
+#[must_use]
+pub fn describe(output: &Output, rollout: &Rollout) -> String {
+    let now = clock::now();
+    let mut lines = vec![live::head(rollout, now)];
+    lines.push(format!("  rollout  {}, by {}", rollout.id, rollout.started_by));
+    if !rollout.migration.is_empty() {
+        lines.push(format!("  migrate  {}", rollout.migration));
+    }
+    lines.extend(rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch)));
+    lines.extend(rollout.reasons.iter().skip(1).map(|reason| format!("  {reason}")));
+    for (_, host) in rollout.hosts().filter(|(_, host)| host.failure.is_some()) {
+        lines.push(live::failure(output, rollout, host));
+    }
+    lines.join("\n")
+}

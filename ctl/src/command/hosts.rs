@@ -1,0 +1,204 @@
+//! `ctl hosts`: state, release and health of each host; tokens for new ones; farewell to old ones.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::Session;
+use crate::cli::{Environment, Hosts, HostsCommand};
+use crate::client::{Bearer, Client};
+use crate::clock;
+use crate::config::Profile;
+use crate::error::{Error, Exit};
+use crate::output::{Output, Tone, format};
+use crate::trust::Trust;
+use crate::view::{Figures, Host};
+use landfall_common::{HostId, Sha256, Timestamp};
+
+pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Error> {
+    let (profile, client) = session.connect().await?;
+    match &arguments.command {
+        None => list(session, &client, arguments).await,
+        Some(HostsCommand::Token { environment, name, labels, valid_for }) => {
+            let wanted = Wanted { environment, name: name.as_deref(), labels, valid_for: *valid_for };
+            token(session, &profile, &client, wanted).await
+        }
+        Some(HostsCommand::Remove { host, reason, yes }) => {
+            let output = session.output;
+            if !yes {
+                output.confirm(&format!("deny {host} from now on and forget it?"))?;
+            }
+            client.remove_host(host, reason.clone()).await?;
+            output.line(format!("{host} is removed; what runs there goes on until it is stopped there"));
+            output.json("removed", host);
+            Ok(Exit::Succeeded)
+        }
+    }
+}
+
+async fn list(session: &Session, client: &Client, arguments: &Hosts) -> Result<Exit, Error> {
+    let output = session.output;
+    let application = session.known_application()?;
+    let hosts = client.hosts(application.as_ref(), arguments.env.as_ref()).await?;
+    if hosts.is_empty() {
+        output.line("no host has joined; next: ctl hosts token, then on the host: landfall-agent join TOKEN");
+    } else {
+        let now = clock::now();
+        let rows = hosts.iter().map(|host| row(&output, host, now)).collect();
+        let header = [
+            "host",
+            "environment",
+            "state",
+            "release",
+            "health",
+            "cpu",
+            "memory",
+            "disk free",
+            "load",
+            "check p50",
+        ];
+        output.table(&header, rows);
+        for host in hosts.iter().filter(|host| !host.failing.is_empty()) {
+            for (check, saw) in &host.failing {
+                output.line(format!("{}: check {check}: {saw}", host.id));
+            }
+        }
+    }
+    output.json("hosts", &hosts);
+    Ok(Exit::Succeeded)
+}
+
+fn row(output: &Output, host: &Host, now: Timestamp) -> Vec<String> {
+    let state = if host.connected {
+        host.phase.clone()
+    } else {
+        let seen = host
+            .last_seen
+            .map_or("never seen".to_owned(), |seen| format!("gone, seen {}", format::relative(seen, now)));
+        output.paint(Tone::Warning, &seen)
+    };
+    let release = match &host.active {
+        Some(release) if host.active_proven => release.clone(),
+        Some(release) => format!("{release} (unproven)"),
+        None => "-".to_owned(),
+    };
+    let health = match host.health.as_str() {
+        "healthy" => output.paint(Tone::Good, "healthy"),
+        "unhealthy" => output.paint(Tone::Bad, "unhealthy"),
+        other => other.to_owned(),
+    };
+    let mut row = vec![host.id.clone(), host.environment.clone(), state, release, health];
+    row.extend(host.figures.as_ref().map_or_else(|| vec!["-".to_owned(); 5], figures));
+    row
+}
+
+fn figures(figures: &Figures) -> Vec<String> {
+    let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(0);
+    let slowest =
+        figures.checks.iter().filter(|check| check.count > check.failed).map(|check| check.p50_us).max();
+    vec![
+        format!("{}%", figures.cpu_per_mille / 10),
+        format!("{}%", percent(figures.memory_used_bytes, figures.memory_total_bytes)),
+        format::bytes(figures.disk_free_bytes),
+        format!("{}.{:02}", figures.load1_centi / 100, figures.load1_centi % 100),
+        format::or_dash(slowest.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100))),
+    ]
+}
+
+struct Wanted<'w> {
+    environment: &'w Environment,
+    name: Option<&'w str>,
+    labels: &'w [(String, String)],
+    valid_for: std::time::Duration,
+}
+
+async fn token(
+    session: &Session,
+    profile: &Profile,
+    client: &Client,
+    wanted: Wanted<'_>,
+) -> Result<Exit, Error> {
+    let output = session.output;
+    let application = session.application(client).await?;
+    let environment = session.local_environment(wanted.environment.env.as_ref())?;
+    if let Some(name) = wanted.name {
+        HostId::new(name).map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
+    }
+    // The root that the host begins with comes from this operator's own trusted copy, never from the
+    // controller (P1): refreshed first, so that it is the newest.
+    Trust::refresh(profile.trust_directory(), client).await?;
+    let root = Sha256::of(&crate::trust::root_file(&profile.trust_directory())?);
+    let bearer = Bearer::Host {
+        application: application.clone(),
+        environment: environment.clone(),
+        labels: wanted.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+        name: wanted.name.map(str::to_owned),
+    };
+    let mut new = client.create_token(bearer, wanted.valid_for).await?;
+    new.token.root = Some(root);
+    let text = new.token.to_text();
+    let expires = format::relative(new.expires, clock::now());
+    output.line(&text);
+    output.note(format!(
+        "for one host of {application} in {environment}, to be used once, expires {expires}. On the host:\n  \
+         landfall-agent join TOKEN --controller {}",
+        client.address()
+    ));
+    output.json("token", &json!({ "token": text, "expires": new.expires }));
+    Ok(Exit::Succeeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::table;
+
+    #[test]
+    fn hosts_are_shown_with_their_state_release_and_figures() {
+        let now = "2026-11-21T16:00:00Z".parse().unwrap();
+        let host = |id: &str, connected| Host {
+            id: id.into(),
+            application: "tenants".into(),
+            environment: "production".into(),
+            labels: BTreeMap::new(),
+            enrolled: None,
+            connected,
+            last_seen: Some("2026-11-21T15:55:00Z".parse().unwrap()),
+            active: Some("v1.4".into()),
+            active_proven: connected,
+            phase: "idle".into(),
+            health: if connected { "healthy".into() } else { "unknown".into() },
+            failing: BTreeMap::new(),
+            figures: connected.then(|| Figures {
+                cpu_per_mille: 123,
+                memory_used_bytes: 1 << 30,
+                memory_total_bytes: 4 << 30,
+                disk_free_bytes: 20 << 30,
+                disk_total_bytes: 40 << 30,
+                load1_centi: 105,
+                network_received_bytes_per_s: 0,
+                network_sent_bytes_per_s: 0,
+                agent_rss_bytes: 0,
+                checks: vec![crate::view::Latency {
+                    check: "healthz".into(),
+                    count: 10,
+                    failed: 0,
+                    p50_us: 4_321,
+                    max_us: 9_000,
+                }],
+            }),
+            facts: BTreeMap::new(),
+            agent_version: String::new(),
+            certificate_expires: None,
+        };
+        let rows = [host("web-1", true), host("web-2", false)];
+        let rows = rows.iter().map(|host| row(&Output::plain(), host, now)).collect();
+        let header =
+            ["host", "environment", "state", "release", "health", "cpu", "memory", "disk", "load", "p50"];
+        insta::assert_snapshot!(table(&header, rows, None), @r#"
+    HOST   ENVIRONMENT  STATE                  RELEASE          HEALTH   CPU  MEMORY  DISK      LOAD  P50
+    web-1  production   idle                   v1.4             healthy  12%  25%     20.0 GiB  1.05  4.3 ms
+    web-2  production   gone, seen 5m 00s ago  v1.4 (unproven)  unknown  -    -       -         -     -
+    "#);
+    }
+}

@@ -1,0 +1,113 @@
+//! `ctl plan`: what a release would do.
+
+use super::{Session, overrides, release};
+use crate::cli::Plan;
+use crate::client::Intent;
+use crate::error::{Error, Exit};
+use crate::output::{Output, Tone};
+use crate::view;
+
+/// More hosts than this are not named one by one.
+const NAMED: usize = 8;
+
+pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Error> {
+    let (_, client) = session.connect().await?;
+    let application = session.application(&client).await?;
+    let environment = session.local_environment(arguments.environment.env.as_ref())?;
+    let intent = Intent {
+        application,
+        environment,
+        release: arguments.name.clone(),
+        overrides: overrides(&arguments.knobs),
+        no_way_back: arguments.no_way_back,
+    };
+    let plan = client.plan(&intent).await?;
+    session.output.line(text(&session.output, &intent, &plan, &[]));
+    if plan.refusals.is_empty() {
+        session.output.line(format!(
+            "next: ctl release {} --env {} --plan-id {}",
+            intent.release, intent.environment, plan.plan_id
+        ));
+    }
+    session.output.json("plan", &release::plan_value(&intent, &plan));
+    Ok(if plan.refusals.is_empty() { Exit::Succeeded } else { Exit::Failed })
+}
+
+/// Shows a plan on the way to a rollout.
+pub(super) fn show_plan(output: Output, intent: &Intent, plan: &view::Plan, changes: &[String]) {
+    output.note(text(&output, intent, plan, changes));
+}
+
+fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String]) -> String {
+    let from = plan.from.as_deref().unwrap_or("nothing");
+    let hosts: usize = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
+    let mut lines = vec![format!(
+        "{from} -> {}, {} in {}: {hosts} hosts, {} batches",
+        intent.release,
+        intent.application,
+        intent.environment,
+        plan.batches.len()
+    )];
+    for (index, batch) in plan.batches.iter().enumerate() {
+        let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", index + 1) };
+        let named: Vec<&str> = batch.hosts.iter().take(NAMED).map(String::as_str).collect();
+        let more = batch.hosts.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        lines.push(format!("  {name:<9} {}{more}", named.join(", ")));
+    }
+    if !plan.migration.is_empty() {
+        lines.push(format!("  {:<9} {}", "migration", plan.migration));
+    }
+    if !plan.way_back.is_empty() {
+        lines.push(format!("  {:<9} {}", "way back", plan.way_back));
+    }
+    if let Some(newest) = changes.first() {
+        lines.push(format!("  {:<9} {} commit(s), newest: {newest}", "changes", changes.len()));
+    }
+    lines.extend(plan.notes.iter().map(|note| format!("  {:<9} {note}", "note")));
+    let refused = output.paint(Tone::Bad, "refused");
+    lines.extend(plan.refusals.iter().map(|refusal| format!("  {refused}   {refusal}")));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_common::{AppName, EnvName, ReleaseName};
+
+    #[test]
+    fn a_plan_reads_like_the_rollout_that_it_would_be() {
+        let intent = Intent {
+            application: AppName::new("tenants").unwrap(),
+            environment: EnvName::new("production").unwrap(),
+            release: ReleaseName::new("v1.4").unwrap(),
+            overrides: crate::client::Overrides::default(),
+            no_way_back: false,
+        };
+        let hosts = |range: std::ops::Range<u32>| range.map(|n| format!("web-{n}")).collect();
+        let plan = view::Plan {
+            plan_id: "p1".into(),
+            from: Some("v1.3".into()),
+            to: "v1.4".into(),
+            batches: vec![
+                view::PlannedBatch { canary: true, hosts: hosts(1..2) },
+                view::PlannedBatch { canary: false, hosts: hosts(2..13) },
+            ],
+            migration: "runs once, on web-1".into(),
+            way_back: "v1.3 runs on the new schema".into(),
+            refusals: vec!["rollout r-1 of v1.2 is under way since 10:00, by ana".into()],
+            notes: vec!["web-9 cannot be reached".into()],
+        };
+        let changes = ["abc1234 a new page".to_owned()];
+        insta::assert_snapshot!(text(&Output::plain(), &intent, &plan, &changes), @r#"
+    v1.3 -> v1.4, tenants in production: 12 hosts, 2 batches
+      canary    web-1
+      batch 2   web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9 and 3 more
+      migration runs once, on web-1
+      way back  v1.3 runs on the new schema
+      changes   1 commit(s), newest: abc1234 a new page
+      note      web-9 cannot be reached
+      refused   rollout r-1 of v1.2 is under way since 10:00, by ana
+    "#);
+    }
+}

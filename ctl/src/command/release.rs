@@ -1,0 +1,109 @@
+//! `ctl release`: from a tag (or an artifact) to healthy hosts.
+//!
+//! Content is made or found, the missing objects are uploaded, the manifest is signed and published, and a
+//! rollout is begun and followed. Everything up to the rollout can be repeated without harm.
+
+mod content;
+mod publish;
+
+use serde_json::json;
+
+use super::plan::show_plan;
+use super::{Session, follow, overrides};
+use crate::cli::Release;
+use crate::client::{Client, Intent};
+use crate::error::{Error, Exit};
+use crate::git::Repository;
+use crate::view;
+
+pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, Error> {
+    let output = session.output;
+    let (profile, client) = session.connect().await?;
+    let content = content::obtain(session, arguments, &client).await?;
+    let manifest = content.manifest();
+    let application = manifest.application.clone();
+    let environment =
+        session.environment(arguments.environment.env.as_ref(), manifest.environments.keys())?;
+
+    if let content::Content::New(new) = &content {
+        publish::publish(session, &profile, &client, new).await?;
+    } else {
+        output.note(format!("{} is published already and used as it is", arguments.name));
+    }
+    if arguments.publish_only {
+        let published = client.release(&application, &arguments.name).await?.map(|(release, _)| release);
+        output.line(format!("published {application} {}", arguments.name));
+        output.json("release", &published);
+        return Ok(Exit::Succeeded);
+    }
+    let intent = Intent {
+        application,
+        environment,
+        release: arguments.name.clone(),
+        overrides: overrides(&arguments.knobs),
+        no_way_back: arguments.no_way_back,
+    };
+    let Some(rollout) = begin(session, &client, &intent, arguments).await? else {
+        return Ok(Exit::Succeeded);
+    };
+    if arguments.follow.detach {
+        output.line(format!("rollout {} has begun; to follow it: ctl status --watch {0}", rollout.id));
+        output.json("rollout", &rollout);
+        return Ok(Exit::Succeeded);
+    }
+    follow::follow(&client, output, rollout, arguments.follow.wait).await
+}
+
+/// Shows the plan, asks, and begins; none if there is nothing to do.
+async fn begin(
+    session: &Session,
+    client: &Client,
+    intent: &Intent,
+    arguments: &Release,
+) -> Result<Option<view::Rollout>, Error> {
+    let output = session.output;
+    let mut plan = client.plan(intent).await?;
+    let changes = changes(session, client, intent, &plan).await;
+    if let Some(id) = &arguments.plan_id {
+        return client.start(intent, id, changes).await.map(Some);
+    }
+    loop {
+        show_plan(output, intent, &plan, &changes);
+        if !plan.refusals.is_empty() || arguments.yes {
+            // What refuses says so itself, with its reason and exit code; if the world has moved on to the
+            // better meanwhile, that is not the plan that was shown.
+            let id = if plan.refusals.is_empty() { "" } else { plan.plan_id.as_str() };
+            return client.start(intent, id, changes).await.map(Some);
+        }
+        output.confirm(&format!("release {} to {}?", intent.release, intent.environment))?;
+        match client.start(intent, &plan.plan_id, changes.clone()).await {
+            Err(Error::Refused(refusal)) if refusal.reason == "PLAN_CHANGED" => {
+                output.note("the plan has changed meanwhile:");
+                plan = client.plan(intent).await?;
+            }
+            other => return other.map(Some),
+        }
+    }
+}
+
+/// The commits since the environment's release, for the log; empty where they cannot be known.
+async fn changes(session: &Session, client: &Client, intent: &Intent, plan: &view::Plan) -> Vec<String> {
+    let commit_of = async |name: &str| {
+        let name = landfall_common::ReleaseName::new(name).ok()?;
+        let (release, _) = client.release(&intent.application, &name).await.ok()??;
+        Some(release.commit).filter(|commit| !commit.is_empty())
+    };
+    let Some(to) = commit_of(intent.release.as_str()).await else { return Vec::new() };
+    let from = match &plan.from {
+        Some(from) => commit_of(from).await,
+        None => None,
+    };
+    let Ok(repository) = Repository::discover(&session.directory) else { return Vec::new() };
+    repository.changes(from.as_deref(), &to).unwrap_or_default()
+}
+
+/// The plan and the changes as JSON, for `ctl plan`.
+#[must_use]
+pub(super) fn plan_value(intent: &Intent, plan: &view::Plan) -> serde_json::Value {
+    json!({ "application": intent.application, "environment": intent.environment, "plan": plan })
+}

@@ -1,0 +1,282 @@
+//! What is released: a published release as it is, a tree that was packed before, or a new one.
+
+use std::path::{Path, PathBuf};
+
+use landfall_common::definition::{Definition, FILE_NAME};
+use landfall_common::manifest::{FORMAT, Manifest, Origin};
+use landfall_common::{AppName, ReleaseName};
+use rustix::fs::FlockOperation;
+
+use crate::builder;
+use crate::cli::Release;
+use crate::client::Client;
+use crate::command::{Session, parse_definition, read_definition};
+use crate::error::Error;
+use crate::files::{self, Access};
+use crate::git::{self, Commit, Repository};
+use crate::output::progress::{Bar, BuildOutput};
+use crate::pack::{self, Globs, ObjectCache, Packed, unpack};
+
+/// What is released.
+pub enum Content {
+    /// Published already, with the same origin.
+    Published(Box<Manifest>),
+    /// Packed here.
+    New(Box<New>),
+}
+
+/// A release that is to be published.
+pub struct New {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The canonical bytes.
+    pub bytes: Vec<u8>,
+    /// What changed, for people.
+    pub notes: String,
+    /// Where its objects are.
+    pub cache: ObjectCache,
+}
+
+impl Content {
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Published(manifest) => manifest,
+            Self::New(new) => &new.manifest,
+        }
+    }
+}
+
+/// Makes or finds what is released.
+///
+/// # Errors
+/// What is wrong with the tag, the definition, the build, the tree, or the name.
+pub async fn obtain(session: &Session, arguments: &Release, client: &Client) -> Result<Content, Error> {
+    let cache = ObjectCache::open(session.places.cache.join("objects"))?;
+    match &arguments.artifact {
+        Some(path) => artifact(session, arguments, client, path, cache).await,
+        None => tag(session, arguments, client, cache).await,
+    }
+}
+
+async fn tag(
+    session: &Session,
+    arguments: &Release,
+    client: &Client,
+    cache: ObjectCache,
+) -> Result<Content, Error> {
+    let output = session.output;
+    let repository = Repository::discover(&session.directory)?;
+    let tag = repository.tag(arguments.name.as_str())?;
+    let commit = repository.commit(&tag.commit)?;
+    if repository.is_dirty()? {
+        output.note(format!(
+            "note: the working directory has changes that are not committed; released is the tag {}",
+            arguments.name
+        ));
+    }
+    let root = repository.application_root(&commit.id)?;
+    let text = repository.file(&commit.id, &git::join(&root, FILE_NAME))?;
+    let definition = parse_definition(&git::join(&root, FILE_NAME), text)?;
+    check_application(session, &definition.application)?;
+    if let Some(published) = published(client, &definition.application, &arguments.name).await? {
+        let theirs = match &published.origin {
+            Origin::Git { commit, .. } => format!("commit {}", git::short(commit)),
+            Origin::Artifact { .. } => "an artifact".to_owned(),
+        };
+        if matches!(&published.origin, Origin::Git { commit: theirs, .. } if *theirs == commit.id) {
+            return Ok(Content::Published(Box::new(published)));
+        }
+        let ours = format!("commit {}", git::short(&commit.id));
+        return Err(Error::NameTaken { release: arguments.name.to_string(), theirs, ours });
+    }
+    let notes = arguments.notes.clone().or(tag.message).unwrap_or_default();
+    let kept = session
+        .places
+        .cache
+        .join("releases")
+        .join(definition.application.as_str())
+        .join(format!("{}-{}.json", arguments.name, commit.id));
+    if let Some(bytes) = files::read(&kept)?
+        && let Ok(manifest) = Manifest::from_bytes(&bytes)
+        && pack::objects(manifest.tree, &cache).ok().flatten().is_some()
+    {
+        output
+            .note(format!("{} was built and packed before on this machine; not built again", arguments.name));
+        return Ok(Content::New(Box::new(New { manifest, bytes, notes, cache })));
+    }
+    let packed = build_and_pack(session, &repository, &commit, &root, &definition, &cache).await?;
+    let Commit { id, author, committed_at, subject } = commit;
+    let origin = Origin::Git { commit: id, author, committed_at, subject };
+    let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
+    files::write(&kept, &new.bytes, Access::Public)?;
+    Ok(Content::New(Box::new(new)))
+}
+
+async fn artifact(
+    session: &Session,
+    arguments: &Release,
+    client: &Client,
+    path: &Path,
+    cache: ObjectCache,
+) -> Result<Content, Error> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::io("read", path, source))?;
+    let scratch;
+    let root: &Path = if metadata.is_dir() {
+        path
+    } else {
+        let inside = session.places.cache.join("unpacked");
+        files::make_directory(&inside)?;
+        scratch = tempfile::TempDir::new_in(&inside).map_err(|source| Error::io("write", &inside, source))?;
+        let label = path.display().to_string();
+        tokio::task::block_in_place(|| unpack::tar(unpack::open(path)?, scratch.path(), None, &label))?;
+        scratch.path()
+    };
+    let file = arguments.definition.clone().unwrap_or_else(|| root.join(FILE_NAME));
+    if arguments.definition.is_none() && !file.is_file() {
+        return Err(Error::usage(
+            format!("{} holds no landfall.toml", path.display()),
+            "put one into its root, or add --definition FILE",
+        ));
+    }
+    let definition = read_definition(&file)?;
+    check_application(session, &definition.application)?;
+    if !definition.build.is_empty() {
+        session.output.note("note: an artifact is built already; the [[build]] commands are not run");
+    }
+    let packed = pack_tree(session, root, &definition, &cache)?;
+    let origin = Origin::Artifact { commit: arguments.commit.clone() };
+    let notes = arguments.notes.clone().unwrap_or_default();
+    let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
+    match published(client, &new.manifest.application, &arguments.name).await? {
+        None => Ok(Content::New(Box::new(new))),
+        Some(published) if published == new.manifest => Ok(Content::Published(Box::new(published))),
+        Some(published) => Err(Error::NameTaken {
+            release: arguments.name.to_string(),
+            theirs: format!("tree {}", published.tree.short()),
+            ours: format!("tree {}", new.manifest.tree.short()),
+        }),
+    }
+}
+
+/// `--app` beside a definition must say the same.
+fn check_application(session: &Session, application: &AppName) -> Result<(), Error> {
+    match &session.global.app {
+        Some(asked) if asked != application => Err(Error::usage(
+            format!("landfall.toml is that of {application}, and --app says {asked}"),
+            "leave out --app, or go to the other repository",
+        )),
+        _ => Ok(()),
+    }
+}
+
+async fn published(
+    client: &Client,
+    application: &AppName,
+    name: &ReleaseName,
+) -> Result<Option<Manifest>, Error> {
+    match client.release(application, name).await? {
+        Some((_, bytes)) => Ok(Some(Manifest::from_bytes(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+async fn build_and_pack(
+    session: &Session,
+    repository: &Repository,
+    commit: &Commit,
+    root: &str,
+    definition: &Definition,
+    cache: &ObjectCache,
+) -> Result<Packed, Error> {
+    let place = BuildPlace::take(&session.places.cache, &definition.application)?;
+    tokio::task::block_in_place(|| repository.archive(commit, root, &place.tree))?;
+    let mut listener = BuildOutput::new(session.output);
+    builder::run(&definition.build, &place.tree, commit.committed_at, &place.log, &mut listener).await?;
+    pack_tree(session, &place.tree, definition, cache)
+}
+
+fn pack_tree(
+    session: &Session,
+    root: &Path,
+    definition: &Definition,
+    cache: &ObjectCache,
+) -> Result<Packed, Error> {
+    let exclude = Globs::new(&definition.exclude)?;
+    let schema = Globs::new(&definition.schema_files)?;
+    let bar = Bar::new(session.output, "packing");
+    let packed = tokio::task::block_in_place(|| pack::pack(root, &exclude, &schema, cache, &bar))?;
+    drop(bar);
+    if !definition.schema_files.is_empty() && packed.schema.is_none() {
+        session.output.note("note: no file matches [migrate] files; the schema is taken as unknown");
+    }
+    Ok(packed)
+}
+
+fn assemble(
+    definition: Definition,
+    name: &ReleaseName,
+    origin: Origin,
+    packed: Packed,
+    notes: String,
+    cache: ObjectCache,
+) -> Result<New, Error> {
+    let mut program = definition.program;
+    if let Some(migration) = &mut program.migrate {
+        migration.schema = packed.schema;
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        application: definition.application,
+        release: name.clone(),
+        origin,
+        tree: packed.tree,
+        file_count: packed.file_count,
+        total_bytes: packed.total_bytes,
+        program,
+        environments: definition.environments,
+    };
+    let bytes = manifest.to_bytes()?;
+    // What hosts would refuse is refused here.
+    Manifest::from_bytes(&bytes)?;
+    Ok(New { manifest, bytes, notes, cache })
+}
+
+/// Where one application is built. The path is the same each time, since compilers write paths into what
+/// they make; so only one build at a time has it.
+struct BuildPlace {
+    tree: PathBuf,
+    log: PathBuf,
+    _lock: std::fs::File,
+}
+
+impl BuildPlace {
+    fn take(cache: &Path, application: &AppName) -> Result<Self, Error> {
+        let base = cache.join("build");
+        files::make_directory(&base)?;
+        let lock_path = base.join(format!("{application}.lock"));
+        let lock =
+            std::fs::File::create(&lock_path).map_err(|source| Error::io("create", &lock_path, source))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Error::BuildLocked { application: application.to_string() });
+        }
+        let tree = base.join(application.as_str());
+        match std::fs::remove_dir_all(&tree) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &tree, error));
+            }
+            _ => {}
+        }
+        files::make_directory(&tree)?;
+        let log = cache.join("logs").join(format!("{application}.log"));
+        Ok(Self { tree, log, _lock: lock })
+    }
+}
+
+impl Drop for BuildPlace {
+    fn drop(&mut self) {
+        // What is left over costs only space, and the next build begins with removing it.
+        let _ = std::fs::remove_dir_all(&self.tree);
+    }
+}

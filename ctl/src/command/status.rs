@@ -1,0 +1,93 @@
+//! `ctl status`: the newest rollout of each environment, or one of them in full; `--watch` follows it.
+
+use std::collections::BTreeMap;
+
+use super::{Session, follow};
+use crate::cli::Status;
+use crate::client::Client;
+use crate::error::{Error, Exit};
+use crate::output::{Tone, format};
+use crate::view::Rollout;
+
+/// Far enough back to find the newest rollout of every environment of one application.
+const LOOK_BACK: u32 = 200;
+
+pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, Error> {
+    let output = session.output;
+    let (_, client) = session.connect().await?;
+    if arguments.watch {
+        let rollout = watched(session, &client, arguments).await?;
+        if rollout.status.has_ended() {
+            follow::conclude(output, &rollout);
+            return Ok(follow::exit(&rollout));
+        }
+        return follow::follow(&client, output, rollout, arguments.wait).await;
+    }
+    if let Some(id) = &arguments.rollout {
+        let rollout = client.rollout(id).await?;
+        output.line(follow::describe(&output, &rollout));
+        output.json("rollouts", &[rollout]);
+        return Ok(Exit::Succeeded);
+    }
+    let application = session.known_application()?;
+    let environment = arguments.environment.env.as_ref();
+    let rollouts = client.rollouts(application.as_ref(), environment, LOOK_BACK).await?;
+    let mut newest: BTreeMap<(String, String), Rollout> = BTreeMap::new();
+    for rollout in rollouts {
+        // They come newest first.
+        newest.entry((rollout.application.clone(), rollout.environment.clone())).or_insert(rollout);
+    }
+    if newest.is_empty() {
+        output.line("nothing was rolled out yet; next: ctl release TAG");
+    }
+    let hosts = client.hosts(application.as_ref(), environment).await?;
+    let mut blocks = Vec::new();
+    for ((application, environment), rollout) in &newest {
+        let here: Vec<_> =
+            hosts.iter().filter(|h| h.application == *application && h.environment == *environment).collect();
+        let mut releases: BTreeMap<&str, usize> = BTreeMap::new();
+        for host in &here {
+            *releases.entry(host.active.as_deref().unwrap_or("nothing")).or_default() += 1;
+        }
+        let releases: Vec<_> =
+            releases.iter().map(|(release, count)| format!("{release} on {count}")).collect();
+        let gone = here.iter().filter(|host| !host.connected).count();
+        let unhealthy = here.iter().filter(|host| host.health == "unhealthy").count();
+        let mut line = format!("{application} in {environment}: {}", releases.join(", "));
+        if unhealthy > 0 {
+            line.push_str(&format!(", {}", output.paint(Tone::Bad, &format!("{unhealthy} unhealthy"))));
+        }
+        if gone > 0 {
+            line.push_str(&format!(", {}", output.paint(Tone::Warning, &format!("{gone} not connected"))));
+        }
+        let last = if rollout.status.has_ended() {
+            let ended = rollout.ended.map(format::time).unwrap_or_default();
+            let reason = rollout.reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let (to, status) = (&rollout.to, rollout.status.words());
+            format!(
+                "last rollout {}: {to} {status} at {ended}, by {}{reason}",
+                rollout.id, rollout.started_by
+            )
+        } else {
+            follow::describe(&output, rollout)
+        };
+        blocks.push(format!("{line}\n{last}"));
+    }
+    output.line(blocks.join("\n\n"));
+    output.json("rollouts", &newest.into_values().collect::<Vec<_>>());
+    Ok(Exit::Succeeded)
+}
+
+/// The rollout to follow: the one named, or the newest.
+async fn watched(session: &Session, client: &Client, arguments: &Status) -> Result<Rollout, Error> {
+    if let Some(id) = &arguments.rollout {
+        return client.rollout(id).await;
+    }
+    let application = session.known_application()?;
+    let environment = arguments.environment.env.as_ref();
+    let rollouts = client.rollouts(application.as_ref(), environment, 20).await?;
+    let running = rollouts.iter().position(|rollout| !rollout.status.has_ended()).unwrap_or(0);
+    rollouts.into_iter().nth(running).ok_or_else(|| {
+        Error::usage("nothing was rolled out yet, so that there is nothing to watch", "ctl release TAG")
+    })
+}

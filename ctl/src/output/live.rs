@@ -1,0 +1,220 @@
+//! A rollout as it happens: on a terminal one line per batch, with healthy hosts folded into a number; off
+//! one, a line per change and a heartbeat. The first failure of a host is printed with all that is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use landfall_common::Timestamp;
+
+use super::format;
+use super::progress::HEARTBEAT;
+use super::{Output, Tone};
+use crate::view::{Batch, HostState, Progress, Rollout};
+
+/// More hosts than this are not named one by one on a line.
+const NAMED: usize = 4;
+
+/// Shows one rollout.
+pub struct View {
+    output: Output,
+    bars: Option<Bars>,
+    failed: BTreeSet<String>,
+    last_line: String,
+    spoke: Instant,
+}
+
+struct Bars {
+    multi: MultiProgress,
+    head: ProgressBar,
+    batches: Vec<ProgressBar>,
+}
+
+impl View {
+    /// A view that has shown nothing yet.
+    #[must_use]
+    pub fn new(output: Output) -> Self {
+        let bars = (output.is_live() && !output.is_json()).then(|| {
+            let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            let head = multi.add(line_bar());
+            Bars { multi, head, batches: Vec::new() }
+        });
+        Self { output, bars, failed: BTreeSet::new(), last_line: String::new(), spoke: Instant::now() }
+    }
+
+    /// Shows a new state.
+    pub fn update(&mut self, rollout: &Rollout, now: Timestamp) {
+        let fresh: Vec<&HostState> = rollout
+            .hosts()
+            .map(|(_, host)| host)
+            .filter(|host| host.failure.is_some() && !self.failed.contains(&host.host))
+            .collect();
+        for host in fresh {
+            self.failed.insert(host.host.clone());
+            self.print(&failure(&self.output, rollout, host));
+        }
+        if let Some(bars) = &mut self.bars {
+            bars.head.set_message(head(rollout, now));
+            while bars.batches.len() < rollout.batches.len() {
+                bars.batches.push(bars.multi.add(line_bar()));
+            }
+            for (index, (bar, batch)) in bars.batches.iter().zip(&rollout.batches).enumerate() {
+                bar.set_message(batch_line(index, batch));
+            }
+            return;
+        }
+        let line = change_line(rollout);
+        if line != self.last_line {
+            self.print(&format!("{}  {line}", format::time(now)));
+            self.last_line = line;
+        }
+    }
+
+    /// Called now and then: keeps the clock on a terminal going, or says off one what is awaited.
+    pub fn tick(&mut self, rollout: &Rollout, now: Timestamp) {
+        match &self.bars {
+            Some(bars) => bars.head.set_message(head(rollout, now)),
+            None if self.spoke.elapsed() >= HEARTBEAT => self.print(&heartbeat(rollout, now)),
+            None => {}
+        }
+    }
+
+    /// Prints a line above the view.
+    pub fn print(&mut self, text: &str) {
+        self.spoke = Instant::now();
+        match &self.bars {
+            // What cannot be printed on a terminal that went away is lost anyway.
+            Some(bars) => drop(bars.multi.println(text)),
+            None => self.output.note(text),
+        }
+    }
+
+    /// Leaves the last state standing.
+    pub fn finish(self) {
+        if let Some(bars) = &self.bars {
+            bars.head.abandon();
+            bars.batches.iter().for_each(ProgressBar::abandon);
+        }
+    }
+}
+
+fn line_bar() -> ProgressBar {
+    let bar = ProgressBar::new(1);
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// `v1.3 -> v1.4 to tenants in production: running, 1m 12s; batch 2 waits: …`
+#[must_use]
+pub fn head(rollout: &Rollout, now: Timestamp) -> String {
+    let end = rollout.ended.unwrap_or(now);
+    let elapsed = rollout.started.map_or(Duration::ZERO, |started| end.since(started));
+    let mut text = format!("{}: {}, {}", title(rollout), rollout.status.words(), format::duration(elapsed));
+    if let Some(reason) = rollout.reasons.first() {
+        text.push_str("; ");
+        text.push_str(reason);
+    }
+    text
+}
+
+/// `v1.3 -> v1.4, tenants in production`.
+#[must_use]
+pub fn title(rollout: &Rollout) -> String {
+    let from = rollout.from.as_deref().unwrap_or("nothing");
+    let back = if rollout.is_rollback { "rollback " } else { "" };
+    format!("{back}{from} -> {}, {} in {}", rollout.to, rollout.application, rollout.environment)
+}
+
+/// `  canary   web-1 proving, healthy for 4 s of 10 s` or `  batch 3  18 ok, 2 pending`.
+#[must_use]
+pub fn batch_line(index: usize, batch: &Batch) -> String {
+    let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", index + 1) };
+    format!("  {name:<9}{}", states(&batch.hosts))
+}
+
+/// Hosts where something happens by name, all others as numbers.
+fn states(hosts: &[HostState]) -> String {
+    let quiet = |progress| {
+        matches!(
+            progress,
+            Progress::Committed
+                | Progress::Pending
+                | Progress::Staged
+                | Progress::RolledBack
+                | Progress::Unknown
+        )
+    };
+    let mut folded: BTreeMap<Progress, usize> = BTreeMap::new();
+    let mut named = Vec::new();
+    for host in hosts {
+        // A single host is best called by its name.
+        if quiet(host.progress) && hosts.len() > 1 {
+            *folded.entry(host.progress).or_default() += 1;
+        } else {
+            named.push(host);
+        }
+    }
+    // Failures first: they are what somebody looks for.
+    named.sort_by_key(|host| (!matches!(host.progress, Progress::Failed | Progress::Reverted), &host.host));
+    let mut parts: Vec<String> =
+        folded.iter().rev().map(|(progress, count)| format!("{count} {}", progress.words())).collect();
+    parts.extend(named.iter().take(NAMED).map(|host| {
+        let detail = if host.detail.is_empty() { String::new() } else { format!(": {}", host.detail) };
+        format!("{} {}{detail}", host.host, host.progress.words())
+    }));
+    if named.len() > NAMED {
+        parts.push(format!("{} more", named.len() - NAMED));
+    }
+    parts.join(", ")
+}
+
+/// What changed enough to be worth a line off a terminal: the status, and how many hosts are where.
+fn change_line(rollout: &Rollout) -> String {
+    let mut counts: BTreeMap<Progress, usize> = BTreeMap::new();
+    for (_, host) in rollout.hosts() {
+        *counts.entry(host.progress).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.iter().rev().map(|(progress, count)| format!("{count} {}", progress.words())).collect();
+    format!("{} {}: {}", rollout.to, rollout.status.words(), counts.join(", "))
+}
+
+/// What is awaited, as one line.
+fn heartbeat(rollout: &Rollout, now: Timestamp) -> String {
+    let waiting = rollout.reasons.first().cloned().unwrap_or_else(|| {
+        let busy = rollout.hosts().map(|(_, host)| host).find(|host| !host.detail.is_empty());
+        busy.map_or_else(
+            || rollout.status.words().to_owned(),
+            |host| format!("{}: {}", host.host, host.detail),
+        )
+    });
+    format!("{}  {} {}: {waiting}", format::time(now), rollout.to, rollout.status.words())
+}
+
+/// A host's failure: the step, the exit code, the last lines, the next command.
+#[must_use]
+pub fn failure(output: &Output, rollout: &Rollout, host: &HostState) -> String {
+    let Some(failure) = &host.failure else { return String::new() };
+    let code = failure.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+    let mut text = format!(
+        "{} {}: step {}{code}: {}",
+        output.paint(Tone::Bad, &host.host),
+        host.progress.words(),
+        failure.step,
+        failure.reason
+    );
+    for line in &failure.tail {
+        let clean: String = line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+        text.push_str("\n  | ");
+        text.push_str(&clean);
+    }
+    let next = if rollout.status.has_ended() {
+        format!("ctl status {}", rollout.id)
+    } else {
+        format!("ctl pause {0}, or ctl rollback; state of every host: ctl status {0}", rollout.id)
+    };
+    text.push_str(&format!("\n  next: {next}"));
+    text
+}

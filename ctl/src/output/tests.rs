@@ -1,0 +1,124 @@
+use super::live;
+use super::*;
+use crate::view::{Batch, Failure, HostState, Progress, Rollout, Status};
+
+fn host(name: &str, progress: Progress, detail: &str) -> HostState {
+    HostState { host: name.into(), progress, detail: detail.into(), failure: None }
+}
+
+pub(crate) fn rollout() -> Rollout {
+    let many = (1..=18).map(|n| host(&format!("web-{n:02}"), Progress::Committed, ""));
+    let batch = many.chain([host("web-19", Progress::Proving, "healthy for 4 s of 10 s")]).collect();
+    Rollout {
+        id: "r-7".into(),
+        application: "tenants".into(),
+        environment: "production".into(),
+        from: Some("v1.3".into()),
+        to: "v1.4".into(),
+        to_digest: "00".into(),
+        status: Status::Running,
+        reasons: vec!["batch 2 waits: web-19 healthy for 4 s of 10 s".into()],
+        batches: vec![
+            Batch { canary: true, hosts: vec![host("db-1", Progress::Committed, "")] },
+            Batch { canary: false, hosts: batch },
+        ],
+        started_by: "ana".into(),
+        started: Some("2026-11-21T16:00:00Z".parse().unwrap()),
+        ended: None,
+        changes: vec![],
+        is_rollback: false,
+        migration: String::new(),
+    }
+}
+
+#[test]
+fn a_rollout_is_one_line_per_batch_with_healthy_hosts_folded() {
+    let rollout = rollout();
+    let now = "2026-11-21T16:01:12Z".parse().unwrap();
+    let lines = rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch));
+    let text: Vec<String> = std::iter::once(live::head(&rollout, now)).chain(lines).collect();
+    insta::assert_snapshot!(text.join("\n"), @r#"
+    v1.3 -> v1.4, tenants in production: running, 1m 12s; batch 2 waits: web-19 healthy for 4 s of 10 s
+      canary   db-1 ok
+      batch 2  18 ok, web-19 proving: healthy for 4 s of 10 s
+    "#);
+}
+
+#[test]
+fn a_failure_shows_step_exit_code_last_lines_and_the_next_command() {
+    let mut failed = host("web-3", Progress::Reverted, "");
+    failed.failure = Some(Failure {
+        step: "front-page".into(),
+        reason: "it exited with 1".into(),
+        exit_code: Some(1),
+        tail: vec!["Traceback".into(), "\u{1b}[2JAssertionError".into()],
+    });
+    insta::assert_snapshot!(live::failure(&Output::plain(), &rollout(), &failed), @r#"
+    web-3 reverted: step front-page, exit code 1: it exited with 1
+      | Traceback
+      |  [2JAssertionError
+      next: ctl pause r-7, or ctl rollback; state of every host: ctl status r-7
+    "#);
+}
+
+#[test]
+fn a_table_is_plain_columns() {
+    let rows =
+        vec![vec!["web-1".into(), "v1.4".into(), "-".into()], vec!["w".into(), "v1".into(), "".into()]];
+    insta::assert_snapshot!(table(&["host", "release", "state"], rows, None), @r#"
+    HOST   RELEASE  STATE
+    web-1  v1.4     -
+    w      v1
+    "#);
+}
+
+#[test]
+fn json_has_a_version() {
+    insta::assert_snapshot!(envelope("hosts", &["web-1"]), @r#"
+    {
+      "hosts": [
+        "web-1"
+      ],
+      "version": 1
+    }
+    "#);
+}
+
+#[test]
+fn an_error_says_what_why_and_what_next() {
+    let tail = vec!["npm ERR! missing script: build".to_owned()];
+    let log = "/tmp/build.log".into();
+    let build = Error::Build { step: "styles".into(), reason: "exit code 1".into(), tail, log };
+    insta::assert_snapshot!(error_text(&build, false), @r#"
+    error: build step styles failed: exit code 1
+      | npm ERR! missing script: build
+    next:  all of its output: less /tmp/build.log
+    "#);
+    let io = Error::io("read", std::path::Path::new("/x"), std::io::Error::from_raw_os_error(13));
+    insta::assert_snapshot!(error_text(&io, false), @r#"
+    error: cannot read /x: Permission denied (os error 13)
+    "#);
+    let tag = Error::NoTag { tag: "v1.5".into(), near: Some("v1.4".into()) };
+    insta::assert_snapshot!(error_text(&tag, false), @r#"
+    error: there is no tag "v1.5" in this repository
+    next:  the tag most like it is v1.4; to make it: git tag -a v1.5 -m "what changed"
+    "#);
+    let Err(definition) = landfall_common::definition::Definition::parse("landfall.toml", "[aplication]\n")
+    else {
+        panic!()
+    };
+    insta::assert_snapshot!(error_text(&Error::Definition(definition), false), @r#"
+    error: landfall.toml is not valid: 2 mistakes found
+      landfall.toml:1:1: the definition has no [application]
+        1 | [aplication]
+          | ^
+        help: begin with `[application]` and `name = "…"`
+      landfall.toml:1:2: unknown key `aplication` at the top level
+        1 | [aplication]
+          |  ^^^^^^^^^^
+        help: did you mean `application`?
+    next:  correct the file, commit, and tag that commit
+    "#);
+    let json: serde_json::Value = serde_json::from_str(&envelope("error", &error_value(&tag))).unwrap();
+    assert_eq!((&json["version"], &json["error"]["exit_code"]), (&json!(1), &json!(2)));
+}
