@@ -18,6 +18,10 @@ pub struct Member {
     pub state: MemberState,
     /// Since when.
     pub since: Timestamp,
+    /// Whether the release may be, or may have been, active on the host because of this rollout. Once it is
+    /// set it stays: a host that is tried again has still been touched, and must go back with the others.
+    #[serde(default)]
+    pub touched: bool,
     /// The first thing that went wrong on it, kept through the way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -82,16 +86,6 @@ pub enum Left {
 }
 
 impl MemberState {
-    /// Whether the release may be, or may have been, active on the host because of this rollout.
-    #[must_use]
-    pub fn touched(&self) -> bool {
-        match self {
-            Self::Pending | Self::Staging { .. } | Self::Staged => false,
-            Self::Failed { left } => *left != Left::Untouched,
-            _ => true,
-        }
-    }
-
     /// Whether the host counts against the failure budget.
     #[must_use]
     pub fn failed(&self) -> bool {

@@ -112,12 +112,12 @@ impl State {
     }
 
     /// The hosts of a place, in order.
-    pub fn hosts(&self, place: &Place) -> impl Iterator<Item = &Host> {
+    pub fn hosts(&self, place: &Place) -> impl Iterator<Item = &Host> + use<'_> {
         self.places.get(place).into_iter().flat_map(|place| place.hosts.values())
     }
 
     /// All hosts, place by place.
-    pub fn all_hosts(&self) -> impl Iterator<Item = &Host> {
+    pub fn all_hosts(&self) -> impl Iterator<Item = &Host> + use<'_> {
         self.places.values().flat_map(|place| place.hosts.values())
     }
 
@@ -139,7 +139,7 @@ impl State {
     }
 
     /// The releases of an application, by name.
-    pub fn releases(&self, application: &AppName) -> impl Iterator<Item = &ReleaseRecord> {
+    pub fn releases(&self, application: &AppName) -> impl Iterator<Item = &ReleaseRecord> + use<'_> {
         self.releases.get(application).into_iter().flat_map(BTreeMap::values)
     }
 
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// The members of a rollout, in the order of hosts; kept until the next rollout of its place begins.
-    pub fn members(&self, id: &RolloutId) -> impl Iterator<Item = &Member> {
+    pub fn members(&self, id: &RolloutId) -> impl Iterator<Item = &Member> + use<'_> {
         self.members.get(id).into_iter().flat_map(BTreeMap::values)
     }
 

@@ -51,7 +51,7 @@ impl Draft<'_> {
         let mut rollout = self.unfinished(id)?.clone();
         no_open_migration(&rollout)?;
         let mut place = self.place_of(&rollout);
-        let touched = self.state.members(id).any(|member| member.state.touched());
+        let touched = self.state.members(id).any(|member| member.touched);
         let fleet = if touched || turn::schema_moved(&rollout) { Fleet::Mixed } else { Fleet::AsBefore };
         self.log(LogEvent::RolloutAborted { rollout: id.clone(), reason: reason.to_owned() });
         let end = End::Aborted { by: self.command.by.clone(), reason: reason.to_owned() };

@@ -108,6 +108,7 @@ impl Draft<'_> {
                     batch: batch.number,
                     state: MemberState::Pending,
                     since: self.now,
+                    touched: false,
                     failure: None,
                 })));
             }

@@ -88,9 +88,15 @@ fn moved(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timesta
         MemberState::Committed { .. } if back => None,
         MemberState::Committed { generation } => committed(seat, rollout, *generation, started_at, now),
         MemberState::Failed { left: Left::Unknown } if !back => late_word(seat, rollout, now),
+        // What it went back to by itself must hold as well before the rollout can be called rolled back.
+        MemberState::Failed { left: Left::Reverted } if back => {
+            let previous = rollout.previous.as_ref().map(|previous| previous.digest);
+            let is_back = seat.host.proven_digest() == previous;
+            is_back.then(|| returned(seat, rollout, started_at, now))?
+        }
         MemberState::Failed { .. } => None,
         MemberState::Returning { generation } => returning(seat, rollout, *generation, started_at, now),
-        MemberState::Returned { .. } => returned(seat, rollout),
+        MemberState::Returned { .. } => returned(seat, rollout, started_at, now),
     }
 }
 
@@ -192,17 +198,23 @@ fn committed(
         let sentence = format!("it had committed the release and now runs {name}");
         return Some((Move::Fail(left, failure("health", sentence)), None));
     }
-    // One that flaps would hold the gate, or the end, for ever.
+    let sentence = unstable(seat, rollout, started_at, now)?;
+    Some((
+        Move::Fail(Left::Held, failure("health", format!("it had committed the release and {sentence}"))),
+        None,
+    ))
+}
+
+/// What is to be said of a host that was not healthy for long enough at a stretch for as long as the healthy
+/// deadline. One that flaps would hold the gate, or the end, for ever.
+fn unstable(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timestamp) -> Option<String> {
+    seat.fresh?;
     let seen = &seat.host.seen;
     let at_least = seat.member.as_ref()?.since.max(started_at).max(seen.connected_at.unwrap_or_default());
     let unstable_for = now.since(at_least.max(seen.stable_at.unwrap_or_default()));
     (unstable_for >= rollout.strategy.healthy_deadline).then(|| {
-        let sentence = format!(
-            "it had committed the release and was not healthy for {} at a stretch since {} ago",
-            human::format(rollout.strategy.min_healthy),
-            seconds(unstable_for)
-        );
-        (Move::Fail(Left::Held, failure("health", sentence)), None)
+        let min_healthy = human::format(rollout.strategy.min_healthy);
+        format!("was not healthy for {min_healthy} at a stretch since {} ago", seconds(unstable_for))
     })
 }
 
@@ -257,15 +269,22 @@ fn returning(
     }
 }
 
-fn returned(seat: &Seat<'_>, rollout: &Rollout) -> Option<(Move, Said)> {
+fn returned(
+    seat: &Seat<'_>,
+    rollout: &Rollout,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> Option<(Move, Said)> {
     let report = &seat.fresh?.report;
     let previous = rollout.previous.as_ref()?;
     let active = report.active.as_ref();
-    let lost = active.is_none_or(|active| active.release.digest != previous.digest);
-    lost.then(|| {
+    if active.is_none_or(|active| active.release.digest != previous.digest) {
         let name = active.map_or("nothing", |active| active.release.name.as_str());
-        (Move::ReturnFail(failure("health", format!("it had gone back and now runs {name}"))), None)
-    })
+        let sentence = format!("it had gone back and now runs {name}");
+        return Some((Move::ReturnFail(failure("health", sentence)), None));
+    }
+    let sentence = unstable(seat, rollout, started_at, now)?;
+    Some((Move::ReturnFail(failure("health", format!("it had gone back and {sentence}"))), None))
 }
 
 /// Why an outcome is a failure.

@@ -1,6 +1,7 @@
 //! The way back, host by host: within the budget, verified like the way there, without a canary.
 
-use landfall_common::assignment::{OnFailure, Order};
+use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
+use landfall_common::{Duration, Generation};
 
 use crate::member::{Left, MemberState};
 use crate::reason::{Doing, Hosts, Wait, Why};
@@ -23,6 +24,9 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let due = match member.state {
             MemberState::Granted { .. } | MemberState::Committed { .. } => true,
             MemberState::Failed { left: Left::Held | Left::Unknown } => true,
+            // Tried again, and not as far as that.
+            MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged => member.touched,
+            MemberState::Failed { left: Left::Untouched } => member.touched,
             // It says that it went back by itself: believed as long as it does not say otherwise.
             MemberState::Failed { left: Left::Reverted } => {
                 seat.at_rest() && seat.host.proven_digest() != Some(previous.digest)
@@ -48,47 +52,14 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     }
     let min_healthy = rollout.strategy.min_healthy;
     let reason = reason(table);
-    // What is on its way counts until there is evidence of it: that is the gate of the way back.
-    let mut under_way = Hosts::default();
-    let mut unsettled = 0;
-    let mut only_silent = true;
-    let mut waits = Vec::new();
-    for (seat, member) in table.members() {
-        let why = match member.state {
-            MemberState::Returned { generation } => {
-                evidence::missing(table, seat, &previous, generation, min_healthy)
-            }
-            MemberState::Failed { left: Left::Reverted } => {
-                evidence::missing(table, seat, &previous, Default::default(), min_healthy)
-            }
-            MemberState::Returning { .. } if seat.fresh.is_some() => {
-                Some(Why::Unanswered { period: now.since(member.since) })
-            }
-            MemberState::Returning { .. } | MemberState::ReturnDue if seat.fresh.is_none() => {
-                Some(table.unheard(seat))
-            }
-            MemberState::ReturnDue => Some(Why::Blocked),
-            _ => None,
-        };
-        let Some(why) = why else { continue };
-        unsettled += 1;
-        only_silent &= matches!(why, Why::Unheard { .. });
-        let is_on_its_way =
-            matches!(member.state, MemberState::Returning { .. } | MemberState::Returned { .. });
-        if is_on_its_way {
-            under_way.add(&member.host);
-        }
-        if !matches!(why, Why::Blocked) {
-            waits.push(Wait::Host { what: Doing::Rollback, host: member.host.clone(), why });
-        }
-    }
-    if unsettled == 0 && failed == 0 {
+    let before = look(table, &previous, min_healthy);
+    if before.unsettled == 0 && failed == 0 {
         let failure = table.first_failure();
         return table.end(End::RolledBack { reason, failure }, Fleet::AsBefore);
     }
-    if unsettled == 0 || (only_silent && table.stalled()) {
+    if before.unsettled == 0 || (before.only_silent && table.stalled()) {
         let mut away = Hosts::default();
-        for (seat, member) in table.members().filter(|(_, member)| member.state.touched()) {
+        for (seat, member) in table.members().filter(|(_, member)| member.touched) {
             let settled = matches!(member.state, MemberState::Returned { .. }) && seat.fresh.is_some();
             if !settled && !matches!(member.state, MemberState::Failed { .. }) {
                 away.add(&member.host);
@@ -97,9 +68,51 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let reason = format!("{reason}; it went back, but not on {away}");
         return table.fail(reason, Fleet::AsBefore);
     }
-    return_hosts(table, under_way);
-    waits.into_iter().for_each(|wait| table.wait(wait));
+    return_hosts(table, before.under_way);
+    let after = look(table, &previous, min_healthy);
+    after.waits.into_iter().for_each(|wait| table.wait(wait));
     Turn::None
+}
+
+/// How far the way back is.
+struct Look {
+    /// How many hosts there is no evidence of yet.
+    unsettled: usize,
+    /// Those that were asked to go back, until there is evidence of them: that is the gate of the way back.
+    under_way: Hosts,
+    /// Whether all of the unsettled cannot be heard of.
+    only_silent: bool,
+    waits: Vec<Wait>,
+}
+
+fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look {
+    let mut look = Look { unsettled: 0, under_way: Hosts::default(), only_silent: true, waits: Vec::new() };
+    for (seat, member) in table.members() {
+        let why = match member.state {
+            MemberState::Returned { generation } => {
+                evidence::missing(table, seat, previous, generation, min_healthy)
+            }
+            MemberState::Failed { left: Left::Reverted } => {
+                evidence::missing(table, seat, previous, Generation::default(), min_healthy)
+            }
+            MemberState::Returning { .. } | MemberState::ReturnDue if seat.fresh.is_none() => {
+                Some(table.unheard(seat))
+            }
+            MemberState::Returning { .. } => Some(Why::Unanswered { period: table.now.since(member.since) }),
+            MemberState::ReturnDue => Some(Why::Blocked),
+            _ => None,
+        };
+        let Some(why) = why else { continue };
+        look.unsettled += 1;
+        look.only_silent &= matches!(why, Why::Unheard { .. });
+        if matches!(member.state, MemberState::Returning { .. } | MemberState::Returned { .. }) {
+            look.under_way.add(&member.host);
+        }
+        if !matches!(why, Why::Blocked) {
+            look.waits.push(Wait::Host { what: Doing::Rollback, host: member.host.clone(), why });
+        }
+    }
+    look
 }
 
 fn reason(table: &Table<'_>) -> String {

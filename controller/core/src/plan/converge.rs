@@ -26,7 +26,12 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let under_way = active.is_some();
     let target = in_force.release;
     let strategy = strategy(table, &target);
-    let max_unavailable = strategy.max_unavailable.at_least_one(table.seats.len());
+    // While a rollout is under way there is one budget for both.
+    let max_unavailable = match active {
+        Some(rollout) => rollout.strategy.max_unavailable,
+        None => strategy.max_unavailable,
+    };
+    let max_unavailable = max_unavailable.at_least_one(table.seats.len());
     let mut blocked = Hosts::default();
     let mut held = Hosts::default();
     for at in 0..table.seats.len() {

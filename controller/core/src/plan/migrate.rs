@@ -4,7 +4,7 @@ use landfall_common::assignment::{Direction, Order};
 use landfall_common::report::{Failure, OutcomeKind};
 
 use crate::log::LogEvent;
-use crate::member::MemberState;
+use crate::member::{Member, MemberState};
 use crate::observation::Standing;
 use crate::reason::Wait;
 use crate::rollout::{Back, Lease, MigrationRun, Planned, Schema, Stage};
@@ -84,12 +84,9 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32) -> Turn {
     }
     let there = forward(table);
     let now = table.now;
-    let able = |state: &MemberState| match state {
-        MemberState::Staged => true,
-        state => !there && state.touched(),
-    };
+    let able = |member: &Member| matches!(member.state, MemberState::Staged) || (!there && member.touched);
     let candidates = table.seats.iter().enumerate().filter_map(|(at, seat)| {
-        let member = seat.member.as_ref().filter(|member| able(&member.state))?;
+        let member = seat.member.as_ref().filter(|member| able(member))?;
         let free = seat.at_rest() && !seat.host.grant_open(now);
         free.then_some((member.batch, at))
     });

@@ -65,7 +65,7 @@ fn first_failure(table: &Table<'_>) -> String {
 
 /// Goes back, if that is wanted and possible; else pauses with the reason.
 fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
-    let touched = table.members().any(|(_, member)| member.state.touched());
+    let touched = table.members().any(|(_, member)| member.touched);
     let rollout = table.rollout();
     let moved = turn::schema_moved(rollout);
     if !touched && !moved {
@@ -160,9 +160,8 @@ fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
             Pending::Proven => proven += 1,
             Pending::Failed => {}
             Pending::Silent(why) | Pending::Waits(why) => {
-                let silent = !member.state.touched()
-                    && seat.fresh.is_none()
-                    && table.silent_for(seat) >= UNREACHABLE_GRACE;
+                let silent =
+                    !member.touched && seat.fresh.is_none() && table.silent_for(seat) >= UNREACHABLE_GRACE;
                 open &= silent;
                 let what = Doing::Batch { batch, of };
                 waits.push(Wait::Host { what, host: member.host.clone(), why });
@@ -194,7 +193,7 @@ fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
     let idle = seconds(table.idle_for());
     let reason =
         format!("nothing got on for {idle}{why}. `ctl rollout resume` waits on, `ctl rollback` goes back");
-    if table.members().any(|(_, member)| member.state.touched()) || turn::schema_moved(table.rollout()) {
+    if table.members().any(|(_, member)| member.touched) || turn::schema_moved(table.rollout()) {
         return table.pause(reason);
     }
     table.fail(format!("nothing got on for {idle}{why}; nothing was activated"), Fleet::AsBefore)

@@ -271,6 +271,7 @@ impl Seat<'_> {
     pub fn set(&mut self, state: MemberState, now: Timestamp) {
         if let Some(member) = &mut self.member {
             let member = member.to_mut();
+            member.touched |= matches!(state, MemberState::Granted { .. } | MemberState::Committed { .. });
             member.state = state;
             member.since = now;
         }

@@ -2,10 +2,16 @@
 //! simulation with lost messages and restarts.
 
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
 mod rollouts;
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod world;

@@ -283,6 +283,23 @@ fn a_host_that_is_lost_while_it_activates_counts_as_failed_and_is_corrected_on_r
     world.until("the correction", |w| w.runs() == ["v1"; 4]);
 }
 
+/// Met by the simulation: a host that was held and then tried again looked untouched to the way back.
+#[test]
+fn a_host_that_is_tried_again_goes_back_with_the_others() {
+    let knobs = Strategy { failure_budget: Amount::Count(1), auto_rollback: false, ..strategy() };
+    let mut world = on_v1(4, knobs);
+    world.host(2).behaviour.insert(name("v2"), Behaviour::Hangs);
+    world.host(3).behaviour.insert(name("v2"), Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
+    world.host(2).behaviour.clear();
+    world.host(3).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.rollback(None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 4]);
+}
+
 #[test]
 fn a_new_host_takes_the_release_in_force() {
     let mut world = on_v1(3, strategy());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_common::assignment::{Assignment, Order, ReleaseRef};
 use landfall_common::manifest::Origin;
+use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
     AppName, Duration, EnvName, HostId, OperatorName, ReleaseCounter, ReleaseName, RequestId, RolloutId,
@@ -18,9 +19,44 @@ use landfall_controller_core::record::{
 use landfall_controller_core::rollout::{Rollout, StatusWord};
 use landfall_controller_core::{Effect, Output, Refusal, State, decide, plan, plan_place};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::checks::Checks;
 use crate::hosts::{Behaviour, Host};
 
+/// What goes wrong between the controller and its hosts, and with the controller itself.
+pub struct Faults {
+    pub rng: StdRng,
+    /// Out of a hundred messages.
+    pub lost: u32,
+    /// Out of a hundred messages.
+    pub doubled: u32,
+    /// In seconds, at most.
+    pub late: u64,
+    /// Out of a thousand commits, before and after each is durable.
+    pub crashes: u32,
+}
+
+impl Faults {
+    pub fn none(seed: u64) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), lost: 0, doubled: 0, late: 0, crashes: 0 }
+    }
+
+    fn hits(&mut self, chance: u32, of: u32) -> bool {
+        chance > 0 && self.rng.random_range(0..of) < chance
+    }
+}
+
+enum Message {
+    Order(HostId, Box<Assignment>),
+    Report(HostId, u64, Box<HostReport>),
+}
+
 pub struct World {
+    pub faults: Faults,
+    pub checks: Checks,
+    network: Vec<(Timestamp, Message)>,
     pub state: State,
     pub store: BTreeMap<Key, Record>,
     pub log: Vec<NewEntry>,
@@ -71,6 +107,9 @@ impl World {
     pub fn new(hosts: usize) -> Self {
         let now = Timestamp::from_ms(1_800_000_000_000);
         let mut world = Self {
+            faults: Faults::none(0),
+            checks: Checks::default(),
+            network: Vec::new(),
             state: State::new(now),
             store: BTreeMap::new(),
             log: Vec::new(),
@@ -102,6 +141,31 @@ impl World {
     }
 
     pub fn publish(
+        &mut self,
+        release: &str,
+        counter: u64,
+        migration: Option<MigrationFacts>,
+        strategy: Strategy,
+    ) {
+        self.publish_anyway(release, counter, migration, strategy);
+        assert!(self.state.release(&place().application, &name(release)).is_some());
+    }
+
+    /// Again and again, if the controller dies of it.
+    pub fn publish_anyway(
+        &mut self,
+        release: &str,
+        counter: u64,
+        migration: Option<MigrationFacts>,
+        strategy: Strategy,
+    ) {
+        let known = name(release);
+        while self.state.release(&place().application, &known).is_none() {
+            self.publish_once(release, counter, migration.clone(), strategy.clone());
+        }
+    }
+
+    fn publish_once(
         &mut self,
         release: &str,
         counter: u64,
@@ -179,7 +243,13 @@ impl World {
     }
 
     /// As the shell does it: durable first, then applied, then carried out.
-    pub fn commit(&mut self, output: Output) {
+    /// Whether the controller lives to see it.
+    pub fn commit(&mut self, output: Output) -> bool {
+        if self.faults.hits(self.faults.crashes, 1000) {
+            // Nothing of it has become durable, so nothing of it has happened.
+            self.crash_controller();
+            return false;
+        }
         for change in &output.changes {
             match change {
                 Change::Put { record } => {
@@ -189,9 +259,17 @@ impl World {
                     self.store.remove(key);
                 }
             }
-            self.state.apply(change);
         }
-        self.log.extend(output.log);
+        self.log.extend(output.log.clone());
+        if self.faults.hits(self.faults.crashes, 1000) {
+            // All of it is durable, and nothing was carried out: a grant is one all the same.
+            self.checks.granted(&output);
+            self.crash_controller();
+            return false;
+        }
+        self.checks.before(&self.state, &output, self.now);
+        output.changes.iter().for_each(|change| self.state.apply(change));
+        self.checks.after(&self.state, &output, &self.hosts);
         for effect in output.effects {
             if let Effect::Send { host, assignment } = effect {
                 if matches!(assignment.order, Order::Activate { .. }) {
@@ -200,12 +278,53 @@ impl World {
                 self.deliver(&host, &assignment);
             }
         }
+        true
     }
 
     pub fn deliver(&mut self, host: &HostId, assignment: &Assignment) {
-        let now = self.now;
         if self.connections.contains_key(host) && !self.cut.contains(host) {
-            self.hosts.get_mut(host).unwrap().take(assignment, now);
+            self.carry(|| Message::Order(host.clone(), Box::new(assignment.clone())));
+        }
+    }
+
+    /// Messages come at once, or late, twice, never.
+    fn carry(&mut self, message: impl Fn() -> Message) {
+        let copies = 1 + u32::from(self.faults.hits(self.faults.doubled, 100));
+        for _ in 0..copies {
+            if self.faults.hits(self.faults.lost, 100) {
+                continue;
+            }
+            let late = match self.faults.late {
+                0 => 0,
+                late => self.faults.rng.random_range(0..=late),
+            };
+            if late == 0 {
+                self.arrive(message());
+            } else {
+                self.network.push((self.now + Duration::from_secs(late), message()));
+            }
+        }
+    }
+
+    fn arrive(&mut self, message: Message) {
+        let now = self.now;
+        match message {
+            Message::Order(host, assignment) => {
+                if !self.cut.contains(&host)
+                    && let Some(host) = self.hosts.get_mut(&host)
+                {
+                    host.take(&assignment, now);
+                }
+            }
+            Message::Report(host, connection, report) => {
+                if self.connections.get(&host) == Some(&connection) {
+                    self.checks.heard(&host, connection, &report, now);
+                }
+                let _ = self.observe(Observation::Reported { host: host.clone(), connection, report });
+                if let Some(assignment) = self.state.pending(&host, now).cloned() {
+                    self.deliver(&host, &assignment);
+                }
+            }
         }
     }
 
@@ -214,13 +333,16 @@ impl World {
         self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
         self.commit(planned.output);
         // What a run decides it decides whole.
-        let again = plan(&self.state, self.now);
-        assert!(again.output.changes.is_empty(), "not settled: {:?}", again.output.changes);
+        if self.faults.crashes == 0 {
+            let again = plan(&self.state, self.now);
+            assert!(again.output.changes.is_empty(), "not settled: {:?}", again.output.changes);
+        }
     }
 
     pub fn crash_controller(&mut self) {
         self.state = State::load(self.store.values().cloned(), self.now);
         self.connections.clear();
+        self.checks.restarted();
     }
 
     pub fn observe(&mut self, observation: Observation) -> Attention {
@@ -229,36 +351,40 @@ impl World {
 
     pub fn disconnect(&mut self, host: &HostId) {
         if let Some(connection) = self.connections.remove(host) {
+            self.checks.gone(host);
             let _ = self.observe(Observation::Disconnected { host: host.clone(), connection });
         }
     }
 
-    /// One second: hosts go on, connect and report; the planner runs.
+    /// One second: messages arrive, hosts go on, connect and report; the planner runs.
     pub fn tick(&mut self) {
         self.now = self.now + Duration::from_secs(1);
+        let now = self.now;
+        let (due, later) = std::mem::take(&mut self.network).into_iter().partition(|(at, _)| *at <= now);
+        self.network = later;
+        let due: Vec<(Timestamp, Message)> = due;
+        due.into_iter().for_each(|(_, message)| self.arrive(message));
         let ids: Vec<HostId> = self.hosts.keys().cloned().collect();
         for id in ids {
-            let now = self.now;
             let host = self.hosts.get_mut(&id).unwrap();
             host.tick(now);
             if !host.up || self.cut.contains(&id) {
                 self.disconnect(&id);
                 continue;
             }
-            let report = Box::new(host.report(now));
+            let report = host.report(now);
             let connection = *self.connections.entry(id.clone()).or_insert_with(|| {
                 self.next_connection += 1;
                 self.next_connection
             });
             let _ = self.observe(Observation::Connected { host: id.clone(), connection });
-            let _ = self.observe(Observation::Reported { host: id.clone(), connection, report });
-            if let Some(assignment) = self.state.pending(&id, now).cloned() {
-                self.deliver(&id, &assignment);
-            }
+            self.carry(|| Message::Report(id.clone(), connection, Box::new(report.clone())));
         }
         let planned = plan_place(&self.state, &place(), self.now);
         self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
-        self.commit(planned.output);
+        if self.commit(planned.output) {
+            self.checks.every_wait_has_a_reason(&self.state, &self.sentences);
+        }
         self.most_out = self.most_out.max(self.hosts.values().filter(|host| !host.serves()).count());
     }
 
@@ -275,6 +401,10 @@ impl World {
             self.tick();
         }
         panic!("never: {what}; now {:?} because {:?}", self.words(), self.sentences);
+    }
+
+    pub fn rollout_held(&self) -> bool {
+        self.state.place(&place()).is_some_and(|place| place.holder.is_some())
     }
 
     pub fn rollout(&self, id: &RolloutId) -> &Rollout {

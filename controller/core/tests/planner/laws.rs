@@ -1,0 +1,156 @@
+//! Laws over random fleets.
+
+use std::collections::BTreeSet;
+
+use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+use landfall_controller_core::command::Action;
+use landfall_controller_core::rollout::StatusWord;
+use landfall_controller_core::{State, decide, plan, preview};
+use proptest::prelude::*;
+
+use crate::hosts::Behaviour;
+use crate::world::{World, host_id, name, place, strategy};
+
+fn amounts() -> impl Strategy_<Value = Amount> {
+    prop_oneof![(1u32..9).prop_map(Amount::Count), (1u32..=100).prop_map(Amount::Percent)]
+}
+
+// The planner's own word for its knobs is taken.
+use proptest::strategy::Strategy as Strategy_;
+
+fn strategies() -> impl Strategy_<Value = Strategy> {
+    (amounts(), amounts(), 0u32..4, any::<bool>()).prop_map(|(batch, max_unavailable, canary, all)| {
+        Strategy {
+            kind: if all { StrategyKind::AllAtOnce } else { StrategyKind::Rolling },
+            batch,
+            max_unavailable,
+            canary,
+            ..strategy()
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Each host is in one batch, the canary is first, and no batch is empty or too large.
+    #[test]
+    fn a_plan_holds_each_host_once(hosts in 1usize..200, knobs in strategies()) {
+        let mut world = World::new(hosts);
+        world.publish("v1", 1, None, knobs.clone());
+        let plan = preview(&world.state, &World::request("v1"), world.now).unwrap();
+        let all: Vec<_> = plan.batches.iter().flat_map(|batch| &batch.hosts).collect();
+        prop_assert_eq!(all.len(), hosts);
+        prop_assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), hosts);
+        for batch in &plan.batches {
+            prop_assert!(!batch.hosts.is_empty());
+            if knobs.kind == StrategyKind::Rolling && !batch.canary {
+                prop_assert!(batch.hosts.len() <= knobs.batch.at_least_one(hosts));
+            }
+        }
+    }
+
+    /// A good release arrives, host by host activated once, and never more are out than the budget allows.
+    #[test]
+    fn a_good_release_arrives_within_the_budget(hosts in 1usize..40, knobs in strategies()) {
+        let mut world = World::new(hosts);
+        world.publish("v1", 1, None, knobs.clone());
+        world.publish("v2", 2, None, knobs.clone());
+        world.must_succeed("v1");
+        world.most_out = 0;
+        let id = world.release("v2").unwrap();
+        let mut done = 0;
+        while !world.rollout(&id).ended() {
+            world.tick();
+            let now_done = world.runs().iter().filter(|release| *release == "v2").count();
+            prop_assert!(now_done >= done, "progress is monotonic");
+            done = now_done;
+        }
+        prop_assert_eq!(world.word(&id), StatusWord::Succeeded);
+        prop_assert!(world.most_out <= knobs.max_unavailable.at_least_one(hosts));
+        prop_assert!(world.hosts.values().all(|host| host.activations == 2));
+    }
+
+    /// A release that fails on some host, with no failure allowed, ends with the release before on all.
+    #[test]
+    fn a_bad_release_ends_with_the_one_before_on_all(
+        hosts in 1usize..25,
+        bad in 0usize..25,
+        knobs in strategies(),
+    ) {
+        let mut world = World::new(hosts);
+        world.publish("v1", 1, None, knobs.clone());
+        world.publish("v2", 2, None, knobs.clone());
+        world.must_succeed("v1");
+        world.most_out = 0;
+        world.host(bad % hosts + 1).behaviour.insert(name("v2"), Behaviour::Bad);
+        let id = world.release("v2").unwrap();
+        prop_assert_eq!(world.ended(&id), StatusWord::RolledBack);
+        prop_assert!(world.runs().iter().all(|release| release == "v1"));
+        prop_assert!(world.most_out <= knobs.max_unavailable.at_least_one(hosts));
+    }
+
+    /// Reports that come in the same moment may come in any order.
+    #[test]
+    fn the_order_of_simultaneous_reports_does_not_matter(
+        hosts in 2usize..12,
+        seconds in 1u32..60,
+        order in Just(()).prop_perturb(|(), mut rng| rng.next_u64()),
+    ) {
+        use landfall_controller_core::observation::Observation;
+        use rand::seq::SliceRandom;
+        let mut world = World::new(hosts);
+        world.publish("v1", 1, None, strategy());
+        world.release("v1").unwrap();
+        world.run(seconds);
+        let now = world.now + landfall_common::Duration::from_secs(1);
+        let reports: Vec<_> = world.hosts.iter_mut().map(|(id, host)| {
+            host.tick(now);
+            let connection = world.connections[id];
+            Observation::Reported { host: id.clone(), connection, report: Box::new(host.report(now)) }
+        }).collect();
+        let planned = |reports: &[Observation]| {
+            let mut state: State = world.state.clone();
+            for report in reports {
+                let _ = state.observe(report.clone(), now);
+            }
+            plan(&state, now)
+        };
+        let mut shuffled = reports.clone();
+        shuffled.shuffle(&mut crate::world::Faults::none(order).rng);
+        prop_assert_eq!(planned(&reports), planned(&shuffled));
+    }
+
+    /// What is refused, or asked again, changes nothing; what is loaded from records decides the same.
+    #[test]
+    fn records_are_all_there_is_to_know(hosts in 1usize..8, seconds in 0u32..90, cut in 0usize..8) {
+        let mut world = World::new(hosts);
+        world.publish("v1", 1, None, strategy());
+        world.publish("v2", 2, None, strategy());
+        world.must_succeed("v1");
+        world.cut.push(host_id(cut % hosts + 1));
+        world.release("v2").unwrap();
+        world.run(seconds);
+        let loaded = State::load(world.state.records(), world.now);
+        prop_assert_eq!(
+            loaded.records().collect::<Vec<_>>(),
+            world.state.records().collect::<Vec<_>>()
+        );
+        let stored: Vec<_> = world.store.values().cloned().collect();
+        prop_assert_eq!(stored.len(), world.state.records().count());
+        for record in stored {
+            let text = serde_json::to_string(&record).unwrap();
+            prop_assert_eq!(serde_json::from_str::<landfall_controller_core::record::Record>(&text).unwrap(), record);
+        }
+        // Nobody was heard of yet: nothing is decided blindly.
+        prop_assert!(plan(&loaded, world.now).output.effects.is_empty());
+        let before: Vec<_> = world.state.records().collect();
+        let command = world.command(Action::Roll(World::request("v2")));
+        if !world.rollout_held() {
+            return Ok(());
+        }
+        prop_assert!(decide(&world.state, &command, world.now).is_err());
+        prop_assert_eq!(world.state.records().collect::<Vec<_>>(), before);
+        prop_assert_eq!(world.state.place(&place()).is_some(), true);
+    }
+}

@@ -1,0 +1,235 @@
+//! A small simulation: a fleet, an operator and a controller, with messages lost, doubled and late, hosts
+//! and the controller failing at any moment. First everything may fail and the checks hold; then it heals,
+//! and every rollout ends and every host arrives.
+
+use std::collections::BTreeMap;
+
+use landfall_common::assignment::Direction;
+use landfall_common::strategy::{Amount, Strategy};
+use landfall_common::{Duration, HostId};
+use landfall_controller_core::command::{Action, RollRequest};
+use landfall_controller_core::log::MigrationVerdict;
+use landfall_controller_core::record::{MigrationFacts, WayBackKind};
+use landfall_controller_core::rollout::{MigrationRun, Rollout, Stage, Status, StatusWord};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::hosts::{Behaviour, Migrates};
+use crate::world::{Faults, World, host_id, name, place};
+
+/// Enough to meet every turn of the state machine; `LANDFALL_SEEDS=FROM..TO` runs others.
+const SEEDS: std::ops::Range<u64> = 0..120;
+
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("LANDFALL_SEEDS") else { return SEEDS };
+    let (from, to) = text.split_once("..").expect("LANDFALL_SEEDS=FROM..TO");
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
+#[test]
+fn the_promises_hold_whatever_fails_and_after_healing_every_rollout_ends() {
+    let mut activations = 0;
+    let mut ends = BTreeMap::new();
+    for seed in seeds() {
+        let outcome = std::panic::catch_unwind(|| story(seed));
+        match outcome {
+            Ok((checked, words)) => {
+                activations += checked;
+                words.into_iter().for_each(|word| *ends.entry(word).or_insert(0) += 1);
+            }
+            Err(panic) => {
+                let test = "cargo test -p landfall-controller-core --test planner sim::";
+                eprintln!("replay: LANDFALL_SEEDS={seed}..{} {test}", seed + 1);
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    // A simulation in which nothing happens proves nothing.
+    eprintln!("{activations} activations of available hosts; rollouts by their end: {ends:?}");
+    let ways = [StatusWord::Succeeded, StatusWord::Failed, StatusWord::RolledBack, StatusWord::Aborted];
+    if seeds() == SEEDS {
+        assert!(ways.iter().all(|end| ends.contains_key(end)), "{ends:?}");
+        assert!(activations > 1_000, "only {activations} activations of available hosts");
+    }
+}
+
+fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())]
+}
+
+fn strategy(rng: &mut StdRng) -> Strategy {
+    Strategy {
+        canary: rng.random_range(0..3),
+        batch: pick(rng, &[Amount::Count(1), Amount::Count(3), Amount::Percent(25), Amount::Percent(100)]),
+        max_unavailable: pick(rng, &[Amount::Count(1), Amount::Count(2), Amount::Percent(34)]),
+        failure_budget: pick(rng, &[Amount::Count(0), Amount::Count(0), Amount::Count(2)]),
+        min_healthy: Duration::from_secs(pick(rng, &[0, 5, 10])),
+        healthy_deadline: Duration::from_secs(30),
+        progress_deadline: Duration::from_secs(240),
+        auto_rollback: rng.random_range(0..4) > 0,
+        ..Strategy::default()
+    }
+}
+
+fn story(seed: u64) -> (usize, Vec<StatusWord>) {
+    let mut rng = Faults::none(seed.wrapping_mul(7) + 1).rng;
+    let hosts = rng.random_range(1..12);
+    let mut world = World::new(hosts);
+    world.publish("v1", 1, None, strategy(&mut rng));
+    world.must_succeed("v1");
+    world.faults = Faults {
+        lost: pick(&mut rng, &[0, 5, 20]),
+        doubled: pick(&mut rng, &[0, 20]),
+        late: pick(&mut rng, &[0, 2, 20]),
+        crashes: pick(&mut rng, &[0, 5, 20]),
+        ..Faults::none(seed)
+    };
+    let mut released = 1;
+    for _ in 0..rng.random_range(300..1500) {
+        world.tick();
+        trouble(&mut world, &mut rng, hosts);
+        operate(&mut world, &mut rng, &mut released);
+    }
+    heal(&mut world);
+    let words = world.words().into_iter().map(|(_, word)| word).collect();
+    (world.checks.activations_checked, words)
+}
+
+/// Hosts lose power and their connection, and find them again.
+fn trouble(world: &mut World, rng: &mut StdRng, hosts: usize) {
+    let host = host_id(rng.random_range(1..=hosts));
+    let now = world.now;
+    match rng.random_range(0..200) {
+        0 => world.hosts.get_mut(&host).unwrap().up = false,
+        1..8 if !world.hosts[&host].up => world.hosts.get_mut(&host).unwrap().reboot(now),
+        8 => world.cut.push(host),
+        9..16 => world.cut.retain(|cut| *cut != host),
+        16 => world.disconnect(&host),
+        _ => {}
+    }
+}
+
+fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
+    let current = unfinished(world).map(|rollout| rollout.id.clone());
+    let reason = String::new;
+    // An operator may ask for anything at any time; a refusal is an answer.
+    let action = match (rng.random_range(0..400), current) {
+        (0..8, None) => {
+            *released += 1;
+            let release = format!("v{released}");
+            let migration = (rng.random_range(0..2) == 0).then(|| MigrationFacts {
+                lease: Duration::from_secs(20),
+                way_back: pick(
+                    rng,
+                    &[
+                        WayBackKind::Compatible,
+                        WayBackKind::Compatible,
+                        WayBackKind::Reversible,
+                        WayBackKind::None,
+                    ],
+                ),
+                idempotent: false,
+                schema: None,
+            });
+            let knobs = strategy(rng);
+            world.publish_anyway(&release, *released, migration, knobs);
+            let faulty = rng.random_range(0..100);
+            for host in world.hosts.values_mut() {
+                let behaviour = match faulty {
+                    0..50 => Behaviour::Good,
+                    50..70 => Behaviour::Bad,
+                    _ => pick(
+                        rng,
+                        &[
+                            Behaviour::Good,
+                            Behaviour::Good,
+                            Behaviour::Good,
+                            Behaviour::Bad,
+                            Behaviour::Flaps,
+                        ],
+                    ),
+                };
+                host.behaviour.insert(name(&release), behaviour);
+                host.migrates =
+                    pick(rng, &[Migrates::Well, Migrates::Well, Migrates::Fails, Migrates::Unknown]);
+            }
+            Action::Roll(RollRequest { no_way_back: true, ..World::request(&release) })
+        }
+        (8..10, _) => Action::RollBack { place: place(), to: None, reason: reason() },
+        (10..12, Some(rollout)) => Action::Pause { rollout, reason: reason() },
+        (12..30, Some(rollout)) => Action::Resume { rollout },
+        (30..32, Some(rollout)) => Action::Abort { rollout, go_back: false, reason: reason() },
+        (32..36, _) => Action::RetryFailed { place: place() },
+        (36..50, Some(rollout)) => {
+            let Some(verdict) = truth(world) else { return };
+            Action::ResolveMigration { rollout, verdict, reason: reason() }
+        }
+        _ => return,
+    };
+    let _ = world.ask(action);
+}
+
+fn unfinished(world: &World) -> Option<&Rollout> {
+    world.state.rollouts().find(|rollout| !rollout.ended())
+}
+
+/// What the operator finds when looking at the database.
+fn truth(world: &World) -> Option<MigrationVerdict> {
+    let stage = unfinished(world)?.status.stage()?;
+    let Some(MigrationRun::Unknown { lease, .. }) = stage.migration() else { return None };
+    let up = lease.direction == Direction::Up;
+    let ran = world.hosts.values().flat_map(|host| &host.migrations);
+    let ran = ran.into_iter().any(|(_, way, fence)| *fence == lease.fence && (*way == Direction::Up) == up);
+    Some(if ran { MigrationVerdict::Applied } else { MigrationVerdict::NotApplied })
+}
+
+/// Everything works from here on; what waits for an operator gets one.
+fn heal(world: &mut World) {
+    world.faults = Faults::none(0);
+    world.cut.clear();
+    let now = world.now;
+    for host in world.hosts.values_mut() {
+        host.migrates = Migrates::Well;
+        if !host.up {
+            host.reboot(now);
+        }
+    }
+    for _ in 0..4 {
+        world.run(900);
+        let Some(rollout) = unfinished(world) else { break };
+        let (id, status) = (rollout.id.clone(), rollout.status.clone());
+        match status {
+            Status::Paused { .. } => {
+                let _ = world.ask(Action::Resume { rollout: id.clone() });
+                world.run(900);
+                if matches!(unfinished(world).map(|r| &r.status), Some(Status::Paused { .. })) {
+                    let end = Action::Abort { rollout: id, go_back: false, reason: String::new() };
+                    let _ = world.ask(end);
+                }
+            }
+            Status::Active { stage: Stage::Migrating { .. } | Stage::RollingBack { .. } } => {
+                if let Some(verdict) = truth(world) {
+                    let reason = String::new();
+                    world.ask(Action::ResolveMigration { rollout: id, verdict, reason }).unwrap();
+                }
+            }
+            Status::Active { .. } | Status::Ended { .. } => {}
+        }
+    }
+    if let Some(rollout) = unfinished(world) {
+        let members: Vec<_> = world.state.members(&rollout.id).map(|m| (m.host.as_str(), &m.state)).collect();
+        panic!("{} never ends: {:?} {members:?} {:?}", rollout.id, rollout.status, world.sentences);
+    }
+    // A last good release reaches everyone, whatever was left behind.
+    world.hosts.values_mut().for_each(|host| host.behaviour.clear());
+    let last = world.state.releases(&place().application).map(|r| r.release.counter.0).max().unwrap_or(0) + 1;
+    let release = format!("v{last}");
+    world.publish(&release, last, None, crate::world::strategy());
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request(&release) }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded, "{:?} {:?}", world.rollout(&id), world.sentences);
+    let off: Vec<&HostId> = (world.hosts.iter())
+        .filter(|(_, host)| host.active.as_ref().is_none_or(|active| active.release.name != name(&release)))
+        .map(|(id, _)| id)
+        .collect();
+    assert!(off.is_empty(), "{off:?}");
+}
