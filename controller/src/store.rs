@@ -36,8 +36,13 @@ pub const MAX_KEY_BYTES: usize = 512;
 /// The largest value, in bytes (etcd's usual limit for a request is 1.5 MiB). Larger things are objects.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 
-/// The most changes in one batch: etcd's limit for the operations of a transaction.
-pub const MAX_CHANGES: usize = 128;
+/// The most changes in one batch. A rollout over ten thousand hosts begins, and all of them are asked to stage,
+/// in one decision, and a decision is one commit. (etcd takes 128 operations unless its
+/// `--max-txn-ops` is raised.)
+pub const MAX_CHANGES: usize = 1 << 15;
+
+/// The most bytes of keys and values in one batch; what is written is one record of the journal.
+pub const MAX_BATCH_BYTES: usize = 32 << 20;
 
 /// The number of a commit. It only grows; zero is the empty store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -118,6 +123,14 @@ impl Change {
             Self::Put(key, _) | Self::Delete(key) => key,
         }
     }
+
+    /// The bytes of its key and value.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.len() + value.len(),
+            Self::Delete(key) => key.len(),
+        }
+    }
 }
 
 /// Changes that apply together, or not at all.
@@ -183,6 +196,10 @@ impl Batch {
         let invalid = |reason: String| Err(StoreError::Invalid(reason));
         if self.changes.len() > MAX_CHANGES {
             return invalid(format!("{} changes are more than {MAX_CHANGES}", self.changes.len()));
+        }
+        let bytes: usize = self.changes.iter().map(Change::bytes).sum();
+        if bytes > MAX_BATCH_BYTES {
+            return invalid(format!("its {bytes} bytes are more than {MAX_BATCH_BYTES}"));
         }
         let mut changed = BTreeSet::new();
         for key in

@@ -5,7 +5,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::{Batch, Change, MAX_CHANGES, MAX_VALUE_BYTES, Revision, Store, StoreError, WatchEvent};
+use super::{
+    Batch, Change, MAX_BATCH_BYTES, MAX_CHANGES, MAX_VALUE_BYTES, Revision, Store, StoreError, WatchEvent,
+};
 
 /// How many tasks fight over one counter.
 const TASKS: usize = 8;
@@ -119,6 +121,8 @@ async fn limits_are_refused(store: &dyn Store) {
         Batch::new().put("k", "1").delete("k"),
         Batch::new().put("k", vec![0; MAX_VALUE_BYTES + 1]),
         many(MAX_CHANGES + 1),
+        (0..=MAX_BATCH_BYTES / MAX_VALUE_BYTES)
+            .fold(Batch::new(), |batch, n| batch.put(format!("huge/{n}"), vec![0; MAX_VALUE_BYTES])),
     ] {
         let refused = store.commit(batch).await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
