@@ -1,0 +1,159 @@
+//! The configuration file, strictly read: an unknown key or an impossible value is refused with its line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::ControllerError;
+
+/// What `landfall-controller --config FILE` reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The address and port for agents and operators, such as `0.0.0.0:7443`.
+    pub listen: SocketAddr,
+    /// The directory of everything that must be kept; absolute.
+    pub state_dir: PathBuf,
+    /// Where objects are kept; `objects` in the state directory when absent.
+    #[serde(default)]
+    pub objects: Option<PathBuf>,
+    /// How the program's own messages look.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// How the program's own messages look.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// For people or for programs.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// What is written, in the form of `tracing`'s filters; `info` when absent.
+    #[serde(default)]
+    pub filter: Option<String>,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ControllerError::File`] if it cannot be read, [`ControllerError::Config`] with line and rule if it
+    /// is not valid.
+    pub fn read(path: &Path) -> Result<Self, ControllerError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ControllerError::File {
+            doing: "read the configuration",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ControllerError> {
+        let invalid = |message: String| ControllerError::Config {
+            path: path.to_owned(),
+            message: message.trim().to_owned(),
+        };
+        let config: Self = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        for (key, directory) in [("state_dir", Some(&config.state_dir)), ("objects", config.objects.as_ref())]
+        {
+            if let Some(directory) = directory.filter(|directory| !directory.is_absolute()) {
+                let shown = directory.display();
+                return Err(invalid(format!("{key} is {shown:?}, and must be an absolute path")));
+            }
+        }
+        if let Some(filter) = &config.log.filter
+            && let Err(error) = filter.parse::<tracing_subscriber::filter::EnvFilter>()
+        {
+            return Err(invalid(format!("log.filter is {filter:?}: {error}")));
+        }
+        Ok(config)
+    }
+
+    /// Where things are in the state directory.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let objects = self.objects.clone().unwrap_or_else(|| self.state_dir.join("objects"));
+        Layout { state: self.state_dir.clone(), objects }
+    }
+}
+
+/// Where things are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The state directory.
+    pub state: PathBuf,
+    /// The objects' directory.
+    pub objects: PathBuf,
+}
+
+impl Layout {
+    /// The certificate authority.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.state.join("ca")
+    }
+    /// The online keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.state.join("keys")
+    }
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.state.join("store")
+    }
+    /// Held by the one controller that uses this directory.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+    /// Where the running controller takes commands of its own host's administrator.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.state.join("admin.sock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("controller.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_smallest_configuration() {
+        let config = parse("listen = \"127.0.0.1:7443\"\nstate_dir = \"/var/lib/landfall\"").unwrap();
+        assert_eq!(config.log.format, LogFormat::Text);
+        assert_eq!(config.layout().objects, Path::new("/var/lib/landfall/objects"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, part) in [
+            ("listen = \"127.0.0.1:7443\"", "state_dir"),
+            ("listen = \"localhost\"\nstate_dir = \"/x\"", "listen"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"x\"", "absolute"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\nstatedir = 1", "statedir"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[log]\nformat = \"xml\"", "xml"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[log]\nfilter = \"a=b=c\"", "log.filter"),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains(part), "{part}: {message}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Who is asking: what a client certificate says, and what is remembered of it for each connection.
+//!
+//! Whether that caller may call a method is decided in [`crate::authorise`].
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use landfall_common::ids::InvalidName;
+use landfall_common::{HostId, OperatorName, Timestamp};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// What an operator may do; each role may do what the ones before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Publishes and rolls out releases.
+    Deployer,
+    /// Enrols, removes, and changes the trust root.
+    Admin,
+}
+
+impl Role {
+    /// The word for it, in certificates and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Deployer => "deployer",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = IdentityError;
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        match text {
+            "viewer" => Ok(Self::Viewer),
+            "deployer" => Ok(Self::Deployer),
+            "admin" => Ok(Self::Admin),
+            _ => Err(IdentityError::Role(text.to_owned())),
+        }
+    }
+}
+
+/// Whom a certificate was issued to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// An agent.
+    Host(HostId),
+    /// A person or a program.
+    Operator {
+        /// Its name.
+        name: OperatorName,
+        /// What it may do.
+        role: Role,
+    },
+}
+
+impl Identity {
+    /// The URI in the certificate's subject alternative name.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Host(id) => format!("landfall://host/{id}"),
+            Self::Operator { name, role } => format!("landfall://operator/{name}/{role}"),
+        }
+    }
+
+    /// The name alone, as the log shows it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Host(id) => id.as_str(),
+            Self::Operator { name, .. } => name.as_str(),
+        }
+    }
+}
+
+impl FromStr for Identity {
+    type Err = IdentityError;
+    fn from_str(uri: &str) -> Result<Self, IdentityError> {
+        let unknown = || IdentityError::Uri(uri.to_owned());
+        let rest = uri.strip_prefix("landfall://").ok_or_else(unknown)?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        match parts[..] {
+            ["host", id] => Ok(Self::Host(HostId::new(id)?)),
+            ["operator", name, role] => {
+                Ok(Self::Operator { name: OperatorName::new(name)?, role: role.parse()? })
+            }
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// Why a certificate or a name does not say who someone is.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The bytes are not an X.509 certificate.
+    #[error("it is not an X.509 certificate in DER form")]
+    NotACertificate,
+    /// It does not name exactly one identity.
+    #[error("the certificate names {0} Landfall identities where one is needed")]
+    Count(usize),
+    /// A URI of another form.
+    #[error("{0:?} does not name a host or an operator")]
+    Uri(String),
+    /// A role that does not exist.
+    #[error("{0:?} is not a role; there are viewer, deployer and admin")]
+    Role(String),
+    /// A name against the rules.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// A serial number that this controller did not give.
+    #[error("the certificate's serial number is not one of this controller's")]
+    Serial,
+}
+
+/// What is kept of a client certificate, which the TLS handshake has verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Whom it names.
+    pub identity: Identity,
+    /// When it was issued by the controller's clock; the serial number carries it. A host that was removed
+    /// and joined again is told from its former self by this.
+    pub issued_at: Timestamp,
+    /// From then on it no longer counts; asked at each request, since connections outlive certificates.
+    pub not_after: Timestamp,
+}
+
+/// The first byte of a serial number of ours, before eight bytes of time and eight of randomness. It keeps
+/// the number positive and of one length.
+pub const SERIAL_MARK: u8 = 0x4c;
+
+impl PeerCertificate {
+    /// Reads a certificate. Its signature and its dates are not looked at.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it does not name exactly one identity of ours.
+    pub fn read(der: &[u8]) -> Result<Self, IdentityError> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::NotACertificate)?;
+        let names = certificate.subject_alternative_name().map_err(|_| IdentityError::NotACertificate)?;
+        let uris: Vec<&str> = names
+            .iter()
+            .flat_map(|extension| &extension.value.general_names)
+            .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
+            .collect();
+        let [uri] = uris[..] else { return Err(IdentityError::Count(uris.len())) };
+        let serial = certificate.raw_serial();
+        let issued: [u8; 8] = match serial {
+            [SERIAL_MARK, time @ .., _, _, _, _, _, _, _, _] => {
+                time.try_into().map_err(|_| IdentityError::Serial)?
+            }
+            _ => return Err(IdentityError::Serial),
+        };
+        let not_after = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        Ok(Self {
+            identity: uri.parse()?,
+            issued_at: Timestamp::from_ms(u64::from_be_bytes(issued)),
+            not_after: Timestamp::from_ms(not_after.saturating_mul(1000)),
+        })
+    }
+}
+
+/// A certificate's serial number, hexadecimal.
+///
+/// # Errors
+/// [`IdentityError::NotACertificate`].
+pub fn serial(der: &[u8]) -> Result<String, IdentityError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::NotACertificate)?;
+    Ok(hex::encode(certificate.raw_serial()))
+}
+
+/// One end of a connection, as every request on it sees it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it comes from.
+    pub address: Option<SocketAddr>,
+    /// What it showed, if anything.
+    pub certificate: Option<PeerCertificate>,
+}
+
+impl Peer {
+    /// The address without its port, as the log shows it; empty when unknown.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_reads_back() {
+        for uri in
+            ["landfall://host/web-1", "landfall://operator/alice/admin", "landfall://operator/ci/deployer"]
+        {
+            assert_eq!(uri.parse::<Identity>().unwrap().uri(), uri);
+        }
+    }
+
+    #[test]
+    fn anything_else_names_nobody() {
+        for uri in [
+            "",
+            "landfall://host/",
+            "landfall://host/a/b",
+            "landfall://host/../x",
+            "landfall://operator/alice",
+            "landfall://operator/alice/root",
+            "landfall://operator/alice/Admin",
+            "https://host/web-1",
+            "landfall://hosts/web-1",
+        ] {
+            assert!(uri.parse::<Identity>().is_err(), "{uri:?} was taken");
+        }
+    }
+
+    #[test]
+    fn roles_are_ordered() {
+        assert!(Role::Viewer < Role::Deployer && Role::Deployer < Role::Admin);
+    }
+}

@@ -1,0 +1,60 @@
+//! The first start, and tokens for operators made on the controller's own host: the way in when nobody has
+//! a certificate, or every one has expired.
+
+use landfall_common::{Duration, OperatorName, RequestId};
+use landfall_controller_core::log::{Actor, NewEntry};
+
+use crate::clock::Clock;
+use crate::config::Layout;
+use crate::enrolment::{Grant, make, operator_text, token_key};
+use crate::error::ControllerError;
+use crate::identity::Role;
+use crate::keys::random;
+use crate::rpc::convert;
+use crate::state::ControllerState;
+use crate::store::Batch;
+
+/// Makes the state directory, the authority and the keys; returns the first admin's token.
+///
+/// # Errors
+/// [`ControllerError::AlreadyInitialised`], [`ControllerError::File`].
+pub async fn initialise(
+    layout: &Layout,
+    name: OperatorName,
+    clock: &Clock,
+) -> Result<String, ControllerError> {
+    let state = ControllerState::create(layout, clock).await?;
+    let token = operator_token(&state, name, Role::Admin, Duration::ZERO, clock).await;
+    state.close()?;
+    token
+}
+
+/// Makes a token for an operator in an opened state; returns its text.
+///
+/// # Errors
+/// [`ControllerError::Store`], or a life that is too long.
+pub async fn operator_token(
+    state: &ControllerState,
+    name: OperatorName,
+    role: Role,
+    valid_for: Duration,
+    clock: &Clock,
+) -> Result<String, ControllerError> {
+    let request = fresh_request()?;
+    let now = clock.now();
+    let grant = Grant::Operator { name, role };
+    let (token, secret) = make(&state.keys.tokens, &request, grant, Actor::Controller, valid_for, now)?;
+    let key = token_key(&token.id);
+    let batch = Batch::new().if_absent(&key).put(&key, convert::to_store(&token));
+    state.writer.commit(batch, vec![NewEntry::by_controller(now, token.made())]).await?;
+    Ok(operator_text(&token.id, &secret, state.authority.key_digest()))
+}
+
+/// A request id for what the host's administrator asks for, who does not repeat requests.
+///
+/// # Errors
+/// [`ControllerError::Authority`] if there is no randomness.
+pub fn fresh_request() -> Result<RequestId, ControllerError> {
+    let id = format!("local-{}", hex::encode(&random()?[..12]));
+    Ok(RequestId::new(id).expect("letters, digits and a dash"))
+}

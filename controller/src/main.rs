@@ -1,0 +1,258 @@
+//! `landfall-controller`: the program.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use landfall_common::time::human;
+use landfall_common::{Duration, OperatorName};
+use landfall_controller::admin::{self, Answer, Request};
+use landfall_controller::clock::Clock;
+use landfall_controller::config::{Config, LogFormat};
+use landfall_controller::identity::Role;
+use landfall_controller::state::ControllerState;
+use landfall_controller::{backup, initialise, serve};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The Landfall controller: keeps releases, plans rollouts, and tells agents what to run.
+///
+/// Without a command it serves until it is told to stop (SIGTERM or SIGINT).
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "LANDFALL_CONTROLLER_CONFIG")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes the state directory, the certificate authority and the online keys, and prints the first
+    /// admin's token on standard output.
+    Init {
+        /// The first admin's name.
+        #[arg(long, default_value = "admin")]
+        name: OperatorName,
+    },
+    /// Prints a token by which an operator gets a certificate, also when every certificate has expired. The
+    /// controller may be running.
+    OperatorToken {
+        /// The operator's name.
+        #[arg(long)]
+        name: OperatorName,
+        /// viewer, deployer or admin.
+        #[arg(long)]
+        role: Role,
+        /// How long the token is good, at most 24h.
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = human::parse)]
+        valid_for: Duration,
+    },
+    /// Writes everything that must not be lost into one file, which then holds private keys. The controller
+    /// may be running.
+    Backup {
+        /// The file; `-` is standard output.
+        file: PathBuf,
+        /// Leave the releases' objects out: `ctl` uploads them again when a release is published anew.
+        #[arg(long)]
+        without_objects: bool,
+    },
+    /// Makes the state directory, which must be empty, from a backup.
+    Restore {
+        /// The file that `backup` wrote.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where the program writes its messages, and also when those go to a journal as JSON.
+            let _ = writeln!(std::io::stderr(), "landfall-controller: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error with its causes, none said twice.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut text, cause| {
+        let next = cause.to_string();
+        if !text.contains(&next) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&next);
+        }
+        text
+    })
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::read(&arguments.config)?;
+    start_tracing(&config, arguments.command.is_some());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        match arguments.command {
+            None => serve_until_stopped(&config).await,
+            Some(Command::Init { name }) => init(&config, name).await,
+            Some(Command::OperatorToken { name, role, valid_for }) => {
+                operator_token(&config, name, role, valid_for).await
+            }
+            Some(Command::Backup { file, without_objects }) => {
+                write_backup(&config, &file, without_objects).await
+            }
+            Some(Command::Restore { file }) => {
+                let made_at = backup::restore(&config.layout(), &file, &Clock::system()).await?;
+                note(&format!("The state of {made_at} was restored. Start the controller."))
+            }
+        }
+    })
+}
+
+/// Commands speak for themselves: only what goes wrong is written beside.
+fn start_tracing(config: &Config, command: bool) {
+    let default = if command { "warn" } else { "info" };
+    let filter = config.log.filter.as_deref().unwrap_or(default);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+async fn serve_until_stopped(config: &Config) -> anyhow::Result<()> {
+    let listener = serve::bind(config.listen)?;
+    let address = listener.local_addr().context("cannot learn the address")?;
+    let running = serve::start(config.layout(), listener, address, Clock::steady()).await?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "controller serves");
+    tell_systemd(&[NotifyState::Ready]);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let stopping = running.stopping();
+    // Half of what systemd waits for, as sd_watchdog_enabled(3) recommends.
+    let mut watchdog = sd_notify::watchdog_enabled().map(|interval| tokio::time::interval(interval / 2));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = stopping.cancelled() => break,
+            () = async {
+                match &mut watchdog {
+                    Some(interval) => { interval.tick().await; }
+                    None => std::future::pending().await,
+                }
+            } => {
+                if running.alive().await {
+                    tell_systemd(&[NotifyState::Watchdog]);
+                }
+            }
+        }
+    }
+    tell_systemd(&[NotifyState::Stopping]);
+    tracing::info!("controller stops");
+    Ok(running.stop().await?)
+}
+
+/// Without systemd there is nobody to tell.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+async fn init(config: &Config, name: OperatorName) -> anyhow::Result<()> {
+    let token = initialise::initialise(&config.layout(), name.clone(), &Clock::system()).await?;
+    note(&format!(
+        "{} is initialised. Start the controller; then {name} logs in within one hour, with the token below:\n  \
+         ctl login TOKEN --controller {}",
+        config.state_dir.display(),
+        config.listen
+    ))?;
+    print(&token)
+}
+
+async fn operator_token(
+    config: &Config,
+    name: OperatorName,
+    role: Role,
+    valid_for: Duration,
+) -> anyhow::Result<()> {
+    let layout = config.layout();
+    let valid_for_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
+    let request = Request::OperatorToken { name: name.clone(), role, valid_for_ms };
+    let text = match admin::ask(&layout.admin_socket(), &request)? {
+        Some((Answer::Token { text }, _)) => text,
+        Some(_) => anyhow::bail!("the running controller answered something else; is it another version?"),
+        None => {
+            let clock = Clock::system();
+            let state = ControllerState::open(&layout, &clock).await?;
+            let text = initialise::operator_token(&state, name, role, valid_for, &clock).await;
+            state.close()?;
+            text?
+        }
+    };
+    print(&text)
+}
+
+async fn write_backup(config: &Config, file: &std::path::Path, without_objects: bool) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let layout = config.layout();
+    let mut out: Box<dyn std::io::Write> = if file == std::path::Path::new("-") {
+        Box::new(std::io::stdout().lock())
+    } else {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+        Box::new(file.context("cannot make the backup's file")?)
+    };
+    match admin::ask(&layout.admin_socket(), &Request::Backup { without_objects })? {
+        Some((Answer::Backup, mut stream)) => copy_whole(&mut stream, &mut out)?,
+        Some(_) => anyhow::bail!("the running controller answered something else; is it another version?"),
+        None => {
+            let clock = Clock::system();
+            let state = ControllerState::open(&layout, &clock).await?;
+            let written = backup::write(&layout, state.store.core(), without_objects, clock.now(), &mut out);
+            state.close()?;
+            written?;
+        }
+    }
+    out.flush().context("cannot write the backup")?;
+    note(&format!("Backup written to {}. It holds private keys: keep it like them.", file.display()))
+}
+
+/// Copies all but the last byte, which says whether the backup is whole.
+fn copy_whole(stream: &mut impl std::io::Read, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    let mut last: Option<u8> = None;
+    loop {
+        let length = stream.read(&mut piece).context("the running controller hung up")?;
+        let Some((next, before)) = piece[..length].split_last() else { break };
+        let held = last.replace(*next);
+        out.write_all(held.as_slice())
+            .and_then(|()| out.write_all(before))
+            .context("cannot write the backup")?;
+    }
+    match last {
+        Some(1) => Ok(()),
+        _ => {
+            anyhow::bail!("the backup is not whole: the running controller failed in the middle; see its log")
+        }
+    }
+}
+
+/// What a program reads.
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+/// What a person reads beside it.
+fn note(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "{text}").context("cannot write to standard error")
+}

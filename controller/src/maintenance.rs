@@ -1,0 +1,102 @@
+//! What has to be done from time to time: metadata and certificates are renewed before they expire, old
+//! tokens and answers are forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use landfall_common::{Duration, Timestamp};
+
+use crate::ca::SERVER_LIFETIME;
+use crate::enrolment::{HOST_GRACE, KEPT, TokenRecord};
+use crate::error::ControllerError;
+use crate::rpc::{Context, convert};
+use crate::store::Batch;
+use crate::tls::CurrentCertificate;
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// How often old records are swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// Removed in one commit.
+const SWEPT_AT_ONCE: usize = 100;
+
+pub(crate) async fn run(context: Arc<Context>, certificate: Arc<CurrentCertificate>) {
+    let mut swept = None;
+    loop {
+        if let Err(error) = sign(&context).await {
+            tracing::error!(error = %error.chain(), "the release repository could not be signed anew");
+        }
+        if let Err(error) = renew_server(&context, &certificate) {
+            tracing::error!(error = %error.chain(), "the server's certificate could not be renewed");
+        }
+        warn_of_expiry(&context);
+        let now = context.clock.now();
+        if swept.is_none_or(|last| now.since(last) >= SWEEP_EVERY) {
+            swept = Some(now);
+            if let Err(error) = sweep(&context, now).await {
+                tracing::error!(error = %error.chain(), "old records could not be removed");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn sign(context: &Context) -> Result<(), ControllerError> {
+    let Some(edit) = context.repository.renewal(context.clock.now()).await? else { return Ok(()) };
+    context.writer.commit(edit.batch(), Vec::new()).await?;
+    edit.finish();
+    tracing::info!("timestamp signed anew");
+    Ok(())
+}
+
+fn renew_server(context: &Context, current: &CurrentCertificate) -> Result<(), ControllerError> {
+    let now = context.clock.now();
+    let expires = Timestamp::from_ms(context.server_expires_ms.load(Ordering::Relaxed));
+    if expires > now + SERVER_LIFETIME / 3 {
+        return Ok(());
+    }
+    let certificate = context.authority.issue_server(now)?;
+    let expires = certificate.not_after;
+    current.replace(certificate)?;
+    context.server_expires_ms.store(expires.ms(), Ordering::Relaxed);
+    tracing::info!(%expires, "the server's certificate was renewed");
+    Ok(())
+}
+
+/// Roles that only their offline signers can renew are told of 30 days before.
+fn warn_of_expiry(context: &Context) {
+    let soon = context.clock.now() + Duration::from_secs(30 * 86_400);
+    let summary = context.repository.summary();
+    for (role, expires) in summary.expiries {
+        if expires <= soon && role != "timestamp" && role != "snapshot" {
+            tracing::warn!(role, %expires, "a role of the release repository expires soon; sign it anew");
+        }
+    }
+}
+
+async fn sweep(context: &Context, now: Timestamp) -> Result<(), ControllerError> {
+    let mut old = Vec::new();
+    for entry in context.store.scan("token/").await?.entries {
+        let token: TokenRecord = convert::stored(&entry.key, &entry.value)?;
+        if token.expires_at + KEPT <= now {
+            old.push(entry.key);
+        }
+    }
+    // Nobody can renew by then, so that there is nothing left to deny.
+    for entry in context.store.scan("denied/").await?.entries {
+        let until: Timestamp = convert::stored(&entry.key, &entry.value)?;
+        if until + crate::ca::HOST_LIFETIME + HOST_GRACE <= now {
+            old.push(entry.key);
+        }
+    }
+    for keys in old.chunks(SWEPT_AT_ONCE) {
+        let batch = keys.iter().fold(Batch::new(), |batch, key| batch.delete(key));
+        context.writer.commit(batch, Vec::new()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,400 @@
+//! Objects: the files, directories and manifests of releases, named by the SHA-256 of their content and
+//! kept compressed with zstd.
+//!
+//! An object is there whole and verified, or not at all. New ones are made durable together, by
+//! [`Depot::sync`] before a release that needs them is published; after a crash those that were not are
+//! verified again. Uploads are in [`upload`], the walk over a release in [`tree`].
+
+pub mod tree;
+pub mod upload;
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use landfall_common::Sha256;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _};
+
+use crate::error::{ControllerError, Reason};
+use crate::private_file;
+
+/// What is read and sent at once.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The largest object, uncompressed. It bounds what a small upload can make the controller unpack.
+pub const MAX_OBJECT_BYTES: u64 = 16 << 30;
+
+/// zstd may ask for a window of two to this power while unpacking: 128 MiB, its own default bound.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// How many objects are looked up at the same time.
+const LOOKUPS: usize = 32;
+
+/// Says, while it is there, that objects were stored that the disk may not have yet.
+const MARKER: &str = "unsynced";
+
+/// The objects.
+#[derive(Clone)]
+pub struct Depot(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    directory: PathBuf,
+    uploads: PathBuf,
+    unsynced: AtomicBool,
+    /// Objects whose upload is too large for memory and has a file: one upload at a time has it.
+    uploading: Mutex<BTreeSet<Sha256>>,
+}
+
+/// A piece of an object's compressed form.
+#[derive(Debug)]
+pub struct Piece {
+    /// The bytes.
+    pub data: Bytes,
+    /// The size of the whole compressed form.
+    pub compressed_bytes: u64,
+}
+
+impl Depot {
+    /// Opens the directory, made if it is not there, and verifies what the last run had not made durable.
+    /// Partial uploads are in `uploads`.
+    ///
+    /// # Errors
+    /// [`ControllerError::File`] if a directory cannot be used.
+    pub async fn open(directory: &Path, uploads: &Path) -> Result<Self, ControllerError> {
+        private_file::directory(directory)?;
+        private_file::directory(uploads)?;
+        // Not synced one by one: `sync` does it for all at once.
+        let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| ControllerError::File {
+            doing: "use the directory of objects",
+            path: directory.to_owned(),
+            source: io::Error::other(error),
+        })?;
+        let depot = Self(Arc::new(Inner {
+            store: Arc::new(store),
+            directory: directory.to_owned(),
+            uploads: uploads.to_owned(),
+            unsynced: AtomicBool::new(false),
+            uploading: Mutex::default(),
+        }));
+        depot.recover().await?;
+        Ok(depot)
+    }
+
+    /// Verifies every object that was stored since the marker was set, and drops what a crash has torn.
+    async fn recover(&self) -> Result<(), ControllerError> {
+        let marker = self.marker();
+        let Ok(since) = std::fs::metadata(&marker).and_then(|marker| marker.modified()) else {
+            return Ok(());
+        };
+        self.0.unsynced.store(true, Ordering::Release);
+        let listed: Vec<ObjectMeta> = self.0.store.list(None).try_collect().await.map_err(|error| {
+            let path = self.0.directory.clone();
+            ControllerError::File { doing: "list the objects in", path, source: io::Error::other(error) }
+        })?;
+        // File times are coarse: a margin costs only the verification of a few objects more.
+        let since = since - std::time::Duration::from_secs(2);
+        let mut dropped = 0;
+        for meta in listed {
+            if std::time::SystemTime::from(meta.last_modified) < since {
+                continue;
+            }
+            let whole = match digest_of(&meta.location) {
+                Some(digest) => self.verify_stored(digest).await.is_ok(),
+                None => false,
+            };
+            if !whole {
+                dropped += 1;
+                let _ = self.0.store.delete(&meta.location).await;
+            }
+        }
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "objects that the last run had not made durable were torn; upload them again"
+            );
+        }
+        self.sync().await
+    }
+
+    async fn verify_stored(&self, digest: Sha256) -> Result<(), ControllerError> {
+        let (mut offset, mut pieces) = (0, Unpacking::new(digest)?);
+        loop {
+            let piece = self.piece(digest, offset).await?;
+            offset += piece.data.len() as u64;
+            pieces.feed(&piece.data, |_| {})?;
+            if offset >= piece.compressed_bytes {
+                return pieces.finish();
+            }
+        }
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.0.uploads.join(MARKER)
+    }
+
+    /// Before the first object that is not durable at once.
+    fn mark(&self) -> Result<(), ControllerError> {
+        if !self.0.unsynced.load(Ordering::Acquire) {
+            private_file::write(&self.marker(), b"")?;
+            self.0.unsynced.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable that was stored so far.
+    ///
+    /// # Errors
+    /// [`ControllerError::File`] if the disk refuses.
+    pub async fn sync(&self) -> Result<(), ControllerError> {
+        // Cleared before the sync: what is stored meanwhile sets it again.
+        if !self.0.unsynced.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let depot = self.clone();
+        blocking(move || {
+            let failed = |source| {
+                depot.0.unsynced.store(true, Ordering::Release);
+                ControllerError::File { doing: "sync", path: depot.0.directory.clone(), source }
+            };
+            let directory = std::fs::File::open(&depot.0.directory).map_err(failed)?;
+            rustix::fs::syncfs(&directory).map_err(|error| failed(error.into()))?;
+            if !depot.0.unsynced.load(Ordering::Acquire) {
+                let _ = std::fs::remove_file(depot.marker());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether an object is here, and the size of its compressed form.
+    ///
+    /// # Errors
+    /// [`ControllerError::Object`] if that cannot be found out.
+    pub async fn size(&self, digest: Sha256) -> Result<Option<u64>, ControllerError> {
+        match self.0.store.head(&location(digest)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(object_error("looked up", digest, error)),
+        }
+    }
+
+    /// Those of these objects that are not here, with how much of each is kept from an interrupted upload.
+    ///
+    /// # Errors
+    /// [`ControllerError::Object`].
+    pub async fn missing(&self, digests: Vec<Sha256>) -> Result<Vec<(Sha256, u64)>, ControllerError> {
+        futures::stream::iter(digests)
+            .map(|digest| async move { Ok((digest, self.size(digest).await?)) })
+            .buffered(LOOKUPS)
+            .try_filter_map(|(digest, size): (Sha256, Option<u64>)| async move {
+                Ok(size.is_none().then(|| (digest, self.kept(digest))))
+            })
+            .try_collect()
+            .await
+    }
+
+    /// One piece of an object's compressed form, from this offset on; empty at its end.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`], [`ControllerError::Object`].
+    pub async fn piece(&self, digest: Sha256, offset: u64) -> Result<Piece, ControllerError> {
+        if offset > 0 {
+            let size = self.size(digest).await?.ok_or_else(|| not_here(digest))?;
+            if offset >= size {
+                return Ok(Piece { data: Bytes::new(), compressed_bytes: size });
+            }
+        }
+        let range = GetRange::Bounded(offset..offset + CHUNK_BYTES as u64);
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        let result = match self.0.store.get_opts(&location(digest), options).await {
+            Ok(result) => result,
+            Err(object_store::Error::NotFound { .. }) => return Err(not_here(digest)),
+            Err(error) => return Err(object_error("read", digest, error)),
+        };
+        let compressed_bytes = result.meta.size;
+        let data = result.bytes().await.map_err(|error| object_error("read", digest, error))?;
+        Ok(Piece { data, compressed_bytes })
+    }
+
+    /// An object's content, unpacked and verified, if it has at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`], [`Reason::BadObject`].
+    pub async fn read(&self, digest: Sha256, max: usize) -> Result<Vec<u8>, ControllerError> {
+        let mut content = Vec::new();
+        let mut unpacking = Unpacking::new(digest)?;
+        let mut offset = 0;
+        loop {
+            let piece = self.piece(digest, offset).await?;
+            offset += piece.data.len() as u64;
+            let mut too_long = false;
+            unpacking.feed(&piece.data, |bytes| {
+                too_long |= content.len() + bytes.len() > max;
+                if !too_long {
+                    content.extend_from_slice(bytes);
+                }
+            })?;
+            if too_long {
+                return Err(bad_object(digest, format!("it has more than {max} bytes")));
+            }
+            if offset >= piece.compressed_bytes {
+                unpacking.finish()?;
+                return Ok(content);
+            }
+        }
+    }
+
+    /// Stores content that the controller itself was given whole, such as a manifest.
+    ///
+    /// # Errors
+    /// [`ControllerError::Object`].
+    pub async fn store(&self, content: Vec<u8>) -> Result<Sha256, ControllerError> {
+        let digest = Sha256::of(&content);
+        if self.size(digest).await?.is_none() {
+            let compressed = zstd::bulk::compress(&content, 3)
+                .map_err(|error| object_error("compressed", digest, error))?;
+            self.put(digest, compressed.into()).await?;
+        }
+        Ok(digest)
+    }
+
+    async fn put(&self, digest: Sha256, compressed: Bytes) -> Result<(), ControllerError> {
+        self.mark()?;
+        let stored = self.0.store.put(&location(digest), compressed.into()).await;
+        stored.map_err(|error| object_error("stored", digest, error))?;
+        // A sync that ran meanwhile may have come too early for this one.
+        self.mark()
+    }
+}
+
+/// Unpacks a compressed form piece by piece, in bounded memory, and verifies it.
+pub struct Unpacking {
+    digest: Sha256,
+    decoder: zstd::stream::raw::Decoder<'static>,
+    hasher: landfall_common::digest::Hasher,
+    unpacked: u64,
+    frame_open: bool,
+    buffer: Vec<u8>,
+}
+
+impl Unpacking {
+    /// Begins an object.
+    ///
+    /// # Errors
+    /// [`ControllerError::Object`] if there is no memory for it.
+    pub fn new(digest: Sha256) -> Result<Self, ControllerError> {
+        let mut decoder =
+            zstd::stream::raw::Decoder::new().map_err(|error| object_error("unpacked", digest, error))?;
+        decoder
+            .set_parameter(zstd::stream::raw::DParameter::WindowLogMax(WINDOW_LOG_MAX))
+            .map_err(|error| object_error("unpacked", digest, error))?;
+        let hasher = Sha256::hasher();
+        Ok(Self { digest, decoder, hasher, unpacked: 0, frame_open: false, buffer: vec![0; 2 * CHUNK_BYTES] })
+    }
+
+    /// Takes the next piece; `out` gets what it unpacks to.
+    ///
+    /// # Errors
+    /// [`Reason::BadObject`].
+    pub fn feed(&mut self, piece: &[u8], mut out: impl FnMut(&[u8])) -> Result<(), ControllerError> {
+        use zstd::stream::raw::Operation as _;
+        let mut input = zstd::stream::raw::InBuffer::around(piece);
+        loop {
+            let mut output = zstd::stream::raw::OutBuffer::around(self.buffer.as_mut_slice());
+            if input.pos() == piece.len() && !self.frame_open {
+                return Ok(());
+            }
+            let hint = self
+                .decoder
+                .run(&mut input, &mut output)
+                .map_err(|error| bad_object(self.digest, format!("it is not zstd: {error}")))?;
+            self.frame_open = hint != 0;
+            let full = output.pos() == output.capacity();
+            let bytes = output.as_slice();
+            self.unpacked += bytes.len() as u64;
+            if self.unpacked > MAX_OBJECT_BYTES {
+                return Err(bad_object(
+                    self.digest,
+                    format!("it unpacks to more than {MAX_OBJECT_BYTES} bytes"),
+                ));
+            }
+            self.hasher.update(bytes);
+            out(bytes);
+            if input.pos() == piece.len() && !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends the object: it must be complete, and have the digest that was promised.
+    ///
+    /// # Errors
+    /// [`Reason::BadObject`].
+    pub fn finish(self) -> Result<(), ControllerError> {
+        if self.frame_open {
+            return Err(bad_object(self.digest, "it ends in the middle"));
+        }
+        let found = self.hasher.finish();
+        if found != self.digest {
+            return Err(bad_object(self.digest, format!("its content has the digest {found}")));
+        }
+        Ok(())
+    }
+}
+
+fn location(digest: Sha256) -> ObjectPath {
+    let name = digest.to_string();
+    ObjectPath::from(format!("{}/{name}.zst", &name[..2]))
+}
+
+fn digest_of(location: &ObjectPath) -> Option<Sha256> {
+    location.filename()?.strip_suffix(".zst")?.parse().ok()
+}
+
+fn object_error(
+    doing: &'static str,
+    digest: Sha256,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> ControllerError {
+    ControllerError::Object { doing, digest, source: Box::new(source) }
+}
+
+fn not_here(digest: Sha256) -> ControllerError {
+    ControllerError::refused(Reason::NotFound, format!("there is no object {digest}"))
+}
+
+fn bad_object(digest: Sha256, why: impl std::fmt::Display) -> ControllerError {
+    ControllerError::refused(Reason::BadObject, format!("object {digest} is refused: {why}"))
+}
+
+/// Runs something that waits for the disk or computes for long.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ControllerError> + Send + 'static,
+) -> Result<T, ControllerError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(ControllerError::Stopping),
+    }
+}
+
+/// Verifies a file that holds an object's compressed form.
+fn verify_file(path: &Path, digest: Sha256) -> Result<(), ControllerError> {
+    let failed = |source| ControllerError::File { doing: "read the upload", path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut unpacking = Unpacking::new(digest)?;
+    let mut piece = vec![0; CHUNK_BYTES];
+    loop {
+        let length = file.read(&mut piece).map_err(failed)?;
+        if length == 0 {
+            return unpacking.finish();
+        }
+        unpacking.feed(&piece[..length], |_| {})?;
+    }
+}

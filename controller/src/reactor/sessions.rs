@@ -1,0 +1,79 @@
+//! The connected hosts, and the way to each.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use landfall_common::HostId;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The way to one connected host. Dropping it ends the session.
+pub struct Orders {
+    assignments: mpsc::Sender<Bytes>,
+    _open: DropGuard,
+}
+
+impl Orders {
+    /// Orders for a session: what it forwards to its host, and the token that tells it to end.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Bytes>, CancellationToken) {
+        // Only the newest assignment counts; two leave room for one that is on its way.
+        let (assignments, receiver) = mpsc::channel(2);
+        let ended = CancellationToken::new();
+        (Self { assignments, _open: ended.clone().drop_guard() }, receiver, ended)
+    }
+}
+
+/// The connected hosts.
+#[derive(Default)]
+pub struct Sessions(BTreeMap<HostId, (u64, Orders)>);
+
+impl Sessions {
+    /// Takes a session in; an older one of the same host ends.
+    pub fn open(&mut self, host: HostId, connection: u64, orders: Orders) {
+        if self.0.get(&host).is_none_or(|(current, _)| *current < connection) {
+            self.0.insert(host, (connection, orders));
+        }
+    }
+
+    /// Forgets a session, unless the host has a newer one.
+    pub fn close(&mut self, host: &HostId, connection: u64) {
+        if self.0.get(host).is_some_and(|(current, _)| *current == connection) {
+            self.0.remove(host);
+        }
+    }
+
+    /// Ends the session of a host that was removed.
+    pub fn end(&mut self, host: &HostId) {
+        self.0.remove(host);
+    }
+
+    /// Sends to a host if it is connected and keeps up; otherwise it gets it after its next report.
+    pub fn send(&self, host: &HostId, assignment: Bytes) {
+        if let Some((_, orders)) = self.0.get(host) {
+            let _ = orders.assignments.try_send(assignment);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_session_ends_the_older_and_its_late_end_does_not_end_the_newer() {
+        let host = HostId::new("web-1").unwrap();
+        let mut sessions = Sessions::default();
+        let (first, _, first_ended) = Orders::new();
+        let (second, mut received, second_ended) = Orders::new();
+        sessions.open(host.clone(), 1, first);
+        sessions.open(host.clone(), 2, second);
+        assert!(first_ended.is_cancelled());
+        sessions.close(&host, 1);
+        assert!(!second_ended.is_cancelled());
+        sessions.send(&host, Bytes::from_static(b"x"));
+        assert_eq!(received.try_recv().unwrap(), "x");
+        sessions.end(&host);
+        assert!(second_ended.is_cancelled());
+    }
+}

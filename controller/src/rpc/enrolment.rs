@@ -1,0 +1,183 @@
+//! How a program gets its first certificate, and the next one.
+
+use std::sync::Arc;
+
+use landfall_common::{HostId, RequestId, Sha256};
+use landfall_controller_core::command::{Action, Command};
+use landfall_controller_core::log::{Actor, NewEntry};
+use landfall_controller_core::record::HostRecord;
+use landfall_proto::v1 as pb;
+use landfall_proto::v1::enrolment_server::Enrolment;
+use tonic::{Request, Response, Status};
+
+use super::{Context, convert, fresh_rollout, origin};
+use crate::enrolment::{Grant, TokenRecord, Used, issued, may_renew, token_key, unknown};
+use crate::error::{ControllerError, Reason};
+use crate::identity::Identity;
+use crate::reactor::Along;
+use crate::store::{Batch, Versioned};
+
+/// The service.
+pub struct EnrolmentService(pub Arc<Context>);
+
+#[tonic::async_trait]
+impl Enrolment for EnrolmentService {
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
+        let origin = origin(&request);
+        Ok(Response::new(join(&self.0, request.into_inner(), origin).await?))
+    }
+
+    async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
+        let origin = origin(&request);
+        Ok(Response::new(renew(&self.0, request.into_inner(), origin).await?))
+    }
+}
+
+async fn join(
+    context: &Context,
+    request: pb::JoinRequest,
+    origin: String,
+) -> Result<pb::JoinResponse, ControllerError> {
+    let now = context.clock.now();
+    // The key of a store holds no control characters and no other key's prefix.
+    if request.token_id.len() > 64 || !request.token_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(unknown());
+    }
+    let key = token_key(&request.token_id);
+    let stored = context.store.get(&key).await?.ok_or_else(unknown)?;
+    let token: TokenRecord = convert::stored(&key, &stored.value)?;
+    token.check(&request.secret, &request.csr, now)?;
+    match token.grant.clone() {
+        Grant::Operator { name, role } => {
+            let identity = Identity::Operator { name: name.clone(), role };
+            let certificate = context.authority.issue(&request.csr, &identity, now)?;
+            let entry = NewEntry {
+                at: now,
+                actor: Actor::Operator(name.clone()),
+                origin,
+                event: issued(&certificate)?,
+            };
+            let batch = used(&key, &stored, token, &request.csr, name.as_str(), now)?;
+            context.writer.commit(batch, vec![entry]).await.map_err(raced)?;
+            Ok(pb::JoinResponse {
+                certificate: certificate.to_vec(),
+                ca_certificate: context.authority.certificate().to_vec(),
+                operator: name.to_string(),
+                role: role.to_string(),
+                ..pb::JoinResponse::default()
+            })
+        }
+        Grant::Host { place, labels, name } => {
+            let host = match name {
+                Some(name) => name,
+                None => {
+                    HostId::new(request.host).map_err(|error| ControllerError::invalid(error.to_string()))?
+                }
+            };
+            let root = context.repository.root().ok_or_else(|| {
+                let message = "there is no release root yet; an admin publishes it with `ctl init`";
+                ControllerError::refused(Reason::NoRoot, message)
+            })?;
+            let identity = Identity::Host(host.clone());
+            let certificate = context.authority.issue(&request.csr, &identity, now)?;
+            let event = issued(&certificate)?;
+            let entry = NewEntry { at: now, actor: Actor::Host(host.clone()), origin: origin.clone(), event };
+            let repeated = token.used.is_some();
+            let token_id = token.id.clone();
+            let batch = used(&key, &stored, token, &request.csr, host.as_str(), now)?;
+            let along = Along { batch, entries: vec![entry] };
+            let asked = host.clone();
+            let enrolled = context.reactor.read(move |view| view.state.host(&asked).is_some()).await?;
+            if repeated {
+                // The answer to the first one got lost, unless the host was removed since.
+                if !enrolled {
+                    let message = format!("{host} was removed; it can join again with a new token");
+                    return Err(ControllerError::refused(Reason::Removed, message));
+                }
+                context.writer.commit(along.batch, along.entries).await.map_err(raced)?;
+            } else {
+                if enrolled {
+                    let message = format!(
+                        "a host {host} is enrolled already; remove it with `ctl hosts remove {host}`, or join under \
+                         another name"
+                    );
+                    return Err(ControllerError::refused(Reason::HostExists, message));
+                }
+                let record = HostRecord { id: host.clone(), place: place.clone(), labels, enrolled_at: now };
+                let command = Command {
+                    request: RequestId::new(format!("join-{token_id}")).expect("letters and digits"),
+                    by: Actor::Host(host.clone()),
+                    origin,
+                    fresh: fresh_rollout(now),
+                    action: Action::Enrol { host: record, token: token_id },
+                };
+                context.reactor.command(command, along).await.map_err(raced)?;
+            }
+            tracing::info!(%host, place = %place, "host enrolled");
+            Ok(pb::JoinResponse {
+                certificate: certificate.to_vec(),
+                ca_certificate: context.authority.certificate().to_vec(),
+                host: host.to_string(),
+                application: place.application.to_string(),
+                environment: place.environment.to_string(),
+                director_keys: vec![convert::key(context.keys.director.public())],
+                root: root.to_vec(),
+                ..pb::JoinResponse::default()
+            })
+        }
+    }
+}
+
+/// Marks the token as used, unless somebody else did so meanwhile.
+fn used(
+    key: &str,
+    stored: &Versioned,
+    mut token: TokenRecord,
+    csr: &[u8],
+    name: &str,
+    now: landfall_common::Timestamp,
+) -> Result<Batch, ControllerError> {
+    if token.used.is_none() {
+        token.used = Some(Used { at: now, csr: Sha256::of(csr), name: name.to_owned() });
+    }
+    let batch = Batch::new().if_version(key, stored.version);
+    Ok(batch.put(key, convert::to_store(&token)))
+}
+
+fn raced(error: ControllerError) -> ControllerError {
+    match error {
+        ControllerError::Store(crate::store::StoreError::Conflict { .. }) => {
+            let message = "the token was used by somebody else at this moment; ask an admin for a new one";
+            ControllerError::refused(Reason::TokenInvalid, message)
+        }
+        other => other,
+    }
+}
+
+async fn renew(
+    context: &Context,
+    request: pb::RenewRequest,
+    origin: String,
+) -> Result<pb::RenewResponse, ControllerError> {
+    let now = context.clock.now();
+    let pb::RenewRequest { certificate, csr, signature } = request;
+    let known = may_renew(&context.authority, &context.denied, &certificate, &csr, &signature, now)?;
+    let actor = match &known.identity {
+        Identity::Host(host) => {
+            let asked = host.clone();
+            if !context.reactor.read(move |view| view.state.host(&asked).is_some()).await? {
+                let message = format!("{host} is not enrolled any more; it can join again with a new token");
+                return Err(ControllerError::refused(Reason::Removed, message));
+            }
+            Actor::Host(host.clone())
+        }
+        Identity::Operator { name, .. } => Actor::Operator(name.clone()),
+    };
+    let certificate = context.authority.issue(&csr, &known.identity, now)?;
+    let entry = NewEntry { at: now, actor, origin, event: issued(&certificate)? };
+    context.writer.commit(Batch::new(), vec![entry]).await?;
+    Ok(pb::RenewResponse {
+        certificate: certificate.to_vec(),
+        ca_certificate: context.authority.certificate().to_vec(),
+    })
+}

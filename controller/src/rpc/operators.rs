@@ -1,0 +1,180 @@
+//! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
+
+mod hosts;
+mod info;
+mod log;
+mod objects;
+mod releases;
+mod rollouts;
+mod shown;
+mod tokens;
+
+use std::sync::Arc;
+
+use landfall_proto::v1 as pb;
+use landfall_proto::v1::operators_server::Operators;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Caller, Context};
+
+pub use tokens::create as create_token;
+
+/// The service.
+pub struct OperatorsService(pub Arc<Context>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Operators for OperatorsService {
+    type GetObjectStream = BoxStream<pb::GetObjectResponse>;
+    type WatchRolloutStream = BoxStream<pb::WatchRolloutResponse>;
+
+    async fn get_info(&self, request: Request<pb::GetInfoRequest>) -> Answer<pb::GetInfoResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(info::get(&self.0, &caller)))
+    }
+
+    async fn publish_root(
+        &self,
+        request: Request<pb::PublishRootRequest>,
+    ) -> Answer<pb::PublishRootResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(releases::publish_root(&self.0, &caller, request.into_inner()).await?))
+    }
+
+    async fn get_repository_file(
+        &self,
+        request: Request<pb::GetRepositoryFileRequest>,
+    ) -> Answer<pb::GetRepositoryFileResponse> {
+        let name = request.into_inner().name;
+        let content = self.0.repository.file(&name).ok_or_else(|| super::agents::no_file(&name))?;
+        Ok(Response::new(pb::GetRepositoryFileResponse { content: content.to_vec() }))
+    }
+
+    async fn missing_objects(
+        &self,
+        request: Request<pb::MissingObjectsRequest>,
+    ) -> Answer<pb::MissingObjectsResponse> {
+        Ok(Response::new(objects::missing(&self.0, request.into_inner()).await?))
+    }
+
+    async fn put_objects(
+        &self,
+        request: Request<Streaming<pb::PutObjectsRequest>>,
+    ) -> Answer<pb::PutObjectsResponse> {
+        Ok(Response::new(objects::put(&self.0, request.into_inner()).await?))
+    }
+
+    async fn get_object(&self, request: Request<pb::GetObjectRequest>) -> Answer<Self::GetObjectStream> {
+        Ok(Response::new(objects::get(&self.0, &request.into_inner()).await?))
+    }
+
+    async fn publish_release(
+        &self,
+        request: Request<pb::PublishReleaseRequest>,
+    ) -> Answer<pb::PublishReleaseResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(releases::publish(&self.0, &caller, request.into_inner()).await?))
+    }
+
+    async fn list_releases(
+        &self,
+        request: Request<pb::ListReleasesRequest>,
+    ) -> Answer<pb::ListReleasesResponse> {
+        Ok(Response::new(releases::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn get_release(&self, request: Request<pb::GetReleaseRequest>) -> Answer<pb::GetReleaseResponse> {
+        Ok(Response::new(releases::get(&self.0, request.into_inner()).await?))
+    }
+
+    async fn plan_rollout(
+        &self,
+        request: Request<pb::PlanRolloutRequest>,
+    ) -> Answer<pb::PlanRolloutResponse> {
+        Ok(Response::new(rollouts::plan(&self.0, request.into_inner()).await?))
+    }
+
+    async fn start_rollout(
+        &self,
+        request: Request<pb::StartRolloutRequest>,
+    ) -> Answer<pb::StartRolloutResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = rollouts::start(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::StartRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = rollouts::roll_back(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::RollbackResponse { rollout: Some(rollout) }))
+    }
+
+    async fn control_rollout(
+        &self,
+        request: Request<pb::ControlRolloutRequest>,
+    ) -> Answer<pb::ControlRolloutResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = rollouts::control(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::ControlRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn resolve_migration(
+        &self,
+        request: Request<pb::ResolveMigrationRequest>,
+    ) -> Answer<pb::ResolveMigrationResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = rollouts::resolve(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::ResolveMigrationResponse { rollout: Some(rollout) }))
+    }
+
+    async fn get_rollout(&self, request: Request<pb::GetRolloutRequest>) -> Answer<pb::GetRolloutResponse> {
+        let id = super::convert::rollout_id(&request.into_inner().rollout)?;
+        let rollout = rollouts::get(&self.0, &id).await?;
+        Ok(Response::new(pb::GetRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn list_rollouts(
+        &self,
+        request: Request<pb::ListRolloutsRequest>,
+    ) -> Answer<pb::ListRolloutsResponse> {
+        Ok(Response::new(rollouts::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn watch_rollout(
+        &self,
+        request: Request<pb::WatchRolloutRequest>,
+    ) -> Answer<Self::WatchRolloutStream> {
+        let id = super::convert::rollout_id(&request.into_inner().rollout)?;
+        Ok(Response::new(rollouts::watch(self.0.clone(), id).await?))
+    }
+
+    async fn list_hosts(&self, request: Request<pb::ListHostsRequest>) -> Answer<pb::ListHostsResponse> {
+        Ok(Response::new(hosts::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<pb::CreateTokenRequest>,
+    ) -> Answer<pb::CreateTokenResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(tokens::asked(&self.0, &caller, request.into_inner()).await?))
+    }
+
+    async fn remove_host(&self, request: Request<pb::RemoveHostRequest>) -> Answer<pb::RemoveHostResponse> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(hosts::remove(&self.0, &caller, request.into_inner()).await?))
+    }
+
+    async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Answer<pb::ReadLogResponse> {
+        Ok(Response::new(log::read(&self.0, request.into_inner()).await?))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> Answer<pb::GetCheckpointResponse> {
+        Ok(Response::new(log::checkpoint(&self.0, request.into_inner()).await?))
+    }
+}

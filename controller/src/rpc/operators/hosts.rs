@@ -1,0 +1,81 @@
+//! The hosts, with what they say of themselves.
+
+use landfall_common::{AppName, EnvName, HostId};
+use landfall_controller_core::command::{Action, Command};
+use landfall_proto::v1 as pb;
+
+use crate::authorise::deny_key;
+use crate::error::ControllerError;
+use crate::identity::Identity;
+use crate::reactor::Along;
+use crate::rpc::{Caller, Context, convert, fresh_rollout};
+use crate::store::Batch;
+
+/// The keys of denied names in the store.
+pub(crate) const DENIED: &str = "denied/";
+
+pub(super) async fn list(
+    context: &Context,
+    request: pb::ListHostsRequest,
+) -> Result<pb::ListHostsResponse, ControllerError> {
+    let live = context.live.clone();
+    let wanted = move |application: &AppName, environment: &EnvName| {
+        (request.application.is_empty() || request.application == application.as_str())
+            && (request.environment.is_empty() || request.environment == environment.as_str())
+    };
+    let mut hosts = context
+        .reactor
+        .read(move |view| {
+            let all = view.state.all_hosts();
+            all.filter(|host| wanted(&host.record.place.application, &host.record.place.environment))
+                .map(|host| message(host, &live))
+                .collect::<Vec<_>>()
+        })
+        .await?;
+    hosts.sort_by(|one, two| one.id.cmp(&two.id));
+    Ok(pb::ListHostsResponse { hosts })
+}
+
+fn message(host: &landfall_controller_core::observation::Host, live: &crate::rpc::live::Live) -> pb::Host {
+    let said = live.of(&host.record.id).unwrap_or_default();
+    pb::Host {
+        id: host.record.id.to_string(),
+        application: host.record.place.application.to_string(),
+        environment: host.record.place.environment.to_string(),
+        labels: host.record.labels.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+        enrolled_ms: host.record.enrolled_at.ms(),
+        connected: host.seen.connection.is_some(),
+        last_seen_ms: host.seen.heard_at.map_or(0, landfall_common::Timestamp::ms),
+        report: host.seen.report.as_ref().map(|received| convert::report_message(&received.report)),
+        figures: said.figures.map(|figures| *figures),
+        facts: said.facts,
+        agent_version: said.version,
+        certificate_expires_ms: said.certificate_expires.ms(),
+    }
+}
+
+pub(super) async fn remove(
+    context: &Context,
+    caller: &Caller,
+    request: pb::RemoveHostRequest,
+) -> Result<pb::RemoveHostResponse, ControllerError> {
+    let host = HostId::new(request.host).map_err(|error| ControllerError::invalid(error.to_string()))?;
+    let reason = convert::text("reason", request.reason)?;
+    let now = context.clock.now();
+    let denied = deny_key(&Identity::Host(host.clone()));
+    let batch = Batch::new().put(format!("{DENIED}{denied}"), convert::to_store(&now));
+    let command = Command {
+        request: convert::request_id(&request.request_id)?,
+        by: caller.actor(),
+        origin: caller.origin.clone(),
+        fresh: fresh_rollout(now),
+        action: Action::Remove { host: host.clone(), reason },
+    };
+    let done = context.reactor.command(command, Along { batch, entries: Vec::new() }).await?;
+    // A repeated request must not deny a host that has joined anew since.
+    if !done.repeated {
+        context.denied.deny(denied, now);
+        context.live.forget(&host);
+    }
+    Ok(pb::RemoveHostResponse {})
+}

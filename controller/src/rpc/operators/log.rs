@@ -1,0 +1,172 @@
+//! The log, and the proof that nothing of it was changed.
+
+use landfall_common::RolloutId;
+use landfall_controller_core::log::{LogEntry, LogEvent};
+use landfall_controller_core::record::Place;
+use landfall_proto::v1 as pb;
+
+use crate::error::ControllerError;
+use crate::log::{self, LogTree};
+use crate::rpc::Context;
+use crate::store::Store;
+
+/// Entries in an answer whose asker does not say how many.
+const DEFAULT_LIMIT: usize = 100;
+
+/// The most entries in an answer.
+const MAX_LIMIT: usize = 1000;
+
+/// Entries that are read at a time while looking for those of one application.
+const PAGE: usize = 500;
+
+pub(super) async fn read(
+    context: &Context,
+    request: pb::ReadLogRequest,
+) -> Result<pb::ReadLogResponse, ControllerError> {
+    let limit = match request.limit as usize {
+        0 => DEFAULT_LIMIT,
+        limit => limit.min(MAX_LIMIT),
+    };
+    let store = &*context.store;
+    let wanted = Wanted::new(request.application, request.environment);
+    let entries = match (wanted, request.last) {
+        (None, true) => log::read_newest(store, limit).await?,
+        (None, false) => log::read(store, request.from, limit).await?,
+        (Some(wanted), true) => newest(context, &wanted, limit).await?,
+        (Some(wanted), false) => following(context, &wanted, request.from, limit).await?,
+    };
+    let entries = entries.iter().map(message).collect::<Result<_, _>>()?;
+    Ok(pb::ReadLogResponse { entries })
+}
+
+fn message(entry: &LogEntry) -> Result<pb::LogEntry, ControllerError> {
+    Ok(pb::LogEntry {
+        index: entry.index,
+        at_ms: entry.at.ms(),
+        actor: entry.actor.to_string(),
+        origin: entry.origin.clone(),
+        kind: entry.event.kind().to_owned(),
+        summary: entry.summary.clone(),
+        body: landfall_common::canonical::to_vec(entry).map_err(log::LogError::from)?,
+    })
+}
+
+/// What a reader asks for: an application, or one of its environments.
+#[derive(Clone)]
+struct Wanted {
+    application: String,
+    environment: String,
+}
+
+impl Wanted {
+    fn new(application: String, environment: String) -> Option<Self> {
+        (!application.is_empty() || !environment.is_empty()).then_some(Self { application, environment })
+    }
+
+    fn place(&self, application: &str, environment: Option<&str>) -> bool {
+        (self.application.is_empty() || self.application == application)
+            && (self.environment.is_empty() || environment.is_none_or(|name| name == self.environment))
+    }
+}
+
+/// Where an entry belongs to.
+enum Belongs {
+    Place(String, Option<String>),
+    Rollout(RolloutId),
+    Nowhere,
+}
+
+fn belongs(event: &LogEvent) -> Belongs {
+    match event {
+        LogEvent::ReleasePublished { application, .. } => Belongs::Place(application.to_string(), None),
+        LogEvent::RolloutStarted { application, environment, .. }
+        | LogEvent::RolloutFinished { application, environment, .. }
+        | LogEvent::RollbackRequested { application, environment, .. }
+        | LogEvent::HostsRetried { application, environment, .. }
+        | LogEvent::HostEnrolled { application, environment, .. }
+        | LogEvent::TokenIssued { application, environment, .. }
+        | LogEvent::DrillFinished { application, environment, .. } => {
+            Belongs::Place(application.to_string(), Some(environment.to_string()))
+        }
+        other => other.rollout().map_or(Belongs::Nowhere, |rollout| Belongs::Rollout(rollout.clone())),
+    }
+}
+
+/// Those of these entries that are wanted. What only names its rollout belongs where that took place.
+async fn select(
+    context: &Context,
+    wanted: &Wanted,
+    entries: Vec<LogEntry>,
+) -> Result<Vec<LogEntry>, ControllerError> {
+    let wanted = wanted.clone();
+    let look = move |view: &crate::reactor::View<'_>| {
+        let of_place =
+            |place: &Place| wanted.place(place.application.as_str(), Some(place.environment.as_str()));
+        let keep = |entry: &LogEntry| match belongs(&entry.event) {
+            Belongs::Place(application, environment) => wanted.place(&application, environment.as_deref()),
+            Belongs::Rollout(id) => view.state.rollout(&id).is_some_and(|rollout| of_place(&rollout.place)),
+            Belongs::Nowhere => false,
+        };
+        entries.into_iter().filter(keep).collect()
+    };
+    context.reactor.read(look).await
+}
+
+async fn following(
+    context: &Context,
+    wanted: &Wanted,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<LogEntry>, ControllerError> {
+    let mut found = Vec::new();
+    let mut next = from;
+    while found.len() < limit {
+        let page = log::read(&*context.store, next, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        next = last.index + 1;
+        found.extend(select(context, wanted, page).await?);
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+async fn newest(context: &Context, wanted: &Wanted, limit: usize) -> Result<Vec<LogEntry>, ControllerError> {
+    let mut found = Vec::new();
+    let mut end = LogTree::load(&*context.store).await?.size();
+    while end > 0 && found.len() < limit {
+        let from = end.saturating_sub(PAGE as u64);
+        let mut page = log::read(&*context.store, from, PAGE).await?;
+        page.retain(|entry| entry.index < end);
+        end = from;
+        let mut page = select(context, wanted, page).await?;
+        page.append(&mut found);
+        found = page;
+    }
+    let surplus = found.len().saturating_sub(limit);
+    found.drain(..surplus);
+    Ok(found)
+}
+
+pub(super) async fn checkpoint(
+    context: &Context,
+    request: pb::GetCheckpointRequest,
+) -> Result<pb::GetCheckpointResponse, ControllerError> {
+    let store: &dyn Store = &*context.store;
+    // The proof is about the tree that this very checkpoint signs, whatever is appended meanwhile.
+    let Some(checkpoint) = log::checkpoint(store).await? else {
+        return Ok(pb::GetCheckpointResponse::default());
+    };
+    let size = {
+        let keys = [context.keys.log.public().clone()];
+        let kind = landfall_common::merkle::CHECKPOINT_TYPE;
+        let signed: landfall_common::merkle::Checkpoint =
+            landfall_trust::director::verify_document(kind, &checkpoint, &keys, 1)?;
+        signed.size
+    };
+    let consistency = match request.since_size {
+        0 => Vec::new(),
+        since => log::prove_consistency(store, since, size).await?,
+    };
+    let consistency = consistency.iter().map(|hash| hash.as_bytes().to_vec()).collect();
+    Ok(pb::GetCheckpointResponse { checkpoint, consistency })
+}

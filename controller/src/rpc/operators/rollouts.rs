@@ -1,0 +1,319 @@
+//! Rollouts: planned, begun, controlled, watched.
+
+use std::sync::Arc;
+
+use landfall_common::{Duration, RolloutId};
+use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
+use landfall_controller_core::log::MigrationVerdict;
+use landfall_controller_core::preview::{Plan, PlannedWayBack, preview};
+use landfall_controller_core::rollout::Schema;
+use landfall_proto::v1 as pb;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
+
+use super::shown;
+use crate::error::{ControllerError, Reason};
+use crate::reactor::{Along, View};
+use crate::rpc::{Caller, Context, convert, fresh_rollout};
+use crate::store::Batch;
+
+/// Watchers are told at most this often.
+const WATCH_PAUSE: Duration = Duration::from_millis(250);
+
+/// Rollouts in a list whose asker does not say how many.
+const DEFAULT_LIMIT: usize = 50;
+
+/// The commits that a rollout brings, as they were sent: the planner has no use for them.
+fn changes_key(rollout: &RolloutId) -> String {
+    format!("changes/{rollout}")
+}
+
+async fn changes(context: &Context, rollout: &RolloutId) -> Result<Vec<String>, ControllerError> {
+    let key = changes_key(rollout);
+    match context.store.get(&key).await? {
+        Some(stored) => convert::stored(&key, &stored.value),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn unknown(rollout: &RolloutId) -> ControllerError {
+    ControllerError::refused(Reason::NotFound, format!("no rollout {rollout} is known"))
+}
+
+pub(super) async fn plan(
+    context: &Context,
+    request: pb::PlanRolloutRequest,
+) -> Result<pb::PlanRolloutResponse, ControllerError> {
+    let place = convert::place(&request.application, &request.environment)?;
+    let mut wanted =
+        RollRequest::new(place.application, place.environment, convert::release_name(&request.release)?);
+    wanted.overrides = convert::overrides(request.overrides)?;
+    wanted.no_way_back = request.no_way_back;
+    let planned = context.reactor.read(move |view| planned(view, &wanted)).await?;
+    planned.map_err(ControllerError::from)
+}
+
+fn planned(
+    view: &View<'_>,
+    wanted: &RollRequest,
+) -> Result<pb::PlanRolloutResponse, landfall_controller_core::Refusal> {
+    let plan = preview(view.state, wanted, view.now)?;
+    // What beginning it would be refused for is found out by trying, without doing it.
+    let command = Command {
+        request: landfall_common::RequestId::new("plan-only").expect("letters and a dash"),
+        by: landfall_controller_core::log::Actor::Controller,
+        origin: String::new(),
+        fresh: fresh_rollout(view.now),
+        action: Action::Roll(wanted.clone()),
+    };
+    let refusal = landfall_controller_core::decide(view.state, &command, view.now).err();
+    Ok(pb::PlanRolloutResponse {
+        plan_id: plan.id.to_string(),
+        from: plan.previous.as_ref().map(convert::release_ref),
+        to: Some(convert::release_ref(&plan.release)),
+        batches: plan
+            .batches
+            .iter()
+            .map(|batch| pb::PlannedBatch {
+                canary: batch.canary,
+                hosts: batch.hosts.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
+        migration: match &plan.schema {
+            Schema::Fits { .. } => String::new(),
+            Schema::Due { migration } | Schema::Done { migration } | Schema::TakenBack { migration } => {
+                format!(
+                    "the migration of {} runs once, on one host, before the first activation",
+                    migration.release.name
+                )
+            }
+        },
+        way_back: way_back(&plan),
+        refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
+        notes: notes(&plan),
+    })
+}
+
+fn way_back(plan: &Plan) -> String {
+    let previous = plan.previous.as_ref().map(|previous| previous.name.to_string()).unwrap_or_default();
+    match &plan.way_back {
+        PlannedWayBack::NothingBefore => {
+            "nothing was in force before: a host that fails is left as it is".to_owned()
+        }
+        PlannedWayBack::Code => format!("a host that fails goes back to {previous} by itself"),
+        PlannedWayBack::SchemaFirst => {
+            format!(
+                "going back to {previous} first takes the schema back, on one host; hosts that fail wait for it"
+            )
+        }
+        PlannedWayBack::None { reason } => {
+            format!("there is none: {reason}; hosts that fail are left as they are and the rollout pauses")
+        }
+    }
+}
+
+fn notes(plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !plan.unavailable.is_empty() {
+        let names: Vec<String> = plan.unavailable.iter().take(5).map(ToString::to_string).collect();
+        let more = plan.unavailable.len().saturating_sub(names.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes.push(format!("not available now: {}{more}", names.join(", ")));
+    }
+    notes.push(format!(
+        "at most {} may be out at the same time, and at most {} may fail",
+        hosts(plan.max_unavailable),
+        hosts(plan.failure_budget)
+    ));
+    if let Schema::Fits { reason } = &plan.schema {
+        notes.push(format!("no migration runs: {reason}"));
+    }
+    notes
+}
+
+fn hosts(count: usize) -> String {
+    if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
+}
+
+fn command(
+    context: &Context,
+    caller: &Caller,
+    request_id: &str,
+    action: Action,
+) -> Result<Command, ControllerError> {
+    Ok(Command {
+        request: convert::request_id(request_id)?,
+        by: caller.actor(),
+        origin: caller.origin.clone(),
+        fresh: fresh_rollout(context.clock.now()),
+        action,
+    })
+}
+
+async fn answered(context: &Context, answer: Answer) -> Result<pb::Rollout, ControllerError> {
+    match answer {
+        Answer::Rollout { id } => get(context, &id).await,
+        Answer::Accepted => Ok(pb::Rollout::default()),
+    }
+}
+
+pub(super) async fn start(
+    context: &Context,
+    caller: &Caller,
+    request: pb::StartRolloutRequest,
+) -> Result<pb::Rollout, ControllerError> {
+    let place = convert::place(&request.application, &request.environment)?;
+    let mut wanted =
+        RollRequest::new(place.application, place.environment, convert::release_name(&request.release)?);
+    wanted.overrides = convert::overrides(request.overrides)?;
+    wanted.no_way_back = request.no_way_back;
+    wanted.plan = match &*request.plan_id {
+        "" => None,
+        id => Some(convert::digest(id)?),
+    };
+    wanted.commits = convert::commits(&request.changes)?;
+    let command = command(context, caller, &request.request_id, Action::Roll(wanted))?;
+    let mut batch = Batch::new();
+    if !request.changes.is_empty() {
+        batch = batch.put(changes_key(&command.fresh), convert::to_store(&request.changes));
+    }
+    let done = context.reactor.command(command, Along { batch, entries: Vec::new() }).await?;
+    answered(context, done.answer).await
+}
+
+pub(super) async fn roll_back(
+    context: &Context,
+    caller: &Caller,
+    request: pb::RollbackRequest,
+) -> Result<pb::Rollout, ControllerError> {
+    let place = convert::place(&request.application, &request.environment)?;
+    let to = match &*request.release {
+        "" => None,
+        name => Some(convert::release_name(name)?),
+    };
+    let reason = convert::text("reason", request.reason)?;
+    let command = command(context, caller, &request.request_id, Action::RollBack { place, to, reason })?;
+    let done = context.reactor.command(command, Along::default()).await?;
+    answered(context, done.answer).await
+}
+
+pub(super) async fn control(
+    context: &Context,
+    caller: &Caller,
+    request: pb::ControlRolloutRequest,
+) -> Result<pb::Rollout, ControllerError> {
+    let rollout = convert::rollout_id(&request.rollout)?;
+    let control = request.control();
+    let reason = convert::text("reason", request.reason)?;
+    let action = match control {
+        pb::Control::Unspecified => {
+            return Err(ControllerError::invalid("control says nothing that this controller knows"));
+        }
+        pb::Control::Pause => Action::Pause { rollout: rollout.clone(), reason },
+        pb::Control::Resume => Action::Resume { rollout: rollout.clone() },
+        pb::Control::Abort => Action::Abort { rollout: rollout.clone(), go_back: false, reason },
+        pb::Control::RetryFailed => {
+            let asked = rollout.clone();
+            let look = move |view: &View<'_>| view.state.rollout(&asked).map(|rollout| rollout.place.clone());
+            let place = context.reactor.read(look).await?.ok_or_else(|| unknown(&rollout))?;
+            Action::RetryFailed { place }
+        }
+    };
+    let command = command(context, caller, &request.request_id, action)?;
+    match context.reactor.command(command, Along::default()).await?.answer {
+        Answer::Accepted => get(context, &rollout).await,
+        answer @ Answer::Rollout { .. } => answered(context, answer).await,
+    }
+}
+
+pub(super) async fn resolve(
+    context: &Context,
+    caller: &Caller,
+    request: pb::ResolveMigrationRequest,
+) -> Result<pb::Rollout, ControllerError> {
+    let rollout = convert::rollout_id(&request.rollout)?;
+    let verdict = if request.succeeded { MigrationVerdict::Applied } else { MigrationVerdict::NotApplied };
+    let reason = convert::text("reason", request.reason)?;
+    let action = Action::ResolveMigration { rollout: rollout.clone(), verdict, reason };
+    let command = command(context, caller, &request.request_id, action)?;
+    context.reactor.command(command, Along::default()).await?;
+    get(context, &rollout).await
+}
+
+pub(super) async fn get(context: &Context, id: &RolloutId) -> Result<pb::Rollout, ControllerError> {
+    let changes = changes(context, id).await?;
+    let asked = id.clone();
+    let found = context
+        .reactor
+        .read(move |view| view.state.rollout(&asked).map(|rollout| shown::rollout(view, rollout, changes)))
+        .await?;
+    found.ok_or_else(|| unknown(id))
+}
+
+pub(super) async fn list(
+    context: &Context,
+    request: pb::ListRolloutsRequest,
+) -> Result<pb::ListRolloutsResponse, ControllerError> {
+    let limit = if request.limit == 0 { DEFAULT_LIMIT } else { request.limit as usize };
+    let mut rollouts = context
+        .reactor
+        .read(move |view| {
+            let wanted = |asked: &str, name: &str| asked.is_empty() || asked == name;
+            let mut found: Vec<_> = view
+                .state
+                .rollouts()
+                .filter(|rollout| wanted(&request.application, rollout.place.application.as_str()))
+                .filter(|rollout| wanted(&request.environment, rollout.place.environment.as_str()))
+                .collect();
+            found.sort_by_key(|rollout| std::cmp::Reverse(rollout.requested_at));
+            found.truncate(limit);
+            found.into_iter().map(|rollout| shown::rollout(view, rollout, Vec::new())).collect::<Vec<_>>()
+        })
+        .await?;
+    for rollout in &mut rollouts {
+        rollout.changes = changes(context, &convert::rollout_id(&rollout.id)?).await?;
+    }
+    Ok(pb::ListRolloutsResponse { rollouts })
+}
+
+pub(super) async fn watch(
+    context: Arc<Context>,
+    id: RolloutId,
+) -> Result<BoxStream<pb::WatchRolloutResponse>, ControllerError> {
+    let mut changed = context.reactor.changes();
+    let mut shown = get(&context, &id).await?;
+    let (out, messages) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let ended = shown.ended_ms > 0;
+            if out.send(Ok(pb::WatchRolloutResponse { rollout: Some(shown.clone()) })).await.is_err() || ended
+            {
+                return;
+            }
+            loop {
+                tokio::select! {
+                    () = out.closed() => return,
+                    () = context.stop.cancelled() => {
+                        let _ = out.send(Err(ControllerError::Stopping.into())).await;
+                        return;
+                    }
+                    changed = changed.changed() => if changed.is_err() { return },
+                }
+                tokio::time::sleep(WATCH_PAUSE).await;
+                match get(&context, &id).await {
+                    Ok(now) if now == shown => {}
+                    Ok(now) => {
+                        shown = now;
+                        break;
+                    }
+                    Err(error) => {
+                        let _ = out.send(Err(error.into())).await;
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(messages)))
+}

@@ -1,0 +1,188 @@
+//! A rollout as operators see it.
+
+use landfall_common::report::Phase;
+use landfall_common::time::human;
+use landfall_common::{Duration, Timestamp};
+use landfall_controller_core::log::Actor;
+use landfall_controller_core::member::{Left, Member, MemberState};
+use landfall_controller_core::observation::Host;
+use landfall_controller_core::rollout::{
+    End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Status, StatusWord,
+};
+use landfall_proto::v1 as pb;
+
+use crate::reactor::View;
+use crate::rpc::convert;
+
+/// A rollout with its hosts. `changes` are the commits that it brings.
+pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) -> pb::Rollout {
+    pb::Rollout {
+        id: rollout.id.to_string(),
+        application: rollout.place.application.to_string(),
+        environment: rollout.place.environment.to_string(),
+        from: rollout.previous.as_ref().map(convert::release_ref),
+        to: Some(convert::release_ref(&rollout.release)),
+        status: status(rollout.status.word()).into(),
+        reasons: reasons(view, rollout),
+        batches: batches(view, rollout),
+        started_by: rollout.by.to_string(),
+        started_ms: rollout.requested_at.ms(),
+        ended_ms: if rollout.ended() { rollout.since.ms() } else { 0 },
+        changes,
+        is_rollback: rollout.kind == RolloutKind::Rollback,
+        migration: migration(rollout),
+    }
+}
+
+fn status(word: StatusWord) -> pb::RolloutStatus {
+    match word {
+        StatusWord::Staging => pb::RolloutStatus::Staging,
+        StatusWord::Migrating => pb::RolloutStatus::Migrating,
+        StatusWord::Running => pb::RolloutStatus::Running,
+        StatusWord::Paused => pb::RolloutStatus::Paused,
+        StatusWord::Waiting => pb::RolloutStatus::Waiting,
+        StatusWord::RollingBack => pb::RolloutStatus::RollingBack,
+        StatusWord::Succeeded => pb::RolloutStatus::Succeeded,
+        StatusWord::Failed => pb::RolloutStatus::Failed,
+        StatusWord::RolledBack => pb::RolloutStatus::RolledBack,
+        StatusWord::Aborted => pb::RolloutStatus::Aborted,
+        StatusWord::Superseded => pb::RolloutStatus::Superseded,
+    }
+}
+
+/// What it waits for, or how it ended.
+fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
+    let failed = |reason: &str, failure: &Option<HostFailure>| {
+        let mut reasons = vec![reason.to_owned()];
+        reasons.extend(failure.as_ref().map(|failed| {
+            format!("{}: {} failed: {}", failed.host, failed.failure.step, failed.failure.reason)
+        }));
+        reasons
+    };
+    match &rollout.status {
+        Status::Ended { end } => match end {
+            End::Succeeded => Vec::new(),
+            End::Failed { reason, failure } | End::RolledBack { reason, failure } => failed(reason, failure),
+            End::Aborted { by, reason } => vec![with_reason(format!("{} aborted it", name(by)), reason)],
+            End::Superseded { by } => vec![format!("rollout {by} took its place")],
+        },
+        Status::Active { .. } | Status::Paused { .. } => {
+            view.report.of(&rollout.place).map(|report| report.sentences().collect()).unwrap_or_default()
+        }
+    }
+}
+
+fn name(actor: &Actor) -> String {
+    match actor {
+        Actor::Controller => "the controller".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn with_reason(sentence: String, reason: &str) -> String {
+    if reason.is_empty() { sentence } else { format!("{sentence}: {reason}") }
+}
+
+fn batches(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutBatch> {
+    let mut members: Vec<&Member> = view.state.members(&rollout.id).collect();
+    members.sort_by(|one, two| (one.batch, &one.host).cmp(&(two.batch, &two.host)));
+    let canaried = rollout.strategy.canary > 0 && rollout.kind == RolloutKind::Forward;
+    members
+        .chunk_by(|one, two| one.batch == two.batch)
+        .map(|members| pb::RolloutBatch {
+            canary: canaried && members.first().is_some_and(|member| member.batch == 1),
+            hosts: members.iter().map(|member| host(view, member)).collect(),
+        })
+        .collect()
+}
+
+fn host(view: &View<'_>, member: &Member) -> pb::RolloutHost {
+    let seen = view.state.host(&member.host);
+    let phase = seen.and_then(|host| Some(&host.seen.report.as_ref()?.report)).map(|report| &report.phase);
+    pb::RolloutHost {
+        host: member.host.to_string(),
+        progress: progress(&member.state, phase).into(),
+        detail: detail(member, seen, phase, view.now),
+        failure: member.failure.as_ref().map(convert::failure_message),
+    }
+}
+
+fn progress(state: &MemberState, phase: Option<&Phase>) -> pb::HostProgress {
+    match state {
+        MemberState::Pending => pb::HostProgress::Pending,
+        MemberState::Staging { .. } => pb::HostProgress::Staging,
+        MemberState::Staged => pb::HostProgress::Staged,
+        MemberState::Granted { .. } if matches!(phase, Some(Phase::Proving { .. })) => {
+            pb::HostProgress::Proving
+        }
+        MemberState::Granted { .. } => pb::HostProgress::Activating,
+        MemberState::Committed { .. } => pb::HostProgress::Committed,
+        MemberState::Failed { left: Left::Reverted } => pb::HostProgress::Reverted,
+        MemberState::Failed { .. } | MemberState::ReturnFailed => pb::HostProgress::Failed,
+        MemberState::ReturnDue | MemberState::Returning { .. } => pb::HostProgress::RollingBack,
+        MemberState::Returned { .. } => pb::HostProgress::RolledBack,
+    }
+}
+
+/// What a host does or waits for, as a few words.
+fn detail(member: &Member, host: Option<&Host>, phase: Option<&Phase>, now: Timestamp) -> String {
+    let busy = matches!(
+        member.state,
+        MemberState::Staging { .. } | MemberState::Granted { .. } | MemberState::Returning { .. }
+    );
+    if !busy {
+        return match &member.state {
+            MemberState::Failed { left: Left::Held } => "the failed release is in place".to_owned(),
+            MemberState::Failed { left: Left::Unknown } => "it never answered".to_owned(),
+            _ => String::new(),
+        };
+    }
+    let Some(host) = host else { return "no longer enrolled".to_owned() };
+    if host.fresh(now).is_none() {
+        return match host.seen.heard_at {
+            Some(at) => format!("silent for {}", seconds(now.since(at))),
+            None => "not heard of yet".to_owned(),
+        };
+    }
+    match phase {
+        Some(Phase::Fetching { done_bytes, total_bytes }) if *total_bytes > 0 => {
+            format!("fetching, {} %", done_bytes.saturating_mul(100) / total_bytes)
+        }
+        Some(Phase::Fetching { .. }) => "fetching".to_owned(),
+        Some(Phase::Preparing { step }) => format!("preparing: {step}"),
+        Some(Phase::Migrating) => "migrating".to_owned(),
+        Some(Phase::Activating { step }) => format!("activating: {step}"),
+        Some(Phase::Proving { healthy_for }) => format!("healthy for {}", seconds(*healthy_for)),
+        Some(Phase::Undoing { step }) => format!("going back: {step}"),
+        Some(Phase::Idle) | None => "was asked".to_owned(),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    human::format(Duration::from_secs(duration.as_secs()))
+}
+
+fn migration(rollout: &Rollout) -> String {
+    let run = rollout.status.stage().and_then(|stage| stage.migration());
+    match (run, &rollout.schema) {
+        (Some(MigrationRun::Leased { lease }), _) => {
+            format!(
+                "{} runs it, since {}, until {} at the latest",
+                lease.host, lease.issued_at, lease.over_at
+            )
+        }
+        (Some(MigrationRun::Unknown { lease, reason, .. }), _) => format!(
+            "nobody knows whether it took effect on {}: {reason}; look at the database, then `ctl migration resolve`",
+            lease.host
+        ),
+        (Some(MigrationRun::Electing { .. }), _) => "a host is being chosen to run it".to_owned(),
+        (None, Schema::Fits { .. }) => String::new(),
+        (None, Schema::Due { migration }) => {
+            format!("the migration of {} has not run yet", migration.release.name)
+        }
+        (None, Schema::Done { migration }) => format!("the migration of {} has run", migration.release.name),
+        (None, Schema::TakenBack { migration }) => {
+            format!("the migration of {} was taken back", migration.release.name)
+        }
+    }
+}
