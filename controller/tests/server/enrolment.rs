@@ -1,0 +1,294 @@
+//! Who gets in, and who does not.
+
+use landfall_common::Duration;
+use landfall_controller::authorise::{Access, TABLE, access};
+use landfall_controller::ca::CertificateAuthority;
+use landfall_controller::identity::{Identity, Peer, PeerCertificate, Role};
+use landfall_proto::v1 as pb;
+use prost::Message as _;
+use tonic::Code;
+
+use crate::agent::{Agent, Memory};
+use crate::fleet::{Credentials, Server, Signer, csr, reason, token};
+
+#[test]
+fn every_method_of_the_descriptor_has_an_entry_in_the_table() {
+    let files = [landfall_proto::DESCRIPTOR, tonic_health::pb::FILE_DESCRIPTOR_SET];
+    let mut methods = vec!["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned()];
+    for bytes in files {
+        for file in prost_types::FileDescriptorSet::decode(bytes).unwrap().file {
+            for service in &file.service {
+                let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                methods.extend(service.method.iter().map(|method| path(method.name())));
+            }
+        }
+    }
+    for method in &methods {
+        assert!(access(method).is_some(), "{method} is in no table");
+    }
+    for (method, _) in TABLE {
+        assert!(methods.iter().any(|known| known == method), "{method} is no method");
+    }
+}
+
+#[test]
+fn each_entry_lets_in_whom_it_names_and_nobody_else() {
+    let now = landfall_common::Timestamp::from_ms(1_000_000);
+    let denied = landfall_controller::authorise::DenyList::default();
+    let peer = |uri: &str| {
+        let identity: Identity = uri.parse().unwrap();
+        let not_after = now + Duration::from_secs(1);
+        Peer { address: None, certificate: Some(PeerCertificate { identity, issued_at: now, not_after }) }
+    };
+    let callers = [
+        (None, Peer { address: None, certificate: None }),
+        (Some(Access::Agent), peer("landfall://host/web-1")),
+        (Some(Access::Operator(Role::Viewer)), peer("landfall://operator/v/viewer")),
+        (Some(Access::Operator(Role::Deployer)), peer("landfall://operator/d/deployer")),
+        (Some(Access::Operator(Role::Admin)), peer("landfall://operator/a/admin")),
+    ];
+    for (method, needed) in TABLE {
+        for (what, caller) in &callers {
+            let expected = match (needed, what) {
+                (Access::Anyone, _) => true,
+                (Access::Agent, Some(Access::Agent)) => true,
+                (Access::Operator(needed), Some(Access::Operator(has))) => *has >= needed,
+                _ => false,
+            };
+            let allowed =
+                landfall_controller::authorise::authorise(method, Some(caller), &denied, now).is_ok();
+            assert_eq!(allowed, expected, "{method} for {what:?}");
+        }
+        let expired = peer("landfall://operator/a/admin");
+        let later = now + Duration::from_secs(1);
+        let allowed =
+            landfall_controller::authorise::authorise(method, Some(&expired), &denied, later).is_ok();
+        assert_eq!(allowed, needed == Access::Anyone, "{method} with an expired certificate");
+    }
+    let unknown = landfall_controller::authorise::authorise("/x.Y/Z", Some(&callers[4].1), &denied, now);
+    assert!(unknown.is_err());
+}
+
+#[tokio::test]
+async fn an_operator_logs_in_once_with_a_token() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let info = server.operators(&admin).await.get_info(pb::GetInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!((&*info.operator, &*info.role, info.root_version), ("alice", "admin", 0));
+    let (id, secret) = token(&server.admin_token);
+    let again = server.join(&id, &secret, "").await.err().unwrap();
+    assert_eq!(again.code(), Code::Unauthenticated);
+    assert!(again.message().contains("one use"), "{}", again.message());
+    let guessed = server.join(&id, "AAAA", "").await.err().unwrap();
+    assert_eq!((guessed.code(), &*reason(&guessed)), (Code::Unauthenticated, "TOKEN_INVALID"));
+    assert!(!guessed.message().contains("used"), "{}", guessed.message());
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_join_can_be_asked_for_again() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let token = server.host_token(&admin, "web-1").await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = pb::JoinRequest {
+        token_id: token.token_id,
+        secret: token.secret,
+        csr: csr(&key),
+        ..pb::JoinRequest::default()
+    };
+    for _ in 0..2 {
+        let answer = server.enrolment().await.join(request.clone()).await.unwrap().into_inner();
+        assert_eq!((&*answer.host, &*answer.application), ("web-1", "shop"));
+    }
+    let other = rcgen::KeyPair::generate().unwrap();
+    let stolen = pb::JoinRequest { csr: csr(&other), ..request };
+    assert_eq!(server.enrolment().await.join(stolen).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_expired_token_and_a_taken_name_are_refused() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let (late, taken) = (server.host_token(&admin, "web-1").await, server.host_token(&admin, "web-2").await);
+    server.enrol(&admin, "web-2").await;
+    let refused = server.join(&taken.token_id, &taken.secret, "").await.err().unwrap();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::AlreadyExists, "HOST_EXISTS"));
+    server.sleep(Duration::from_secs(3601));
+    let refused = server.join(&late.token_id, &late.secret, "").await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert!(refused.message().contains("expired"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn whoever_has_no_certificate_is_told_what_to_do() {
+    let server = Server::start().await;
+    let mut operators =
+        landfall_proto::v1::operators_client::OperatorsClient::new(server.connect(None).await.unwrap());
+    let refused = operators.get_info(pb::GetInfoRequest {}).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_REQUIRED"));
+    assert!(refused.message().contains("ctl login"), "{}", refused.message());
+}
+
+/// What a client sees whose certificate the handshake does not accept.
+async fn turned_away(server: &Server, credentials: &Credentials) -> String {
+    match server.connect(Some(credentials)).await {
+        Err(error) => format!("{error:?}"),
+        Ok(channel) => {
+            let mut operators = landfall_proto::v1::operators_client::OperatorsClient::new(channel);
+            format!("{:?}", operators.get_info(pb::GetInfoRequest {}).await.unwrap_err())
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_in_the_handshake() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    server.sleep(Duration::from_secs(12 * 3600 + 60));
+    let text = turned_away(&server, &admin).await;
+    assert!(text.contains("CertificateExpired"), "{text}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused_in_the_handshake() {
+    let server = Server::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let foreign = CertificateAuthority::create(directory.path(), server.clock().now()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let identity: Identity = "landfall://operator/mallory/admin".parse().unwrap();
+    let certificate = foreign.issue(&csr(&key), &identity, server.clock().now()).unwrap();
+    let credentials = Credentials { certificate: certificate.to_vec(), key: key.serialize_der() };
+    let text = turned_away(&server, &credentials).await;
+    assert!(
+        text.contains("UnknownCA") || text.contains("BadCertificate") || text.contains("DecryptError"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_ends_an_open_connection() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut operators = server.operators(&admin).await;
+    operators.get_info(pb::GetInfoRequest {}).await.unwrap();
+    server.sleep(Duration::from_secs(12 * 3600));
+    let refused = operators.get_info(pb::GetInfoRequest {}).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_EXPIRED"));
+}
+
+fn renewal(old: &Credentials, new: &rcgen::KeyPair) -> pb::RenewRequest {
+    use rcgen::SigningKey as _;
+    let request = csr(new);
+    let key = rcgen::KeyPair::try_from(old.key.as_slice()).unwrap();
+    pb::RenewRequest {
+        certificate: old.certificate.clone(),
+        signature: key.sign(&request).unwrap(),
+        csr: request,
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_slept_renews_for_thirty_days_and_an_operator_does_not() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let host = server.enrol(&admin, "web-1").await;
+    let new = rcgen::KeyPair::generate().unwrap();
+    let mut enrolment = server.enrolment().await;
+    let answer = enrolment.renew(renewal(&host, &new)).await.unwrap().into_inner();
+    let read = PeerCertificate::read(&answer.certificate).unwrap();
+    assert_eq!(read.identity.uri(), "landfall://host/web-1");
+    server.sleep(Duration::from_secs(25 * 86_400));
+    enrolment.renew(renewal(&host, &new)).await.unwrap();
+    let refused = enrolment.renew(renewal(&admin, &new)).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_EXPIRED"));
+    let mut forged = renewal(&host, &new);
+    forged.signature = renewal(&admin, &new).signature;
+    assert_eq!(enrolment.renew(forged).await.unwrap_err().code(), Code::Unauthenticated);
+    server.sleep(Duration::from_secs(7 * 86_400));
+    let refused = enrolment.renew(renewal(&host, &new)).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_EXPIRED"));
+}
+
+#[tokio::test]
+async fn a_removed_host_is_shut_out_at_once_and_may_join_anew() {
+    let mut server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let host = server.enrol(&admin, "web-1").await;
+    let agent = Agent::connect(&server, &host, Memory::default()).await;
+    let mut agents = server.agents(&host).await;
+    let timestamp = || pb::GetMetadataRequest { name: "timestamp.json".to_owned() };
+    agents.get_metadata(timestamp()).await.unwrap();
+    let request = pb::RemoveHostRequest {
+        request_id: "remove-1".to_owned(),
+        host: "web-1".to_owned(),
+        reason: "stolen".to_owned(),
+    };
+    let mut operators = server.operators(&admin).await;
+    operators.remove_host(request.clone()).await.unwrap();
+    agent.ended().await;
+    let refused = agents.get_metadata(timestamp()).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+    let new = rcgen::KeyPair::generate().unwrap();
+    let refused = server.enrolment().await.renew(renewal(&host, &new)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+
+    let anew = server.enrol(&admin, "web-1").await;
+    // The same request again changes nothing: the new host stays.
+    operators.remove_host(request).await.unwrap();
+    server.agents(&anew).await.get_metadata(timestamp()).await.unwrap();
+    server.restart().await;
+    server.agents(&anew).await.get_metadata(timestamp()).await.unwrap();
+    let refused = server.agents(&host).await.get_metadata(timestamp()).await.unwrap_err();
+    assert_eq!(reason(&refused), "REMOVED");
+}
+
+#[tokio::test]
+async fn a_repeated_request_for_a_token_is_answered_alike_and_another_is_refused() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut operators = server.operators(&admin).await;
+    let mut request = pb::CreateTokenRequest {
+        request_id: "t-1".to_owned(),
+        operator: Some(pb::OperatorToken { name: "bob".to_owned(), role: "viewer".to_owned() }),
+        ..pb::CreateTokenRequest::default()
+    };
+    let one = operators.create_token(request.clone()).await.unwrap().into_inner();
+    let two = operators.create_token(request.clone()).await.unwrap().into_inner();
+    assert_eq!(one, two);
+    request.operator.as_mut().unwrap().role = "admin".to_owned();
+    let refused = operators.create_token(request).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::AlreadyExists, "REQUEST_ID_REUSED"));
+    let viewer = server.join(&one.token_id, &one.secret, "").await.unwrap().0;
+    let mut operators = server.operators(&viewer).await;
+    operators.list_hosts(pb::ListHostsRequest::default()).await.unwrap();
+    let refused = operators.put_objects(tokio_stream::iter(Vec::new())).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "ROLE_TOO_LOW"));
+    assert!(refused.message().contains("deployer"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer() {
+    let server = Server::start().await;
+    let channel = server.connect(None).await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let request = tonic_health::pb::HealthCheckRequest { service: "landfall.v1.Agents".to_owned() };
+    let answer = health.check(request).await.unwrap().into_inner();
+    assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    let admin = server.admin().await;
+    let channel = server.connect(Some(&admin)).await.unwrap();
+    let mut reflection =
+        tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let answer = reflection.server_reflection_info(tokio_stream::iter([request])).await.unwrap();
+    let message = answer.into_inner().message().await.unwrap().unwrap();
+    assert!(format!("{message:?}").contains("landfall.v1.Operators"));
+}

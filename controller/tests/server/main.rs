@@ -1,0 +1,10 @@
+//! The controller over loopback, with real TLS and real gRPC.
+
+#![expect(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
+
+mod agent;
+mod enrolment;
+mod fleet;
+mod releases;
+mod rollouts;
+mod state;

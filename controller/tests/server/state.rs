@@ -1,0 +1,143 @@
+//! The state directory: damaged, shared, saved and restored.
+
+use landfall_common::OperatorName;
+use landfall_controller::clock::Clock;
+use landfall_controller::serve;
+use landfall_controller::{ControllerError, backup, initialise};
+use landfall_proto::v1 as pb;
+
+use crate::agent::{Agent, Memory};
+use crate::fleet::{Server, Signer};
+use crate::rollouts::{follow, start};
+
+async fn refused(layout: landfall_controller::config::Layout) -> ControllerError {
+    let listener = serve::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    serve::start(layout, listener, address, Clock::system()).await.err().expect("it started")
+}
+
+#[tokio::test]
+async fn a_second_controller_on_the_same_state_is_refused() {
+    let server = Server::start().await;
+    let error = refused(server.layout.clone()).await.chain();
+    assert!(error.contains("in use by another controller"), "{error}");
+}
+
+#[tokio::test]
+async fn an_empty_state_directory_says_what_to_do_and_a_used_one_is_not_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let layout = landfall_controller::config::Layout { objects: state.join("objects"), state };
+    assert!(refused(layout.clone()).await.chain().contains("init"));
+    let name = || OperatorName::new("alice").unwrap();
+    initialise::initialise(&layout, name(), &Clock::system()).await.unwrap();
+    let again = initialise::initialise(&layout, name(), &Clock::system()).await.unwrap_err();
+    assert!(again.to_string().contains("operator-token"), "{again}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_as_one() {
+    let server = Server::start().await;
+    let error = serve::bind(server.address).unwrap_err();
+    assert!(error.to_string().contains("another program has this port"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_rebuilt_from_the_journal() {
+    let mut server = Server::start().await;
+    let admin = server.admin().await;
+    let mut signer = Signer::publish_root(&server, &admin).await;
+    signer.release(&server, &admin, "v1").await;
+    server.stop().await.unwrap();
+    let index = server.layout.state.join("index");
+    for entry in std::fs::read_dir(&index).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::write(path, b"rubbish").unwrap();
+        }
+    }
+    let layout = server.layout.clone();
+    let listener = serve::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    server.address = listener.local_addr().unwrap();
+    let running = serve::start(layout, listener, server.address, server.clock()).await.unwrap();
+    let releases =
+        server.operators(&admin).await.list_releases(pb::ListReleasesRequest::default()).await.unwrap();
+    assert_eq!(releases.into_inner().releases.len(), 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restored_controller_goes_on_above_what_its_agents_report() {
+    let mut server = Server::start().await;
+    let admin = server.admin().await;
+    let mut signer = Signer::publish_root(&server, &admin).await;
+    let host = server.enrol(&admin, "web-1").await;
+    let agent = Agent::connect(&server, &host, Memory::default()).await;
+    signer.release(&server, &admin, "v1").await;
+    let mut operators = server.operators(&admin).await;
+    let begun = operators.start_rollout(start("v1")).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
+
+    // Through the running controller, as the command does it.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup.tar");
+    let (socket, target) = (server.layout.admin_socket(), file.clone());
+    tokio::task::spawn_blocking(move || {
+        use std::io::Read as _;
+        let request = landfall_controller::admin::Request::Backup { without_objects: false };
+        let (_, mut stream) = landfall_controller::admin::ask(&socket, &request).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.pop(), Some(1));
+        std::fs::write(target, bytes).unwrap();
+    })
+    .await
+    .unwrap();
+
+    // After the backup the agent has gone further than the backup knows.
+    signer.release(&server, &admin, "v2").await;
+    let begun = operators.start_rollout(start("v2")).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
+    server.stop().await.unwrap();
+    let memory = agent.ended().await;
+    let reported = memory.report.generation;
+
+    let state = directory.path().join("restored");
+    let layout = landfall_controller::config::Layout { objects: state.join("objects"), state: state.clone() };
+    backup::restore(&layout, &file, &server.clock()).await.unwrap();
+    let again = backup::restore(&layout, &file, &server.clock()).await.unwrap_err();
+    assert!(matches!(again, ControllerError::AlreadyInitialised { .. }), "{again}");
+
+    let restored = Server::start_in(directory, state, false).await;
+    // The certificates that were issued before are good with the restored authority.
+    let mut operators = restored.operators(&admin).await;
+    let releases = operators.list_releases(pb::ListReleasesRequest::default()).await.unwrap().into_inner();
+    assert_eq!(releases.releases.len(), 1);
+    let agent = Agent::connect(&restored, &host, memory).await;
+    // The release in force in the backup is v1, and the host is brought back to it.
+    loop {
+        let hosts = operators.list_hosts(pb::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
+        let report = hosts[0].report.clone().unwrap_or_default();
+        if report.active.is_some_and(|active| active.name == "v1") && report.generation > reported {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let memory = agent.disconnect().await;
+    assert!(memory.report.generation > reported);
+    let log = operators.read_log(pb::ReadLogRequest::default()).await.unwrap().into_inner().entries;
+    assert!(log.iter().any(|entry| entry.kind == "state_restored"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_backup_restores_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let layout = landfall_controller::config::Layout { objects: state.join("objects"), state };
+    let file = directory.path().join("file");
+    for content in [b"no tar".to_vec(), vec![0; 1024], Vec::new()] {
+        std::fs::write(&file, content).unwrap();
+        assert!(backup::restore(&layout, &file, &Clock::system()).await.is_err());
+        assert!(!layout.ca().exists());
+    }
+}
