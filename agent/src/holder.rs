@@ -10,6 +10,9 @@
 //! [`Ready::Http`](landfall_common::manifest::Ready::Http) it is asked on a private socket (descriptor 4, of
 //! the same family as descriptor 3), so that the answer is its own and not the old one's.
 //!
+//! `Http` is the sign to prefer: Gunicorn, for one, sends `READY=1` when it listens, before its workers have
+//! loaded the application.
+//!
 //! A service stays in the foreground. If it ends without having been asked to, it is started again, at
 //! growing intervals. If the *holder* dies, its service goes on serving; the agent reports it, and the next
 //! holder takes the running process and its socket over (`pidfd_getfd`).

@@ -115,21 +115,35 @@ async fn a_holder_that_died_with_its_service_starts_it_again() {
 #[tokio::test]
 async fn what_a_service_writes_while_it_has_no_holder_is_in_the_log_afterwards() {
     let site = Site::new();
-    let script = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.02; done";
+    let script = "i=0; while true; do i=$((i+1)); echo line $i; echo $i > count.new; mv count.new count; \
+        sleep 0.02; done";
     let mut web =
         service("", &[], landfall_common::manifest::Ready::Alive { period: Duration::from_millis(50) });
     if let landfall_common::manifest::Driver::Process { command, .. } = &mut web.driver {
         *command = ["sh", "-c", script].map(str::to_owned).to_vec();
     }
+    let written = || -> usize {
+        let count = std::fs::read_to_string(site.root.join("count")).unwrap_or_default();
+        count.trim().parse().unwrap_or(0)
+    };
+    let log = site.host.places.logs.join("tenants.web.log");
+    let logged = || -> Vec<u32> {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
+    };
     site.activate(&web, "v1", "1").await.unwrap();
     kill_holder(&site).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let alone = written() + 10;
+    while written() < alone {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(logged().len() < alone, "somebody else reads what the service writes");
     site.activate(&web, "v1", "2").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while logged().len() <= alone {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(site.status().await.unwrap().serving.unwrap().restarts, 0);
-    let log = std::fs::read_to_string(site.host.places.logs.join("tenants.web.log")).unwrap();
-    let numbers: Vec<u32> = log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    let numbers = logged();
     let expected: Vec<u32> = (1..=u32::try_from(numbers.len()).unwrap()).collect();
-    assert!(numbers.len() > 10, "{numbers:?}");
     assert_eq!(numbers, expected, "lines were lost");
 }

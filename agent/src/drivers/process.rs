@@ -18,6 +18,9 @@ const POLL: Duration = Duration::from_millis(25);
 /// A holder listens within milliseconds; on a host that swaps it may take seconds.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A holder that gives no proper answer for this long is stuck.
+const BROKEN_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Beyond the process's own stop timeout: its group is killed then and has to go.
 const STOP_SLACK: Duration = Duration::from_secs(20);
 
@@ -36,8 +39,13 @@ pub(super) async fn activate(
     let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
     let handover = async {
         let mut launches = 0;
+        let mut broken_since: Option<Instant> = None;
         loop {
-            match client.ask(&request).await {
+            let answer = client.ask(&request).await;
+            if !matches!(answer, Err(ClientError::Broken { .. })) {
+                broken_since = None;
+            }
+            match answer {
                 Ok(Reply::Status(status)) => match judge(&status, key, attempt) {
                     Verdict::Serving => return Ok(()),
                     Verdict::Failed(note) => return Err(failure(service, note)),
@@ -52,6 +60,9 @@ pub(super) async fn activate(
                     launch(host, &spec, &client).await.map_err(fail)?;
                     continue;
                 }
+                // It may just be dying: the next question tells.
+                Err(ClientError::Broken { .. })
+                    if broken_since.get_or_insert_with(Instant::now).elapsed() < BROKEN_TIMEOUT => {}
                 Err(error) => return Err(fail(error.to_string())),
             }
             tokio::time::sleep(POLL).await;

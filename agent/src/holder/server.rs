@@ -161,12 +161,13 @@ impl Holder {
         }
         let lives = |process: Option<ProcessId>| process.filter(|process| same_boot && process.lives());
         let stop_timeout = record.serving.as_ref().map_or(STOP_TIMEOUT, |serving| serving.child.stop_timeout);
-        let mut ending = record.ending;
+        let mut ending: Vec<_> =
+            record.ending.into_iter().map(|(key, process)| (key, process, stop_timeout)).collect();
         if let Some((Recorded { child, key, process }, attempt)) = record.candidate {
             let why = if same_boot { "the holder died" } else { "the host went down" };
             let reason = format!("{why} while {} was starting", child.release_name);
             self.machine.recall(HandoverEnd { key, attempt, failure: Some(EndNote::of(reason)) });
-            ending.extend(process.map(|process| (key, process)));
+            ending.extend(process.map(|process| (key, process, child.stop_timeout)));
         }
         if let Some(Recorded { child, key, process }) = record.serving {
             match lives(process) {
@@ -174,7 +175,7 @@ impl Holder {
                 None => self.machine.resume(child, key, self.now()),
             }
         }
-        for (key, process) in ending {
+        for (key, process, stop_timeout) in ending {
             let Some(process) = lives(Some(process)) else { continue };
             let serial = self.machine.adopt_ending(key, process.pid, self.now() + stop_timeout);
             match Service::adopt(process, stop_timeout) {
