@@ -153,21 +153,29 @@ impl Host {
     pub fn standing(&self, assignment: &Assignment, now: Timestamp) -> Standing<'_> {
         let Some(received) = &self.seen.report else { return Standing::Open };
         let report = &received.report;
+        // A refusal is told of without the number having been accepted.
+        let outcome = report.outcome.as_ref().filter(|o| o.generation == assignment.generation);
+        if let Some(outcome) = outcome {
+            return Standing::Ended(&outcome.result);
+        }
         match report.generation.cmp(&assignment.generation) {
             std::cmp::Ordering::Greater => Standing::Overtaken,
-            std::cmp::Ordering::Equal => match &report.outcome {
-                Some(outcome) if outcome.generation == assignment.generation => {
-                    Standing::Ended(&outcome.result)
-                }
-                _ => Standing::Accepted,
-            },
-            std::cmp::Ordering::Less => {
-                // Only a report made after the end of the window proves that the host did not take it, and
-                // only a fresh one was surely made after it came here.
-                let lapsed = self.fresh(now).is_some() && received.at > assignment.expires_at + CLOCK_SKEW;
-                if lapsed { Standing::Lapsed } else { Standing::Open }
-            }
+            std::cmp::Ordering::Equal => Standing::Accepted,
+            std::cmp::Ordering::Less if self.never_taken(assignment, now) => Standing::Lapsed,
+            std::cmp::Ordering::Less => Standing::Open,
         }
+    }
+
+    /// Whether it is sure that the host has not taken an assignment and cannot take it any more. A refusal
+    /// alone is not: another copy may be on its way, and may be accepted.
+    #[must_use]
+    pub(crate) fn never_taken(&self, assignment: &Assignment, now: Timestamp) -> bool {
+        // Only a report made after the end of the window proves it, and only a fresh one was surely made
+        // after it came here.
+        self.fresh(now).is_some_and(|received| {
+            received.report.generation < assignment.generation
+                && received.at > assignment.expires_at + CLOCK_SKEW
+        })
     }
 
     /// How long it must be healthy without a break to count as stable: what its last activation asks for.

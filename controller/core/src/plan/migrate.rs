@@ -142,7 +142,12 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
         let assignment = seat.host.issued.assignment.as_ref();
         let assignment = assignment.filter(|assignment| assignment.generation == lease.generation)?;
         match seat.host.standing(assignment, now) {
+            Standing::Ended(OutcomeKind::Refused { .. }) if !seat.host.never_taken(assignment, now) => None,
             Standing::Ended(outcome) => Some(outcome.clone()),
+            Standing::Lapsed => {
+                let reason = "it was not taken while it could be".to_owned();
+                Some(OutcomeKind::Refused { failure: super::absorb::failure("accept", reason) })
+            }
             _ => None,
         }
     });
@@ -158,7 +163,7 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
             ended(table, &lease, OutcomeKind::MigrationFailed { failure: failure.clone() });
             failed(table, &lease, failure)
         }
-        Some(OutcomeKind::Refused { failure }) if !known_unknown => {
+        Some(OutcomeKind::Refused { failure }) => {
             ended(table, &lease, OutcomeKind::Refused { failure });
             set_run(table, MigrationRun::Electing { attempts: lease.attempt });
             Turn::Taken

@@ -52,6 +52,10 @@ pub struct Host {
     pub migrates: Migrates,
     /// Each run of a migration that was begun here: release, direction, fence.
     pub migrations: Vec<(ReleaseName, Direction, u64)>,
+    /// Told of until something is accepted; not on record.
+    refused: Option<Generation>,
+    /// Refuses each first copy of a migration.
+    pub coy: bool,
     /// How often something was activated here.
     pub activations: u32,
 }
@@ -74,6 +78,8 @@ impl Host {
             behaviour: BTreeMap::new(),
             migrates: Migrates::Well,
             migrations: Vec::new(),
+            refused: None,
+            coy: false,
             activations: 0,
         }
     }
@@ -89,9 +95,16 @@ impl Host {
     }
 
     pub fn take(&mut self, assignment: &Assignment, now: Timestamp) {
-        if !self.up || assignment.generation <= self.accepted || now > assignment.expires_at {
+        if !self.up || assignment.generation <= self.accepted {
             return;
         }
+        let first = self.refused != Some(assignment.generation);
+        let coy = self.coy && first && matches!(assignment.order, Order::Migrate { .. });
+        if now >= assignment.expires_at || coy {
+            self.refused = Some(assignment.generation);
+            return;
+        }
+        self.refused = None;
         let lasts = match &assignment.order {
             Order::Stage => 3,
             Order::Migrate { .. } => 5,
@@ -184,6 +197,7 @@ impl Host {
         self.up = true;
         self.incarnation += 1;
         self.sequence = 0;
+        self.refused = None;
         self.healthy_since = now;
         let Some(work) = self.work.clone() else { return };
         let generation = work.assignment.generation;
@@ -229,7 +243,13 @@ impl Host {
             generation: self.accepted,
             phase,
             active: self.active.clone(),
-            outcome: self.outcome.clone(),
+            outcome: self.refused.map_or_else(
+                || self.outcome.clone(),
+                |generation| {
+                    let result = OutcomeKind::Refused { failure: failure("accept") };
+                    Some(Outcome { generation, result })
+                },
+            ),
             health,
         }
     }

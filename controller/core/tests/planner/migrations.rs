@@ -292,3 +292,23 @@ fn a_lease_is_as_long_as_the_definition_says() {
     // Accepted within a minute, run for seven seconds, and half a minute for its word.
     assert_eq!(lease.over_at.since(lease.issued_at), Duration::from_secs(60 + 7 + 30));
 }
+
+/// A second copy of what was refused may be on its way, and may be accepted.
+#[test]
+fn a_refused_one_is_handed_out_anew_only_once_nobody_can_take_it_any_more() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    world.host(1).coy = true;
+    let id = world.release("v2").unwrap();
+    world.until("it is handed out", |w| w.word(&id) == StatusWord::Migrating);
+    world.run(60);
+    let handed_out = |world: &World| {
+        let of = |entry: &&_| matches!(entry, &&LogEvent::MigrationStarted { .. });
+        world.log.iter().map(|entry| &entry.event).filter(of).count()
+    };
+    assert_eq!(handed_out(&world), 1);
+    world.run(40);
+    assert_eq!(handed_out(&world), 2);
+    world.host(1).coy = false;
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
+}

@@ -190,6 +190,7 @@ fn heal(world: &mut World) {
     let now = world.now;
     for host in world.hosts.values_mut() {
         host.migrates = Migrates::Well;
+        host.coy = false;
         if !host.up {
             host.reboot(now);
         }
