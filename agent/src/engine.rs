@@ -288,8 +288,10 @@ impl<R: Runner> Engine<R> {
                 Task::Service { service, release: release.clone(), digest, attempt, activate, effect }
             }
             Effect::Watch { watch, release } => {
-                let checks = self.known(release)?.program.checks;
-                Task::Watch { watch: *watch, release: release.clone(), checks }
+                let program = self.known(release)?.program;
+                let digest = self.digest_of(release)?;
+                let (checks, services) = (program.checks, program.services);
+                Task::Watch { watch: *watch, release: release.clone(), checks, services, digest }
             }
             Effect::Ensure { release } => {
                 self.put_right(release);

@@ -66,6 +66,52 @@ pub enum AgentError {
     /// A release cannot be laid out on this host.
     #[error("{0}")]
     Layout(String),
+    /// `agent.toml` cannot be used.
+    #[error("{} cannot be used: {reason}", path.display())]
+    Config {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with line and text.
+        reason: String,
+    },
+    /// A file that was written at enrolment cannot be used.
+    #[error("{file} cannot be used: {reason}")]
+    Identity {
+        /// Which.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The host was never enrolled.
+    #[error("this host is not enrolled ({} is missing); run `landfall-agent join TOKEN --controller HOST:PORT`", path.display())]
+    NotEnrolled {
+        /// What is missing.
+        path: PathBuf,
+    },
+    /// The text is no token for a host.
+    #[error("the token cannot be used: {reason}")]
+    Token {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No connection to the controller.
+    #[error("no connection to the controller: {reason}")]
+    Connect {
+        /// Why.
+        reason: String,
+    },
+    /// The controller refused, or its answer cannot be used.
+    #[error("the controller: {reason}")]
+    Controller {
+        /// In its words.
+        reason: String,
+    },
+    /// A certificate or key cannot be used.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// Metadata is not trusted.
+    #[error("the release metadata is not trusted")]
+    Trust(#[source] landfall_trust::TrustError),
     /// There is not enough room.
     #[error("disk full: it needs {needs}, and there is {has}")]
     NoRoom {

@@ -1,6 +1,6 @@
 //! What the machine needs to know of a release's program: names and order, nothing that executes.
 
-use landfall_common::manifest::{Program, WayBack};
+use landfall_common::manifest::{Driver, Program, Service, WayBack};
 use landfall_common::time::{Duration, duration_ms};
 use landfall_common::{ServiceName, StepName};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub struct Outline {
     pub migration: Option<MigrationOutline>,
     /// Services in the order in which they are restarted.
     pub services: Vec<ServiceName>,
-    /// Checks.
+    /// Checks; each service that can be asked how it is counts as one.
     pub checks: Vec<CheckOutline>,
     /// Smoke tests.
     pub smoke: Vec<StepName>,
@@ -46,6 +46,19 @@ pub struct CheckOutline {
 /// this much longer.
 const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
+/// How often a service is looked at as its driver sees it.
+pub const SERVICE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The name under which a service counts among the checks of its release, if its driver can say how it is.
+#[must_use]
+pub fn service_check(service: &Service) -> Option<StepName> {
+    let can_say = match &service.driver {
+        Driver::Process { .. } => true,
+        Driver::Exec { status, .. } => status.is_some(),
+    };
+    can_say.then(|| crate::step(&format!("service.{}", service.name)))
+}
+
 impl From<&Program> for Outline {
     fn from(program: &Program) -> Self {
         Self {
@@ -65,6 +78,13 @@ impl From<&Program> for Outline {
                     name: check.name.clone(),
                     max_age: (check.interval + check.timeout) * 2 + ANSWER_SLACK,
                 })
+                .chain(
+                    program
+                        .services
+                        .iter()
+                        .filter_map(service_check)
+                        .map(|name| CheckOutline { name, max_age: SERVICE_INTERVAL * 4 + ANSWER_SLACK }),
+                )
                 .collect(),
             smoke: program.smoke.iter().map(|step| step.name.clone()).collect(),
             retention: (program.retention.releases as usize).max(2),

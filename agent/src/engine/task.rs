@@ -75,6 +75,11 @@ pub enum Task {
         release: ReleaseName,
         /// What to ask.
         checks: Vec<Check>,
+        /// Its services, each of which counts as a check as well
+        /// ([`service_check`](landfall_agent_core::outline::service_check)).
+        services: Vec<Service>,
+        /// The digest of the release's manifest.
+        digest: Sha256,
     },
     /// Start those services of the active release that do not run. Not answered.
     Ensure {

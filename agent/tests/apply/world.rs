@@ -104,7 +104,7 @@ fn directory(
         let name = parts.next().unwrap().to_str().unwrap().to_owned();
         if parts.next().is_none() {
             directory_here.entries.insert(name, entry.clone());
-        } else if !directory_here.entries.contains_key(&name) {
+        } else {
             let (digest, size) = directory(&at.join(&name), files, objects);
             directory_here.entries.insert(name, Entry::Directory { digest, size });
         }

@@ -1,0 +1,131 @@
+//! The agent as a whole: everything put together and kept running.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use landfall_common::disk::{Disk, RealDisk};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::engine::Disks;
+use crate::error::AgentError;
+use crate::executor::Executor;
+use crate::figures::Meter;
+use crate::identity::{Credentials, Enrolled};
+use crate::session::Session;
+use crate::tls::Dialler;
+use crate::{renewal, runtime};
+
+/// Who this host is and where its things are.
+///
+/// # Errors
+/// [`AgentError::NotEnrolled`], [`AgentError::Identity`], [`AgentError::Disk`].
+pub fn enrolled(config: &Config) -> Result<(Enrolled, Disks), AgentError> {
+    let state: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.state_dir));
+    let enrolled = Enrolled::load(&*state)?
+        .ok_or_else(|| AgentError::NotEnrolled { path: config.state_dir.join("identity/identity.json") })?;
+    let app = Arc::new(RealDisk::new(config.app_dir(&enrolled.identity.application)));
+    Ok((enrolled, Disks { state, app }))
+}
+
+/// Runs until `stop` is cancelled. Services are left running.
+///
+/// # Errors
+/// What keeps it from starting: [`AgentError::NotEnrolled`], [`AgentError::LedgerLost`],
+/// [`AgentError::Locked`], [`AgentError::Config`].
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentError> {
+    let (enrolled, disks) = enrolled(&config)?;
+    for directory in [config.app_dir(&enrolled.identity.application), config.state_dir.join("home")] {
+        make(&directory)?;
+    }
+    let credentials = Credentials::load(&*disks.state)?;
+    let controller = config.controller.clone().unwrap_or_else(|| enrolled.controller.clone());
+    let dialler = Dialler::tcp(controller);
+    let (engine, outlet, thread) = runtime::start(disks.clone())?;
+    let (link_sender, link) = watch::channel(None);
+    let executor =
+        Executor::new(&config, &enrolled.identity, disks.app.clone(), engine.clone(), link, stop.clone())?;
+    let latencies = executor.latencies.clone();
+    let executing = tokio::spawn(executor.run(outlet.tasks));
+    let (credentials_sender, credentials) = watch::channel(credentials);
+    let renewing = tokio::spawn({
+        let (state, enrolled, dialler) = (disks.state.clone(), enrolled.clone(), dialler.clone());
+        async move {
+            let mut random = StdRng::from_os_rng();
+            renewal::run(state, enrolled, dialler, credentials_sender, &mut random).await;
+        }
+    });
+    let session = Session {
+        meter: Meter::new(&config.app_dir(&enrolled.identity.application)),
+        enrolled,
+        state: disks.state.clone(),
+        dialler,
+        credentials,
+        reports: outlet.reports,
+        engine: engine.clone(),
+        link: link_sender,
+        latencies,
+        facts: facts(),
+        stop: stop.clone(),
+    };
+    notify(&[sd_notify::NotifyState::Ready]);
+    let watchdog = tokio::spawn(watchdog());
+    session.run(&mut StdRng::from_os_rng()).await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    for task in [executing, renewing, watchdog] {
+        task.abort();
+    }
+    engine.stop();
+    // Its last transition is durable before this process ends.
+    if let Err(error) = tokio::task::spawn_blocking(move || thread.join()).await {
+        tracing::error!(%error, "the engine did not end");
+    }
+    Ok(())
+}
+
+fn make(directory: &Path) -> Result<(), AgentError> {
+    std::fs::create_dir_all(directory).map_err(|source| {
+        AgentError::Disk(landfall_common::disk::DiskError::new("create the directory", directory, source))
+    })
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// Says to systemd that the event loop goes round.
+async fn watchdog() {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(period / 2);
+    loop {
+        ticks.tick().await;
+        notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}
+
+/// What a person wants to know when hosts of one group differ.
+fn facts() -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::from([
+        ("arch".to_owned(), std::env::consts::ARCH.to_owned()),
+        ("agent".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    let uname = rustix::system::uname();
+    facts.insert("kernel".to_owned(), uname.release().to_string_lossy().into_owned());
+    if let Ok(text) = std::fs::read_to_string("/etc/os-release") {
+        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        facts.extend(name.map(|name| ("distribution".to_owned(), name.trim_matches('"').to_owned())));
+    }
+    facts
+}
+
+/// The name of this host, as its kernel knows it.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,239 @@
+//! `agent.toml`: where things are on this host, and what its administrator says of it.
+//!
+//! Unknown keys and wrong types are refused with line and text. What a host is (its name, application and
+//! environment) is not here: that was settled at enrolment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::AgentError;
+use crate::holder::{Launcher, Places};
+
+/// Where it is looked for.
+pub const DEFAULT_PATH: &str = "/etc/landfall/agent.toml";
+
+/// The bound of a service's log, in bytes, before it is turned over.
+const SERVICE_LOG_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An `agent.toml` with every key at its default, and what each means.
+pub const TEMPLATE: &str = r#"# The agent of Landfall on this host. Every key may be left out; the values here are the defaults.
+
+# Where the controller is. Set by `landfall-agent join` where it is absent.
+# controller = "controller.example.com:7443"
+
+# The ledger, the host's certificate, and what the agent trusts.
+state_dir = "/var/lib/landfall"
+
+# Each application has its directory here: /srv/<application>/{releases,prepared,shared,current}.
+apps_dir = "/srv"
+
+# Sockets.
+run_dir = "/run/landfall"
+
+# Output of steps and services.
+log_dir = "/var/log/landfall"
+
+# How the holders of services are started: "detached", or "systemd" (as instances of the template unit
+# landfall-holder@.service; needed wherever systemd runs the agent).
+launcher = "detached"
+
+# What {words} in a release's commands and checks stand for on this host.
+[variables]
+# port = 8101
+"#;
+
+/// The configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `HOST:PORT` of the controller, if it is not the one of the enrolment.
+    pub controller: Option<String>,
+    /// The ledger, identity, metadata.
+    pub state_dir: PathBuf,
+    /// Holds one directory for each application.
+    pub apps_dir: PathBuf,
+    /// Sockets.
+    pub run_dir: PathBuf,
+    /// Logs.
+    pub log_dir: PathBuf,
+    /// How holders are started.
+    pub launcher: LauncherKind,
+    /// The host's own words.
+    pub variables: BTreeMap<String, Value>,
+}
+
+/// How holders are started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LauncherKind {
+    /// In sessions of their own.
+    #[default]
+    Detached,
+    /// As instances of a template unit.
+    Systemd,
+}
+
+/// The value of a variable: a text or a whole number.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A number, such as a port.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            controller: None,
+            state_dir: "/var/lib/landfall".into(),
+            apps_dir: "/srv".into(),
+            run_dir: "/run/landfall".into(),
+            log_dir: "/var/log/landfall".into(),
+            launcher: LauncherKind::default(),
+            variables: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. One that was not named and is not there counts as empty.
+    ///
+    /// # Errors
+    /// [`AgentError::Config`] with the line and the text that is wrong.
+    pub fn load(path: Option<&Path>) -> Result<Self, AgentError> {
+        let (path, must_exist) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
+        let refuse = |reason: String| AgentError::Config { path: path.to_owned(), reason };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(refuse(error.to_string())),
+        };
+        let config: Self = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        config.check().map_err(refuse)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (key, path) in [
+            ("state_dir", &self.state_dir),
+            ("apps_dir", &self.apps_dir),
+            ("run_dir", &self.run_dir),
+            ("log_dir", &self.log_dir),
+        ] {
+            if !path.is_absolute() {
+                return Err(format!("{key} = {path:?} is not an absolute path"));
+            }
+        }
+        if let Some(controller) = &self.controller {
+            check_address(controller)?;
+        }
+        for name in self.variables.keys() {
+            let known = landfall_common::words::KNOWN.contains(&name.as_str());
+            let text = format!("{{{name}}}");
+            if known || landfall_common::words::names(&text).next() != Some(name) {
+                return Err(format!(
+                    "the variable {name:?} cannot be used: a name has lower-case letters, digits and _, and is none of {}",
+                    landfall_common::words::KNOWN.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's own words.
+    #[must_use]
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        let text = |value: &Value| match value {
+            Value::Number(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+        };
+        self.variables.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+    }
+
+    /// The directory of an application.
+    #[must_use]
+    pub fn app_dir(&self, application: &landfall_common::AppName) -> PathBuf {
+        self.apps_dir.join(application.as_str())
+    }
+
+    /// Where holders keep their files.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places {
+            run: self.run_dir.join("holders"),
+            state: self.state_dir.join("holders"),
+            logs: self.log_dir.clone(),
+            log_bytes: SERVICE_LOG_BYTES,
+        }
+    }
+
+    /// How holders are started.
+    ///
+    /// # Errors
+    /// [`AgentError::Config`] if this program cannot be found again.
+    pub fn launcher(&self) -> Result<Launcher, AgentError> {
+        match self.launcher {
+            LauncherKind::Systemd => Ok(Launcher::Systemd { template: "landfall-holder".to_owned() }),
+            LauncherKind::Detached => Launcher::detached_self().map_err(|error| AgentError::Config {
+                path: "launcher".into(),
+                reason: format!("the agent's own program cannot be found: {error}"),
+            }),
+        }
+    }
+}
+
+/// Checks `HOST:PORT`.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn check_address(text: &str) -> Result<(), String> {
+    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains("//") && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if valid {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is not HOST:PORT, such as controller.example.com:7443"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_template_holds_the_defaults() {
+        assert_eq!(load(TEMPLATE).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (text, expected) in [
+            ("state_dri = \"/x\"", "state_dri"),
+            ("launcher = \"docker\"", "docker"),
+            ("state_dir = \"x\"", "is not an absolute path"),
+            ("controller = \"https://x\"", "is not HOST:PORT"),
+            ("[variables]\nrelease = 1", "cannot be used"),
+            ("[variables]\nPort = 1", "cannot be used"),
+            ("[variables]\nport = 1.5", "port"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let config = load("[variables]\nport = 8101\nzone = \"a\"").unwrap();
+        assert_eq!(config.variables()["port"], "8101");
+    }
+}

@@ -1,0 +1,289 @@
+//! The executor: carries out what the engine asks for and is no matter of the disk, each as a task of its own.
+//!
+//! It makes no choice. What it is told to begin it begins, and how that ended it tells the engine.
+
+pub mod watching;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use landfall_agent_core::{Effect, Event, Finish, Identity};
+use landfall_common::disk::Disk;
+use landfall_common::report::Failure;
+use landfall_common::{ReleaseName, Sha256, StepName};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::drivers::{self, DriverHost, DriverState};
+use crate::engine::Task;
+use crate::error::AgentError;
+use crate::fetch::{Fetch, Link};
+use crate::latency::Latencies;
+use crate::layout;
+use crate::runtime::EngineHandle;
+use crate::steps::supervisor::{self, Supervision};
+use crate::steps::{self, StepContext, StepFailure, Words};
+
+/// All that tasks need.
+pub struct Executor {
+    identity: Identity,
+    app: Arc<dyn Disk>,
+    app_dir: PathBuf,
+    config: Config,
+    host: DriverHost,
+    engine: EngineHandle,
+    link: Link,
+    /// How the checks go.
+    pub latencies: Arc<Latencies>,
+    /// Ends fetches, steps and migrations that are not wanted any more.
+    wanted: std::sync::Mutex<CancellationToken>,
+    watching: std::sync::Mutex<CancellationToken>,
+    /// Services are changed one at a time, whoever asks for it.
+    services: Mutex<()>,
+    /// A step that is being ended has ended before the next one begins.
+    steps: Mutex<()>,
+    stop: CancellationToken,
+}
+
+impl Executor {
+    /// Ready to begin.
+    ///
+    /// # Errors
+    /// [`AgentError::Config`] if the agent's own program cannot be found.
+    pub fn new(
+        config: &Config,
+        identity: &Identity,
+        app: Arc<dyn Disk>,
+        engine: EngineHandle,
+        link: Link,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, AgentError> {
+        Ok(Arc::new(Self {
+            identity: identity.clone(),
+            app,
+            app_dir: config.app_dir(&identity.application),
+            config: config.clone(),
+            host: DriverHost { launcher: config.launcher()?, places: config.places() },
+            engine,
+            link,
+            latencies: Arc::default(),
+            wanted: std::sync::Mutex::new(stop.child_token()),
+            watching: std::sync::Mutex::new(stop.child_token()),
+            services: Mutex::new(()),
+            steps: Mutex::new(()),
+            stop,
+        }))
+    }
+
+    /// Takes tasks until the engine is gone.
+    pub async fn run(self: Arc<Self>, mut tasks: mpsc::UnboundedReceiver<Task>) {
+        while let Some(task) = tasks.recv().await {
+            self.clone().begin(task);
+        }
+    }
+
+    fn begin(self: Arc<Self>, task: Task) {
+        match task {
+            Task::Cancel => renew(&self.wanted, &self.stop),
+            Task::Watch { watch, release, checks, services, digest } => {
+                renew(&self.watching, &self.stop);
+                let ended = token(&self.watching);
+                watching::begin_services(&self, watch, &release, services, digest, &ended);
+                watching::begin(self, watch, &release, checks, &ended);
+            }
+            Task::Ensure { services, release, digest } => {
+                tokio::spawn(async move { self.ensure(services, &release, digest).await });
+            }
+            Task::Fetch { release, bases, effect } => {
+                let Effect::Fetch { generation, .. } = effect else { return };
+                let wanted = token(&self.wanted);
+                tokio::spawn(async move {
+                    let fetch = Fetch {
+                        link: self.link.clone(),
+                        app: self.app.clone(),
+                        identity: self.identity.clone(),
+                        generation,
+                        release,
+                        bases,
+                    };
+                    let engine = self.engine.clone();
+                    tokio::select! {
+                        finish = fetch.run(move |event| engine.send(event)) => self.done(effect, finish),
+                        () = wanted.cancelled() => {}
+                    }
+                });
+            }
+            Task::Step { step, release, effect } => {
+                let context = self.context(&release, Some(&step.name), token(&self.wanted));
+                tokio::spawn(async move {
+                    let held = self.steps.lock().await;
+                    let finish = finish_of(steps::run(&step, &context).await.map(drop));
+                    drop(held);
+                    self.done(effect, finish);
+                });
+            }
+            Task::Migrate { step, left, migrating, effect } => {
+                let mut context = self.context(&migrating.release, Some(&step.name), token(&self.wanted));
+                context.deadline = Some(std::time::Instant::now() + left);
+                let note = self.note(migrating.fence);
+                let is_new = matches!(effect, Effect::Migrate { .. });
+                tokio::spawn(async move {
+                    let result = if is_new {
+                        self.migrate(&step, &context, note).await
+                    } else {
+                        supervisor::wait(&note, &step.name).await.map(drop).map_err(|failure| {
+                            // The record says that it began; a note that is not there proves nothing.
+                            (failure.is_conclusive() && note.exists(), failure)
+                        })
+                    };
+                    self.done(effect, conclusion(result));
+                });
+            }
+            Task::Service { service, release, digest, attempt, activate, effect } => {
+                let context = self.context(&release, None, CancellationToken::new());
+                tokio::spawn(async move {
+                    let held = self.services.lock().await;
+                    let result = if activate {
+                        drivers::activate(&self.host, &service, &context, digest, &attempt).await
+                    } else {
+                        drivers::deactivate(&self.host, &service, &context).await
+                    };
+                    drop(held);
+                    let finish = match result {
+                        Ok(()) => Finish::Ok,
+                        Err(failure) => Finish::Failed { failure },
+                    };
+                    self.done(effect, finish);
+                });
+            }
+        }
+    }
+
+    async fn migrate(
+        &self,
+        step: &landfall_common::manifest::Step,
+        context: &StepContext,
+        note: PathBuf,
+    ) -> Result<(), (bool, StepFailure)> {
+        let not_started = |reason: String| {
+            let cause = steps::Cause::NotStarted { reason };
+            (
+                true,
+                StepFailure {
+                    step: step.name.clone(),
+                    cause,
+                    output: Box::default(),
+                    took: Default::default(),
+                },
+            )
+        };
+        if let Some(parent) = note.parent() {
+            std::fs::create_dir_all(parent)
+                .map_err(|error| not_started(format!("cannot make {}: {error}", parent.display())))?;
+        }
+        // A lease whose note is there was used before, whatever the ledger says: nobody knows how it ended.
+        let was_begun = note.exists();
+        let program = std::env::current_exe().map_err(|error| not_started(error.to_string()))?;
+        let supervision = Supervision { program, arguments: vec!["step-runner".into()], note };
+        let result = supervisor::run(step, context, &supervision).await;
+        result.map(drop).map_err(|failure| (failure.is_conclusive() && !was_begun, failure))
+    }
+
+    /// Starts what does not run, and takes over what lost its holder.
+    async fn ensure(
+        &self,
+        services: Vec<landfall_common::manifest::Service>,
+        release: &ReleaseName,
+        digest: Sha256,
+    ) {
+        for service in services {
+            let context = self.context(release, None, CancellationToken::new());
+            let held = self.services.lock().await;
+            let state = drivers::status(&self.host, &service, &context).await;
+            let wanted = match &state {
+                DriverState::Running { release, .. } => release.is_some_and(|running| running != digest),
+                DriverState::Stopped | DriverState::HolderGone { .. } | DriverState::Failing { .. } => true,
+                // A command without a status cannot be asked; after a reboot it is the init system's to start.
+                DriverState::Starting | DriverState::Unknown { .. } => false,
+            };
+            if wanted {
+                tracing::info!(service = %service.name, %release, ?state, "the service is started");
+                let attempt = format!("ensure-{}", crate::clock::wall().ms());
+                if let Err(failure) =
+                    drivers::activate(&self.host, &service, &context, digest, &attempt).await
+                {
+                    tracing::error!(service = %service.name, reason = failure.reason, "the service cannot be started");
+                }
+            }
+            drop(held);
+        }
+    }
+
+    /// What surrounds a step or service of a release.
+    pub(crate) fn context(
+        &self,
+        release: &ReleaseName,
+        step: Option<&StepName>,
+        cancel: CancellationToken,
+    ) -> StepContext {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let directory = self.app_dir.join(layout::release(release));
+        StepContext {
+            identity: steps::Identity {
+                application: self.identity.application.clone(),
+                environment: self.identity.environment.clone(),
+                release: release.clone(),
+            },
+            words: Words {
+                release: text(directory.clone()),
+                prepared: text(self.app_dir.join(layout::prepared(release))),
+                shared: text(self.app_dir.join(layout::SHARED)),
+                current: text(self.app_dir.join(layout::CURRENT)),
+                variables: self.config.variables(),
+            },
+            directory,
+            home: self.config.state_dir.join("home"),
+            log: step.map(|step| {
+                let name = format!("{}.{release}.{step}.log", self.identity.application);
+                self.config.log_dir.join("steps").join(name)
+            }),
+            deadline: None,
+            cancel,
+        }
+    }
+
+    fn note(&self, fence: u64) -> PathBuf {
+        self.config.state_dir.join("migrations").join(format!("{fence}.json"))
+    }
+
+    fn done(&self, effect: Effect, finish: Finish) {
+        self.engine.send(Event::Done { effect: Box::new(effect), finish });
+    }
+}
+
+fn finish_of(result: Result<(), StepFailure>) -> Finish {
+    match result {
+        Ok(()) => Finish::Ok,
+        Err(failure) => Finish::Failed { failure: Failure::from(failure) },
+    }
+}
+
+/// How a migration ended: only one that ran to its own end, or never began, is known to have failed.
+fn conclusion(result: Result<(), (bool, StepFailure)>) -> Finish {
+    match result {
+        Ok(()) => Finish::Ok,
+        Err((true, failure)) => Finish::Failed { failure: Failure::from(failure) },
+        Err((false, failure)) => Finish::Unknown { failure: Failure::from(failure) },
+    }
+}
+
+fn token(current: &std::sync::Mutex<CancellationToken>) -> CancellationToken {
+    current.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+}
+
+fn renew(current: &std::sync::Mutex<CancellationToken>, parent: &CancellationToken) {
+    let mut current = current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    current.cancel();
+    *current = parent.child_token();
+}

@@ -1,0 +1,189 @@
+//! Getting a release: its manifest, its directory objects, the files that are lacking.
+//!
+//! Everything is named by the digest of its content, and held against it before it gets its place. It
+//! travels compressed; of a large object the compressed bytes that have arrived are kept, and fetched on from
+//! there. A controller that cannot be reached is waited for; one that sends something else than was asked
+//! for is asked again a few times only. Memory is bounded by a chunk and the decoder's window, whatever the
+//! size of a file.
+
+mod object;
+
+use std::sync::Arc;
+
+use landfall_agent_core::backoff::Backoff;
+use landfall_agent_core::{Event, Finish, Identity, Outline};
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::disk::Disk;
+use landfall_common::manifest::{MAX_DIRECTORY_BYTES, MAX_MANIFEST_BYTES, Manifest};
+use landfall_common::report::Failure;
+use landfall_common::{Duration, Generation, ReleaseName, Sha256, StepName};
+use landfall_proto::v1::agents_client::AgentsClient;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::apply::store::{LackingFile, Store};
+use crate::error::{AgentError, chain};
+use object::{Sink, Wanted};
+
+/// How often an object may arrive as something else before the fetch is given up.
+const MAX_BAD_ANSWERS: u32 = 3;
+
+/// Objects asked for at once: enough to keep the connection busy, few enough that an interruption costs little.
+const BATCH: usize = 512;
+
+/// The connection of the moment; `None` while there is none.
+pub type Link = watch::Receiver<Option<AgentsClient<Channel>>>;
+
+/// What a fetch needs.
+pub struct Fetch {
+    /// The connection.
+    pub link: Link,
+    /// `/srv/<app>`.
+    pub app: Arc<dyn Disk>,
+    /// Whose host this is.
+    pub identity: Identity,
+    /// For whom.
+    pub generation: Generation,
+    /// What.
+    pub release: ReleaseRef,
+    /// Releases whose files need not be fetched.
+    pub bases: Vec<(ReleaseName, Sha256)>,
+}
+
+/// Why an attempt ended.
+pub(crate) enum Stop {
+    /// The connection; another attempt goes on where this one ended.
+    Broken(String),
+    /// What arrived is not what was asked for.
+    Bad(AgentError),
+    /// Trying again is of no use.
+    Fatal(String),
+}
+
+impl From<AgentError> for Stop {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::BadObject { .. } => Self::Bad(error),
+            AgentError::Disk(error) => error.into(),
+            other => Self::Fatal(chain(&other)),
+        }
+    }
+}
+
+impl From<landfall_common::disk::DiskError> for Stop {
+    fn from(error: landfall_common::disk::DiskError) -> Self {
+        if error.is_full() {
+            return Self::Fatal(format!("disk full: {}", chain(&error)));
+        }
+        AgentError::from(error).into()
+    }
+}
+
+impl Fetch {
+    /// Fetches until everything is here. `tell` is called with events of progress.
+    pub async fn run(mut self, tell: impl Fn(Event) + Sync) -> Finish {
+        // Its own wait is short: the session waits long enough for a controller that is down.
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+        let mut bad = 0;
+        loop {
+            let Ok(client) = self.link.wait_for(Option::is_some).await.map(|client| client.clone()) else {
+                return failed("the agent is stopping".to_owned());
+            };
+            let Some(mut client) = client else { continue };
+            match self.attempt(&mut client, &tell).await {
+                Ok(outline) => return Finish::Fetched { outline: Box::new(outline) },
+                Err(Stop::Broken(reason)) => {
+                    tracing::info!(release = %self.release.name, reason, "the fetch was interrupted and goes on");
+                }
+                Err(Stop::Bad(error)) if bad + 1 < MAX_BAD_ANSWERS => {
+                    bad += 1;
+                    tracing::warn!(release = %self.release.name, error = %chain(&error), "fetched again");
+                }
+                Err(Stop::Bad(error)) => {
+                    return failed(format!("{}; asked {MAX_BAD_ANSWERS} times", chain(&error)));
+                }
+                Err(Stop::Fatal(reason)) => return failed(reason),
+            }
+            let wait = backoff.next_wait(&mut rand::rng());
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        client: &mut AgentsClient<Channel>,
+        tell: &(impl Fn(Event) + Sync),
+    ) -> Result<Outline, Stop> {
+        let store = Store::new(self.app.clone());
+        let manifest = self.manifest(&store, client).await?;
+        let lacking = loop {
+            let lacking = store.lacking(&manifest, &self.bases)?;
+            if lacking.directories.is_empty() {
+                break lacking;
+            }
+            for batch in lacking.directories.chunks(BATCH) {
+                let wanted = batch
+                    .iter()
+                    .map(|(digest, _)| Wanted { digest: *digest, sink: Sink::memory(MAX_DIRECTORY_BYTES) });
+                object::fetch(client, &self.app, wanted.collect(), &mut |arrived| {
+                    store.put_directory(arrived.digest, arrived.bytes).map(drop)
+                })
+                .await?;
+            }
+        };
+        let total_bytes: u64 = lacking.files.iter().map(|file| file.size).sum();
+        store.check_room(lacking.bytes())?;
+        let (mut done_bytes, mut told) = (0, 0);
+        let generation = self.generation;
+        tell(Event::Progress { generation, done_bytes, total_bytes });
+        for batch in lacking.files.chunks(BATCH) {
+            let wanted =
+                batch.iter().map(|file| self.wanted(&store, file)).collect::<Result<_, AgentError>>()?;
+            object::fetch(client, &self.app, wanted, &mut |arrived| {
+                done_bytes += arrived.size;
+                // Some twenty messages for a release, however many files it has.
+                if done_bytes - told > total_bytes / 20 {
+                    told = done_bytes;
+                    tell(Event::Progress { generation, done_bytes, total_bytes });
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(Outline::from(&manifest.program))
+    }
+
+    fn wanted(&self, store: &Store, file: &LackingFile) -> Result<Wanted, AgentError> {
+        Ok(Wanted { digest: file.digest, sink: Sink::File { store: store.clone(), file: file.clone() } })
+    }
+
+    /// The manifest that the signers listed, held against what this host is.
+    async fn manifest(&self, store: &Store, client: &mut AgentsClient<Channel>) -> Result<Manifest, Stop> {
+        let release = &self.release;
+        let manifest = match store.manifest(&release.name, release.digest)? {
+            Some(manifest) => manifest,
+            None => {
+                let wanted = Wanted { digest: release.digest, sink: Sink::memory(MAX_MANIFEST_BYTES) };
+                let mut found = None;
+                object::fetch(client, &self.app, vec![wanted], &mut |arrived| {
+                    found = Some(store.put_manifest(&release.name, release.digest, arrived.bytes)?);
+                    Ok(())
+                })
+                .await?;
+                found.ok_or_else(|| Stop::Broken("the manifest did not arrive".to_owned()))?
+            }
+        };
+        if manifest.application != self.identity.application || manifest.release != release.name {
+            return Err(Stop::Fatal(format!(
+                "the manifest is that of {} {}, and {} {} was wanted",
+                manifest.application, manifest.release, self.identity.application, release.name
+            )));
+        }
+        Ok(manifest)
+    }
+}
+
+fn failed(reason: String) -> Finish {
+    let step = StepName::new("fetch").expect("a step of the agent's own has a valid name");
+    Finish::Failed { failure: Failure::new(step, format!("stage failed: {reason}")) }
+}

@@ -1,0 +1,181 @@
+//! `landfall-agent`: the command line. What it does lives in the library.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use landfall_agent::config::{self, Config};
+use landfall_agent::enrolment::{self, Token};
+use landfall_agent::ledger::Ledger;
+use landfall_agent::tls::Dialler;
+use landfall_agent::{agent, engine, holder, status, steps};
+use landfall_common::disk::{Disk, RealDisk};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(name = "landfall-agent", version, about = "Applies releases on this host", max_term_width = 100)]
+struct Arguments {
+    /// The configuration; /etc/landfall/agent.toml if it is there
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Enrol this host with a token from `ctl hosts token`
+    Join {
+        /// The token; `-` reads it from standard input, so that it is not seen in the list of processes
+        token: String,
+        /// Where the controller is, HOST:PORT
+        #[arg(long, value_name = "HOST:PORT")]
+        controller: Option<String>,
+        /// The name to enrol under, where the token fixes none; the host name if absent
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Run the agent
+    Run,
+    /// Show what this host runs and what happened last
+    Status {
+        /// The ledger's record as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace a lost ledger by what is on the disk; the agent must be stopped
+    Recover,
+    /// Print an agent.toml with every key and its default
+    Config,
+    /// Hold the socket and process of one service (started by the agent)
+    #[command(hide = true)]
+    Holder {
+        /// Its specification
+        specification: PathBuf,
+    },
+    /// Supervise one step (started by the agent)
+    #[command(hide = true)]
+    StepRunner,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("LANDFALL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+    match dispatch(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a program")]
+            {
+                eprintln!("landfall-agent: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        // Small programs without a runtime, and without the agent's configuration.
+        Command::Holder { specification } => return Ok(holder::run(&specification)?),
+        Command::StepRunner => return Ok(steps::supervisor::supervise(std::io::stdin().lock())?),
+        Command::Config => return print(config::TEMPLATE),
+        Command::Join { .. } | Command::Run | Command::Status { .. } | Command::Recover => {}
+    }
+    let config = Config::load(arguments.config.as_deref())?;
+    match arguments.command {
+        Command::Join { token, controller, name } => {
+            runtime()?.block_on(join(&config, &token, controller, name))
+        }
+        Command::Run => runtime()?.block_on(run(config)),
+        Command::Status { json } => show(&config, json),
+        Command::Recover => recover(&config),
+        Command::Holder { .. } | Command::StepRunner | Command::Config => Ok(()),
+    }
+}
+
+/// One thread for the network; the engine has its own. Blocking work (names, steps) borrows threads for a
+/// short time, so that an idle agent stays small.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_keep_alive(std::time::Duration::from_secs(1))
+        .thread_stack_size(512 * 1024)
+        .build()
+        .context("the runtime cannot be started")
+}
+
+async fn join(
+    config: &Config,
+    token: &str,
+    controller: Option<String>,
+    name: Option<String>,
+) -> anyhow::Result<()> {
+    let mut text = token.to_owned();
+    if token == "-" {
+        text.clear();
+        std::io::stdin().read_line(&mut text).context("the token cannot be read")?;
+    }
+    let token = Token::parse(&text)?;
+    let Some(controller) = controller.or_else(|| config.controller.clone()) else {
+        bail!("say where the controller is: --controller HOST:PORT");
+    };
+    config::check_address(&controller).map_err(anyhow::Error::msg)?;
+    std::fs::create_dir_all(&config.state_dir)
+        .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
+    let state: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.state_dir));
+    let name = name.unwrap_or_else(agent::host_name);
+    let dialler = Dialler::tcp(controller.clone());
+    let enrolled = enrolment::join(&state, &token, &controller, &dialler, &name).await?;
+    let identity = enrolled.identity;
+    print(&format!(
+        "enrolled as {} for {} in {}; start it with `landfall-agent run`\n",
+        identity.host, identity.application, identity.environment
+    ))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let running = agent::run(config, stop.clone());
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            result = &mut running => return Ok(result?),
+            _ = terminate.recv() => stop.cancel(),
+            _ = interrupt.recv() => stop.cancel(),
+        }
+    }
+}
+
+fn show(config: &Config, json: bool) -> anyhow::Result<()> {
+    let (_, disks) = agent::enrolled(config)?;
+    let record = Ledger::peek(&*disks.state)?
+        .with_context(|| format!("there is no ledger in {}", config.state_dir.display()))?;
+    if json {
+        return print(&format!("{}\n", serde_json::to_string_pretty(&record)?));
+    }
+    print(&status::text(&record))
+}
+
+fn recover(config: &Config) -> anyhow::Result<()> {
+    let (enrolled, disks) = agent::enrolled(config)?;
+    let active = engine::recover(&disks, enrolled.identity)?;
+    let active = active.map_or_else(|| "no release".to_owned(), |name| name.to_string());
+    print(&format!("the ledger was made anew; active and taken as proven: {active}\n"))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written")
+}

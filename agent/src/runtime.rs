@@ -1,0 +1,146 @@
+//! The engine on a thread of its own: it waits for events, and for the disk, without holding up the network.
+
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use landfall_agent_core::Event;
+use landfall_common::report::HostReport;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+use crate::engine::{Disks, Engine, Runner, Task};
+use crate::error::{AgentError, chain};
+
+/// Between two pieces of removing what is not needed any more.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
+/// Between two attempts to write a ledger that could not be written, or a sweep that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+enum Message {
+    Event(Event),
+    Report,
+    Stop,
+}
+
+/// How others reach the engine.
+#[derive(Clone)]
+pub struct EngineHandle(blocking::Sender<Message>);
+
+impl EngineHandle {
+    /// Gives it an event. Once it has stopped, nothing happens.
+    pub fn send(&self, event: Event) {
+        let _ = self.0.send(Message::Event(event));
+    }
+
+    /// Asks for a report; it comes through [`Outlet::reports`].
+    pub fn request_report(&self) {
+        let _ = self.0.send(Message::Report);
+    }
+
+    /// Ends it after what it was given before.
+    pub fn stop(&self) {
+        let _ = self.0.send(Message::Stop);
+    }
+}
+
+/// What comes out of the engine.
+pub struct Outlet {
+    /// What it wants done.
+    pub tasks: mpsc::UnboundedReceiver<Task>,
+    /// The newest report, and when it was made.
+    pub reports: watch::Receiver<Option<HostReport>>,
+}
+
+/// The engine's runner: passes everything on.
+struct Inlet {
+    tasks: mpsc::UnboundedSender<Task>,
+    reports: watch::Sender<Option<HostReport>>,
+}
+
+impl Runner for Inlet {
+    fn start(&mut self, task: Task) {
+        let _ = self.tasks.send(task);
+    }
+
+    fn report(&mut self, report: HostReport) {
+        self.reports.send_replace(Some(report));
+    }
+}
+
+/// The thread.
+pub struct EngineThread(std::thread::JoinHandle<()>);
+
+impl EngineThread {
+    /// Waits until it has ended.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the engine's thread panicked");
+        }
+    }
+}
+
+/// Opens the engine and gives it a thread.
+///
+/// # Errors
+/// Those of [`Engine::open`]; [`AgentError::Layout`] if there can be no thread.
+pub fn start(disks: Disks) -> Result<(EngineHandle, Outlet, EngineThread), AgentError> {
+    let (task_sender, tasks) = mpsc::unbounded_channel();
+    let (report_sender, reports) = watch::channel(None);
+    let engine = Engine::open(disks, Inlet { tasks: task_sender, reports: report_sender })?;
+    let (sender, messages) = blocking::channel();
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .stack_size(1024 * 1024)
+        .spawn(move || serve(engine, &messages))
+        .map_err(|error| AgentError::Layout(format!("the engine's thread cannot be started: {error}")))?;
+    let handle = EngineHandle(sender);
+    handle.send(Event::Started);
+    Ok((handle, Outlet { tasks, reports }, EngineThread(thread)))
+}
+
+fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
+    // A sweep that was begun before a restart is asked for anew by the first event.
+    let mut sweeping = true;
+    loop {
+        let wait = match (engine.wake_after(), sweeping) {
+            (Some(wait), true) => Some(wait.min(SWEEP_PAUSE)),
+            (Some(wait), false) => Some(wait),
+            (None, true) => Some(SWEEP_PAUSE),
+            (None, false) => None,
+        };
+        let message = match wait {
+            Some(wait) => messages.recv_timeout(wait),
+            None => messages.recv().map_err(|_| blocking::RecvTimeoutError::Disconnected),
+        };
+        match message {
+            Ok(Message::Event(event)) => {
+                handle(&mut engine, event);
+                sweeping = true;
+            }
+            Ok(Message::Report) => {
+                let report = engine.report(clock::now());
+                engine.runner().report(report);
+            }
+            Err(blocking::RecvTimeoutError::Timeout) => {
+                if engine.wake_after().is_some() {
+                    handle(&mut engine, Event::Tick);
+                }
+                if sweeping {
+                    sweeping = engine.work().unwrap_or_else(|error| {
+                        tracing::warn!(error = %chain(&error), "an old release cannot be removed now");
+                        false
+                    });
+                }
+            }
+            Ok(Message::Stop) | Err(blocking::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn handle(engine: &mut Engine<Inlet>, event: Event) {
+    if let Err(error) = engine.handle(event, clock::now()) {
+        tracing::error!(error = %chain(&error), "the ledger cannot be written; nothing is begun until it can");
+        std::thread::sleep(RETRY);
+    }
+}
