@@ -6,8 +6,7 @@
 //! ([`wait`]). Only if the supervisor itself is killed, or the host goes down, is the end unknown; the step's
 //! main process is then killed by the kernel, so that it does not outlive its lease.
 //!
-//! Under systemd the agent's unit needs `KillMode=process` (or `mixed` with the agent waiting), since the
-//! supervisor is in its control group.
+//! Under systemd the agent's unit needs `KillMode=process`, since the supervisor is in its control group.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
