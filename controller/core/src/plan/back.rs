@@ -5,6 +5,7 @@ use landfall_common::{Duration, Generation};
 
 use crate::member::{Left, MemberState};
 use crate::reason::{Doing, Hosts, Wait, Why};
+use crate::refusal::seconds;
 use crate::rollout::{Back, End, Stage};
 use crate::timing::ACTIVATE_ACCEPT;
 use crate::turn::Fleet;
@@ -70,6 +71,17 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     }
     return_hosts(table, before.under_way);
     let after = look(table, &previous, min_healthy);
+    if table.stalled() {
+        // Somebody must say whether a host that is out for good is to hold the others.
+        let why = table.report.waits.first().or(after.waits.first());
+        let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
+        let idle = seconds(table.idle_for());
+        return table.pause(format!(
+            "nothing got on for {idle} on the way back to {}{why}. Mend or remove the hosts that are out, \
+             then `ctl rollout resume`",
+            previous.name
+        ));
+    }
     after.waits.into_iter().for_each(|wait| table.wait(wait));
     Turn::None
 }

@@ -300,6 +300,24 @@ fn a_host_that_is_tried_again_goes_back_with_the_others() {
     assert_eq!(world.runs(), ["v1"; 4]);
 }
 
+/// Met by the simulation: a host that is out for good held the way back for ever.
+#[test]
+fn a_way_back_that_the_budget_holds_up_pauses_and_names_the_host() {
+    let knobs = Strategy { max_unavailable: Amount::Count(1), ..strategy() };
+    let mut world = on_v1(3, knobs);
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.issued.iter().filter(|a| a.release.name == name("v2")).count() == 2);
+    world.until("it is proven", |w| w.runs()[1] == "v2");
+    world.host(3).behaviour.insert(name("v1"), Behaviour::Bad);
+    world.rollback(None).unwrap();
+    world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m on the way back to v1: max_unavailable 1: web-03 is out, web-01 waits. Mend or remove the hosts that are out, then `ctl rollout resume`");
+    world.host(3).behaviour.clear();
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 3]);
+}
+
 #[test]
 fn a_new_host_takes_the_release_in_force() {
     let mut world = on_v1(3, strategy());
