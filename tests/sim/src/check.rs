@@ -1,0 +1,138 @@
+//! The checkers: what must be true whatever happens. Each looks only at what an outsider could see: disks
+//! read afresh, what really runs, what was really sent and heard, the controller's durable records.
+//!
+//! They share no code with what they check, so that one mistake cannot hide in both.
+
+pub mod budget;
+pub mod current;
+pub mod gate;
+pub mod memory;
+pub mod migration;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_common::assignment::Assignment;
+use landfall_common::report::HostReport;
+use landfall_common::{HostId, RolloutId, Sha256, Timestamp};
+
+use crate::artifact::Release;
+use crate::dice::Dice;
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which: `P4`.
+    pub promise: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl Violation {
+    pub(crate) fn new(promise: &'static str, what: impl Into<String>) -> Self {
+        Self { promise, what: what.into() }
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is broken: {}", self.promise, self.what)
+    }
+}
+
+/// A report as it reached the controller.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// By which connection.
+    pub connection: u64,
+    /// When, by the controller's clock.
+    pub at: Timestamp,
+    /// What.
+    pub report: HostReport,
+}
+
+/// What the checkers remember.
+pub struct Checks {
+    /// Dice of their own: whether they look changes nothing in the world.
+    pub dice: Dice,
+    /// The releases by their digests.
+    pub releases: BTreeMap<Sha256, Release>,
+    /// Every assignment that was ever sent.
+    pub sent: BTreeMap<(HostId, u64), Assignment>,
+    /// The newest of each host.
+    pub newest: BTreeMap<HostId, Assignment>,
+    /// The newest report of each host that reached the controller's process.
+    pub heard: BTreeMap<HostId, Heard>,
+    /// The connections that stand, as the controller's process sees it.
+    pub sessions: BTreeMap<HostId, u64>,
+    /// When the controller's process was started, by its clock.
+    pub started_at: Timestamp,
+    /// Which host was seen to have proven which release.
+    pub proven: BTreeSet<(HostId, Sha256)>,
+    /// Hosts that have had an active release.
+    pub had_active: BTreeSet<HostId>,
+    /// The account of migrations that really ran.
+    pub database: migration::Database,
+    /// What must not be forgotten.
+    pub memory: memory::Memory,
+    /// Rollouts whose gate was looked at, with the batch that was open.
+    pub open_batch: BTreeMap<RolloutId, u32>,
+    /// Looks so far.
+    pub looks: u64,
+}
+
+impl Checks {
+    /// Checkers that have seen nothing.
+    #[must_use]
+    pub fn new(seed: u64, releases: &[Release]) -> Self {
+        Self {
+            dice: Dice::new(seed ^ 0x6368_6563_6b65_7273),
+            releases: releases.iter().map(|r| (r.reference.digest, r.clone())).collect(),
+            sent: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            started_at: Timestamp::default(),
+            proven: BTreeSet::new(),
+            had_active: BTreeSet::new(),
+            database: migration::Database::default(),
+            memory: memory::Memory::default(),
+            open_batch: BTreeMap::new(),
+            looks: 0,
+        }
+    }
+
+    /// The controller's process has started: what the one before had heard is gone.
+    pub fn controller_started(&mut self, at: Timestamp) {
+        self.started_at = at;
+        self.heard.clear();
+        self.sessions.clear();
+    }
+
+    /// A host has connected to the controller.
+    pub fn connected(&mut self, host: &HostId, connection: u64) {
+        if self.sessions.get(host).is_none_or(|known| *known < connection) {
+            self.sessions.insert(host.clone(), connection);
+        }
+    }
+
+    /// The controller noticed the end of a connection.
+    pub fn disconnected(&mut self, host: &HostId, connection: u64) {
+        if self.sessions.get(host) == Some(&connection) {
+            self.sessions.remove(host);
+        }
+    }
+
+    /// A report reached the controller.
+    pub fn heard(&mut self, host: &HostId, connection: u64, report: &HostReport, at: Timestamp) {
+        if self.sessions.get(host) != Some(&connection) {
+            return;
+        }
+        let is_old = self.heard.get(host).is_some_and(|last| {
+            let number = |report: &HostReport| (report.incarnation, report.sequence);
+            last.connection == connection && number(&last.report) >= number(report)
+        });
+        if !is_old {
+            self.heard.insert(host.clone(), Heard { connection, at, report: report.clone() });
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! P4, the budget holds: no available host is let go if that would exceed it, counting as unavailable
+//! whoever was not heard of, is not healthy, or may still take a grant.
+
+use landfall_common::assignment::{Assignment, Order};
+use landfall_common::report::{Health, Phase};
+use landfall_common::strategy::Amount;
+use landfall_common::{HostId, Timestamp};
+
+use super::{Checks, Violation};
+
+/// Three heartbeats.
+const HEARD_WITHIN_MS: u64 = 30_000;
+/// How far clocks may be apart before an expired grant could still be taken.
+const SKEW_MS: u64 = 30_000;
+
+impl Checks {
+    /// An assignment leaves the controller for the first time.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn granted<'h>(
+        &self,
+        assignment: &Assignment,
+        hosts: impl Iterator<Item = &'h HostId>,
+        max_unavailable: Amount,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        if !matches!(assignment.order, Order::Activate { .. }) || !self.is_available(&assignment.host, now) {
+            return Ok(());
+        }
+        let mut count = 0;
+        let mut out = Vec::new();
+        for host in hosts {
+            count += 1;
+            if *host != assignment.host && !self.is_available(host, now) {
+                out.push(host.as_str());
+            }
+        }
+        let most = match max_unavailable {
+            Amount::Count(most) => most as usize,
+            Amount::Percent(percent) => count * percent as usize / 100,
+        };
+        if out.len() < most.max(1) {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "P4",
+            format!(
+                "{} is available and was let go for {} although {} of {count} hosts are out and {} may be: {}",
+                assignment.host,
+                assignment.release.name,
+                out.len(),
+                most.max(1),
+                out.join(", ")
+            ),
+        ))
+    }
+
+    fn is_available(&self, host: &HostId, now: Timestamp) -> bool {
+        let Some(heard) = self.heard.get(host) else { return false };
+        let stands = self.sessions.get(host) == Some(&heard.connection);
+        let fresh = stands && now.ms().saturating_sub(heard.at.ms()) <= HEARD_WITHIN_MS;
+        let report = &heard.report;
+        let at_rest = matches!(
+            report.phase,
+            Phase::Idle | Phase::Fetching { .. } | Phase::Preparing { .. } | Phase::Migrating
+        );
+        let serves = report.active.is_some() && matches!(report.health, Health::Healthy { .. });
+        fresh && at_rest && serves && !self.may_take_a_grant(host)
+    }
+
+    fn may_take_a_grant(&self, host: &HostId) -> bool {
+        let Some(newest) = self.newest.get(host) else { return false };
+        if !matches!(newest.order, Order::Activate { .. }) {
+            return false;
+        }
+        let Some(heard) = self.heard.get(host) else { return true };
+        let answered =
+            heard.report.outcome.as_ref().is_some_and(|outcome| outcome.generation == newest.generation);
+        if heard.report.generation > newest.generation || answered {
+            return false;
+        }
+        if heard.report.generation == newest.generation {
+            return true;
+        }
+        heard.at.ms() <= newest.expires_at.ms() + SKEW_MS
+    }
+}

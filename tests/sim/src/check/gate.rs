@@ -1,0 +1,177 @@
+//! P5, the gate is honest, and P6, bad releases go back: a batch begins only on evidence of the one before;
+//! success means that every host really runs the release; what is bad is never a success.
+
+use landfall_common::assignment::{Assignment, Order};
+use landfall_common::report::Health;
+use landfall_common::{HostId, ReleaseName, Sha256, Timestamp};
+use landfall_controller_core::member::{Left, Member, MemberState};
+use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
+
+use super::{Checks, Violation};
+use crate::artifact::Quality;
+
+/// A host that was silent for so long is passed over, unless it was touched.
+const UNREACHABLE_MS: u64 = 120_000;
+/// Three heartbeats.
+const HEARD_WITHIN_MS: u64 = 30_000;
+
+impl Checks {
+    /// A rollout's record changes: if that opens the gate to a batch, the one before must be proven.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn rollout_moves<'m>(
+        &mut self,
+        rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member>,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        let Some(Stage::Running { batch }) = rollout.status.stage() else { return Ok(()) };
+        let before = self.open_batch.insert(rollout.id.clone(), *batch).unwrap_or(1);
+        if *batch <= before {
+            return Ok(());
+        }
+        for member in members.filter(|member| member.batch >= before && member.batch < *batch) {
+            self.passes(rollout, member, now).map_err(|why| {
+                let what = format!(
+                    "batch {batch} of rollout {} begins, and {} of batch {}: {why}",
+                    rollout.id, member.host, member.batch
+                );
+                Violation::new("P5", what)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn passes(&self, rollout: &Rollout, member: &Member, now: Timestamp) -> Result<(), String> {
+        match &member.state {
+            MemberState::Failed { .. } => Ok(()),
+            MemberState::Committed { .. } => {
+                self.is_evident(&member.host, rollout.release.digest, rollout.strategy.min_healthy, now)
+            }
+            other if was_let_go(other) => Err(format!("was let go and has not answered: {other:?}")),
+            other => {
+                let heard = self.heard.get(&member.host).map_or(0, |heard| heard.at.ms());
+                let silent_ms = now.ms().saturating_sub(heard.max(self.started_at.ms()));
+                if silent_ms >= UNREACHABLE_MS.min(HEARD_WITHIN_MS) {
+                    Ok(())
+                } else {
+                    Err(format!("is {other:?}"))
+                }
+            }
+        }
+    }
+
+    /// Whether what was heard of a host says that it runs a release and is well, and whether it is true.
+    fn is_evident(
+        &self,
+        host: &HostId,
+        digest: Sha256,
+        min_healthy: landfall_common::Duration,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        if !self.proven.contains(&(host.clone(), digest)) {
+            return Err("never proved the release".to_owned());
+        }
+        let heard = self.heard.get(host).ok_or("was never heard of")?;
+        let age_ms = now.ms().saturating_sub(heard.at.ms());
+        if age_ms > HEARD_WITHIN_MS || self.sessions.get(host) != Some(&heard.connection) {
+            return Err(format!("was last heard of {age_ms} ms ago"));
+        }
+        let active = heard.report.active.as_ref();
+        if active.is_none_or(|active| active.release.digest != digest || !active.proven) {
+            return Err(format!(
+                "says that {:?} is active",
+                active.map(|active| active.release.name.as_str())
+            ));
+        }
+        match &heard.report.health {
+            Health::Healthy { period } if *period >= min_healthy => Ok(()),
+            health => Err(format!("says {health:?}, and {min_healthy:?} are asked for")),
+        }
+    }
+
+    /// A rollout has ended. `runs` tells what really is current on a host, `index` its number.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn rollout_ended<'m>(
+        &self,
+        rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member>,
+        runs: impl Fn(&HostId) -> Option<(usize, Option<ReleaseName>)>,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        let Status::Ended { end } = &rollout.status else { return Ok(()) };
+        let name = &rollout.release.name;
+        let id = &rollout.id;
+        for member in members {
+            let Some((index, really)) = runs(&member.host) else { continue };
+            let host = &member.host;
+            match end {
+                End::Succeeded => {
+                    if really.as_ref() != Some(name) {
+                        let what = format!("rollout {id} of {name} succeeded, and {host} runs {really:?}");
+                        return Err(Violation::new("P5", what));
+                    }
+                    self.is_evident(host, rollout.release.digest, rollout.strategy.min_healthy, now)
+                        .map_err(|why| {
+                            Violation::new(
+                                "P5",
+                                format!("rollout {id} of {name} succeeded, and {host} {why}"),
+                            )
+                        })?;
+                    let quality = self.releases[&rollout.release.digest].plan.quality(index);
+                    if matches!(quality, Quality::Sick | Quality::Crashes) {
+                        let what =
+                            format!("rollout {id} of {name} succeeded, and it is {quality:?} on {host}");
+                        return Err(Violation::new("P6", what));
+                    }
+                }
+                End::RolledBack { .. } => {
+                    let untouched = matches!(member.state, MemberState::Failed { left: Left::Untouched });
+                    let differs = rollout.previous.as_ref().is_none_or(|previous| previous.name != *name);
+                    if really.as_ref() == Some(name) && differs && !untouched {
+                        let what = format!("rollout {id} of {name} was rolled back, and {host} runs it");
+                        return Err(Violation::new("P6", what));
+                    }
+                }
+                End::Failed { .. } | End::Aborted { .. } | End::Superseded { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A host is let go: for a release on its way, only in a batch that has begun.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn in_turn<'m>(
+        &self,
+        assignment: &Assignment,
+        rollout: Option<&Rollout>,
+        mut members: impl Iterator<Item = &'m Member>,
+    ) -> Result<(), Violation> {
+        let Some(rollout) = rollout.filter(|rollout| rollout.release == assignment.release) else {
+            return Ok(());
+        };
+        if !matches!(assignment.order, Order::Activate { .. }) {
+            return Ok(());
+        }
+        let Some(Stage::Running { batch }) = rollout.status.stage() else { return Ok(()) };
+        let Some(member) = members.find(|member| member.host == assignment.host) else { return Ok(()) };
+        if member.batch <= *batch {
+            return Ok(());
+        }
+        let what = format!("{} of batch {} was let go in batch {batch}", assignment.host, member.batch);
+        Err(Violation::new("P5", what))
+    }
+}
+
+fn was_let_go(state: &MemberState) -> bool {
+    match state {
+        MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged => false,
+        MemberState::Failed { left } => *left != Left::Untouched,
+        _ => true,
+    }
+}

@@ -1,0 +1,30 @@
+//! Defects that are planted on purpose, one for each promise, to prove that its checker notices.
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// P2: something removes a file of the release that is active.
+    HalfRelease,
+    /// P4: the controller lets every staged host activate at once.
+    BudgetIgnored,
+    /// P5: the controller opens the gate to all batches with the first.
+    GateIgnored,
+    /// P5: the controller calls a rollout a success as soon as it runs.
+    FalseSuccess,
+    /// P6: the probes of a bad release lie.
+    LyingProbes,
+    /// P7: whoever runs the migration runs it twice.
+    MigrationTwice,
+    /// P7: whoever runs the migration does not end it with its lease.
+    LeaseIgnored,
+    /// P7: the controller does not wait for the migration.
+    MigrationSkipped,
+    /// P8: the controller sends assignments before they are durable, and then loses its power.
+    SendBeforeCommit,
+    /// P8: the controller's disk forgets what it had synced.
+    ForgetfulDisk,
+    /// P8: the controller uses a generation a second time.
+    GenerationReused,
+    /// P12: a refused request leaves a trace in the store.
+    RefusalWrites,
+}

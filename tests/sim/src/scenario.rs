@@ -1,0 +1,221 @@
+//! What a seed stands for: how large the world is, what goes wrong in it and how often.
+
+use landfall_common::Duration;
+use landfall_common::manifest::WayBack;
+use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+
+use crate::artifact::ReleasePlan;
+use crate::dice::Dice;
+use crate::sabotage::Sabotage;
+
+/// What a seed stands for. Rates are so many of a million occasions; times are in milliseconds.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Where it all comes from.
+    pub seed: u64,
+    /// Hosts that are enrolled at the start.
+    pub hosts: usize,
+    /// How long faults and operators go on.
+    pub safety_ms: u64,
+    /// The releases that operators can choose from, oldest first.
+    pub releases: Vec<ReleasePlan>,
+    /// Whether operators do anything of their own after the first release.
+    pub operators: Operators,
+    /// What goes wrong.
+    pub faults: FaultRates,
+    /// What was broken on purpose, to see that it is noticed.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// What operators do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operators {
+    /// They release one after the other and otherwise wait.
+    Patient,
+    /// They do anything at any time.
+    Restless,
+}
+
+/// What goes wrong, and how often.
+#[derive(Debug, Clone, Default)]
+pub struct FaultRates {
+    /// Of each message: it is lost.
+    pub lost: u32,
+    /// Of each message: it comes twice.
+    pub doubled: u32,
+    /// Of each message: it comes up to [`LATE_MS`] late, so that later ones overtake it.
+    pub late: u32,
+    /// Messages of connections that have ended are delivered all the same.
+    pub stale: bool,
+    /// Each second: a host is cut off for a while.
+    pub partition: u32,
+    /// Each second: the controller is cut off from everybody for a while.
+    pub outage: u32,
+    /// Each second: a host loses its power at some of its next disk operations.
+    pub host_power: u32,
+    /// Each second: an agent is killed at some of its next disk operations.
+    pub agent_kill: u32,
+    /// Each second: the controller loses its power at some of its next disk operations.
+    pub controller_power: u32,
+    /// Each second: the controller is killed.
+    pub controller_kill: u32,
+    /// Each second: the disk of a host is full for a while.
+    pub host_full: u32,
+    /// Each second: the disk of the controller is full for a while.
+    pub controller_full: u32,
+    /// Of each disk operation: it fails.
+    pub io: u32,
+    /// Of each step of preparation, restart or smoke test: it fails although nothing is wrong.
+    pub step: u32,
+    /// Of each migration: it exits with an error.
+    pub migration: u32,
+    /// Of each migration: it hangs until it is ended.
+    pub migration_hang: u32,
+    /// Of each probe: it fails although nothing is wrong.
+    pub check: u32,
+    /// Each second: all checks of a host fail for a while.
+    pub sick: u32,
+    /// Each second: the clock of a host steps, by up to [`FaultRates::clock_step_ms`] either way.
+    pub clock: u32,
+    /// How far clocks step.
+    pub clock_step_ms: u64,
+}
+
+/// The longest that a message is late. Connections have keepalives: one that is silent for longer is ended,
+/// and what was on its way in it is gone.
+pub const LATE_MS: u64 = 25_000;
+
+impl Scenario {
+    /// What this seed stands for.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x6c61_6e64_6661_6c6c);
+        let dice = &mut dice;
+        let hosts = match dice.between(0, 9) {
+            0..=6 => dice.between(1, 6),
+            7..=8 => dice.between(7, 20),
+            _ => dice.between(21, 60),
+        };
+        let hosts = usize::try_from(hosts).unwrap_or(1);
+        let safety_ms = if hosts > 20 { 900_000 } else { dice.between(900_000, 2_400_000) };
+        let strategy = draw_strategy(dice);
+        let mut releases = Vec::new();
+        let migrations = dice.chance(600_000);
+        for number in 1..=dice.between(3, 6) {
+            releases.push(draw_release(dice, number, &strategy, migrations));
+        }
+        let operators = if dice.chance(600_000) { Operators::Restless } else { Operators::Patient };
+        let faults = draw_faults(dice, hosts as u64);
+        Self { seed, hosts, safety_ms, releases, operators, faults, sabotage: None }
+    }
+
+    /// A world in which nothing goes wrong: so many hosts, so many good releases.
+    #[must_use]
+    pub fn calm(seed: u64, hosts: usize, releases: u64) -> Self {
+        let strategy = Strategy {
+            kind: StrategyKind::Rolling,
+            canary: 1,
+            batch: Amount::Count(2),
+            max_unavailable: Amount::Count(2),
+            min_healthy: Duration::from_secs(6),
+            healthy_deadline: Duration::from_secs(40),
+            progress_deadline: Duration::from_secs(180),
+            failure_budget: Amount::Count(0),
+            auto_rollback: true,
+        };
+        let releases = (1..=releases).map(|number| ReleasePlan::good(number, strategy.clone())).collect();
+        Self {
+            seed,
+            hosts,
+            safety_ms: 900_000,
+            releases,
+            operators: Operators::Patient,
+            faults: FaultRates::default(),
+            sabotage: None,
+        }
+    }
+}
+
+fn draw_strategy(dice: &mut Dice) -> Strategy {
+    let min_healthy = Duration::from_secs(*dice.pick(&[0, 2, 5, 10]));
+    let healthy_deadline = Duration::from_secs(*dice.pick(&[30, 45, 60]));
+    Strategy {
+        kind: if dice.chance(120_000) { StrategyKind::AllAtOnce } else { StrategyKind::Rolling },
+        canary: *dice.pick(&[0, 1, 1, 1, 2]),
+        batch: *dice.pick(&[Amount::Count(1), Amount::Count(3), Amount::Percent(25), Amount::Percent(50)]),
+        max_unavailable: *dice.pick(&[
+            Amount::Count(1),
+            Amount::Count(2),
+            Amount::Percent(25),
+            Amount::Percent(50),
+        ]),
+        min_healthy,
+        healthy_deadline,
+        progress_deadline: Duration::from_secs(*dice.pick(&[120, 180, 300])),
+        failure_budget: *dice.pick(&[
+            Amount::Count(0),
+            Amount::Count(0),
+            Amount::Count(1),
+            Amount::Percent(20),
+        ]),
+        auto_rollback: dice.chance(850_000),
+    }
+}
+
+fn draw_release(dice: &mut Dice, number: u64, strategy: &Strategy, migrations: bool) -> ReleasePlan {
+    let mut plan = ReleasePlan::good(number, strategy.clone());
+    plan.worker = dice.chance(400_000);
+    plan.prepare = usize::try_from(dice.between(0, 2)).unwrap_or(0);
+    plan.smoke = usize::try_from(dice.between(0, 1)).unwrap_or(0);
+    plan.retention = u32::try_from(dice.between(2, 4)).unwrap_or(2);
+    if migrations && dice.chance(500_000) {
+        plan.migrates(
+            match dice.between(0, 2) {
+                0 => WayBack::None,
+                1 => crate::artifact::reversible(),
+                _ => WayBack::Compatible,
+            },
+            dice.chance(400_000),
+            Duration::from_secs(dice.between(20, 60)),
+        );
+    }
+    // The first release is never bad everywhere: there would be nothing to look at.
+    if number > 1 {
+        plan.bad_ppm = *dice.pick(&[0, 0, 0, 150_000, 1_000_000]);
+    }
+    plan.badness = dice.between(0, 4);
+    plan
+}
+
+fn draw_faults(dice: &mut Dice, hosts: u64) -> FaultRates {
+    let mut faults = FaultRates::default();
+    // Some worlds are calm: a bug that shows there is a simple one.
+    if dice.chance(150_000) {
+        return faults;
+    }
+    let per_host = |rate: u64| u32::try_from(rate / hosts.max(1)).unwrap_or(0);
+    let mut some = |odds: u32, low: u64, high: u64| {
+        if dice.chance(odds) { u32::try_from(dice.between(low, high)).unwrap_or(0) } else { 0 }
+    };
+    faults.lost = some(500_000, 1_000, 200_000);
+    faults.doubled = some(400_000, 1_000, 200_000);
+    faults.late = some(500_000, 1_000, 200_000);
+    faults.partition = per_host(u64::from(some(400_000, 2_000, 40_000)));
+    faults.outage = some(200_000, 500, 5_000);
+    faults.host_power = per_host(u64::from(some(400_000, 2_000, 30_000)));
+    faults.agent_kill = per_host(u64::from(some(400_000, 2_000, 30_000)));
+    faults.controller_power = some(400_000, 1_000, 15_000);
+    faults.controller_kill = some(300_000, 1_000, 15_000);
+    faults.host_full = per_host(u64::from(some(250_000, 2_000, 20_000)));
+    faults.controller_full = some(200_000, 500, 5_000);
+    faults.io = some(150_000, 100, 3_000);
+    faults.step = some(300_000, 1_000, 100_000);
+    faults.migration = some(300_000, 50_000, 400_000);
+    faults.migration_hang = some(300_000, 50_000, 400_000);
+    faults.check = some(300_000, 1_000, 100_000);
+    faults.sick = per_host(u64::from(some(300_000, 2_000, 20_000)));
+    faults.clock = per_host(u64::from(some(300_000, 2_000, 20_000)));
+    faults.stale = some(300_000, 1, 1) > 0;
+    faults.clock_step_ms = *dice.pick(&[10_000, 25_000, 600_000, 7_200_000, 36_000_000]);
+    faults
+}

@@ -1,0 +1,378 @@
+//! Operators: they release, and change their minds, repeat themselves, contradict each other, and in the end
+//! one of them patiently answers whatever is asked.
+
+use landfall_common::strategy::Amount;
+use landfall_common::{OperatorName, RequestId, RolloutId, Timestamp};
+use landfall_controller_core::command::{Action, Answer, Command, Overrides, RollRequest};
+use landfall_controller_core::log::{Actor, MigrationVerdict};
+use landfall_controller_core::record::{Convergence, HostRecord, ReleaseRecord};
+use landfall_controller_core::rollout::{MigrationRun, Status};
+use landfall_controller_core::{decide, preview};
+
+use super::{Event, World};
+use crate::check::Violation;
+use crate::sabotage::Sabotage;
+use crate::scenario::Operators;
+
+impl World {
+    pub(super) fn operate(&mut self) {
+        let wait = match (self.healed, self.scenario.operators) {
+            (true, _) => 15_000,
+            (false, Operators::Patient) => self.dice.between(10_000, 40_000),
+            (false, Operators::Restless) => self.dice.between(3_000, 60_000),
+        };
+        self.after(wait, Event::Operate);
+        if self.controller.running.is_none() || self.outage_until > self.now {
+            return;
+        }
+        if self.set_up() {
+            return;
+        }
+        // Whoever got no answer asks again, with the same id.
+        if let Some(request) = self.unanswered.take()
+            && let Some(command) = self.commands.iter().find(|command| command.request == request).cloned()
+        {
+            return self.ask(command);
+        }
+        if self.healed {
+            self.answer_what_is_asked();
+        } else if self.scenario.operators == Operators::Patient {
+            self.be_patient();
+        } else {
+            self.be_restless();
+        }
+    }
+
+    /// Enrols hosts and publishes releases that the controller does not know.
+    fn set_up(&mut self) -> bool {
+        let Some(controller) = &self.controller.running else { return true };
+        let unknown =
+            self.hosts.iter().filter(|host| host.enrolled && controller.state.host(&host.id).is_none());
+        let unknown: Vec<_> = unknown.map(|host| host.id.clone()).collect();
+        let application = crate::artifact::application();
+        let unpublished = self
+            .releases
+            .iter()
+            .filter(|release| controller.state.release(&application, &release.reference.name).is_none());
+        let unpublished: Vec<_> = unpublished.cloned().collect();
+        let left =
+            self.hosts.iter().filter(|host| !host.enrolled && controller.state.host(&host.id).is_some());
+        let left: Vec<_> = left.map(|host| host.id.clone()).collect();
+        let busy = !unknown.is_empty() || !unpublished.is_empty();
+        for host in left {
+            self.ask_anew(Action::Remove { host, reason: "scrapped".to_owned() });
+        }
+        for id in unknown {
+            let host = HostRecord {
+                id,
+                place: self.place(),
+                labels: Default::default(),
+                enrolled_at: self.controller_now(),
+            };
+            self.ask_anew(Action::Enrol { host, token: "t".to_owned() });
+        }
+        for release in unpublished {
+            let by = Actor::Operator(OperatorName::new("anna").expect("a valid name"));
+            let at = self.controller_now();
+            let record = ReleaseRecord::of(&release.manifest, release.reference.clone(), at, by);
+            let release = Box::new(record);
+            self.ask_anew(Action::Publish { release, signed_by: vec!["k".to_owned()] });
+        }
+        busy
+    }
+
+    fn ask_anew(&mut self, action: Action) {
+        let number = self.next_request;
+        self.next_request += 1;
+        let by = *self.dice.pick(&["anna", "ben"]);
+        let command = Command {
+            request: RequestId::new(format!("q-{number:05}")).expect("a valid name"),
+            by: Actor::Operator(OperatorName::new(by).expect("a valid name")),
+            origin: "192.0.2.7".to_owned(),
+            fresh: RolloutId::new(format!("r-{number:05}")).expect("a valid name"),
+            action,
+        };
+        self.commands.push(command.clone());
+        self.ask(command);
+    }
+
+    /// Sends a command, and looks at what came of it.
+    fn ask(&mut self, command: Command) {
+        let now = self.controller_now();
+        let Some(controller) = &self.controller.running else {
+            self.unanswered = Some(command.request);
+            return;
+        };
+        if let Action::Remove { host, .. } = &command.action
+            && controller.state.host(host).is_some()
+        {
+            // Whether it is gone is known only with the answer; nobody counts on it from here on.
+            let host = host.clone();
+            self.host_is_leaving(&host);
+        }
+        let Some(controller) = &self.controller.running else { return };
+        let (operations, process) = (self.controller.disk.operations(), self.controller.process);
+        let decided = decide(&controller.state, &command, now);
+        let decided = match decided {
+            Ok(decided) => decided,
+            Err(refusal) => {
+                self.statistics.refused += 1;
+                self.note(format_args!(
+                    "{} {} is refused: {refusal}",
+                    command.request,
+                    name(&command.action)
+                ));
+                if self.scenario.sabotage == Some(Sabotage::RefusalWrites) {
+                    self.plant_a_refusal(&command);
+                }
+                if self.controller.disk.operations() != operations {
+                    let what =
+                        format!("request {} was refused ({refusal}) and wrote to the disk", command.request);
+                    self.must(Err(Violation::new("P12", what)));
+                }
+                return;
+            }
+        };
+        let repeated = decided.output.is_empty();
+        self.note(format_args!(
+            "{} {} is {}",
+            command.request,
+            name(&command.action),
+            if repeated { "answered again" } else { "accepted" }
+        ));
+        if !repeated {
+            self.resolve_truth(&command.action);
+            match self.carry_out(decided.output) {
+                Ok(()) => self.plan_within(0),
+                Err(_) => {
+                    self.unanswered = Some(command.request);
+                    return;
+                }
+            }
+        }
+        // The answer may get lost on its way, or the controller with it.
+        if !self.healed && self.dice.chance(self.scenario.faults.lost) || self.controller.process != process {
+            self.unanswered = Some(command.request);
+            return;
+        }
+        let remembered = self.checks.answered(&command.request, &decided.answer, &self.controller.disk);
+        self.must(remembered);
+        if let Answer::Rollout { .. } = decided.answer {
+            self.plan_within(0);
+        }
+    }
+
+    fn host_is_leaving(&mut self, id: &landfall_common::HostId) {
+        let Some(host) = self.hosts.iter_mut().find(|host| host.id == *id) else { return };
+        host.enrolled = false;
+        let (index, connection) = (host.index, host.connection.take());
+        self.checks.memory.removed(id);
+        if let Some(connection) = connection {
+            self.controller_notices(index, connection);
+        }
+    }
+
+    fn roll(&mut self, release: usize) {
+        let release = self.releases[release].reference.name.clone();
+        let mut request =
+            RollRequest::new(crate::artifact::application(), crate::artifact::environment(), release);
+        request.no_way_back = self.dice.chance(700_000);
+        if self.dice.chance(200_000) {
+            request.overrides =
+                Overrides { batch: Some(Amount::Count(2)), canary: Some(1), ..Overrides::default() };
+        }
+        let now = self.controller_now();
+        if self.dice.chance(300_000)
+            && let Some(controller) = &self.controller.running
+        {
+            request.plan = preview(&controller.state, &request, now).ok().map(|plan| plan.id);
+        }
+        self.ask_anew(Action::Roll(request));
+    }
+
+    fn holder(&self) -> Option<RolloutId> {
+        self.controller.running.as_ref()?.state.place(&self.place())?.holder.clone()
+    }
+
+    /// One release after the other, each when the one before is over.
+    fn be_patient(&mut self) {
+        if self.holder().is_some() {
+            return self.answer_what_is_asked();
+        }
+        let in_force = self.in_force();
+        let next = in_force.map_or(0, |number| number);
+        let tries = self.patience.entry(format!("roll {next}")).or_default();
+        *tries += 1;
+        if *tries <= 3 && next < self.releases.len() {
+            let skip = usize::try_from(u64::from(*tries) / 2).unwrap_or(0);
+            self.roll((next + skip).min(self.releases.len() - 1));
+        }
+    }
+
+    /// The number of the release in force.
+    fn in_force(&self) -> Option<usize> {
+        let controller = self.controller.running.as_ref()?;
+        let proven = controller.state.place(&self.place())?.in_force()?;
+        usize::try_from(proven.release.counter.0).ok()
+    }
+
+    fn be_restless(&mut self) {
+        let place = self.place();
+        let rollout = self.holder().unwrap_or_else(|| RolloutId::new("r-none").expect("a valid name"));
+        let reason = "because".to_owned();
+        match self.dice.between(0, 15) {
+            0..=4 => {
+                let at = self.in_force().unwrap_or(0);
+                let at = if self.dice.chance(700_000) { at } else { self.dice.index(self.releases.len()) };
+                self.roll(at.min(self.releases.len() - 1));
+            }
+            5 => self.ask_anew(Action::RollBack { place, to: None, reason }),
+            6 => {
+                let release = self.dice.index(self.releases.len());
+                let to = Some(self.releases[release].reference.name.clone());
+                self.ask_anew(Action::RollBack { place, to, reason });
+            }
+            7 => self.ask_anew(Action::Pause { rollout, reason }),
+            8..=9 => self.ask_anew(Action::Resume { rollout }),
+            10 => {
+                let go_back = self.dice.chance(500_000);
+                self.ask_anew(Action::Abort { rollout, go_back, reason });
+            }
+            11 => self.ask_anew(Action::RetryFailed { place }),
+            12 => self.settle_migration(),
+            13 => self.ask_anew(Action::Promote { rollout }),
+            14 => self.repeat(),
+            _ => self.change_the_fleet(),
+        }
+    }
+
+    /// The same request again, or another one under its id.
+    fn repeat(&mut self) {
+        if self.commands.is_empty() {
+            return;
+        }
+        let at = self.dice.index(self.commands.len());
+        let mut command = self.commands[at].clone();
+        if self.dice.chance(300_000) {
+            command.action = Action::Promote { rollout: command.fresh.clone() };
+        }
+        self.ask(command);
+    }
+
+    fn change_the_fleet(&mut self) {
+        let host = self.dice.index(self.hosts.len());
+        if self.hosts.iter().filter(|host| host.enrolled).count() > 1 && self.hosts[host].enrolled {
+            let host = self.hosts[host].id.clone();
+            self.ask_anew(Action::Remove { host, reason: "scrapped".to_owned() });
+        } else {
+            self.ask_anew(Action::RetryFailed { place: self.place() });
+        }
+    }
+
+    /// An operator who looks at the database before he says how a migration ended.
+    fn settle_migration(&mut self) {
+        let Some(id) = self.holder() else { return };
+        let Some(controller) = &self.controller.running else { return };
+        let Some(rollout) = controller.state.rollout(&id) else { return };
+        let Some(MigrationRun::Unknown { lease, .. }) =
+            rollout.status.stage().and_then(|stage| stage.migration())
+        else {
+            let verdict = MigrationVerdict::Applied;
+            return self.ask_anew(Action::ResolveMigration { rollout: id, verdict, reason: String::new() });
+        };
+        let runs = &self.checks.database.runs;
+        if runs.iter().any(|run| run.ended_at.is_none_or(|ended| ended > self.now)) {
+            return;
+        }
+        let applied =
+            runs.iter().any(|run| run.rollout == id && run.direction == lease.direction && run.took_effect);
+        let verdict = if applied { MigrationVerdict::Applied } else { MigrationVerdict::NotApplied };
+        self.ask_anew(Action::ResolveMigration { rollout: id, verdict, reason: "looked".to_owned() });
+    }
+
+    /// What an accepted verdict means for the account of the database.
+    fn resolve_truth(&mut self, action: &Action) {
+        if let Action::ResolveMigration { rollout, verdict: MigrationVerdict::NotApplied, .. } = action {
+            for run in self.checks.database.runs.iter_mut().filter(|run| run.rollout == *rollout) {
+                run.written_off = true;
+            }
+        }
+    }
+
+    /// Answers what is asked: resumes what is paused, settles what is unknown, and when that does not help,
+    /// goes back or gives up.
+    pub(super) fn answer_what_is_asked(&mut self) {
+        let Some(id) = self.holder() else { return self.say_what_should_run() };
+        let Some(controller) = &self.controller.running else { return };
+        let Some(rollout) = controller.state.rollout(&id) else { return };
+        let stage = rollout.status.stage();
+        if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
+            return self.settle_migration();
+        }
+        if !matches!(rollout.status, Status::Paused { .. }) {
+            return;
+        }
+        let tries = self.patience.entry(format!("pause {id}")).or_default();
+        *tries += 1;
+        let reason = "it does not get on".to_owned();
+        let action = match *tries {
+            1 | 2 => Action::Resume { rollout: id },
+            3 => Action::RetryFailed { place: self.place() },
+            4 => Action::Abort { rollout: id, go_back: true, reason },
+            5 => Action::Resume { rollout: id },
+            _ => Action::Abort { rollout: id, go_back: false, reason },
+        };
+        self.ask_anew(action);
+    }
+
+    /// After a rollout that ended half way, or before any has succeeded, somebody has to say what should run.
+    fn say_what_should_run(&mut self) {
+        let Some(controller) = &self.controller.running else { return };
+        let Some(record) = controller.state.place(&self.place()) else { return };
+        let is_held = matches!(record.convergence, Convergence::Held { .. });
+        let in_force = record.in_force().map(|proven| proven.release.clone());
+        if in_force.is_some() && !is_held || !self.healed {
+            return;
+        }
+        let tries = self.patience.entry("what should run".to_owned()).or_default();
+        *tries += 1;
+        if *tries > 4 {
+            return;
+        }
+        let lowest = in_force.map_or(0, |release| usize::try_from(release.counter.0).unwrap_or(1) - 1);
+        let good = (lowest..self.releases.len()).find(|at| self.releases[*at].plan.bad_ppm == 0);
+        self.roll(good.unwrap_or(lowest));
+    }
+
+    /// The planted defect of P12.
+    fn plant_a_refusal(&mut self, command: &Command) {
+        use landfall_controller_core::Output;
+        use landfall_controller_core::record::{Change, Record, RequestRecord};
+        let record = Record::Request(RequestRecord {
+            id: command.request.clone(),
+            content: landfall_common::Sha256::of(b"refused"),
+            answer: Answer::Accepted,
+            at: Timestamp::default(),
+        });
+        let output = Output { changes: vec![Change::Put { record }], ..Output::default() };
+        if let Some(controller) = &mut self.controller.running {
+            let _ = controller.commit(&output);
+        }
+    }
+}
+
+fn name(action: &Action) -> String {
+    match action {
+        Action::Publish { release, .. } => format!("publish {}", release.release.name),
+        Action::Roll(request) => format!("roll {}", request.release),
+        Action::RollBack { to, .. } => format!("roll back to {to:?}"),
+        Action::Pause { rollout, .. } => format!("pause {rollout}"),
+        Action::Resume { rollout } => format!("resume {rollout}"),
+        Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),
+        Action::Promote { rollout } => format!("promote {rollout}"),
+        Action::RetryFailed { .. } => "retry".to_owned(),
+        Action::ResolveMigration { rollout, verdict, .. } => format!("resolve {rollout}: {verdict:?}"),
+        Action::Enrol { host, .. } => format!("enrol {}", host.id),
+        Action::Remove { host, .. } => format!("remove {host}"),
+    }
+}

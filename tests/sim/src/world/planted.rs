@@ -1,0 +1,96 @@
+//! The planted defects of the controller: what it decided is changed before it becomes durable.
+
+use landfall_common::assignment::{OnFailure, Order};
+use landfall_controller_core::member::MemberState;
+use landfall_controller_core::record::{Change, Issued, Record};
+use landfall_controller_core::rollout::{End, Schema, Stage, Status};
+use landfall_controller_core::{Effect, Output};
+
+use super::World;
+use crate::sabotage::Sabotage;
+
+impl World {
+    pub(super) fn sabotage_output(&mut self, output: &mut Output) {
+        match self.scenario.sabotage {
+            Some(Sabotage::BudgetIgnored) => self.let_all_go(output),
+            Some(Sabotage::GateIgnored) => change_rollouts(output, |rollout| {
+                let last = rollout.batches;
+                if let Status::Active { stage: Stage::Running { batch } } = &mut rollout.status {
+                    *batch = last;
+                }
+            }),
+            Some(Sabotage::FalseSuccess) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Running { .. } } = &rollout.status {
+                    rollout.status = Status::Ended { end: End::Succeeded };
+                }
+            }),
+            Some(Sabotage::MigrationSkipped) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Migrating { .. } } = &rollout.status {
+                    rollout.schema = Schema::Fits { reason: "it is not needed".to_owned() };
+                    rollout.status = Status::Active { stage: Stage::Running { batch: 1 } };
+                    // And the order to migrate is forgotten as well.
+                }
+            }),
+            Some(Sabotage::GenerationReused) => reuse_generation(output),
+            _ => {}
+        }
+        if self.scenario.sabotage == Some(Sabotage::MigrationSkipped) {
+            let is_order = |order: &Order| matches!(order, Order::Migrate { .. });
+            output
+                .effects
+                .retain(|e| !matches!(e, Effect::Send { assignment, .. } if is_order(&assignment.order)));
+        }
+    }
+
+    /// With the first host that is let go, all others are that could be.
+    fn let_all_go(&self, output: &mut Output) {
+        let Some(controller) = &self.controller.running else { return };
+        let grant = output.effects.iter().find_map(|effect| match effect {
+            Effect::Send { assignment, .. } if matches!(assignment.order, Order::Activate { .. }) => {
+                Some(assignment.clone())
+            }
+            _ => None,
+        });
+        let Some(grant) = grant else { return };
+        for member in controller.state.members(&grant.rollout) {
+            let taken = output.changes.iter().any(|change| match change {
+                Change::Put { record: Record::Issued(issued) } => issued.host == member.host,
+                _ => false,
+            });
+            if !matches!(member.state, MemberState::Staged) || taken {
+                continue;
+            }
+            let Some(host) = controller.state.host(&member.host) else { continue };
+            let mut assignment = grant.clone();
+            assignment.host = member.host.clone();
+            assignment.generation = host.next_generation();
+            let issued = Issued {
+                host: member.host.clone(),
+                highest: assignment.generation,
+                assignment: Some((*assignment).clone()),
+            };
+            output.changes.push(Change::Put { record: Record::Issued(Box::new(issued)) });
+            output.effects.push(Effect::Send { host: member.host.clone(), assignment });
+        }
+    }
+}
+
+fn change_rollouts(output: &mut Output, change: impl Fn(&mut landfall_controller_core::rollout::Rollout)) {
+    for changed in &mut output.changes {
+        if let Change::Put { record: Record::Rollout(rollout) } = changed {
+            change(rollout);
+        }
+    }
+}
+
+/// The order to activate goes out under the number of the order to stage.
+fn reuse_generation(output: &mut Output) {
+    for effect in &mut output.effects {
+        if let Effect::Send { assignment, .. } = effect
+            && let Order::Activate { on_failure, .. } = &mut assignment.order
+        {
+            *on_failure = OnFailure::Hold;
+            assignment.generation = landfall_common::Generation(assignment.generation.0 - 1);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Whether the world has come to rest, and if not, what it still waits for.
+
+use landfall_controller_core::record::Convergence;
+
+use super::World;
+use crate::check::current;
+
+impl World {
+    /// What is not settled yet; `None` if every rollout has ended and every host runs what it should, or
+    /// there is a sentence that says why not.
+    pub(super) fn unsettled(&self) -> Option<String> {
+        let Some(controller) = &self.controller.running else {
+            return Some("the controller does not run".to_owned());
+        };
+        let place = self.place();
+        let record = controller.state.place(&place)?;
+        let sentences: Vec<String> =
+            controller.report.places.iter().flat_map(|place| place.sentences()).collect();
+        if let Some(holder) = &record.holder {
+            let word = controller.state.rollout(holder).map(|rollout| rollout.status.word().as_str());
+            return Some(format!(
+                "rollout {holder} is still {}: {}",
+                word.unwrap_or("there"),
+                sentences.join("; ")
+            ));
+        }
+        let in_force = record.in_force()?;
+        for host in self.hosts.iter().filter(|host| host.enrolled) {
+            let really = current::active(&host.app_disk.fork()).unwrap_or_default();
+            let runs = really.as_ref() == Some(&in_force.release.name)
+                && host.services.values().all(|release| *release == in_force.release.name)
+                && host.services.len() == self.releases_services(&in_force.release.name);
+            let has_reason = sentences.iter().any(|sentence| sentence.contains(host.id.as_str()))
+                || !matches!(record.convergence, Convergence::On);
+            // Beyond twenty sentences hosts are only counted.
+            let counted = sentences.iter().any(|sentence| sentence.contains("more"));
+            if !runs && !has_reason && !counted {
+                return Some(format!(
+                    "{} runs {really:?} with {:?} and not {}, and nobody says why: {}",
+                    host.id,
+                    host.services,
+                    in_force.release.name,
+                    sentences.join("; ")
+                ));
+            }
+        }
+        None
+    }
+
+    fn releases_services(&self, name: &landfall_common::ReleaseName) -> usize {
+        let release = self.releases.iter().find(|release| release.reference.name == *name);
+        release.map_or(0, |release| release.manifest.program.services.len())
+    }
+}

@@ -1,0 +1,150 @@
+//! A modest number of worlds, those that once showed a mistake, and the planted defects.
+
+use landfall_common::Duration;
+use landfall_common::manifest::WayBack;
+use landfall_common::strategy::Amount;
+use landfall_sim::sabotage::Sabotage;
+use landfall_sim::scenario::Operators;
+use landfall_sim::world::Statistics;
+use landfall_sim::{Outcome, Scenario, World, replay_command, run};
+
+fn must_hold(outcome: &Outcome) {
+    if let Some(violation) = &outcome.violation {
+        panic!("seed {}: {violation}\nsee it again with `{}`", outcome.seed, replay_command(outcome.seed));
+    }
+}
+
+fn a_few(start: u64) {
+    let mut all = Statistics::default();
+    for seed in start..start + 12 {
+        let outcome = run(seed, false);
+        must_hold(&outcome);
+        all.add(&outcome.statistics);
+    }
+    assert!(all.succeeded + all.rolled_back + all.otherwise > 20, "hardly anything happened: {all:?}");
+    assert!(all.looks > 500, "hardly anybody looked: {all:?}");
+}
+
+#[test]
+fn every_promise_holds_in_a_few_worlds() {
+    a_few(0);
+}
+
+#[test]
+fn every_promise_holds_in_a_few_more_worlds() {
+    a_few(1000);
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in [3, 17, 23] {
+        let (first, second) = (run(seed, false), run(seed, true));
+        assert_eq!(first.digest, second.digest, "seed {seed}");
+        assert_eq!(first.statistics, second.statistics);
+        assert_ne!(first.digest, run(seed + 1, false).digest);
+    }
+}
+
+#[test]
+fn in_a_calm_world_every_release_succeeds() {
+    let outcome = World::new(Scenario::calm(1, 4, 4), false).run();
+    must_hold(&outcome);
+    assert_eq!(outcome.statistics.succeeded, 4, "{:?}", outcome.statistics);
+    assert_eq!(outcome.statistics.rolled_back + outcome.statistics.otherwise, 0);
+}
+
+/// Runs a few worlds with a planted defect: one of them must show it, as this promise.
+fn is_noticed(sabotage: Sabotage, promise: &str, change: impl Fn(&mut Scenario)) {
+    let mut seen = Vec::new();
+    for seed in 0..8 {
+        let mut scenario = Scenario::calm(seed, 6, 4);
+        change(&mut scenario);
+        let honest = World::new(scenario.clone(), false).run();
+        must_hold(&honest);
+        scenario.sabotage = Some(sabotage);
+        let outcome = World::new(scenario, false).run();
+        if let Some(violation) = outcome.violation {
+            assert_eq!(violation.promise, promise, "{violation}");
+            return;
+        }
+        seen.push(outcome.statistics);
+    }
+    panic!("{sabotage:?} went unnoticed: {seen:?}");
+}
+
+fn with_migrations(scenario: &mut Scenario) {
+    for plan in &mut scenario.releases {
+        plan.migrates(WayBack::Compatible, false, Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_release_that_loses_a_file_is_noticed() {
+    is_noticed(Sabotage::HalfRelease, "P2", |_| {});
+}
+
+#[test]
+fn a_budget_that_is_ignored_is_noticed() {
+    is_noticed(Sabotage::BudgetIgnored, "P4", |scenario| {
+        for plan in &mut scenario.releases {
+            plan.strategy.canary = 0;
+            plan.strategy.batch = Amount::Percent(100);
+            plan.strategy.max_unavailable = Amount::Count(1);
+        }
+    });
+}
+
+#[test]
+fn a_gate_that_is_ignored_is_noticed() {
+    is_noticed(Sabotage::GateIgnored, "P5", |_| {});
+}
+
+#[test]
+fn a_success_that_is_none_is_noticed() {
+    is_noticed(Sabotage::FalseSuccess, "P5", |_| {});
+}
+
+#[test]
+fn a_bad_release_that_is_called_good_is_noticed() {
+    is_noticed(Sabotage::LyingProbes, "P6", |scenario| {
+        scenario.releases[1].bad_ppm = 1_000_000;
+    });
+}
+
+#[test]
+fn a_migration_that_runs_twice_is_noticed() {
+    is_noticed(Sabotage::MigrationTwice, "P7", with_migrations);
+}
+
+#[test]
+fn a_migration_that_outlives_its_lease_is_noticed() {
+    is_noticed(Sabotage::LeaseIgnored, "P7", |scenario| {
+        with_migrations(scenario);
+        scenario.faults.migration_hang = 500_000;
+    });
+}
+
+#[test]
+fn an_activation_before_its_migration_is_noticed() {
+    is_noticed(Sabotage::MigrationSkipped, "P7", with_migrations);
+}
+
+#[test]
+fn an_assignment_that_was_never_durable_is_noticed() {
+    is_noticed(Sabotage::SendBeforeCommit, "P8", |_| {});
+}
+
+#[test]
+fn a_disk_that_forgets_is_noticed() {
+    is_noticed(Sabotage::ForgetfulDisk, "P8", |scenario| scenario.faults.controller_power = 10_000);
+}
+
+#[test]
+fn a_generation_that_is_used_twice_is_noticed() {
+    is_noticed(Sabotage::GenerationReused, "P8", |_| {});
+}
+
+#[test]
+fn a_refusal_that_leaves_a_trace_is_noticed() {
+    is_noticed(Sabotage::RefusalWrites, "P12", |scenario| scenario.operators = Operators::Restless);
+}
