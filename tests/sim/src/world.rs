@@ -267,7 +267,7 @@ impl World {
             Event::DoomFalls { host, process } => self.doom_falls(host, process),
             Event::Full { host, until } => self.full(host, until),
             Event::ToHost { host, connection, assignment } => {
-                self.assignment_arrives(host, connection, &assignment)
+                self.assignment_arrives(host, connection, &assignment);
             }
             Event::Report { host, connection, report } => self.report_arrives(host, connection, *report),
             Event::HostNotices { host, connection } => self.host_notices(host, connection),
