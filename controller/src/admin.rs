@@ -20,7 +20,7 @@ use crate::config::Layout;
 use crate::enrolment::{Grant, operator_text};
 use crate::error::ControllerError;
 use crate::identity::Role;
-use crate::initialise::fresh_request;
+use crate::initialise::{fresh_request, remove_operator};
 use crate::rpc::{Context, operators};
 use crate::store::SharedStore;
 
@@ -43,6 +43,11 @@ pub enum Request {
         /// How long it is good; 0 for the default.
         valid_for_ms: u64,
     },
+    /// An operator's certificates are denied from now on.
+    RemoveOperator {
+        /// The name.
+        name: OperatorName,
+    },
     /// A backup, which follows the answer.
     Backup {
         /// Whether the objects are left out.
@@ -59,6 +64,8 @@ pub enum Answer {
         /// As it is handed to the operator.
         text: String,
     },
+    /// It was done.
+    Done,
     /// The backup follows until the connection ends; its last byte is 1 if it is whole.
     Backup,
     /// It was refused.
@@ -124,6 +131,15 @@ async fn answer(
         Ok(Request::OperatorToken { name, role, valid_for_ms }) => {
             match token(context, name, role, Duration::from_millis(valid_for_ms)).await {
                 Ok(text) => Answer::Token { text },
+                Err(error) => Answer::Failed { message: error.chain() },
+            }
+        }
+        Ok(Request::RemoveOperator { name }) => {
+            match remove_operator(&context.writer, name, &context.clock).await {
+                Ok((denied, until)) => {
+                    context.denied.deny(denied, until);
+                    Answer::Done
+                }
                 Err(error) => Answer::Failed { message: error.chain() },
             }
         }

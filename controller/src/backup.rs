@@ -40,7 +40,8 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<(), ControllerError> {
     let mut archive = tar::Builder::new(out);
-    archive.mode(tar::HeaderMode::Deterministic);
+    // Modes as they are: who unpacks it by hand must not lay the keys open.
+    archive.mode(tar::HeaderMode::Complete);
     let mut state = Vec::new();
     store.export(now, &mut state)?;
     let mut header = tar::Header::new_gnu();
@@ -64,12 +65,12 @@ pub fn write(
 /// Makes a state directory from a backup. The directory must be empty or missing.
 ///
 /// # Errors
-/// [`ControllerError::AlreadyInitialised`], [`ControllerError::Backup`] for a file that is none or damaged.
+/// [`ControllerError::RestoreOverState`], [`ControllerError::Backup`] for a file that is none or damaged.
 pub async fn restore(layout: &Layout, file: &Path, clock: &Clock) -> Result<Timestamp, ControllerError> {
-    if layout.ca().exists() || layout.store().exists() {
-        return Err(ControllerError::AlreadyInitialised { path: layout.state.clone() });
-    }
     let refuse = |message: String| ControllerError::Backup { path: file.to_owned(), message };
+    if layout.ca().exists() || layout.store().exists() {
+        return Err(ControllerError::RestoreOverState { path: layout.state.clone() });
+    }
     let reader = File::open(file).map_err(|error| refuse(error.to_string()))?;
     private_file::directory(&layout.state)?;
     let mut archive = tar::Archive::new(std::io::BufReader::new(reader));

@@ -75,6 +75,16 @@ pub enum ControllerError {
         /// The directory.
         path: PathBuf,
     },
+    /// A restore would overwrite state.
+    #[error(
+        "the state directory {path} holds the state of a controller already; move it away, or restore into \
+         another `state_dir`",
+        path = path.display()
+    )]
+    RestoreOverState {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The certificate authority.
     #[error("the certificate authority cannot {doing}: {reason}")]
     Authority {

@@ -1,18 +1,20 @@
 //! The first start, and tokens for operators made on the controller's own host: the way in when nobody has
 //! a certificate, or every one has expired.
 
-use landfall_common::{Duration, OperatorName, RequestId};
-use landfall_controller_core::log::{Actor, NewEntry};
+use landfall_common::{Duration, OperatorName, RequestId, Timestamp};
+use landfall_controller_core::log::{Actor, LogEvent, NewEntry};
 
+use crate::authorise::deny_key;
 use crate::clock::Clock;
 use crate::config::Layout;
 use crate::enrolment::{Grant, make, operator_text, token_key};
 use crate::error::ControllerError;
-use crate::identity::Role;
+use crate::identity::{Identity, Role};
 use crate::keys::random;
 use crate::rpc::convert;
 use crate::state::ControllerState;
 use crate::store::Batch;
+use crate::writer::Writer;
 
 /// Makes the state directory, the authority and the keys; returns the first admin's token.
 ///
@@ -48,6 +50,25 @@ pub async fn operator_token(
     let batch = Batch::new().if_absent(&key).put(&key, convert::to_store(&token));
     state.writer.commit(batch, vec![NewEntry::by_controller(now, token.made())]).await?;
     Ok(operator_text(&token.id, &secret, state.authority.key_digest()))
+}
+
+/// Denies every certificate of an operator that was issued until now; returns the key and the moment for
+/// the running controller's list. A later token lets the operator in again.
+///
+/// # Errors
+/// [`ControllerError::Store`].
+pub async fn remove_operator(
+    writer: &Writer,
+    name: OperatorName,
+    clock: &Clock,
+) -> Result<(String, Timestamp), ControllerError> {
+    let now = clock.now();
+    // The role does not matter: a name is denied in all of them.
+    let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
+    let batch = Batch::new().put(format!("denied/{denied}"), convert::to_store(&now));
+    let event = LogEvent::OperatorRemoved { name };
+    writer.commit(batch, vec![NewEntry::by_controller(now, event)]).await?;
+    Ok((denied, now))
 }
 
 /// A request id for what the host's administrator asks for, who does not repeat requests.

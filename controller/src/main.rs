@@ -52,6 +52,13 @@ enum Command {
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = human::parse)]
         valid_for: Duration,
     },
+    /// Shuts an operator out at once: certificates that were issued until now are good for nothing. The
+    /// controller may be running.
+    OperatorRemove {
+        /// The operator's name.
+        #[arg(long)]
+        name: OperatorName,
+    },
     /// Writes everything that must not be lost into one file, which then holds private keys. The controller
     /// may be running.
     Backup {
@@ -105,6 +112,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Some(Command::OperatorToken { name, role, valid_for }) => {
                 operator_token(&config, name, role, valid_for).await
             }
+            Some(Command::OperatorRemove { name }) => operator_remove(&config, name).await,
             Some(Command::Backup { file, without_objects }) => {
                 write_backup(&config, &file, without_objects).await
             }
@@ -203,14 +211,30 @@ async fn operator_token(
     print(&text)
 }
 
+async fn operator_remove(config: &Config, name: OperatorName) -> anyhow::Result<()> {
+    let layout = config.layout();
+    match admin::ask(&layout.admin_socket(), &Request::RemoveOperator { name: name.clone() })? {
+        Some((Answer::Done, _)) => {}
+        Some(_) => anyhow::bail!("the running controller answered something else; is it another version?"),
+        None => {
+            let clock = Clock::system();
+            let state = ControllerState::open(&layout, &clock).await?;
+            let removed = initialise::remove_operator(&state.writer, name.clone(), &clock).await;
+            state.close()?;
+            removed?;
+        }
+    }
+    note(&format!("{name} is shut out. A new token lets {name} in again."))
+}
+
 async fn write_backup(config: &Config, file: &std::path::Path, without_objects: bool) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let layout = config.layout();
     let mut out: Box<dyn std::io::Write> = if file == std::path::Path::new("-") {
         Box::new(std::io::stdout().lock())
     } else {
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-        Box::new(file.context("cannot make the backup's file")?)
+        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+        Box::new(opened.with_context(|| format!("cannot make the backup's file {}", file.display()))?)
     };
     match admin::ask(&layout.admin_socket(), &Request::Backup { without_objects })? {
         Some((Answer::Backup, mut stream)) => copy_whole(&mut stream, &mut out)?,

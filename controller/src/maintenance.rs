@@ -19,11 +19,14 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often old records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
+/// How often it is told that a role expires soon.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// Removed in one commit.
 const SWEPT_AT_ONCE: usize = 100;
 
 pub(crate) async fn run(context: Arc<Context>, certificate: Arc<CurrentCertificate>) {
-    let mut swept = None;
+    let (mut swept, mut warned) = (None, None);
     loop {
         if let Err(error) = sign(&context).await {
             tracing::error!(error = %error.chain(), "the release repository could not be signed anew");
@@ -31,8 +34,11 @@ pub(crate) async fn run(context: Arc<Context>, certificate: Arc<CurrentCertifica
         if let Err(error) = renew_server(&context, &certificate) {
             tracing::error!(error = %error.chain(), "the server's certificate could not be renewed");
         }
-        warn_of_expiry(&context);
         let now = context.clock.now();
+        if warned.is_none_or(|last| now.since(last) >= WARN_EVERY) {
+            warned = Some(now);
+            warn_of_expiry(&context);
+        }
         if swept.is_none_or(|last| now.since(last) >= SWEEP_EVERY) {
             swept = Some(now);
             if let Err(error) = sweep(&context, now).await {

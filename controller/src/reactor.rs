@@ -42,6 +42,10 @@ const TAKEN_AT_ONCE: usize = 1024;
 /// The planner runs at most this often because of reports: each run may look at every host of a place.
 const PLAN_PAUSE: Duration = Duration::from_millis(20);
 
+/// And at least so many times as long as a run takes lies between two, so that it never has more than a
+/// fifth of a core.
+const PLAN_SHARE: u32 = 4;
+
 /// The pause after a decision that could not be made durable.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -124,6 +128,7 @@ impl Reactor {
             clock,
             tick,
             plan_due: Some(Instant::now()),
+            plan_pause: PLAN_PAUSE,
         };
         let task = tokio::spawn(core.run(queue, stop));
         Ok((Self { events, changed }, task))
@@ -210,6 +215,7 @@ struct Core {
     clock: Clock,
     tick: watch::Sender<u64>,
     plan_due: Option<Instant>,
+    plan_pause: Duration,
 }
 
 impl Core {
@@ -284,7 +290,7 @@ impl Core {
 
     fn observe(&mut self, observation: Observation) {
         match self.state.observe(observation, self.clock.now()) {
-            Attention::Plan => self.plan_within(PLAN_PAUSE),
+            Attention::Plan => self.plan_within(self.plan_pause),
             Attention::Noted | Attention::Ignored => {}
         }
         self.tell();
@@ -308,18 +314,19 @@ impl Core {
 
     async fn plan(&mut self) -> Result<(), ControllerError> {
         self.plan_due = None;
-        let now = self.clock.now();
+        let (now, begun) = (self.clock.now(), Instant::now());
         let planned = plan(&self.state, now);
+        self.plan_pause = PLAN_PAUSE.max(begun.elapsed() * PLAN_SHARE);
         self.report = planned.report;
         if let Some(at) = planned.wake_at {
-            self.plan_within(at.since(now).max(PLAN_PAUSE));
+            self.plan_within(at.since(now).max(self.plan_pause));
         }
         if planned.output.is_empty() {
             return Ok(());
         }
         match self.carry_out(planned.output, Along::default()).await {
             // What was decided may make room for more.
-            Ok(()) => self.plan_within(PLAN_PAUSE),
+            Ok(()) => self.plan_within(self.plan_pause),
             Err(error) if fatal(&error) => return Err(error),
             Err(error) => {
                 // The disk is full, say: nothing has happened, and it is tried again.

@@ -364,6 +364,11 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// An operator was removed: certificates that were issued until then are denied.
+    OperatorRemoved {
+        /// Who.
+        name: OperatorName,
+    },
     /// An enrolment token was made.
     TokenIssued {
         /// Its public id, never its secret.
@@ -451,6 +456,7 @@ impl LogEvent {
             Self::HostConverging { .. } => "host_converging",
             Self::HostEnrolled { .. } => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
+            Self::OperatorRemoved { .. } => "operator_removed",
             Self::TokenIssued { .. } => "token_issued",
             Self::OperatorTokenIssued { .. } => "operator_token_issued",
             Self::CertificateIssued { .. } => "certificate_issued",
@@ -561,6 +567,7 @@ impl LogEvent {
                 format!("{host} joined {application} in {environment}")
             }
             Self::HostRemoved { host, reason } => because(format!("{host} was removed"), reason),
+            Self::OperatorRemoved { name } => format!("operator {name} was removed"),
             Self::TokenIssued { token, application, environment, .. } => {
                 format!("token {token} was made for a host of {application} in {environment}")
             }

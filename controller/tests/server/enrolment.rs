@@ -292,3 +292,24 @@ async fn health_and_reflection_answer() {
     let message = answer.into_inner().message().await.unwrap().unwrap();
     assert!(format!("{message:?}").contains("landfall.v1.Operators"));
 }
+
+#[tokio::test]
+async fn a_removed_operator_is_shut_out_at_once_and_cannot_renew() {
+    let mut server = Server::start().await;
+    let admin = server.admin().await;
+    let mut operators = server.operators(&admin).await;
+    operators.get_info(pb::GetInfoRequest {}).await.unwrap();
+    let socket = server.layout.admin_socket();
+    let name = landfall_common::OperatorName::new("alice").unwrap();
+    let request = landfall_controller::admin::Request::RemoveOperator { name };
+    let asked = tokio::task::spawn_blocking(move || {
+        landfall_controller::admin::ask(&socket, &request).unwrap().unwrap().0
+    });
+    assert_eq!(asked.await.unwrap(), landfall_controller::admin::Answer::Done);
+    let refused = operators.get_info(pb::GetInfoRequest {}).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+    server.restart().await;
+    let new = rcgen::KeyPair::generate().unwrap();
+    let refused = server.enrolment().await.renew(renewal(&admin, &new)).await.unwrap_err();
+    assert_eq!(reason(&refused), "REMOVED");
+}

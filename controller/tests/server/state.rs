@@ -106,7 +106,7 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let layout = landfall_controller::config::Layout { objects: state.join("objects"), state: state.clone() };
     backup::restore(&layout, &file, &server.clock()).await.unwrap();
     let again = backup::restore(&layout, &file, &server.clock()).await.unwrap_err();
-    assert!(matches!(again, ControllerError::AlreadyInitialised { .. }), "{again}");
+    assert!(matches!(again, ControllerError::RestoreOverState { .. }), "{again}");
 
     let restored = Server::start_in(directory, state, false).await;
     // The certificates that were issued before are good with the restored authority.
