@@ -174,16 +174,11 @@ impl Config {
     }
 
     /// How holders are started.
-    ///
-    /// # Errors
-    /// [`AgentError::Config`] if this program cannot be found again.
-    pub fn launcher(&self) -> Result<Launcher, AgentError> {
+    #[must_use]
+    pub fn launcher(&self) -> Launcher {
         match self.launcher {
-            LauncherKind::Systemd => Ok(Launcher::Systemd { template: "landfall-holder".to_owned() }),
-            LauncherKind::Detached => Launcher::detached_self().map_err(|error| AgentError::Config {
-                path: "launcher".into(),
-                reason: format!("the agent's own program cannot be found: {error}"),
-            }),
+            LauncherKind::Systemd => Launcher::Systemd { template: "landfall-holder".to_owned() },
+            LauncherKind::Detached => Launcher::detached_self(),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::error::AgentError;
 use crate::fetch::{Fetch, Link};
 use crate::latency::Latencies;
 use crate::layout;
+use crate::program;
 use crate::runtime::EngineHandle;
 use crate::steps::supervisor::{self, Supervision};
 use crate::steps::{self, StepContext, StepFailure, Words};
@@ -64,7 +65,7 @@ impl Executor {
             app,
             app_dir: config.app_dir(&identity.application),
             config: config.clone(),
-            host: DriverHost { launcher: config.launcher()?, places: config.places() },
+            host: DriverHost { launcher: config.launcher(), places: config.places() },
             engine,
             link,
             latencies: Arc::default(),
@@ -184,8 +185,8 @@ impl Executor {
         }
         // A lease whose note is there was used before, whatever the ledger says: nobody knows how it ended.
         let was_begun = note.exists();
-        let program = std::env::current_exe().map_err(|error| not_started(error.to_string()))?;
-        let supervision = Supervision { program, arguments: vec!["step-runner".into()], note };
+        let supervision =
+            Supervision { program: program::OWN.into(), arguments: vec!["step-runner".into()], note };
         let result = supervisor::run(step, context, &supervision).await;
         result.map(drop).map_err(|failure| (failure.is_conclusive() && !was_begun, failure))
     }

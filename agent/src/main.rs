@@ -10,7 +10,7 @@ use landfall_agent::config::{self, Config};
 use landfall_agent::enrolment::{self, Token};
 use landfall_agent::ledger::Ledger;
 use landfall_agent::tls::Dialler;
-use landfall_agent::{agent, engine, holder, status, steps};
+use landfall_agent::{agent, engine, holder, memory, status, steps};
 use landfall_common::disk::{Disk, RealDisk};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -95,7 +95,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Join { token, controller, name } => {
             runtime()?.block_on(join(&config, &token, controller, name))
         }
-        Command::Run => runtime()?.block_on(run(config)),
+        Command::Run => {
+            memory::use_one_arena();
+            runtime()?.block_on(run(config))
+        }
         Command::Status { json } => show(&config, json),
         Command::Recover => recover(&config),
         Command::Holder { .. } | Command::StepRunner | Command::Config => Ok(()),

@@ -7,9 +7,9 @@ use landfall_agent_core::Event;
 use landfall_common::report::HostReport;
 use tokio::sync::{mpsc, watch};
 
-use crate::clock;
 use crate::engine::{Disks, Engine, Runner, Task};
 use crate::error::{AgentError, chain};
+use crate::{clock, memory};
 
 /// Between two pieces of removing what is not needed any more.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
@@ -131,6 +131,9 @@ fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
                         tracing::warn!(error = %chain(&error), "an old release cannot be removed now");
                         false
                     });
+                    if !sweeping {
+                        memory::give_back();
+                    }
                 }
             }
             Ok(Message::Stop) | Err(blocking::RecvTimeoutError::Disconnected) => return,

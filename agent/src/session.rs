@@ -170,7 +170,9 @@ impl Session {
                         tell_skew(welcome.now_ms);
                     }
                     Some(ControllerMessage { message: Some(In::Assignment(bytes)) }) => {
-                        self.assignment(told, &mut client, bytes).await;
+                        if !self.assignment(told, &mut client, bytes).await {
+                            return Ok("an assignment could not be verified; it comes again with the next session");
+                        }
                     }
                     // From a newer controller; what is not understood is ignored.
                     Some(ControllerMessage { message: None }) => {}
@@ -223,15 +225,16 @@ impl Session {
         }
     }
 
-    /// Verifies an assignment: the director's signature, then the fences, then the release.
-    async fn assignment(&self, told: &mut Told, client: &mut AgentsClient<Channel>, bytes: Vec<u8>) {
+    /// Verifies an assignment: the director's signature, then the fences, then the release. `false` if it could
+    /// not be found out whether it holds: that is no refusal.
+    async fn assignment(&self, told: &mut Told, client: &mut AgentsClient<Channel>, bytes: Vec<u8>) -> bool {
         let identity = &self.enrolled.identity;
         let signed = match trust::verify_assignment(&bytes, &self.enrolled.director_keys) {
             Ok(signed) => signed,
             Err(error) => {
                 // Nothing of it can be believed, its number included: there is nobody to tell.
                 tracing::error!(host = %identity.host, error = %error, "an assignment that the director did not sign is ignored");
-                return;
+                return true;
             }
         };
         let generation = signed.assignment.generation;
@@ -244,20 +247,17 @@ impl Session {
                     tracing::error!(host = %identity.host, generation = generation.0, reason, "an assignment is refused");
                     let failure = Failure::new(step(), format!("the release is not trusted: {reason}"));
                     self.engine.send(Event::Distrusted { generation, failure });
-                    return;
+                    return true;
                 }
                 Err(Distrust::Unavailable(reason)) => {
-                    // The connection is as good as gone, and the assignment comes again with the next one.
                     tracing::warn!(host = %identity.host, generation = generation.0, reason, "an assignment waits for its metadata");
-                    let failure =
-                        Failure::new(step(), format!("the release could not be verified: {reason}"));
-                    self.engine.send(Event::Distrusted { generation, failure });
-                    return;
+                    return false;
                 }
             }
         }
         let (assignment, digest) = (Box::new(signed.assignment), signed.digest);
         self.engine.send(Event::Assigned { assignment, digest });
+        true
     }
 
     /// Whether the fences may let it pass: if not, the engine refuses it without a look at the metadata.

@@ -1,7 +1,6 @@
 //! Starting a holder so that it outlives whoever started it.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use landfall_common::{AppName, ServiceName};
 
 use super::spec::HolderSpec;
+use crate::program;
 
 /// `systemctl start` of a unit that is ready as soon as it listens.
 const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,11 +71,9 @@ pub enum Launcher {
 
 impl Launcher {
     /// The holder of the agent that runs this.
-    ///
-    /// # Errors
-    /// When the kernel does not tell this program's path.
-    pub fn detached_self() -> io::Result<Self> {
-        Ok(Self::Detached { program: std::env::current_exe()?, arguments: vec!["holder".into()] })
+    #[must_use]
+    pub fn detached_self() -> Self {
+        Self::Detached { program: program::OWN.into(), arguments: vec!["holder".into()] }
     }
 
     /// Writes the specification and starts the holder; does not wait until it answers. Starting one that
