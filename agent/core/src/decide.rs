@@ -36,6 +36,7 @@ pub fn decide(machine: &Machine, event: Event, now: Now) -> Output {
         Event::Progress { generation, done_bytes, total_bytes } => {
             if matches!(&turn.machine.record.state, State::Fetching { job } if job.generation == generation) {
                 turn.machine.live.progress = (done_bytes, total_bytes);
+                turn.effects.push(Effect::Report);
             }
         }
         Event::Done { effect, finish } => turn.done(&effect, finish),

@@ -1,0 +1,362 @@
+//! The agent's program against a controller in memory, over real TLS, with real processes.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
+
+mod controller;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use controller::Controller;
+use landfall_common::Sha256;
+use landfall_common::assignment::{Direction, Order};
+use landfall_common::manifest::{
+    Check, Directory, Driver, Entry, Manifest, Migration, Origin, Probe, Program, Service, Step, WayBack,
+};
+use landfall_proto::v1::{HealthKind, OutcomeKind};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_landfall-agent");
+
+/// A host's directories, and its agent.
+struct Host {
+    directory: tempfile::TempDir,
+    agent: Option<tokio::process::Child>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let config = format!(
+            "state_dir = {:?}\napps_dir = {:?}\nrun_dir = {:?}\nlog_dir = {:?}\n[variables]\nout = {:?}\n",
+            path("state"),
+            path("srv"),
+            path("run"),
+            path("log"),
+            path("out"),
+        );
+        std::fs::write(path("agent.toml"), config).unwrap();
+        Self { directory, agent: None }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn call(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = tokio::process::Command::new(AGENT);
+        command.arg("--config").arg(self.path("agent.toml")).args(arguments);
+        tokio::time::timeout(Duration::from_secs(60), command.output()).await.unwrap().unwrap()
+    }
+
+    async fn join(&self, controller: &Controller) {
+        let address = controller.address.to_string();
+        let output = self.call(&["join", &controller.token(), "--controller", &address]).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("agent.log")).unwrap();
+        let mut command = tokio::process::Command::new(AGENT);
+        command.arg("--config").arg(self.path("agent.toml")).arg("run").stdin(Stdio::null()).stderr(log);
+        self.agent = Some(command.kill_on_drop(true).spawn().unwrap());
+    }
+
+    async fn kill(&mut self) {
+        self.agent.take().unwrap().kill().await.unwrap();
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("agent.log")).unwrap()
+    }
+
+    fn current(&self) -> String {
+        let target = std::fs::read_link(self.path("srv/shop/current")).unwrap();
+        target.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+}
+
+struct Release {
+    manifest: Manifest,
+    objects: BTreeMap<Sha256, Vec<u8>>,
+}
+
+fn step(name: &str, script: &str) -> Step {
+    Step {
+        name: name.parse().unwrap(),
+        command: vec!["/bin/sh".into(), "-c".into(), script.into(), name.into(), "{out}".into()],
+        environment: BTreeMap::new(),
+        timeout: Duration::from_secs(20),
+    }
+}
+
+/// A release whose service notes its version in the file `out`, and whose check looks for `good` there.
+fn release(name: &str, files: &[(&str, Vec<u8>)]) -> Release {
+    let mut objects = BTreeMap::new();
+    let mut root = Directory::default();
+    for (path, content) in files {
+        let digest = Sha256::of(content);
+        objects.insert(digest, content.clone());
+        let entry = Entry::File { digest, size: content.len() as u64, executable: false };
+        root.entries.insert((*path).to_owned(), entry);
+    }
+    let bytes = root.to_bytes().unwrap();
+    let tree = Sha256::of(&bytes);
+    objects.insert(tree, bytes);
+    let manifest = Manifest {
+        format: 1,
+        application: "shop".parse().unwrap(),
+        release: name.parse().unwrap(),
+        origin: Origin::Artifact { commit: None },
+        tree,
+        file_count: files.len() as u64,
+        total_bytes: files.iter().map(|(_, content)| content.len() as u64).sum(),
+        program: Program {
+            prepare: vec![Step {
+                command: vec![
+                    "/bin/sh".into(),
+                    "-c".into(),
+                    "echo made > \"$1/made\"".into(),
+                    "p".into(),
+                    "{prepared}".into(),
+                ],
+                ..step("prepare", "")
+            }],
+            services: vec![Service {
+                name: "web".parse().unwrap(),
+                driver: Driver::Exec {
+                    restart: step("restart", "cat ../../current/version > \"$1\""),
+                    stop: None,
+                    status: None,
+                },
+            }],
+            checks: vec![Check {
+                name: "good".parse().unwrap(),
+                probe: Probe::Exec { command: vec!["grep".into(), "good".into(), "{out}".into()] },
+                interval: Duration::from_millis(100),
+                timeout: Duration::from_secs(5),
+            }],
+            ..Program::default()
+        },
+        environments: BTreeMap::new(),
+    };
+    Release { manifest, objects }
+}
+
+fn simple(name: &str, content: &str) -> Release {
+    release(name, &[("version", content.as_bytes().to_vec()), ("same", b"in each release".to_vec())])
+}
+
+#[tokio::test]
+async fn a_host_joins_takes_a_release_and_survives_a_kill() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.activate(1, &v1);
+    let report = controller.outcome(1, OutcomeKind::Committed).await;
+    assert!(report.active_proven);
+    assert_eq!(host.current(), "v1");
+    assert_eq!(std::fs::read_to_string(host.path("out")).unwrap(), "good 1");
+    controller
+        .report("healthy", |r| r.health.as_ref().is_some_and(|h| h.kind() == HealthKind::Healthy))
+        .await;
+    assert!(controller.shared.lock().unwrap().figures.iter().any(|f| f.checks.iter().any(|c| c.count > 0)));
+
+    host.kill().await;
+    controller.shared.lock().unwrap().reports.clear();
+    host.start();
+    let again = controller.report("the second start", |r| r.incarnation == 2 && r.active.is_some()).await;
+    assert_eq!(again.generation, 1, "the assignment that was shown again was taken for a new one");
+
+    let v2 = simple("v2", "good 2");
+    let v2 = controller.publish(&v2.objects, &v2.manifest, 2);
+    controller.shared.lock().unwrap().asked = 0;
+    controller.activate(2, &v2);
+    controller.outcome(2, OutcomeKind::Committed).await;
+    assert_eq!(host.current(), "v2");
+    assert_eq!(controller.shared.lock().unwrap().asked, 3, "manifest, tree and one file were lacking");
+    let status = String::from_utf8(host.call(&["status"]).await.stdout).unwrap();
+    assert!(status.contains("active       v2") && status.contains("generation 2: committed"), "{status}");
+}
+
+#[tokio::test]
+async fn a_bad_release_goes_back_while_the_controller_is_down() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.activate(1, &v1);
+    controller.outcome(1, OutcomeKind::Committed).await;
+    let v2 = simple("v2", "broken");
+    let v2 = controller.publish(&v2.objects, &v2.manifest, 2);
+    controller.activate(2, &v2);
+    controller.report("v2 active", |r| r.active.as_ref().is_some_and(|a| a.name == "v2")).await;
+    controller.stop().await;
+    for _ in 0..400 {
+        if host.log().contains("Reverted") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(host.current(), "v1");
+    assert_eq!(std::fs::read_to_string(host.path("out")).unwrap(), "good 1");
+    controller.serve().await;
+    let report = controller.outcome(2, OutcomeKind::Reverted).await;
+    let failure = report.outcome.unwrap().failure.unwrap();
+    assert!(failure.reason.contains("check good fails"), "{}", failure.reason);
+}
+
+#[tokio::test]
+async fn what_the_signers_do_not_list_or_the_director_did_not_sign_is_refused() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let unlisted = controller.upload(&v1.objects, &v1.manifest, 1);
+    controller.assign(1, &unlisted, Order::Stage);
+    let report = controller.outcome(1, OutcomeKind::Refused).await;
+    let failure = report.outcome.unwrap().failure.unwrap();
+    assert!(failure.reason.contains("list no release v1"), "{}", failure.reason);
+    assert_eq!(report.generation, 0);
+
+    let listed = controller.publish(&v1.objects, &v1.manifest, 1);
+    let other = landfall_common::assignment::ReleaseRef { digest: Sha256::of(b"other"), ..listed.clone() };
+    controller.assign(2, &other, Order::Stage);
+    let report = controller.outcome(2, OutcomeKind::Refused).await;
+    assert!(report.outcome.unwrap().failure.unwrap().reason.contains("the manifest digest"));
+
+    let mallory = landfall_trust::KeyPair::generate().unwrap();
+    controller.assign_as(&mallory, 3, &listed, Order::Stage);
+    for _ in 0..100 {
+        if host.log().contains("did not sign") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(host.log().contains("an assignment that the director did not sign is ignored"));
+    controller.assign(4, &listed, Order::Stage);
+    controller.outcome(4, OutcomeKind::Staged).await;
+}
+
+#[tokio::test]
+async fn a_tampered_object_is_fetched_again_and_given_up_after_a_few_times() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let listed = controller.publish(&v1.objects, &v1.manifest, 1);
+    let object = Sha256::of(b"good 1");
+    controller.shared.lock().unwrap().tamper.insert(object, 1);
+    controller.assign(1, &listed, Order::Stage);
+    controller.outcome(1, OutcomeKind::Staged).await;
+
+    let v2 = simple("v2", "good 2");
+    let listed = controller.publish(&v2.objects, &v2.manifest, 2);
+    controller.shared.lock().unwrap().tamper.insert(Sha256::of(b"good 2"), usize::MAX);
+    controller.assign(2, &listed, Order::Stage);
+    let report = controller.outcome(2, OutcomeKind::StageFailed).await;
+    let reason = report.outcome.unwrap().failure.unwrap().reason;
+    assert!(reason.contains("is not what it should be") && reason.contains("asked 3 times"), "{reason}");
+    assert!(!host.path("srv/shop/releases/v2").exists());
+}
+
+#[tokio::test]
+async fn an_interrupted_download_goes_on_where_it_ended() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    // It does not compress: some fifty chunks.
+    let mut random = 1u64;
+    let mut noise = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random.to_be_bytes()[0]
+    };
+    let large: Vec<u8> = (0..3_000_000).map(|_| noise()).collect();
+    let v1 = release("v1", &[("version", b"good".to_vec()), ("large", large.clone())]);
+    let listed = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.shared.lock().unwrap().cut.insert(Sha256::of(&large), 20);
+    controller.assign(1, &listed, Order::Stage);
+    controller.outcome(1, OutcomeKind::Staged).await;
+    assert_eq!(controller.shared.lock().unwrap().resumed_at, [20 * 64 * 1024]);
+    assert_eq!(std::fs::read(host.path("srv/shop/releases/v1/large")).unwrap(), large);
+    assert_eq!(std::fs::read_dir(host.path("srv/shop/.landfall/partial")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_migration_runs_once_and_an_agent_that_is_killed_learns_how_it_ended() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let mut v1 = simple("v1", "good 1");
+    v1.manifest.program.migrate = Some(Migration {
+        step: step("migrate", "echo begun >> \"$1\"; sleep 2; echo ended >> \"$1\""),
+        lease: Duration::from_secs(30),
+        way_back: WayBack::Compatible,
+        idempotent: false,
+        schema: None,
+    });
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    let lease = Duration::from_secs(30);
+    controller.assign(1, &v1, Order::Migrate { fence: 1, lease, direction: Direction::Up });
+    for _ in 0..400 {
+        if std::fs::read_to_string(host.path("out")).is_ok_and(|text| text.contains("begun")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    host.kill().await;
+    host.start();
+    controller.outcome(1, OutcomeKind::Migrated).await;
+    assert_eq!(std::fs::read_to_string(host.path("out")).unwrap(), "begun\nended\n");
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_renewed_by_its_key() {
+    let mut controller = Controller::start().await;
+    controller.stop().await;
+    controller.lifetime = Duration::ZERO;
+    controller.serve().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    controller.stop().await;
+    controller.lifetime = Duration::from_secs(3600);
+    controller.serve().await;
+    host.start();
+    controller.report("a session with a renewed certificate", |report| report.incarnation == 1).await;
+    assert_eq!(controller.shared.lock().unwrap().renewals, 1);
+}
+
+#[tokio::test]
+async fn a_token_is_good_once_and_only_for_its_own_controller_and_root() {
+    let controller = Controller::start().await;
+    let host = Host::new();
+    let address = controller.address.to_string();
+    let refused = async |host: &Host, token: &str| {
+        let output = host.call(&["join", token, "--controller", &address]).await;
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let foreign = controller.token_with(Sha256::of(b"other"), Sha256::of(b"x"));
+    let error = refused(&host, &foreign).await;
+    assert!(error.contains("is not this host's controller"), "{error}");
+    let ca = controller.token();
+    host.join(&controller).await;
+    let second = Host::new();
+    let error = refused(&second, &ca).await;
+    assert!(error.contains("was used before"), "{error}");
+    let error = refused(&host, &ca).await;
+    assert!(error.contains("already"), "{error}");
+    let error = String::from_utf8(second.call(&["run"]).await.stderr).unwrap();
+    assert!(error.contains("not enrolled"), "{error}");
+}
