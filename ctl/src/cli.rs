@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use landfall_common::time::{Duration, human};
 use landfall_common::{AppName, EnvName, LabelKey, ReleaseName};
 
-use crate::output::Format;
+use crate::error::Exit;
+use crate::output::{EXIT_CODES, Format};
 
 /// Puts releases onto production servers, and tells what runs where.
 ///
@@ -37,6 +38,7 @@ Exit codes: ctl help exit-codes";
 
 /// Arguments of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The context to use, instead of the current one
     #[arg(long, global = true, env = "LANDFALL_CONTEXT", value_name = "NAME")]
@@ -47,6 +49,13 @@ pub struct Global {
     /// How results are written
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub output: Format,
+}
+
+/// The exit codes, one a line.
+#[must_use]
+pub fn exit_codes() -> String {
+    let line = |(code, meaning): &(Exit, &str)| format!("  {}  {meaning}", *code as u8);
+    EXIT_CODES.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads a name of some kind.
@@ -165,7 +174,7 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// What each exit code means
-    #[command(name = "exit-codes")]
+    #[command(name = "exit-codes", after_help = exit_codes())]
     ExitCodes,
 }
 
@@ -220,8 +229,8 @@ Examples:
   ctl release v1.4 --publish-only             sign and publish, roll out later
   ctl release v1.4 -o json --yes              the outcome as JSON on stdout
 
-Exit codes: 0 every host runs it, 1 failed, 2 usage, 3 rolled back, 4 still running, 5 another rollout
-has the place, 6 unauthorised, 7 controller unreachable.")]
+Exit codes: 0 every host runs it, 1 failed, 2 usage, 3 rolled back, 4 still running, 5 another
+rollout has the place, 6 unauthorised, 7 controller unreachable.")]
 pub struct Release {
     /// The release: the name of a Git tag, or with --artifact any name
     #[arg(value_parser = name(ReleaseName::new))]

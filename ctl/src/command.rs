@@ -22,7 +22,7 @@ use clap::CommandFactory as _;
 use landfall_common::definition::Definition;
 use landfall_common::{AppName, EnvName};
 
-use crate::cli::{Cli, Command, Global, Knobs};
+use crate::cli::{self, Cli, Command, Global, Knobs};
 use crate::client::{Client, Overrides};
 use crate::config::{self, Config, Places, Profile};
 use crate::error::{Error, Exit};
@@ -218,9 +218,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
             return Ok(Exit::Succeeded);
         }
         Command::ExitCodes => {
-            for (code, meaning) in EXIT_CODES {
-                output.line(format!("{}  {meaning}", *code as u8));
-            }
+            output.line(cli::exit_codes());
             let codes: Vec<_> = EXIT_CODES
                 .iter()
                 .map(|(code, meaning)| serde_json::json!({"code": *code as u8, "meaning": meaning}))

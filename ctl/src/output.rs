@@ -240,7 +240,10 @@ pub const EXIT_CODES: &[(Exit, &str)] = &[
     (Exit::Failed, "failed: a build, a refused step, a rollout that ended without reaching every host"),
     (Exit::Usage, "usage: asked wrongly, or of something that does not exist; nothing was changed"),
     (Exit::RolledBack, "rolled back: the release failed and the hosts are back on the one before"),
-    (Exit::StillRunning, "still running: the rollout goes on; --wait has passed, or Ctrl-C detached"),
+    (
+        Exit::StillRunning,
+        "still running: --wait has passed, Ctrl-C detached, or (off a terminal) it is paused for a minute",
+    ),
     (Exit::LockHeld, "held: another rollout (or build) has the place; the message says whose and since when"),
     (Exit::Unauthorised, "unauthorised: no certificate, an expired one, or too low a role"),
     (Exit::Unreachable, "unreachable: the controller does not answer, or is not the one that was pinned"),

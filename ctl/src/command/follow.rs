@@ -16,6 +16,8 @@ use crate::view::{Progress, Rollout, Status};
 const TICK: Duration = Duration::from_secs(1);
 /// The controller may restart meanwhile: the rollout goes on, and so does following.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// Off a terminal nobody sits there to resume a rollout that stands still: then following ends.
+const PAUSED_PATIENCE: Duration = Duration::from_secs(60);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why following ended.
@@ -23,6 +25,7 @@ enum Ending {
     Ended,
     Detached,
     Waited(Duration),
+    Paused,
 }
 
 /// Follows a rollout, prints how it ended, and says how `ctl` exits.
@@ -38,7 +41,7 @@ pub async fn follow(
     let mut view = View::new(output);
     let mut rollout = rollout;
     view.update(&rollout, clock::now());
-    let ending = watch(client, &mut view, &mut rollout, wait).await;
+    let ending = watch(client, output, &mut view, &mut rollout, wait).await;
     view.finish();
     match ending? {
         Ending::Ended => {
@@ -48,10 +51,13 @@ pub async fn follow(
         ending => {
             let why = match ending {
                 Ending::Waited(wait) => format!("--wait {} has passed", format::duration(wait)),
+                Ending::Paused => {
+                    format!("the rollout is paused, and waits for somebody: {}", rollout.reasons.join("; "))
+                }
                 _ => "detached".to_owned(),
             };
             output.note(format!(
-                "{why}; the rollout goes on. To follow it again: ctl status --watch {}",
+                "{why}; the rollout is not ended by this. To follow it again: ctl status --watch {}",
                 rollout.id
             ));
             output.json("rollout", &rollout);
@@ -62,6 +68,7 @@ pub async fn follow(
 
 async fn watch(
     client: &Client,
+    output: Output,
     view: &mut View,
     rollout: &mut Rollout,
     wait: Option<Duration>,
@@ -71,7 +78,13 @@ async fn watch(
     let mut tick = tokio::time::interval(TICK);
     let mut stream: Option<Watch> = None;
     let mut lost_since: Option<Instant> = None;
+    let mut paused_since: Option<Instant> = None;
     while !rollout.status.has_ended() {
+        paused_since = match rollout.status {
+            Status::Paused if !output.is_live() => paused_since.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
+        let paused_until = paused_since.map(|since| since + PAUSED_PATIENCE);
         let open = stream.take();
         let answer = {
             let next = next_state(client, open, &rollout.id);
@@ -81,6 +94,7 @@ async fn watch(
                     answer = &mut next => break answer,
                     _ = tick.tick() => view.tick(rollout, clock::now()),
                     () = interrupt::next() => return Ok(Ending::Detached),
+                    () = sleep_until(paused_until) => return Ok(Ending::Paused),
                     () = sleep_until(deadline) => return Ok(Ending::Waited(wait.unwrap_or_default())),
                 }
             }

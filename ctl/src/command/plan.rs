@@ -4,7 +4,7 @@ use super::{Session, overrides, release};
 use crate::cli::Plan;
 use crate::client::Intent;
 use crate::error::{Error, Exit};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, format};
 use crate::view;
 
 /// More hosts than this are not named one by one.
@@ -42,11 +42,16 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
     let from = plan.from.as_deref().unwrap_or("nothing");
     let hosts: usize = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
     let mut lines = vec![format!(
-        "{from} -> {}, {} in {}: {hosts} hosts, {} batches",
+        "{from} -> {}, {} in {}: {}, {}",
         intent.release,
         intent.application,
         intent.environment,
-        plan.batches.len()
+        format::count(hosts as u64, "host"),
+        if plan.batches.len() == 1 {
+            "1 batch".to_owned()
+        } else {
+            format!("{} batches", plan.batches.len())
+        }
     )];
     for (index, batch) in plan.batches.iter().enumerate() {
         let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", index + 1) };
@@ -62,7 +67,8 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
         lines.push(format!("  {:<9} {}", "way back", plan.way_back));
     }
     if let Some(newest) = changes.first() {
-        lines.push(format!("  {:<9} {} commit(s), newest: {newest}", "changes", changes.len()));
+        let count = format::count(changes.len() as u64, "commit");
+        lines.push(format!("  {:<9} {count}, newest: {newest}", "changes"));
     }
     lines.extend(plan.notes.iter().map(|note| format!("  {:<9} {note}", "note")));
     let refused = output.paint(Tone::Bad, "refused");
@@ -105,7 +111,7 @@ mod tests {
       batch 2   web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9 and 3 more
       migration runs once, on web-1
       way back  v1.3 runs on the new schema
-      changes   1 commit(s), newest: abc1234 a new page
+      changes   1 commit, newest: abc1234 a new page
       note      web-9 cannot be reached
       refused   rollout r-1 of v1.2 is under way since 10:00, by ana
     "#);

@@ -73,7 +73,9 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         };
         blocks.push(format!("{line}\n{last}"));
     }
-    output.line(blocks.join("\n\n"));
+    if !blocks.is_empty() {
+        output.line(blocks.join("\n\n"));
+    }
     output.json("rollouts", &newest.into_values().collect::<Vec<_>>());
     Ok(Exit::Succeeded)
 }

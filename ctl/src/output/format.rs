@@ -25,6 +25,12 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// `1 file`, `3 files`.
+#[must_use]
+pub fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// `2m 05s`, `3h 10m`, `4d 2h`, `12s`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {

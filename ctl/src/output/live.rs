@@ -94,6 +94,8 @@ impl View {
         if let Some(bars) = &self.bars {
             bars.head.abandon();
             bars.batches.iter().for_each(ProgressBar::abandon);
+            // The last line has no end yet.
+            self.output.note("");
         }
     }
 }
@@ -161,8 +163,13 @@ fn states(hosts: &[HostState]) -> String {
     let mut parts: Vec<String> =
         folded.iter().rev().map(|(progress, count)| format!("{count} {}", progress.words())).collect();
     parts.extend(named.iter().take(NAMED).map(|host| {
-        let detail = if host.detail.is_empty() { String::new() } else { format!(": {}", host.detail) };
-        format!("{} {}{detail}", host.host, host.progress.words())
+        let words = host.progress.words();
+        match host.detail.as_str() {
+            "" => format!("{} {words}", host.host),
+            // The controller's words may begin with what would be said twice.
+            detail if detail.starts_with(words) => format!("{} {detail}", host.host),
+            detail => format!("{} {words}: {detail}", host.host),
+        }
     }));
     if named.len() > NAMED {
         parts.push(format!("{} more", named.len() - NAMED));

@@ -19,7 +19,10 @@ pub(crate) fn rollout() -> Rollout {
         status: Status::Running,
         reasons: vec!["batch 2 waits: web-19 healthy for 4 s of 10 s".into()],
         batches: vec![
-            Batch { canary: true, hosts: vec![host("db-1", Progress::Committed, "")] },
+            Batch {
+                canary: true,
+                hosts: vec![host("db-1", Progress::Activating, "activating: restart-web")],
+            },
             Batch { canary: false, hosts: batch },
         ],
         started_by: "ana".into(),
@@ -39,7 +42,7 @@ fn a_rollout_is_one_line_per_batch_with_healthy_hosts_folded() {
     let text: Vec<String> = std::iter::once(live::head(&rollout, now)).chain(lines).collect();
     insta::assert_snapshot!(text.join("\n"), @r#"
     v1.3 -> v1.4, tenants in production: running, 1m 12s; batch 2 waits: web-19 healthy for 4 s of 10 s
-      canary   db-1 ok
+      canary   db-1 activating: restart-web
       batch 2  18 ok, web-19 proving: healthy for 4 s of 10 s
     "#);
 }

@@ -38,8 +38,8 @@ pub(super) async fn publish(
     let uploaded = client.upload(&objects, &new.cache, &bar).await?;
     drop(bar);
     output.note(format!(
-        "{} files, {}; uploaded {} of {} objects, {}",
-        new.manifest.file_count,
+        "{}, {}; uploaded {} of {} objects, {}",
+        format::count(new.manifest.file_count, "file"),
         format::bytes(new.manifest.total_bytes),
         uploaded.objects,
         objects.len(),

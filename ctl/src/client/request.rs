@@ -1,0 +1,115 @@
+//! What can be asked of the controller, as plain data.
+
+use std::time::Duration;
+
+use landfall_common::{AppName, EnvName, ReleaseName};
+use landfall_proto::v1;
+
+use super::identity::Token;
+
+/// A rollout that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Of which application.
+    pub application: AppName,
+    /// To which environment.
+    pub environment: EnvName,
+    /// Which release.
+    pub release: ReleaseName,
+    /// Other knobs than the definition's.
+    pub overrides: Overrides,
+    /// Accepts a migration that cannot be taken back.
+    pub no_way_back: bool,
+}
+
+/// Knobs for one rollout; what is absent stays as the definition has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Hosts in the first batch.
+    pub canary: Option<u32>,
+    /// `2` or `25%`.
+    pub batch: Option<String>,
+    /// `2` or `25%`.
+    pub max_unavailable: Option<String>,
+    /// Health without a break.
+    pub min_healthy: Option<Duration>,
+    /// `2` or `25%`.
+    pub failure_budget: Option<String>,
+    /// Whether it goes back by itself.
+    pub auto_rollback: Option<bool>,
+}
+
+impl Overrides {
+    pub(super) fn message(&self) -> v1::StrategyOverrides {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        v1::StrategyOverrides {
+            canary: self.canary,
+            batch: self.batch.clone().unwrap_or_default(),
+            max_unavailable: self.max_unavailable.clone().unwrap_or_default(),
+            min_healthy_ms: self.min_healthy.map(ms),
+            failure_budget: self.failure_budget.clone().unwrap_or_default(),
+            auto_rollback: self.auto_rollback,
+            ..v1::StrategyOverrides::default()
+        }
+    }
+}
+
+/// What to do with a rollout under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// No further batch begins.
+    Pause,
+    /// Goes on; deadlines start anew.
+    Resume,
+    /// Stops where it is.
+    Abort,
+    /// Tries failed hosts again.
+    RetryFailed,
+}
+
+/// Who is to join with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bearer {
+    /// An agent.
+    Host {
+        /// Pinned from then on.
+        application: AppName,
+        /// Pinned from then on.
+        environment: EnvName,
+        /// Its labels.
+        labels: std::collections::BTreeMap<String, String>,
+        /// Its name; none lets the agent choose.
+        name: Option<String>,
+    },
+    /// A person or a program.
+    Operator {
+        /// The name.
+        name: String,
+        /// `viewer`, `deployer` or `admin`.
+        role: String,
+    },
+}
+
+/// A token that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Without the release root's digest, which only the operator's own file can give.
+    pub token: Token,
+    /// After this it is worth nothing.
+    pub expires: landfall_common::Timestamp,
+}
+
+/// Which entries of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogRange {
+    /// The first index.
+    pub from: u64,
+    /// At most so many.
+    pub limit: u32,
+    /// The newest ones instead.
+    pub last: bool,
+    /// Of this application only.
+    pub application: Option<AppName>,
+    /// Of this environment only.
+    pub environment: Option<EnvName>,
+}

@@ -1,0 +1,161 @@
+//! A host: what it runs, how it is, and its figures.
+
+use std::collections::BTreeMap;
+
+use landfall_common::Timestamp;
+use landfall_proto::v1;
+use serde::Serialize;
+
+use super::moment;
+
+/// An enrolled host.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Host {
+    /// Its id.
+    pub id: String,
+    /// Its application.
+    pub application: String,
+    /// Its environment.
+    pub environment: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it joined.
+    pub enrolled: Option<Timestamp>,
+    /// Whether it holds a session now.
+    pub connected: bool,
+    /// When it was last heard of.
+    pub last_seen: Option<Timestamp>,
+    /// The release that it runs.
+    pub active: Option<String>,
+    /// Whether that one was proven there.
+    pub active_proven: bool,
+    /// What it does: `idle`, `fetching`, `activating`…
+    pub phase: String,
+    /// `healthy`, `unhealthy` or `unknown`.
+    pub health: String,
+    /// What each failing check saw.
+    pub failing: BTreeMap<String, String>,
+    /// Its figures, if it has sent any.
+    pub figures: Option<Figures>,
+    /// Kernel, distribution, architecture…
+    pub facts: BTreeMap<String, String>,
+    /// The agent's version.
+    pub agent_version: String,
+    /// When its certificate expires.
+    pub certificate_expires: Option<Timestamp>,
+}
+
+/// Figures of a host.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// Of all cores, in per mille.
+    pub cpu_per_mille: u32,
+    /// Memory in use.
+    pub memory_used_bytes: u64,
+    /// Memory in all.
+    pub memory_total_bytes: u64,
+    /// Free on the file system of the releases.
+    pub disk_free_bytes: u64,
+    /// Its size.
+    pub disk_total_bytes: u64,
+    /// The load average over one minute, times 100.
+    pub load1_centi: u32,
+    /// Bytes received per second.
+    pub network_received_bytes_per_s: u64,
+    /// Bytes sent per second.
+    pub network_sent_bytes_per_s: u64,
+    /// The agent's memory.
+    pub agent_rss_bytes: u64,
+    /// Latencies of the checks.
+    pub checks: Vec<Latency>,
+}
+
+/// How one check went over the last period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Its name.
+    pub check: String,
+    /// How often it was tried.
+    pub count: u32,
+    /// How often it failed.
+    pub failed: u32,
+    /// The median, in microseconds.
+    pub p50_us: u64,
+    /// The longest, in microseconds.
+    pub max_us: u64,
+}
+
+impl From<v1::HostFigures> for Figures {
+    fn from(figures: v1::HostFigures) -> Self {
+        let latency = |c: v1::CheckLatency| Latency {
+            check: c.check,
+            count: c.count,
+            failed: c.failed,
+            p50_us: c.p50_us,
+            max_us: c.max_us,
+        };
+        Self {
+            cpu_per_mille: figures.cpu_per_mille,
+            memory_used_bytes: figures.memory_used_bytes,
+            memory_total_bytes: figures.memory_total_bytes,
+            disk_free_bytes: figures.disk_free_bytes,
+            disk_total_bytes: figures.disk_total_bytes,
+            load1_centi: figures.load1_centi,
+            network_received_bytes_per_s: figures.network_received_bytes_per_s,
+            network_sent_bytes_per_s: figures.network_sent_bytes_per_s,
+            agent_rss_bytes: figures.agent_rss_bytes,
+            checks: figures.checks.into_iter().map(latency).collect(),
+        }
+    }
+}
+
+fn phase_words(phase: &v1::Phase) -> String {
+    use v1::PhaseKind as K;
+    let step = |verb: &str| {
+        if phase.step.is_empty() { verb.to_owned() } else { format!("{verb}: {}", phase.step) }
+    };
+    match phase.kind() {
+        K::Unspecified => "unknown".to_owned(),
+        K::Idle => "idle".to_owned(),
+        K::Fetching => {
+            let percent = (phase.done_bytes * 100).checked_div(phase.total_bytes).unwrap_or(0);
+            format!("fetching {percent}%")
+        }
+        K::Preparing => step("preparing"),
+        K::Migrating => "migrating".to_owned(),
+        K::Activating => step("activating"),
+        K::Proving => format!("proving, healthy for {} s", phase.healthy_for_ms / 1000),
+        K::Undoing => step("undoing"),
+    }
+}
+
+impl From<v1::Host> for Host {
+    fn from(host: v1::Host) -> Self {
+        let report = host.report.unwrap_or_default();
+        let health = report.health.unwrap_or_default();
+        let phase = report.phase.as_ref().map_or_else(|| "unknown".to_owned(), phase_words);
+        Self {
+            id: host.id,
+            application: host.application,
+            environment: host.environment,
+            labels: host.labels.into_iter().collect(),
+            enrolled: moment(host.enrolled_ms),
+            connected: host.connected,
+            last_seen: moment(host.last_seen_ms),
+            active: report.active.map(|release| release.name),
+            active_proven: report.active_proven,
+            phase,
+            health: match health.kind() {
+                v1::HealthKind::Healthy => "healthy",
+                v1::HealthKind::Unhealthy => "unhealthy",
+                v1::HealthKind::Unknown | v1::HealthKind::Unspecified => "unknown",
+            }
+            .to_owned(),
+            failing: health.failing.into_iter().collect(),
+            figures: host.figures.map(Figures::from),
+            facts: host.facts.into_iter().collect(),
+            agent_version: host.agent_version,
+            certificate_expires: moment(host.certificate_expires_ms),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A rollout: its batches, its hosts, and how far they are.
+
+use landfall_common::Timestamp;
+use landfall_proto::v1;
+use serde::Serialize;
+
+use super::moment;
+
+/// Where a rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words are those of the controller's interface, documented there")]
+pub enum Status {
+    Unknown,
+    Pending,
+    Staging,
+    Migrating,
+    Running,
+    Paused,
+    Waiting,
+    RollingBack,
+    Succeeded,
+    Failed,
+    RolledBack,
+    Aborted,
+    Superseded,
+}
+
+impl Status {
+    /// For people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Pending => "pending",
+            Self::Staging => "staging",
+            Self::Migrating => "migrating",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Waiting => "waiting",
+            Self::RollingBack => "rolling back",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled back",
+            Self::Aborted => "aborted",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::RolledBack | Self::Aborted | Self::Superseded)
+    }
+}
+
+impl From<v1::RolloutStatus> for Status {
+    fn from(status: v1::RolloutStatus) -> Self {
+        use v1::RolloutStatus as S;
+        match status {
+            S::Unspecified => Self::Unknown,
+            S::Pending => Self::Pending,
+            S::Staging => Self::Staging,
+            S::Migrating => Self::Migrating,
+            S::Running => Self::Running,
+            S::Paused => Self::Paused,
+            S::Waiting => Self::Waiting,
+            S::RollingBack => Self::RollingBack,
+            S::Succeeded => Self::Succeeded,
+            S::Failed => Self::Failed,
+            S::RolledBack => Self::RolledBack,
+            S::Aborted => Self::Aborted,
+            S::Superseded => Self::Superseded,
+        }
+    }
+}
+
+/// A rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rollout {
+    /// Its id.
+    pub id: String,
+    /// Of which application.
+    pub application: String,
+    /// To which environment.
+    pub environment: String,
+    /// The release before.
+    pub from: Option<String>,
+    /// The release that it brings.
+    pub to: String,
+    /// The digest of that release's manifest.
+    pub to_digest: String,
+    /// Where it is.
+    pub status: Status,
+    /// What it waits for, or how it ended.
+    pub reasons: Vec<String>,
+    /// Its batches.
+    pub batches: Vec<Batch>,
+    /// Who began it.
+    pub started_by: String,
+    /// When.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// The commits that it brings.
+    pub changes: Vec<String>,
+    /// Whether it is a way back that somebody asked for.
+    pub is_rollback: bool,
+    /// The migration's state; empty when there is none.
+    pub migration: String,
+}
+
+/// Hosts that change together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Batch {
+    /// Whether it is the canary.
+    pub canary: bool,
+    /// The hosts.
+    pub hosts: Vec<HostState>,
+}
+
+/// How far a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words are those of the controller's interface, documented there")]
+pub enum Progress {
+    Unknown,
+    Pending,
+    Staging,
+    Staged,
+    Activating,
+    Proving,
+    Committed,
+    Reverted,
+    Failed,
+    RollingBack,
+    RolledBack,
+}
+
+impl Progress {
+    /// For people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Pending => "pending",
+            Self::Staging => "staging",
+            Self::Staged => "staged",
+            Self::Activating => "activating",
+            Self::Proving => "proving",
+            Self::Committed => "ok",
+            Self::Reverted => "reverted",
+            Self::Failed => "failed",
+            Self::RollingBack => "rolling back",
+            Self::RolledBack => "rolled back",
+        }
+    }
+}
+
+impl From<v1::HostProgress> for Progress {
+    fn from(progress: v1::HostProgress) -> Self {
+        use v1::HostProgress as P;
+        match progress {
+            P::Unspecified => Self::Unknown,
+            P::Pending => Self::Pending,
+            P::Staging => Self::Staging,
+            P::Staged => Self::Staged,
+            P::Activating => Self::Activating,
+            P::Proving => Self::Proving,
+            P::Committed => Self::Committed,
+            P::Reverted => Self::Reverted,
+            P::Failed => Self::Failed,
+            P::RollingBack => Self::RollingBack,
+            P::RolledBack => Self::RolledBack,
+        }
+    }
+}
+
+/// A host of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostState {
+    /// Its id.
+    pub host: String,
+    /// How far it is.
+    pub progress: Progress,
+    /// What it does or waits for.
+    pub detail: String,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// What a person needs to know of a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The step or check.
+    pub step: String,
+    /// What happened.
+    pub reason: String,
+    /// The exit code, where a process exited.
+    pub exit_code: Option<i32>,
+    /// The last lines of its output.
+    pub tail: Vec<String>,
+}
+
+impl From<v1::Failure> for Failure {
+    fn from(failure: v1::Failure) -> Self {
+        let v1::Failure { step, reason, exit_code, tail } = failure;
+        Self { step, reason, exit_code, tail }
+    }
+}
+
+impl From<v1::Rollout> for Rollout {
+    fn from(rollout: v1::Rollout) -> Self {
+        let status = rollout.status().into();
+        let host = |host: v1::RolloutHost| HostState {
+            progress: host.progress().into(),
+            host: host.host,
+            detail: host.detail,
+            failure: host.failure.map(Failure::from),
+        };
+        let batch = |batch: v1::RolloutBatch| Batch {
+            canary: batch.canary,
+            hosts: batch.hosts.into_iter().map(host).collect(),
+        };
+        let to = rollout.to.unwrap_or_default();
+        Self {
+            id: rollout.id,
+            application: rollout.application,
+            environment: rollout.environment,
+            from: rollout.from.map(|release| release.name),
+            to: to.name,
+            to_digest: to.digest,
+            status,
+            reasons: rollout.reasons,
+            batches: rollout.batches.into_iter().map(batch).collect(),
+            started_by: rollout.started_by,
+            started: moment(rollout.started_ms),
+            ended: moment(rollout.ended_ms),
+            changes: rollout.changes,
+            is_rollback: rollout.is_rollback,
+            migration: rollout.migration,
+        }
+    }
+}
+
+impl Rollout {
+    /// Every host, with the number of its batch from 1.
+    pub fn hosts(&self) -> impl Iterator<Item = (usize, &HostState)> {
+        self.batches
+            .iter()
+            .enumerate()
+            .flat_map(|(index, batch)| batch.hosts.iter().map(move |h| (index + 1, h)))
+    }
+}
