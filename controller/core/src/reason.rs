@@ -352,13 +352,13 @@ impl fmt::Display for Wait {
             Self::MigrationUnknown { rollout, host, reason } => write!(
                 f,
                 "nobody knows whether the migration on {host} took effect: {reason}. Look at the database, \
-                 then type `ctl migration resolve {rollout} succeeded` or `ctl migration resolve {rollout} \
-                 failed`"
+                 then type `ctl migration resolve {rollout} --applied` or `ctl migration resolve {rollout} \
+                 --not-applied`"
             ),
             Self::Converging { host, release } => write!(f, "{host} takes {release}, the release in force"),
             Self::NotConverged { host, release, reason } => write!(
                 f,
-                "{host} does not run {release}, the release in force: {reason}; `ctl rollout retry` tries \
+                "{host} does not run {release}, the release in force: {reason}; `ctl retry` tries \
                  it again"
             ),
             Self::ConvergenceHeld { hosts, reason } => write!(

@@ -91,7 +91,7 @@ pub enum Refusal {
     /// Another rollout holds the place.
     #[error(
         "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; wait \
-         for it, or end it with `ctl rollout abort {rollout}`"
+         for it, or end it with `ctl abort {rollout}`"
     )]
     Held {
         /// Where.

@@ -46,10 +46,8 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
             .filter(|(_, member)| matches!(member.state, MemberState::ReturnFailed))
             .map(|(_, member)| member.host.clone())
             .collect();
-        return table.pause(format!(
-            "going back to {} failed on {hosts}. Mend them and `ctl rollout retry`",
-            previous.name
-        ));
+        return table
+            .pause(format!("going back to {} failed on {hosts}. Mend them and `ctl retry`", previous.name));
     }
     let min_healthy = rollout.strategy.min_healthy;
     let reason = reason(table);
@@ -78,7 +76,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let idle = seconds(table.idle_for());
         return table.pause(format!(
             "nothing got on for {idle} on the way back to {}{why}. Mend or remove the hosts that are out, \
-             then `ctl rollout resume`",
+             then `ctl resume`",
             previous.name
         ));
     }

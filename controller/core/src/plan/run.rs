@@ -80,13 +80,13 @@ fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
         }
         Err(NoReturn::IsRollback) => table.pause(format!(
             "{reason}; going back failed, and going back from that would be a loop. Mend the hosts and \
-             `ctl rollout retry`, or bring another release after `ctl rollout abort`"
+             `ctl retry`, or bring another release after `ctl abort`"
         )),
         Err(NoReturn::Schema { reason: why, needed }) => {
             table.pause(format!("{reason}; it does not go back by itself: {why}. What helps: {needed}"))
         }
         Ok(_) if !rollout.strategy.auto_rollback => table.pause(format!(
-            "{reason}; auto_rollback is off: `ctl rollback` goes back, `ctl rollout retry` tries again"
+            "{reason}; auto_rollback is off: `ctl rollback` goes back, `ctl retry` tries again"
         )),
         Ok(stage) => {
             let (id, to) = (rollout.id.clone(), rollout.previous.clone());
@@ -191,8 +191,7 @@ fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
     let why = table.report.waits.first().or_else(|| waits.iter().find(telling)).or(waits.first());
     let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
     let idle = seconds(table.idle_for());
-    let reason =
-        format!("nothing got on for {idle}{why}. `ctl rollout resume` waits on, `ctl rollback` goes back");
+    let reason = format!("nothing got on for {idle}{why}. `ctl resume` waits on, `ctl rollback` goes back");
     if table.members().any(|(_, member)| member.touched) || turn::schema_moved(table.rollout()) {
         return table.pause(reason);
     }
@@ -309,7 +308,7 @@ fn incomplete(table: &Table<'_>) -> String {
     }
     let mut parts = Vec::new();
     if !failed.is_empty() {
-        parts.push(format!("{failed} failed, `ctl rollout retry` tries again"));
+        parts.push(format!("{failed} failed, `ctl retry` tries again"));
     }
     if !silent.is_empty() {
         parts.push(format!("{silent} could not be heard of and will take it on return"));

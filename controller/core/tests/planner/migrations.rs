@@ -63,7 +63,7 @@ fn one_of_unknown_outcome_waits_for_an_operator_and_never_runs_a_second_time_by_
     world.run(5000);
     assert_eq!(world.word(&id), StatusWord::Waiting);
     assert_eq!(runs(&world).len(), 1);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: migrate said no. Look at the database, then type `ctl migration resolve r-7 succeeded` or `ctl migration resolve r-7 failed`");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: migrate said no. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
     // Nothing else may begin meanwhile.
     let abort = Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() };
     insta::assert_snapshot!(world.ask(abort).unwrap_err(), @"web-01 may be running the migration of rollout r-7 until 2027-01-15T08:03:02Z; its outcome decides what can follow. If it stays unknown, `ctl migration resolve r-7` settles it");
@@ -97,7 +97,7 @@ fn a_host_that_dies_with_the_lease_leaves_it_unknown_and_no_other_host_takes_ove
     world.until("it runs", |w| !runs(w).is_empty());
     world.host(1).up = false;
     world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: web-01 was given the right to run it at 2027-01-15T08:00:44Z and has not said how it ended; it cannot be running it any more. Look at the database, then type `ctl migration resolve r-8 succeeded` or `ctl migration resolve r-8 failed`");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: web-01 was given the right to run it at 2027-01-15T08:00:44Z and has not said how it ended; it cannot be running it any more. Look at the database, then type `ctl migration resolve r-8 --applied` or `ctl migration resolve r-8 --not-applied`");
     world.run(1000);
     assert_eq!(runs(&world).len(), 1);
     assert_eq!(world.runs(), ["v1"; 4]);
@@ -212,7 +212,7 @@ fn a_way_back_that_fails_is_not_followed_by_the_code() {
     world.run(1000);
     assert_eq!(world.runs(), ["v2", "v1", "v1"]);
     assert_eq!(runs(&world).len(), 2);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: its way back failed: migrate said no. Look at the database, then type `ctl migration resolve r-7 succeeded` or `ctl migration resolve r-7 failed`");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: its way back failed: migrate said no. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
     let (verdict, reason) = (MigrationVerdict::Applied, "done by hand".to_owned());
     world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);

@@ -147,9 +147,9 @@ fn failures_within_the_budget_do_not_undo_the_others() {
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
     assert_eq!(world.runs(), ["v2", "v2", "v2", "v2", "v1"]);
-    insta::assert_snapshot!(world.end_reason(&id), @"v2 runs on 4 of 5 hosts: web-05 failed, `ctl rollout retry` tries again");
+    insta::assert_snapshot!(world.end_reason(&id), @"v2 runs on 4 of 5 hosts: web-05 failed, `ctl retry` tries again");
     world.run(5);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 does not run v2, the release in force: healthz said no; `ctl rollout retry` tries it again");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
     // Mended and tried again, it takes the release in force.
     world.host(5).behaviour.clear();
     world.ask(Action::RetryFailed { place: place() }).unwrap();
@@ -190,7 +190,7 @@ fn a_second_rollout_is_refused_with_who_and_since_when() {
     world.publish("v3", 3, None, strategy());
     world.release("v2").unwrap();
     let refusal = world.release("v3").unwrap_err();
-    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15T08:00:29Z and now staging; wait for it, or end it with `ctl rollout abort r-8`");
+    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15T08:00:29Z and now staging; wait for it, or end it with `ctl abort r-8`");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn half_the_fleet_partitioned_at_the_gate_stops_the_rollout_and_healing_lets_it_
     world.run(400);
     assert_eq!(world.issued.len(), issued, "three are unknown, two may be out");
     assert_eq!(world.word(&id), StatusWord::Paused);
-    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: max_unavailable 2: web-04, web-05 and web-06 are out, web-02 and web-03 wait. `ctl rollout resume` waits on, `ctl rollback` goes back");
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: max_unavailable 2: web-04, web-05 and web-06 are out, web-02 and web-03 wait. `ctl resume` waits on, `ctl rollback` goes back");
     world.cut.clear();
     world.ask(Action::Resume { rollout: id.clone() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
@@ -311,7 +311,7 @@ fn a_way_back_that_the_budget_holds_up_pauses_and_names_the_host() {
     world.host(3).behaviour.insert(name("v1"), Behaviour::Bad);
     world.rollback(None).unwrap();
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
-    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m on the way back to v1: max_unavailable 1: web-03 is out, web-01 waits. Mend or remove the hosts that are out, then `ctl rollout resume`");
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m on the way back to v1: max_unavailable 1: web-03 is out, web-01 waits. Mend or remove the hosts that are out, then `ctl resume`");
     world.host(3).behaviour.clear();
     world.ask(Action::Resume { rollout: id.clone() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
