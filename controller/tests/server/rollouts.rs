@@ -1,7 +1,10 @@
 //! Rollouts over real sessions, with agents that pretend.
 
+use landfall_common::Sha256;
+use landfall_common::merkle::{CHECKPOINT_TYPE, Checkpoint, Frontier, verify_consistency};
 use landfall_proto::v1 as pb;
 use landfall_proto::v1::operators_client::OperatorsClient;
+use landfall_trust::director::verify_document;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -84,6 +87,42 @@ async fn a_release_reaches_every_host_and_the_log_tells_of_it() {
     }
     let started = log.iter().find(|entry| entry.kind == "rollout_started").unwrap();
     assert_eq!((&*started.actor, &*started.origin), ("alice", "127.0.0.1"));
+
+    // The checkpoint signs all of it, and what was read before is a prefix of it.
+    let asked = pb::GetCheckpointRequest { since_size: 5 };
+    let answer = operators.get_checkpoint(asked).await.unwrap().into_inner();
+    let context = &server.running().context;
+    let keys = [context.keys.log.public().clone()];
+    let signed: Checkpoint = verify_document(CHECKPOINT_TYPE, &answer.checkpoint, &keys, 1).unwrap();
+    let hash = |body: &pb::LogEntry| landfall_common::merkle::leaf_hash(&body.body);
+    let mut frontier = Frontier::default();
+    log.iter().take(5).for_each(|entry| drop(frontier.append(hash(entry))));
+    let old = frontier.root();
+    log.iter().skip(5).for_each(|entry| drop(frontier.append(hash(entry))));
+    assert_eq!((signed.size, signed.root), (log.len() as u64, frontier.root()));
+    let proof: Vec<Sha256> = answer
+        .consistency
+        .iter()
+        .map(|hash| Sha256::from_bytes(hash.as_slice().try_into().unwrap()))
+        .collect();
+    verify_consistency(5, &old, signed.size, &signed.root, &proof).unwrap();
+    landfall_controller::log::verify(&*context.store, &keys, None).await.unwrap();
+    let asked = pb::GetCheckpointRequest { since_size: 1_000_000 };
+    assert_eq!(operators.get_checkpoint(asked).await.unwrap_err().code(), Code::InvalidArgument);
+
+    // Of one application, from the end.
+    let asked = pb::ReadLogRequest {
+        last: true,
+        limit: 2,
+        application: "shop".to_owned(),
+        environment: "production".to_owned(),
+        ..pb::ReadLogRequest::default()
+    };
+    let newest = operators.read_log(asked.clone()).await.unwrap().into_inner().entries;
+    assert_eq!(newest.len(), 2);
+    assert_eq!(newest[1].kind, "rollout_finished");
+    let asked = pb::ReadLogRequest { application: "blog".to_owned(), ..asked };
+    assert!(operators.read_log(asked).await.unwrap().into_inner().entries.is_empty());
 }
 
 #[tokio::test]
