@@ -1,7 +1,7 @@
 //! The steps that take a host from one release to another, and back: a plan is a value, made before the
 //! first step and kept in the record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::{ReleaseName, ServiceName, StepName};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,22 @@ pub fn back(from: Option<&Installed>, to: &Installed, back: &Installed, begun: &
         Action::Swap { .. } | Action::Restart { .. } => false,
     }));
     plan
+}
+
+/// Adds the ends of services that run on from earlier, unless the release has them or they are ended anyway.
+pub(crate) fn end_strays(
+    plan: &mut Vec<Action>,
+    strays: &BTreeMap<ServiceName, ReleaseName>,
+    to: &Installed,
+) {
+    for (service, release) in strays.iter().filter(|(service, _)| !to.outline.services.contains(service)) {
+        let is_ended = plan
+            .iter()
+            .any(|action| matches!(action, Action::Stop { service: ended, .. } if ended == service));
+        if !is_ended {
+            plan.push(Action::Stop { service: service.clone(), release: release.clone() });
+        }
+    }
 }
 
 fn restart(service: &ServiceName, release: &Installed) -> Action {

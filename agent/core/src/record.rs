@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
 use landfall_common::report::{Failure, Outcome};
-use landfall_common::{AppName, Duration, EnvName, Generation, HostId, ReleaseName, Sha256};
+use landfall_common::{AppName, Duration, EnvName, Generation, HostId, ReleaseName, ServiceName, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::judge::Judge;
@@ -45,6 +45,10 @@ pub struct Record {
     pub outcome: Option<Outcome>,
     /// An accepted assignment that waits until what is under way has ended; only the newest one does.
     pub queued: Option<Assignment>,
+    /// Services that may run although the active release does not have them, each with the release that does:
+    /// an activation that was held half way never came to ending them. The next one does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strays: BTreeMap<ServiceName, ReleaseName>,
 }
 
 /// A fence: the number of an assignment and what it said.
@@ -80,6 +84,7 @@ impl Record {
             fence: 0,
             outcome: None,
             queued: None,
+            strays: BTreeMap::new(),
         }
     }
 
@@ -109,6 +114,8 @@ impl Record {
         guarded.extend(self.active.clone());
         guarded.extend(self.state.arriving().cloned());
         guarded.extend(self.queued.as_ref().map(|assignment| assignment.release.name.clone()));
+        // What ends a service stands in the manifest of its release.
+        guarded.extend(self.strays.values().cloned());
         match &self.state {
             State::Activating { activation, .. }
             | State::Proving { activation }

@@ -19,6 +19,7 @@ impl Turn {
         let name = to.release.name.clone();
         let activation = Activation { generation, from: record.active.clone(), to: name.clone(), terms };
         let runs_well = record.active.as_ref() == Some(&name)
+            && record.strays.is_empty()
             && matches!(self.machine.health(self.now), Health::Healthy { .. });
         if runs_well {
             // It is what runs already, and well: nothing is restarted, but it is proven afresh.
@@ -26,7 +27,8 @@ impl Turn {
             return self.enter(State::Proving { activation });
         }
         let from = record.active().filter(|active| active.release.name != name);
-        let plan = plan::forward(from, to);
+        let mut plan = plan::forward(from, to);
+        plan::end_strays(&mut plan, &record.strays, to);
         self.enter(State::Activating { activation, plan, at: 0 });
     }
 
@@ -34,9 +36,14 @@ impl Turn {
         if finish != Finish::Ok {
             return self.fail(activation, &plan[..=at], failure_of(finish));
         }
-        if let Action::Swap { to } = &plan[at] {
-            self.machine.record.active = Some(to.clone());
-            self.machine.live.watch = None;
+        match &plan[at] {
+            Action::Swap { to } => {
+                self.leave_strays(to);
+                self.swapped(to);
+            }
+            Action::Restart { service, .. } | Action::Stop { service, .. } => {
+                self.machine.record.strays.remove(service);
+            }
         }
         if at + 1 < plan.len() {
             return self.enter(State::Activating { activation, plan, at: at + 1 });
@@ -44,6 +51,25 @@ impl Turn {
         self.watch_active();
         self.enter(State::Proving { activation });
         self.tick();
+    }
+
+    fn swapped(&mut self, to: &ReleaseName) {
+        let record = &mut self.machine.record;
+        if let Some(installed) = record.installed.get(to) {
+            record.strays.retain(|service, _| !installed.outline.services.contains(service));
+        }
+        record.active = Some(to.clone());
+        self.machine.live.watch = None;
+    }
+
+    /// What the release that was active has and the next one has not runs on until its turn comes.
+    fn leave_strays(&mut self, to: &ReleaseName) {
+        let record = &mut self.machine.record;
+        let Some(active) = record.active.as_ref().filter(|active| *active != to) else { return };
+        let (Some(from), Some(to)) = (record.installed.get(active), record.installed.get(to)) else { return };
+        let left = from.outline.services.iter().filter(|service| !to.outline.services.contains(service));
+        let left: Vec<_> = left.map(|service| (service.clone(), from.release.name.clone())).collect();
+        record.strays.extend(left);
     }
 
     pub(super) fn prove(&mut self, activation: Activation) {
@@ -125,7 +151,8 @@ impl Turn {
             return self.end(activation.generation, OutcomeKind::UndoFailed { failure, undo });
         };
         let from = activation.from.as_ref().and_then(|name| record.installed.get(name));
-        let plan = plan::back(from, to, back, begun);
+        let mut plan = plan::back(from, to, back, begun);
+        plan::end_strays(&mut plan, &record.strays, back);
         let back = back.release.name.clone();
         self.enter(State::Undoing { activation, failure, back, plan, at: 0, undo: None });
     }
@@ -133,11 +160,10 @@ impl Turn {
     pub(super) fn undone(&mut self, state: State, finish: Finish) {
         let State::Undoing { activation, failure, back, plan, at, mut undo } = state else { return };
         match (finish, &plan[at]) {
-            (Finish::Ok, Action::Swap { to }) => {
-                self.machine.record.active = Some(to.clone());
-                self.machine.live.watch = None;
+            (Finish::Ok, Action::Swap { to }) => self.swapped(to),
+            (Finish::Ok, Action::Restart { service, .. } | Action::Stop { service, .. }) => {
+                self.machine.record.strays.remove(service);
             }
-            (Finish::Ok, Action::Restart { .. } | Action::Stop { .. }) => {}
             // Services would be restarted from a link that still leads to the failed release.
             (finish, Action::Swap { .. }) => {
                 self.watch_active();

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{Harness, S, activate, failure, migrate, stage};
+use harness::{Harness, S, activate, activate_with, failure, migrate, stage};
 use landfall_agent_core::{Action, Effect, Event, Finish, State};
 use landfall_common::assignment::OnFailure;
 use landfall_common::report::{Health, OutcomeKind, Phase};
@@ -424,4 +424,23 @@ proptest::proptest! {
             proptest::prop_assert!(record.active.as_ref().is_none_or(|name| record.installed.contains_key(name)));
         }
     }
+}
+
+/// Found by the simulation, seed 29: the second service of the release before ran on for ever.
+#[test]
+fn a_service_that_a_held_activation_left_running_is_ended_by_the_next_one() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.services = vec!["web"];
+    host.fail_next("restart-web");
+    host.assign(activate_with(2, "v2", OnFailure::Hold));
+    host.run();
+    assert!(matches!(host.outcome(), OutcomeKind::Held { .. }));
+    assert_eq!(host.record().strays.len(), 1, "the worker of v1 runs on");
+    host.restart();
+    host.forget();
+    host.assign(activate(3, "v3"));
+    host.run();
+    assert_eq!(host.names()[4..], ["swap", "restart-web", "stop-worker"]);
+    assert!(host.record().strays.is_empty());
 }
