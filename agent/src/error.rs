@@ -138,10 +138,13 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line; a full disk is named first, since room is what cures it.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
+    if is_full(error) {
+        text = format!("disk full: {text}");
+    }
     let mut next = error.source();
     while let Some(cause) = next {
         text.push_str(": ");
@@ -149,4 +152,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.downcast_ref::<DiskError>().is_some_and(DiskError::is_full))
 }

@@ -72,10 +72,7 @@ impl From<AgentError> for Stop {
 
 impl From<landfall_common::disk::DiskError> for Stop {
     fn from(error: landfall_common::disk::DiskError) -> Self {
-        if error.is_full() {
-            return Self::Fatal(format!("disk full: {}", chain(&error)));
-        }
-        AgentError::from(error).into()
+        Self::Fatal(chain(&AgentError::from(error)))
     }
 }
 

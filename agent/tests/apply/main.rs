@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 
+mod full;
 mod world;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::atomic::Ordering;
 
 use landfall_agent_core::State;
 use landfall_common::assignment::Order;
@@ -102,6 +104,34 @@ fn an_answer_that_comes_twice_changes_nothing() {
     for at in 1..=tasks_of_a_release(false) {
         let world = with_fault(at, Fault::Repeated, false);
         assert_eq!(outcome(&world), OutcomeKind::Committed, "task {at}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_at_any_operation_leaves_the_old_release_and_nothing_else() {
+    for room in 0.. {
+        let mut world = World::new(&releases());
+        world.activate(1, "v1");
+        world.room.store(room, Ordering::Relaxed);
+        world.activate(2, "v2");
+        let kind = outcome(&world);
+        if kind == OutcomeKind::Committed {
+            assert!(room > 10, "the disk was full for {room} operations only");
+            return;
+        }
+        assert_eq!(world.current(), "v1", "room for {room}: {kind:?}");
+        assert!(world.running.values().all(|release| release == "v1"));
+        let (OutcomeKind::StageFailed { failure } | OutcomeKind::Reverted { failure }) = &kind else {
+            panic!("room for {room}: {kind:?}");
+        };
+        assert!(failure.reason.contains("disk full"), "room for {room}: {}", failure.reason);
+        if matches!(kind, OutcomeKind::StageFailed { .. }) {
+            assert_eq!(world.names("releases"), ["v1"], "room for {room} left something");
+            assert!(world.names(".landfall/objects").is_empty(), "room for {room} left something");
+        }
+        world.room.store(i64::MAX, Ordering::Relaxed);
+        world.activate(3, "v2");
+        assert_eq!(outcome(&world), OutcomeKind::Committed, "room for {room}");
     }
 }
 

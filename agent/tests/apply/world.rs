@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use landfall_agent::apply::store::{LackingFile, Store};
+use landfall_agent::apply::store::Store;
 use landfall_agent::engine::{self, Disks, Engine, Runner, Task};
+use landfall_agent::error::AgentError;
 use landfall_agent_core::{Effect, Event, Finish, Identity, Now, Outline};
 use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
-use landfall_common::disk::{Disk, RealDisk};
+use landfall_common::disk::RealDisk;
 use landfall_common::manifest::{
     Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Retention, Service, Shared, Step,
 };
 use landfall_common::report::{Failure, HostReport};
-use landfall_common::{Duration, Generation, ReleaseCounter, Sha256, Timestamp, canonical};
+use landfall_common::{Duration, Generation, ReleaseCounter, ReleaseName, Sha256, Timestamp, canonical};
+
+use crate::full::{FullDisk, Room};
 
 /// Files of a release: path, content, executable.
 pub type Files = Vec<(&'static str, Vec<u8>, bool)>;
@@ -156,6 +159,8 @@ pub enum Fault {
 }
 
 pub struct World {
+    /// How many operations of `/srv/<app>` that take space still work.
+    pub room: Room,
     pub directory: tempfile::TempDir,
     pub engine: Option<Engine<Recorder>>,
     pub told: Recorder,
@@ -180,6 +185,7 @@ impl World {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
         let mut world = Self {
+            room: Arc::new(i64::MAX.into()),
             directory,
             engine: None,
             told: Recorder::default(),
@@ -207,8 +213,9 @@ impl World {
     }
 
     pub fn disks(&self) -> Disks {
-        let disk = |name: &str| Arc::new(RealDisk::new(self.directory.path().join(name))) as Arc<dyn Disk>;
-        Disks { state: disk("state"), app: disk("app") }
+        let disk = |name: &str| RealDisk::new(self.directory.path().join(name));
+        let app = FullDisk { inner: disk("app"), room: self.room.clone() };
+        Disks { state: Arc::new(disk("state")), app: Arc::new(app) }
     }
 
     pub fn start(&mut self) {
@@ -270,7 +277,8 @@ impl World {
             }
             self.send(Event::Tick);
         }
-        while self.engine.as_mut().unwrap().work().unwrap() {
+        // A sweep that fails goes on when there is room.
+        while self.engine.as_mut().unwrap().work().unwrap_or(false) {
             self.check();
         }
     }
@@ -312,24 +320,13 @@ impl World {
 
     fn do_task(&mut self, task: &Task) -> Finish {
         match task {
-            Task::Fetch { release, bases, .. } => {
-                let source = self.releases[release.name.as_str()].clone();
-                let store = Store::new(self.disks().app);
-                let manifest = store.put_manifest(&release.name, release.digest, &source.bytes).unwrap();
-                loop {
-                    let lacking = store.lacking(&manifest, bases).unwrap();
-                    if lacking.is_empty() {
-                        break;
-                    }
-                    for (digest, _) in &lacking.directories {
-                        store.put_directory(*digest, &source.objects[digest]).unwrap();
-                    }
-                    for file in &lacking.files {
-                        self.put(&store, file, &source.objects[&file.digest]);
-                    }
+            Task::Fetch { release, bases, .. } => match self.fetch(release, bases) {
+                Ok(outline) => Finish::Fetched { outline: Box::new(outline) },
+                Err(error) => {
+                    let reason = landfall_agent::error::chain(&error);
+                    Finish::Failed { failure: Failure::new("fetch".parse().unwrap(), reason) }
                 }
-                Finish::Fetched { outline: Box::new(Outline::from(&manifest.program)) }
-            }
+            },
             Task::Step { step, release, effect: Effect::Prepare { .. } } => {
                 let place = self.app().join("prepared").join(release.as_str());
                 std::fs::write(place.join(step.name.as_str()), "made").unwrap();
@@ -343,11 +340,30 @@ impl World {
         }
     }
 
-    fn put(&mut self, store: &Store, file: &LackingFile, content: &[u8]) {
-        self.fetched += content.len() as u64;
-        let mut writer = store.writer(file).unwrap();
-        content.chunks(7).for_each(|piece| writer.write(piece).unwrap());
-        writer.finish().unwrap();
+    fn fetch(
+        &mut self,
+        release: &ReleaseRef,
+        bases: &[(ReleaseName, Sha256)],
+    ) -> Result<Outline, AgentError> {
+        let source = self.releases[release.name.as_str()].clone();
+        let store = Store::new(self.disks().app);
+        let manifest = store.put_manifest(&release.name, release.digest, &source.bytes)?;
+        loop {
+            let lacking = store.lacking(&manifest, bases)?;
+            if lacking.is_empty() {
+                return Ok(Outline::from(&manifest.program));
+            }
+            for (digest, _) in &lacking.directories {
+                store.put_directory(*digest, &source.objects[digest])?;
+            }
+            for file in &lacking.files {
+                let content = &source.objects[&file.digest];
+                self.fetched += content.len() as u64;
+                let mut writer = store.writer(file)?;
+                content.chunks(7).try_for_each(|piece| writer.write(piece))?;
+                writer.finish()?;
+            }
+        }
     }
 
     /// P2: whatever `current` names is there whole, with every file as it was signed.
