@@ -92,7 +92,7 @@ impl Envelope {
     /// # Errors
     /// [`TrustError::Canonical`]; never for an envelope from [`Envelope::unsigned`].
     pub fn canonical(&self, what: &str) -> Result<Vec<u8>, TrustError> {
-        canonical::of_value(&self.signed)
+        canonical::tuf_of_value(&self.signed)
             .map_err(|source| TrustError::Canonical { what: what.to_owned(), source })
     }
 

@@ -75,7 +75,7 @@ impl PublicKey {
     pub fn keyid(&self) -> KeyId {
         // A fraction in an unknown field is the one thing without a canonical form; such a key came from
         // someone else's metadata, which is refused for the same reason before its keys are looked at.
-        let bytes = canonical::to_vec(self).unwrap_or_default();
+        let bytes = canonical::tuf_to_vec(self).unwrap_or_default();
         KeyId(Sha256::of(&bytes).to_string())
     }
 
