@@ -37,8 +37,10 @@ pub struct Executor {
     link: Link,
     /// How the checks go.
     pub latencies: Arc<Latencies>,
-    /// Ends fetches, steps and migrations that are not wanted any more.
+    /// Ends fetches and steps that are not wanted any more.
     wanted: std::sync::Mutex<CancellationToken>,
+    /// Ends a migration whose lease is long over, and nothing else does: it outlives an agent that stops.
+    migrating: std::sync::Mutex<CancellationToken>,
     watching: std::sync::Mutex<CancellationToken>,
     /// Services are changed one at a time, whoever asks for it.
     services: Mutex<()>,
@@ -70,6 +72,7 @@ impl Executor {
             link,
             latencies: Arc::default(),
             wanted: std::sync::Mutex::new(stop.child_token()),
+            migrating: std::sync::Mutex::default(),
             watching: std::sync::Mutex::new(stop.child_token()),
             services: Mutex::new(()),
             steps: Mutex::new(()),
@@ -86,7 +89,10 @@ impl Executor {
 
     fn begin(self: Arc<Self>, task: Task) {
         match task {
-            Task::Cancel => renew(&self.wanted, &self.stop),
+            Task::Cancel => {
+                renew(&self.wanted, &self.stop);
+                renew(&self.migrating, &CancellationToken::new());
+            }
             Task::Watch { watch, release, checks, services, digest } => {
                 renew(&self.watching, &self.stop);
                 let ended = token(&self.watching);
@@ -125,7 +131,7 @@ impl Executor {
                 });
             }
             Task::Migrate { step, left, migrating, effect } => {
-                let mut context = self.context(&migrating.release, Some(&step.name), token(&self.wanted));
+                let mut context = self.context(&migrating.release, Some(&step.name), token(&self.migrating));
                 context.deadline = Some(std::time::Instant::now() + left);
                 let note = self.note(migrating.fence);
                 let is_new = matches!(effect, Effect::Migrate { .. });

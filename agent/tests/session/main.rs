@@ -68,6 +68,16 @@ impl Host {
         self.agent.take().unwrap().kill().await.unwrap();
     }
 
+    /// As the init system does it.
+    async fn stop(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        let pid = i32::try_from(agent.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), agent.wait()).await;
+        assert!(ended.unwrap().unwrap().success());
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.path("agent.log")).unwrap()
     }
@@ -292,8 +302,23 @@ async fn an_interrupted_download_goes_on_where_it_ended() {
     assert_eq!(std::fs::read_dir(host.path("srv/shop/.landfall/partial")).unwrap().count(), 0);
 }
 
+/// How an agent ends while a migration runs.
+enum Ending {
+    Killed,
+    Stopped,
+}
+
 #[tokio::test]
-async fn a_migration_runs_once_and_an_agent_that_is_killed_learns_how_it_ended() {
+async fn a_migration_runs_once_and_an_agent_that_was_killed_learns_how_it_ended() {
+    migrate_while(Ending::Killed).await;
+}
+
+#[tokio::test]
+async fn a_migration_outlives_an_agent_that_is_stopped() {
+    migrate_while(Ending::Stopped).await;
+}
+
+async fn migrate_while(ending: Ending) {
     let mut controller = Controller::start().await;
     let mut host = Host::new();
     host.join(&controller).await;
@@ -315,7 +340,10 @@ async fn a_migration_runs_once_and_an_agent_that_is_killed_learns_how_it_ended()
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    host.kill().await;
+    match ending {
+        Ending::Killed => host.kill().await,
+        Ending::Stopped => host.stop().await,
+    }
     host.start();
     controller.outcome(1, OutcomeKind::Migrated).await;
     assert_eq!(std::fs::read_to_string(host.path("out")).unwrap(), "begun\nended\n");
