@@ -14,7 +14,7 @@ pub mod identity;
 pub mod initialise;
 pub mod keys;
 pub mod log;
-mod maintenance;
+pub mod maintenance;
 pub mod objects;
 pub mod private_file;
 pub mod reactor;

@@ -1,8 +1,8 @@
 //! What has to be done from time to time: metadata and certificates are renewed before they expire, old
 //! tokens and answers are forgotten.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use landfall_common::{Duration, Timestamp};
 
@@ -25,29 +25,64 @@ const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Removed in one commit.
 const SWEPT_AT_ONCE: usize = 100;
 
-pub(crate) async fn run(context: Arc<Context>, certificate: Arc<CurrentCertificate>) {
-    let (mut swept, mut warned) = (None, None);
-    loop {
-        if let Err(error) = sign(&context).await {
+/// The chores of a running controller.
+pub struct Chores {
+    context: Arc<Context>,
+    certificate: Arc<CurrentCertificate>,
+    done: Mutex<Done>,
+}
+
+/// What is done less often than every round, and when it was.
+#[derive(Default)]
+struct Done {
+    swept: Option<Timestamp>,
+    warned: Option<Timestamp>,
+}
+
+impl Chores {
+    /// Chores of which none has been done yet.
+    #[must_use]
+    pub fn new(context: Arc<Context>, certificate: Arc<CurrentCertificate>) -> Self {
+        Self { context, certificate, done: Mutex::default() }
+    }
+
+    /// Does them until the controller stops.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            self.round().await;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = self.context.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Does what is due now. What fails is told, and tried again in the next round.
+    pub async fn round(&self) {
+        let context = &*self.context;
+        if let Err(error) = sign(context).await {
             tracing::error!(error = %error.chain(), "the release repository could not be signed anew");
         }
-        if let Err(error) = renew_server(&context, &certificate) {
+        if let Err(error) = renew_server(context, &self.certificate) {
             tracing::error!(error = %error.chain(), "the server's certificate could not be renewed");
         }
         let now = context.clock.now();
-        if warned.is_none_or(|last| now.since(last) >= WARN_EVERY) {
-            warned = Some(now);
-            warn_of_expiry(&context);
-        }
-        if swept.is_none_or(|last| now.since(last) >= SWEEP_EVERY) {
-            swept = Some(now);
-            if let Err(error) = sweep(&context, now).await {
-                tracing::error!(error = %error.chain(), "old records could not be removed");
+        let due = |last: &mut Option<Timestamp>, every| {
+            let due = last.is_none_or(|last| now.since(last) >= every);
+            if due {
+                *last = Some(now);
             }
+            due
+        };
+        let (warn, clean) = {
+            let mut done = self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            (due(&mut done.warned, WARN_EVERY), due(&mut done.swept, SWEEP_EVERY))
+        };
+        if warn {
+            warn_of_expiry(context);
         }
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = context.stop.cancelled() => return,
+        if clean && let Err(error) = sweep(context, now).await {
+            tracing::error!(error = %error.chain(), "old records could not be removed");
         }
     }
 }

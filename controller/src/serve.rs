@@ -13,10 +13,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use crate::admin;
 use crate::authorise::{AuthoriseLayer, DenyList};
 use crate::clock::Clock;
 use crate::config::Layout;
 use crate::error::ControllerError;
+use crate::maintenance::Chores;
 use crate::objects::Depot;
 use crate::reactor::Reactor;
 use crate::repository::ReleaseRepository;
@@ -27,7 +29,6 @@ use crate::rpc::{Context, convert};
 use crate::state::ControllerState;
 use crate::store::{SharedStore, Store as _};
 use crate::tls::{self, CurrentCertificate, Listen};
-use crate::{admin, maintenance};
 
 /// Connections that wait to be accepted: ten thousand agents may come at once after a restart.
 const BACKLOG: u32 = 4096;
@@ -57,6 +58,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// What the services work with.
     pub context: Arc<Context>,
+    /// What it does from time to time.
+    pub chores: Arc<Chores>,
     stop: CancellationToken,
     stop_reactor: CancellationToken,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -138,7 +141,8 @@ pub async fn start<L: Listen>(
         connections: AtomicU64::new(0),
     });
     admin::listen(layout, context.clone(), state.store.clone())?;
-    tokio::spawn(maintenance::run(context.clone(), certificate));
+    let chores = Arc::new(Chores::new(context.clone(), certificate));
+    tokio::spawn(chores.clone().run());
     // Without the reactor nothing is left to serve.
     let (without_reactor, end) = (stop_reactor.clone(), stop.clone());
     tokio::spawn(async move {
@@ -147,7 +151,16 @@ pub async fn start<L: Listen>(
     });
     let server =
         serve(context.clone(), denied, clock, tls::incoming(listener, acceptor), stop.clone()).await?;
-    Ok(Running { address, context, stop, stop_reactor, server, reactor: reactor_task, store: state.store })
+    Ok(Running {
+        address,
+        context,
+        chores,
+        stop,
+        stop_reactor,
+        server,
+        reactor: reactor_task,
+        store: state.store,
+    })
 }
 
 async fn serve<I>(

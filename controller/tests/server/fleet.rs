@@ -25,7 +25,7 @@ use landfall_proto::v1::operators_client::OperatorsClient;
 use landfall_trust::metadata::{Root, Targets};
 use landfall_trust::policy::{ReleaseCustom, app_role};
 use landfall_trust::{Envelope, KeyPair, PublicKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tonic::transport::{Channel, Endpoint};
 
 /// A controller, its directory and its clock.
@@ -124,6 +124,7 @@ impl Server {
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
+        config.time_provider = Arc::new(Now(self.clock()));
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let address = self.address;
         let endpoint = Endpoint::from_static("http://landfall-controller");
@@ -198,6 +199,21 @@ impl Server {
             ..pb::CreateTokenRequest::default()
         };
         self.operators(admin).await.create_token(request).await.unwrap().into_inner()
+    }
+}
+
+/// Clients live at the same time as their controller.
+struct Now(Clock);
+
+impl std::fmt::Debug for Now {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Now")
+    }
+}
+
+impl rustls::time_provider::TimeProvider for Now {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.now().ms())))
     }
 }
 

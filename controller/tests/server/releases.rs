@@ -1,6 +1,6 @@
 //! Publishing, and everything that is refused on the way.
 
-use landfall_common::{Duration, Sha256, Timestamp};
+use landfall_common::{Duration, Sha256};
 use landfall_proto::v1 as pb;
 use landfall_trust::metadata::Targets;
 use landfall_trust::policy::app_role;
@@ -175,14 +175,25 @@ async fn the_repository_can_be_followed_by_a_client_and_is_signed_anew_in_time()
     assert_eq!(file(&server, &admin, "../../keys/log.key").await, None);
 
     server.sleep(Duration::from_secs(13 * 3600));
-    let edit = server.running().context.repository.renewal(server.clock().now()).await.unwrap().unwrap();
-    server.running().context.writer.commit(edit.batch(), Vec::new()).await.unwrap();
-    edit.finish();
+    server.running().chores.round().await;
     let admin = server.log_in(&renewed_token(&server).await).await;
     let after = read(file(&server, &admin, "timestamp.json").await.unwrap());
     assert_eq!(after.header.version, before.header.version + 1);
     assert!(after.header.expires > server.clock().now() + Duration::from_secs(23 * 3600));
-    assert!(server.running().context.repository.renewal(Timestamp::from_ms(0)).await.unwrap().is_none());
+
+    // A month later everything that is signed here still holds, and old tokens are forgotten.
+    let context = &server.running().context;
+    assert!(!context.store.scan("token/").await.unwrap().entries.is_empty());
+    server.sleep(Duration::from_secs(29 * 86_400));
+    server.running().chores.round().await;
+    assert!(context.store.scan("token/").await.unwrap().entries.is_empty());
+    let admin = server.log_in(&renewed_token(&server).await).await;
+    let info = server.operators(&admin).await.get_info(pb::GetInfoRequest {}).await.unwrap().into_inner();
+    let now = server.clock().now();
+    for role in ["timestamp", "snapshot"] {
+        assert!(info.role_expires_ms[role] > now.ms(), "{role}");
+    }
+    assert!(info.server_certificate_expires_ms > (now + Duration::from_secs(20 * 86_400)).ms());
 }
 
 /// The first admin's certificate is over by then; the way back in is on the controller's own host.
