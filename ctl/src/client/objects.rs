@@ -19,6 +19,9 @@ const QUESTION: usize = 10_000;
 const PIECE_BYTES: usize = 256 * 1024;
 /// So often an upload that breaks off is taken up again without asking anybody.
 const ATTEMPTS: u32 = 5;
+/// So often, every two seconds, an upload waits for another one of the same object to end: a large object
+/// that somebody else has just sent is being verified for a while.
+const WAITS: u32 = 60;
 /// Pieces that wait for the network: 4 MiB.
 const QUEUE: usize = 16;
 
@@ -62,7 +65,7 @@ impl Client {
         for object in &missing {
             cache.verify(&object.digest)?;
         }
-        let mut attempt = 0;
+        let (mut attempt, mut waits) = (0, 0);
         while !missing.is_empty() {
             attempt += 1;
             match self.put(&missing, cache, progress).await {
@@ -70,12 +73,13 @@ impl Client {
                 Err(Error::Unreachable { .. }) if attempt < ATTEMPTS => {
                     tokio::time::sleep(std::time::Duration::from_secs(1 << attempt)).await;
                 }
-                // Somebody else uploads the same object, or the kept part is not what it was.
-                Err(Error::Refused(refusal))
-                    if attempt < ATTEMPTS && (refusal.is_transient() || refusal.reason == "WRONG_OFFSET") =>
-                {
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                // Somebody else uploads the same object, perhaps this very command before it was interrupted.
+                Err(Error::Refused(refusal)) if waits < WAITS && refusal.is_transient() => {
+                    (attempt, waits) = (attempt - 1, waits + 1);
+                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 }
+                // The kept part has grown or gone since it was asked for.
+                Err(Error::Refused(refusal)) if attempt < ATTEMPTS && refusal.reason == "WRONG_OFFSET" => {}
                 Err(error) => return Err(error),
             }
             missing = self.missing(objects).await?;

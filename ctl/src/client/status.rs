@@ -58,6 +58,8 @@ impl Refusal {
     pub fn exit(&self) -> Exit {
         match (self.reason.as_str(), self.code) {
             ("ROLLOUT_IN_PROGRESS", _) => Exit::LockHeld,
+            // It answers; it is only busy.
+            ("OVERLOADED", _) => Exit::Failed,
             (_, Code::Unauthenticated | Code::PermissionDenied) => Exit::Unauthorised,
             (_, Code::InvalidArgument | Code::NotFound) => Exit::Usage,
             (_, Code::Unavailable) => Exit::Unreachable,
