@@ -9,7 +9,7 @@ pub mod tree;
 pub mod upload;
 
 use std::collections::BTreeSet;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,9 @@ use crate::private_file;
 
 /// What is read and sent at once.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How much of the objects that are asked for together is read before it is sent.
+const READ_AHEAD_BYTES: usize = 4 * CHUNK_BYTES;
 
 /// The largest object, uncompressed. It bounds what a small upload can make the controller unpack.
 pub const MAX_OBJECT_BYTES: u64 = 16 << 30;
@@ -221,6 +224,53 @@ impl Depot {
         let compressed_bytes = result.meta.size;
         let data = result.bytes().await.map_err(|error| object_error("read", digest, error))?;
         Ok(Piece { data, compressed_bytes })
+    }
+
+    /// The first pieces of several objects, each from its offset on: of as many of them, one at least, as come
+    /// to about [`READ_AHEAD_BYTES`]. A release is thousands of small files, and a way to another thread and
+    /// back for each would cost more than reading it.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`] if the very first is not here, [`ControllerError::Object`]. What is wrong with a
+    /// later one is told when it is its turn.
+    pub async fn first_pieces(&self, ranges: Vec<(Sha256, u64)>) -> Result<Vec<Piece>, ControllerError> {
+        let depot = self.clone();
+        blocking(move || {
+            let (mut pieces, mut bytes) = (Vec::new(), 0);
+            for (digest, offset) in ranges {
+                match depot.read_piece(digest, offset) {
+                    Ok(piece) => {
+                        bytes += piece.data.len();
+                        pieces.push(piece);
+                    }
+                    Err(error) if pieces.is_empty() => return Err(error),
+                    Err(_) => break,
+                }
+                if bytes >= READ_AHEAD_BYTES {
+                    break;
+                }
+            }
+            Ok(pieces)
+        })
+        .await
+    }
+
+    /// As [`Depot::piece`], straight from the directory.
+    fn read_piece(&self, digest: Sha256, offset: u64) -> Result<Piece, ControllerError> {
+        let path = self.0.directory.join(location(digest).as_ref());
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => not_here(digest),
+            _ => object_error("read", digest, error),
+        };
+        let mut file = std::fs::File::open(path).map_err(failed)?;
+        let compressed_bytes = file.metadata().map_err(failed)?.len();
+        if offset > 0 {
+            file.seek(io::SeekFrom::Start(offset)).map_err(failed)?;
+        }
+        let rest = usize::try_from(compressed_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut data = Vec::with_capacity(rest.min(CHUNK_BYTES));
+        file.take(CHUNK_BYTES as u64).read_to_end(&mut data).map_err(failed)?;
+        Ok(Piece { data: data.into(), compressed_bytes })
     }
 
     /// An object's content, unpacked and verified, if it has at most `max` bytes.

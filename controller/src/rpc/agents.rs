@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Caller, Context, convert};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
+use crate::objects::Piece;
 use crate::reactor::Orders;
 
 /// The protocol that this controller speaks.
@@ -33,6 +34,9 @@ const SESSION_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 
 /// Transfers at once. Each holds at most a few pieces of 64 KiB; the others wait their turn.
 const TRANSFERS: usize = 256;
+
+/// Objects whose first pieces are read together.
+const READ_AHEAD: usize = 64;
 
 /// The most objects in one request.
 const MAX_OBJECTS: usize = 10_000;
@@ -116,17 +120,12 @@ impl Agents for AgentsService {
         let (out, chunks) = mpsc::channel(1);
         tokio::spawn(async move {
             let Ok(_permit) = transfers.acquire().await else { return };
-            for (digest, offset) in ranges {
-                let sent = tokio::select! {
-                    sent = send_object(&context, digest, offset, &out) => sent,
-                    () = context.stop.cancelled() => Err(Some(ControllerError::Stopping)),
-                };
-                if let Err(error) = sent {
-                    if let Some(error) = error {
-                        let _ = out.send(Err(error.into())).await;
-                    }
-                    return;
-                }
+            let sent = tokio::select! {
+                sent = send_objects(&context, &ranges, &out) => sent,
+                () = context.stop.cancelled() => Err(Some(ControllerError::Stopping)),
+            };
+            if let Err(Some(error)) = sent {
+                let _ = out.send(Err(error.into())).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(chunks))))
@@ -138,22 +137,41 @@ pub(super) fn no_file(name: &str) -> ControllerError {
     ControllerError::refused(Reason::NotFound, format!("the release repository has no {name:?}"))
 }
 
-/// Sends the rest of one object; `Err(None)` when nobody listens any more.
+/// Sends what was asked for, in that order; `Err(None)` when nobody listens any more.
+async fn send_objects(
+    context: &Context,
+    ranges: &[(Sha256, u64)],
+    out: &mpsc::Sender<Result<pb::ObjectChunk, Status>>,
+) -> Result<(), Option<ControllerError>> {
+    let mut rest = ranges;
+    while !rest.is_empty() {
+        let ahead = rest[..rest.len().min(READ_AHEAD)].to_vec();
+        let pieces = context.depot.first_pieces(ahead).await.map_err(Some)?;
+        let (now, later) = rest.split_at(pieces.len().min(rest.len()));
+        rest = later;
+        for ((digest, offset), piece) in now.iter().zip(pieces) {
+            send_object(context, *digest, *offset, piece, out).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends one object from its first piece on.
 async fn send_object(
     context: &Context,
     digest: Sha256,
     mut offset: u64,
+    mut piece: Piece,
     out: &mpsc::Sender<Result<pb::ObjectChunk, Status>>,
 ) -> Result<(), Option<ControllerError>> {
     let mut first = true;
     loop {
-        let piece = context.depot.piece(digest, offset).await.map_err(Some)?;
         offset += piece.data.len() as u64;
         let last = offset >= piece.compressed_bytes;
         let chunk = pb::ObjectChunk {
             digest: if first { digest.to_string() } else { String::new() },
             compressed_bytes: if first { piece.compressed_bytes } else { 0 },
-            data: piece.data.to_vec(),
+            data: piece.data.into(),
             last,
         };
         out.send(Ok(chunk)).await.map_err(|_| None)?;
@@ -161,6 +179,7 @@ async fn send_object(
             return Ok(());
         }
         first = false;
+        piece = context.depot.piece(digest, offset).await.map_err(Some)?;
     }
 }
 

@@ -53,12 +53,15 @@ async fn a_published_release_is_listed_and_its_objects_reach_a_host() {
     assert_eq!(zstd::bulk::decompress(&chunks[1].data, 100).unwrap(), content);
     assert_eq!(chunks[1].data[5..], chunks[2].data);
     assert!(chunks.iter().all(|chunk| chunk.last));
-    let request = pb::FetchObjectsRequest {
-        objects: vec![pb::ObjectRange { digest: Sha256::of(b"none").to_string(), offset: 0 }],
-    };
-    let missing =
-        agents.fetch_objects(request).await.unwrap().into_inner().next().await.unwrap().unwrap_err();
+    // What is here comes before the one that is missing is told of.
+    let wanted = [digest.clone(), Sha256::of(b"none").to_string(), digest.clone()];
+    let objects = wanted.map(|digest| pb::ObjectRange { digest, offset: 0 }).to_vec();
+    let request = pb::FetchObjectsRequest { objects };
+    let mut stream = agents.fetch_objects(request).await.unwrap().into_inner();
+    assert_eq!(stream.next().await.unwrap().unwrap().digest, digest);
+    let missing = stream.next().await.unwrap().unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
+    assert!(missing.message().contains(&Sha256::of(b"none").to_string()), "{}", missing.message());
 
     let got: Vec<_> = operators
         .get_object(pb::GetObjectRequest { digest })
