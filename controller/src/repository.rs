@@ -198,8 +198,7 @@ impl Edit<'_> {
             ControllerError::refused(Reason::NoRoot, message)
         })?;
         let offered = Signed::<Targets>::read(&role, role_metadata.clone()).map_err(refused)?;
-        let signed_by =
-            offered.envelope.signatures.iter().map(|signature| signature.keyid.0.clone()).collect();
+        let signed_by = signers(draft, &role, &offered)?;
         let listed = listed(manifest, bytes, &offered.body)?;
         follows(application, &before, &offered.body, &listed)?;
         self.submit(&role, role_metadata, now)?;
@@ -341,6 +340,22 @@ impl Edit<'_> {
             .cloned()
             .collect()
     }
+}
+
+/// The ids of the role's keys that signed the metadata. Others may stand beside; they are nobody's.
+fn signers(
+    draft: &Repository,
+    role: &str,
+    offered: &Signed<Targets>,
+) -> Result<Vec<String>, ControllerError> {
+    let message = offered.envelope.canonical(role).map_err(refused)?;
+    let Some(authority) = draft.authority(role) else { return Ok(Vec::new()) };
+    let signed = offered.envelope.signatures.iter().filter(|signature| {
+        let key = authority.keyids.contains(&signature.keyid).then(|| authority.keys.get(&signature.keyid));
+        let raw = hex::decode(&signature.sig).unwrap_or_default();
+        key.flatten().is_some_and(|key| key.verifies(&message, &raw))
+    });
+    Ok(signed.map(|signature| signature.keyid.0.clone()).collect())
 }
 
 /// `12.snapshot.json` is version 12 of `snapshot.json`.

@@ -85,8 +85,17 @@ async fn publishing_again_changes_nothing_and_other_content_is_refused() {
     let refused = operators.publish_release(request.clone()).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::FailedPrecondition, "MISSING_OBJECTS"));
     upload(&mut operators, &objects).await;
+    // A signature by somebody who may not sign is no harm and no merit.
+    let mut request = request;
+    let mut envelope = landfall_trust::Envelope::parse("role", &request.role_metadata).unwrap();
+    envelope.sign(&KeyPair::generate().unwrap()).unwrap();
+    request.role_metadata = envelope.to_bytes();
     let first = operators.publish_release(request.clone()).await.unwrap().into_inner();
     assert!(!first.existed);
+    let log = operators.read_log(pb::ReadLogRequest::default()).await.unwrap().into_inner().entries;
+    let published = log.iter().find(|entry| entry.kind == "release_published").unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&published.body).unwrap();
+    assert_eq!(body["event"]["signed_by"], serde_json::json!([signer.release.keyid().0]));
     let again = operators.publish_release(request.clone()).await.unwrap().into_inner();
     assert_eq!((again.existed, again.release), (true, first.release));
 

@@ -113,6 +113,8 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let mut operators = restored.operators(&admin).await;
     let releases = operators.list_releases(pb::ListReleasesRequest::default()).await.unwrap().into_inner();
     assert_eq!(releases.releases.len(), 1);
+    let request = pb::GetReleaseRequest { application: "shop".to_owned(), name: "v1".to_owned() };
+    assert!(!operators.get_release(request).await.unwrap().into_inner().manifest.is_empty());
     let agent = Agent::connect(&restored, &host, memory).await;
     // The release in force in the backup is v1, and the host is brought back to it.
     loop {
