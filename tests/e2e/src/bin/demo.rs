@@ -47,7 +47,7 @@ fn run() -> anyhow::Result<()> {
         let root = directory.keep();
         stage.keep();
         print_what_to_try(&stage, &root);
-    } else if result.is_err() {
+    } else if result.is_err() && !INTERRUPTED.load(Ordering::SeqCst) {
         println!("\n--- the controller's last words\n{}", stage.controller_log());
         for host in HOSTS.iter().filter(|host| stage.hosts.contains_key(**host)) {
             println!("\n--- the last words of {host}\n{}", stage.agent_log(host));
