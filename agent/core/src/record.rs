@@ -49,6 +49,10 @@ pub struct Record {
     /// an activation that was held half way never came to ending them. The next one does.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub strays: BTreeMap<ServiceName, ReleaseName>,
+    /// The active release was left in place although it failed: whatever it has proven before, that some of
+    /// its services still run another release is well possible.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
 }
 
 /// A fence: the number of an assignment and what it said.
@@ -85,6 +89,7 @@ impl Record {
             outcome: None,
             queued: None,
             strays: BTreeMap::new(),
+            in_doubt: false,
         }
     }
 

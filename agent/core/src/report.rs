@@ -14,7 +14,7 @@ impl Machine {
         let record = &self.record;
         let active = record.active().map(|installed| Active {
             release: installed.release.clone(),
-            proven: record.is_proven(&installed.release.name),
+            proven: record.is_proven(&installed.release.name) && !record.in_doubt,
         });
         let refused = self.live.refused.as_ref().map(|(generation, failure)| Outcome {
             generation: *generation,

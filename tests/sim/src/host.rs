@@ -45,6 +45,8 @@ pub struct Host {
     pub services: BTreeMap<ServiceName, ReleaseName>,
     /// The checks that are being made.
     pub watch: Option<Watching>,
+    /// Services that are about to be started if they do not run.
+    pub ensuring: Option<(Vec<ServiceName>, ReleaseName)>,
     /// Tasks that run below the agent.
     pub tasks: BTreeSet<u64>,
     /// What the supervisors of migrations noted, by lease.
@@ -143,6 +145,7 @@ impl Host {
             doom: Doom::None,
             services: BTreeMap::new(),
             watch: None,
+            ensuring: None,
             tasks: BTreeSet::new(),
             notes: BTreeMap::new(),
             tick_at: None,

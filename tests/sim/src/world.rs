@@ -65,7 +65,7 @@ enum Doing {
     Fetch { release: ReleaseRef, bases: Vec<(ReleaseName, Sha256)>, effect: Effect, tries: u32 },
     Step { step: Step, release: ReleaseName, effect: Effect },
     Service { service: ServiceName, release: ReleaseName, activate: bool, effect: Effect },
-    Ensure { services: Vec<ServiceName>, release: ReleaseName },
+    Ensure,
 }
 
 /// How a world went.

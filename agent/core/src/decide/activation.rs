@@ -20,6 +20,7 @@ impl Turn {
         let activation = Activation { generation, from: record.active.clone(), to: name.clone(), terms };
         let runs_well = record.active.as_ref() == Some(&name)
             && record.strays.is_empty()
+            && !record.in_doubt
             && matches!(self.machine.health(self.now), Health::Healthy { .. });
         if runs_well {
             // It is what runs already, and well: nothing is restarted, but it is proven afresh.
@@ -59,6 +60,7 @@ impl Turn {
             record.strays.retain(|service, _| !installed.outline.services.contains(service));
         }
         record.active = Some(to.clone());
+        record.in_doubt = true;
         self.machine.live.watch = None;
     }
 
@@ -112,6 +114,7 @@ impl Turn {
         let proven = &mut self.machine.record.proven;
         proven.retain(|known| known != name);
         proven.insert(0, name.clone());
+        self.machine.record.in_doubt = false;
     }
 
     /// The release failed after all of its steps.
@@ -142,6 +145,9 @@ impl Turn {
                 }
                 if self.machine.live.watch.is_none() {
                     self.watch_active();
+                }
+                if self.machine.record.active.as_ref() == Some(&activation.to) {
+                    self.machine.record.in_doubt = true;
                 }
                 return self.end(activation.generation, OutcomeKind::Held { failure });
             }

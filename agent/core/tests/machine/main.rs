@@ -444,3 +444,24 @@ fn a_service_that_a_held_activation_left_running_is_ended_by_the_next_one() {
     assert_eq!(host.names()[4..], ["swap", "restart-web", "stop-worker"]);
     assert!(host.record().strays.is_empty());
 }
+
+/// Found by the simulation, seed 20425: the controller took the link for the whole truth.
+#[test]
+fn a_release_that_was_proven_before_and_failed_now_is_not_reported_as_proven() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.commit(2, "v2");
+    host.fail_next("restart-web");
+    host.assign(activate_with(3, "v1", OnFailure::Hold));
+    host.run();
+    assert!(matches!(host.outcome(), OutcomeKind::Held { .. }));
+    assert!(host.report().active.is_some_and(|active| !active.proven));
+    host.checks_answer(Ok(()));
+    host.assign(stage(4, "v3"));
+    host.run();
+    assert!(host.report().active.is_some_and(|active| !active.proven));
+    host.forget();
+    host.commit(5, "v1");
+    assert_eq!(host.names()[..3], ["swap", "restart-web", "restart-worker"], "all is restarted");
+    assert!(host.report().active.is_some_and(|active| active.proven));
+}

@@ -129,9 +129,14 @@ impl Checks {
                     }
                 }
                 End::RolledBack { .. } => {
-                    let untouched = matches!(member.state, MemberState::Failed { left: Left::Untouched });
+                    let was_let_go = self.sent.values().any(|sent| {
+                        sent.host == *host
+                            && sent.rollout == *id
+                            && matches!(sent.order, Order::Activate { .. })
+                            && sent.release == rollout.release
+                    });
                     let differs = rollout.previous.as_ref().is_none_or(|previous| previous.name != *name);
-                    if really.as_ref() == Some(name) && differs && !untouched {
+                    if really.as_ref() == Some(name) && differs && was_let_go {
                         let what = format!("rollout {id} of {name} was rolled back, and {host} runs it");
                         return Err(Violation::new("P6", what));
                     }

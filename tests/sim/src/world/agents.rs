@@ -176,6 +176,7 @@ impl World {
         agent.process += 1;
         agent.watch = None;
         agent.tasks.clear();
+        agent.ensuring = None;
         agent.tick_at = None;
         agent.doom = Doom::None;
         let connection = agent.connection.take();

@@ -3,7 +3,7 @@
 use landfall_common::assignment::Order;
 use landfall_controller::store::StoreError;
 use landfall_controller_core::record::{Change, Record};
-use landfall_controller_core::rollout::{End, Rollout, Status};
+use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
 use landfall_controller_core::{Effect, Output, plan};
 
 use super::{Event, World};
@@ -56,6 +56,14 @@ impl World {
         };
         let remembers = self.checks.remembers(&durable);
         self.must(remembers);
+        if let Some(controller) = &self.controller.running {
+            // A commit whose answer died with the process before may have opened a gate.
+            for rollout in controller.state.rollouts() {
+                if let Some(Stage::Running { batch }) = rollout.status.stage() {
+                    self.checks.open_batch.insert(rollout.id.clone(), *batch);
+                }
+            }
+        }
         for host in 0..self.hosts.len() {
             if let Some(connection) = self.hosts[host].connection {
                 let wait = self.dice.between(0, 4_000);

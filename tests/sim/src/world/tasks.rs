@@ -64,12 +64,15 @@ impl World {
                 (self.dice.between(20, 3_000), Doing::Step { step, release, effect })
             }
             Task::Service { service, release, activate, effect, .. } => {
+                // Services are touched one at a time, in the order in which it was asked.
+                self.ensure(host);
                 let service = service.name;
                 (self.dice.between(50, 3_000), Doing::Service { service, release, activate, effect })
             }
             Task::Ensure { services, release, .. } => {
                 let services = services.into_iter().map(|service| service.name).collect();
-                (self.dice.between(50, 2_000), Doing::Ensure { services, release })
+                self.hosts[host].ensuring = Some((services, release));
+                (self.dice.between(50, 2_000), Doing::Ensure)
             }
         };
         self.schedule(host, delay, doing);
@@ -127,21 +130,23 @@ impl World {
                 };
                 (effect, finish)
             }
-            Doing::Ensure { services, release } => {
-                for service in services {
-                    if !self.hosts[host].services.contains_key(&service)
-                        && self.quality(host, &release) != Quality::Crashes
-                    {
-                        self.service_runs(host, service, release.clone());
-                    }
-                }
-                return;
-            }
+            Doing::Ensure => return self.ensure(host),
         };
         if self.hosts[host].is_off() {
             return self.host_disk_went_off(host);
         }
         self.tell(host, AgentEvent::Done { effect: Box::new(effect), finish });
+    }
+
+    /// Starts what should run and does not.
+    fn ensure(&mut self, host: usize) {
+        let Some((services, release)) = self.hosts[host].ensuring.take() else { return };
+        for service in services {
+            let runs = self.hosts[host].services.contains_key(&service);
+            if !runs && self.quality(host, &release) != Quality::Crashes {
+                self.service_runs(host, service, release.clone());
+            }
+        }
     }
 
     fn service_runs(&mut self, host: usize, service: landfall_common::ServiceName, release: ReleaseName) {
