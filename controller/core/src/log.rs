@@ -4,6 +4,8 @@
 //! writes them in the same commit as the change they tell of. A kind that has once been written is never
 //! changed or removed, since old entries must go on to read back: add fields with a default, or a new kind.
 
+mod summary;
+
 use std::fmt;
 
 use landfall_common::assignment::ReleaseRef;
@@ -487,141 +489,6 @@ impl LogEvent {
             _ => None,
         }
     }
-
-    /// One sentence for people.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        match self {
-            Self::ReleasePublished { application, release, commit, .. } => match commit {
-                Some(commit) => {
-                    format!("{application} {} was published from commit {}", release.name, short(commit))
-                }
-                None => format!("{application} {} was published", release.name),
-            },
-            Self::RolloutStarted { application, environment, release, previous, hosts, .. } => {
-                let from = previous.as_ref().map_or(String::new(), |p| format!(" after {}", p.name));
-                let hosts = count(*hosts, "host");
-                format!("rollout of {application} {} to {environment}{from} began on {hosts}", release.name)
-            }
-            Self::RolloutFinished {
-                application,
-                environment,
-                release,
-                end,
-                reason,
-                hosts_done,
-                hosts,
-                ..
-            } => {
-                let name = &release.name;
-                let done = format!("{hosts_done} of {} run it", count(*hosts, "host"));
-                because(format!("rollout of {application} {name} to {environment} {end}, {done}"), reason)
-            }
-            Self::BatchStarted { rollout, batch, of } => {
-                format!("rollout {rollout} went on to batch {batch} of {of}")
-            }
-            Self::StepOutcome { host, release, outcome, .. } => {
-                format!("{host}: {release} {}", told(outcome))
-            }
-            Self::HostFailed { host, release, reason, .. } => {
-                because(format!("{host}: {release} counts as failed"), reason)
-            }
-            Self::RollbackRequested { application, environment, to, reason, .. } => because(
-                format!("going back to {application} {} in {environment} was asked for", to.name),
-                reason,
-            ),
-            Self::RollbackStarted { rollout, to, reason } => {
-                because(format!("rollout {rollout} turned back to {}", to.name), reason)
-            }
-            Self::RolloutPaused { rollout, reason } => {
-                because(format!("rollout {rollout} was paused"), reason)
-            }
-            Self::RolloutResumed { rollout } => format!("rollout {rollout} was resumed"),
-            Self::RolloutPromoted { rollout, batch } => {
-                format!("rollout {rollout} was promoted to batch {batch}")
-            }
-            Self::RolloutAborted { rollout, reason } => {
-                because(format!("rollout {rollout} was aborted"), reason)
-            }
-            Self::MigrationStarted { host, release, .. } => {
-                format!("{host} began the migration of {release}")
-            }
-            Self::MigrationFinished { host, release, outcome, .. } => {
-                format!("{host}: the migration of {release} {}", told(outcome))
-            }
-            Self::MigrationResolved { rollout, verdict, reason } => {
-                let verdict = match verdict {
-                    MigrationVerdict::Applied => "was declared applied",
-                    MigrationVerdict::NotApplied => "was declared not applied",
-                };
-                because(format!("the migration of rollout {rollout} {verdict}"), reason)
-            }
-            Self::HostsRetried { application, environment, hosts } => {
-                let hosts = count(hosts.len() as u64, "failed host");
-                format!("{hosts} of {application} in {environment} may try again")
-            }
-            Self::HostConverging { host, release, .. } => {
-                format!("{host} was sent to {}, the release in force", release.name)
-            }
-            Self::HostEnrolled { host, application, environment, .. } => {
-                format!("{host} joined {application} in {environment}")
-            }
-            Self::HostRemoved { host, reason } => because(format!("{host} was removed"), reason),
-            Self::OperatorRemoved { name } => format!("operator {name} was removed"),
-            Self::TokenIssued { token, application, environment, .. } => {
-                format!("token {token} was made for a host of {application} in {environment}")
-            }
-            Self::OperatorTokenIssued { token, name, role, .. } => {
-                format!("token {token} was made for {name} as {role}")
-            }
-            Self::CertificateIssued { subject: Subject::Host { host }, expires_at, .. } => {
-                format!("{host} got a certificate until {expires_at}")
-            }
-            Self::CertificateIssued { subject: Subject::Operator { name, role }, expires_at, .. } => {
-                format!("{name} got a certificate as {role} until {expires_at}")
-            }
-            Self::MetadataAccepted { role, version, .. } => {
-                format!("version {version} of {role} was accepted")
-            }
-            Self::StateRestored { backup_at, .. } => format!("the state of {backup_at} was restored"),
-            Self::DrillFinished { application, environment, host, passed, reason } => {
-                let result = if *passed { "passed" } else { "failed" };
-                let text = format!("rollback drill of {application} in {environment} on {host} {result}");
-                because(text, reason)
-            }
-        }
-    }
-}
-
-fn told(outcome: &OutcomeKind) -> String {
-    match outcome {
-        OutcomeKind::Staged => "was staged".to_owned(),
-        OutcomeKind::Migrated => "succeeded".to_owned(),
-        OutcomeKind::Committed => "is active and healthy".to_owned(),
-        OutcomeKind::StageFailed { failure } => because("could not be staged".to_owned(), &failure.reason),
-        OutcomeKind::MigrationFailed { failure } => because("failed".to_owned(), &failure.reason),
-        OutcomeKind::MigrationUnknown { failure } => {
-            because("ended without a known outcome".to_owned(), &failure.reason)
-        }
-        OutcomeKind::Reverted { failure } => because("failed and was put back".to_owned(), &failure.reason),
-        OutcomeKind::Held { failure } => because("failed and was left in place".to_owned(), &failure.reason),
-        OutcomeKind::UndoFailed { failure, undo } => {
-            format!("failed: {}; going back failed too: {}", failure.reason, undo.reason)
-        }
-        OutcomeKind::Refused { failure } => because("was refused".to_owned(), &failure.reason),
-    }
-}
-
-fn because(sentence: String, reason: &str) -> String {
-    if reason.is_empty() { sentence } else { format!("{sentence}: {reason}") }
-}
-
-fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }
 
 #[cfg(test)]
