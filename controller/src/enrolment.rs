@@ -167,7 +167,10 @@ impl TokenRecord {
         let digest = Sha256::of(&offered);
         constant_time::verify_slices_are_equal(digest.as_bytes(), self.secret.as_bytes())
             .map_err(|_| unknown())?;
-        let again = "ask an admin for a new one (`ctl hosts token`)";
+        let again = match &self.grant {
+            Grant::Host { .. } => "ask an admin for a new one (`ctl hosts token`)",
+            Grant::Operator { .. } => "ask an admin for a new one (`ctl operators token`)",
+        };
         if self.expires_at <= now {
             let message = format!("the token expired at {}; {again}", self.expires_at);
             return Err(ControllerError::refused(Reason::TokenInvalid, message));

@@ -119,7 +119,7 @@ fn notes(plan: &Plan) -> Vec<String> {
         let names: Vec<String> = plan.unavailable.iter().take(5).map(ToString::to_string).collect();
         let more = plan.unavailable.len().saturating_sub(names.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        notes.push(format!("not available now: {}{more}", names.join(", ")));
+        notes.push(format!("not serving now: {}{more}", names.join(", ")));
     }
     notes.push(format!(
         "at most {} may be out at the same time, and at most {} may fail",
