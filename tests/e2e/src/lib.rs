@@ -3,4 +3,5 @@
 pub mod load;
 pub mod process;
 pub mod python;
+pub mod scene;
 pub mod stage;

@@ -133,6 +133,22 @@ impl Stage {
         token_in(&said)
     }
 
+    /// Runs a command of the controller's program, such as `backup`, and waits for its end.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run_controller(&self, arguments: &[&str]) -> io::Result<Said> {
+        let mut command = self.program("landfall-controller");
+        command.arg("--config").arg(self.controller_config()).args(arguments);
+        Ok(command.output()?.into())
+    }
+
+    /// Where the controller keeps everything.
+    #[must_use]
+    pub fn controller_state(&self) -> PathBuf {
+        self.root.join("controller/state")
+    }
+
     /// Starts the controller and waits until it answers.
     ///
     /// # Errors
@@ -248,6 +264,13 @@ impl Stage {
     pub fn kill_agent(&mut self, name: &str) -> io::Result<()> {
         let agent = self.hosts.get_mut(name).and_then(|host| host.agent.take());
         agent.map_or(Ok(()), |mut agent| agent.kill().map(|_| ()))
+    }
+
+    /// What `current` of a host points at, as its release's name; empty before the first.
+    #[must_use]
+    pub fn current(&self, name: &str) -> String {
+        let link = fs::read_link(self.hosts[name].srv.join("current")).unwrap_or_default();
+        link.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     /// The process id of a host's agent, if it runs.
