@@ -22,6 +22,12 @@ const KEEP_FROM_BYTES: u64 = 1024 * 1024;
 /// The decoder's window is at most 16 MiB: what a peer may make this host allocate.
 const WINDOW_LOG_MAX: u32 = 24;
 
+/// The most that `size` bytes may have when compressed, with room for frames and their headers. Without a bound
+/// a peer could fill the disk with frames that unpack to nothing.
+fn compress_bound(size: u64) -> u64 {
+    size.saturating_add(size / 64).saturating_add(64 * 1024)
+}
+
 /// An object that is wanted.
 pub(super) struct Wanted {
     pub digest: Sha256,
@@ -105,6 +111,9 @@ fn wanted_of(status: &tonic::Status) -> Sha256 {
 /// An object of which some chunks are here.
 struct Arriving {
     digest: Sha256,
+    /// How many compressed bytes have come, and how many may.
+    compressed: u64,
+    bound: u64,
     decoder: zstd::stream::write::Decoder<'static, Output>,
     /// Keeps the compressed bytes, for a later attempt.
     partial: Option<Box<dyn AppendFile>>,
@@ -117,15 +126,16 @@ impl Arriving {
             let reason = format!("the controller sent {:?} in its turn", first.digest);
             return Err(Stop::Bad(AgentError::BadObject { wanted: digest, reason }));
         }
-        let output = match wanted.sink {
-            Sink::Memory(max) => Output::memory(max),
-            Sink::File { store, file } => Output::file(store.writer(&file)?),
+        let (output, size) = match wanted.sink {
+            Sink::Memory(max) => (Output::memory(max), max as u64),
+            Sink::File { store, file } => (Output::file(store.writer(&file)?), file.size),
         };
         let unusable = |error: std::io::Error| Stop::Fatal(format!("zstd: {error}"));
         let mut decoder = zstd::stream::write::Decoder::new(output).map_err(unusable)?;
         decoder.window_log_max(WINDOW_LOG_MAX).map_err(unusable)?;
         let path = layout::partial(digest);
-        let mut arriving = Self { digest, decoder, partial: None };
+        let mut arriving =
+            Self { digest, compressed: 0, bound: compress_bound(size), decoder, partial: None };
         // What is here from before goes through the decoder first.
         let mut at = 0;
         while at < offset {
@@ -134,6 +144,7 @@ impl Arriving {
                 break;
             }
             at += piece.len() as u64;
+            arriving.count(disk, &piece)?;
             arriving.decode(disk, &piece)?;
         }
         if offset > 0 || first.compressed_bytes >= KEEP_FROM_BYTES {
@@ -143,10 +154,21 @@ impl Arriving {
     }
 
     fn take(&mut self, disk: &Arc<dyn Disk>, data: &[u8]) -> Result<(), Stop> {
+        self.count(disk, data)?;
         if let Some(partial) = &mut self.partial {
             partial.append(data)?;
         }
         self.decode(disk, data)
+    }
+
+    fn count(&mut self, disk: &Arc<dyn Disk>, data: &[u8]) -> Result<(), Stop> {
+        self.compressed = self.compressed.saturating_add(data.len() as u64);
+        if self.compressed <= self.bound {
+            return Ok(());
+        }
+        self.forget(disk);
+        let reason = format!("its compressed form has more than {} bytes", self.bound);
+        Err(Stop::Bad(AgentError::BadObject { wanted: self.digest, reason }))
     }
 
     fn decode(&mut self, disk: &Arc<dyn Disk>, data: &[u8]) -> Result<(), Stop> {

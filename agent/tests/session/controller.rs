@@ -47,6 +47,8 @@ pub struct Shared {
     pub asked: usize,
     /// Answers to this object are changed so many times.
     pub tamper: BTreeMap<Sha256, usize>,
+    /// Before this object's compressed form comes a frame of so many bytes that unpack to nothing.
+    pub padding: BTreeMap<Sha256, usize>,
     /// The stream of this object is cut after so many chunks, once.
     pub cut: BTreeMap<Sha256, usize>,
 }
@@ -185,14 +187,30 @@ impl Controller {
         self.assign_as(&self.director, generation, release, order);
     }
 
+    /// One that is past its time when it arrives.
+    pub fn assign_late(&self, generation: u64, release: &ReleaseRef, order: Order) {
+        self.assign_until(&self.director, now(), generation, release, order);
+    }
+
     pub fn assign_as(&self, key: &KeyPair, generation: u64, release: &ReleaseRef, order: Order) {
+        self.assign_until(key, now() + Duration::from_secs(600), generation, release, order);
+    }
+
+    fn assign_until(
+        &self,
+        key: &KeyPair,
+        expires_at: Timestamp,
+        generation: u64,
+        release: &ReleaseRef,
+        order: Order,
+    ) {
         let assignment = Assignment {
             host: "web-1".parse().unwrap(),
             application: "shop".parse().unwrap(),
             environment: "production".parse().unwrap(),
             generation: Generation(generation),
             issued_at: now(),
-            expires_at: now() + Duration::from_secs(600),
+            expires_at,
             rollout: "r1".parse().unwrap(),
             release: release.clone(),
             order,
@@ -460,7 +478,15 @@ impl Agents for Service {
                 *times -= 1;
                 content[0] ^= 1;
             }
-            let compressed = zstd::encode_all(content.as_slice(), 3).unwrap();
+            let mut compressed = zstd::encode_all(content.as_slice(), 3).unwrap();
+            if let Some(length) = shared.padding.get(&digest) {
+                // A skippable frame (RFC 8878, section 3.1.2).
+                let mut frame = 0x184D_2A50u32.to_le_bytes().to_vec();
+                frame.extend(u32::try_from(*length).unwrap().to_le_bytes());
+                frame.resize(frame.len() + length, 0);
+                frame.append(&mut compressed);
+                compressed = frame;
+            }
             let rest = &compressed[usize::try_from(range.offset).unwrap()..];
             let mut chunks: Vec<_> = rest
                 .chunks(64 * 1024)

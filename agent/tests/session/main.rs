@@ -257,6 +257,37 @@ async fn what_the_signers_do_not_list_or_the_director_did_not_sign_is_refused() 
 }
 
 #[tokio::test]
+async fn an_assignment_that_came_too_late_is_verified_all_the_same() {
+    let controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let unlisted = controller.upload(&v1.objects, &v1.manifest, 1);
+    // Whether it has expired is asked again by the engine, by a clock that may have stepped back since.
+    controller.assign_late(1, &unlisted, Order::Stage);
+    let report = controller.outcome(1, OutcomeKind::Refused).await;
+    let failure = report.outcome.unwrap().failure.unwrap();
+    assert!(failure.reason.contains("not trusted"), "{}", failure.reason);
+}
+
+#[tokio::test]
+async fn a_compressed_form_that_unpacks_to_little_does_not_fill_the_disk() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let listed = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.shared.lock().unwrap().padding.insert(Sha256::of(b"good 1"), 4 * 1024 * 1024);
+    controller.assign(1, &listed, Order::Stage);
+    let report = controller.outcome(1, OutcomeKind::StageFailed).await;
+    let reason = report.outcome.unwrap().failure.unwrap().reason;
+    assert!(reason.contains("its compressed form has more than"), "{reason}");
+    assert_eq!(std::fs::read_dir(host.path("srv/shop/.landfall/partial")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_tampered_object_is_fetched_again_and_given_up_after_a_few_times() {
     let mut controller = Controller::start().await;
     let mut host = Host::new();
