@@ -33,8 +33,9 @@ const READ_AHEAD_BYTES: usize = 4 * CHUNK_BYTES;
 /// The largest object, uncompressed. It bounds what a small upload can make the controller unpack.
 pub const MAX_OBJECT_BYTES: u64 = 16 << 30;
 
-/// zstd may ask for a window of two to this power while unpacking: 128 MiB, its own default bound.
-const WINDOW_LOG_MAX: u32 = 27;
+/// zstd may ask for a window of two to this power while unpacking: 16 MiB. Agents take no more, so that an
+/// object with a larger one is refused here and not on every host.
+const WINDOW_LOG_MAX: u32 = 24;
 
 /// How many objects are looked up at the same time.
 const LOOKUPS: usize = 32;
@@ -276,7 +277,7 @@ impl Depot {
     /// An object's content, unpacked and verified, if it has at most `max` bytes.
     ///
     /// # Errors
-    /// [`Reason::NotFound`], [`Reason::BadObject`].
+    /// [`Reason::NotFound`], [`Reason::BadObject`] if it has more, [`ControllerError::Object`] if it is damaged.
     pub async fn read(&self, digest: Sha256, max: usize) -> Result<Vec<u8>, ControllerError> {
         let mut content = Vec::new();
         let mut unpacking = Unpacking::new(digest)?;
@@ -285,17 +286,18 @@ impl Depot {
             let piece = self.piece(digest, offset).await?;
             offset += piece.data.len() as u64;
             let mut too_long = false;
-            unpacking.feed(&piece.data, |bytes| {
+            let fed = unpacking.feed(&piece.data, |bytes| {
                 too_long |= content.len() + bytes.len() > max;
                 if !too_long {
                     content.extend_from_slice(bytes);
                 }
-            })?;
+            });
+            fed.map_err(|error| damaged(digest, &error))?;
             if too_long {
                 return Err(bad_object(digest, format!("it has more than {max} bytes")));
             }
             if offset >= piece.compressed_bytes {
-                unpacking.finish()?;
+                unpacking.finish().map_err(|error| damaged(digest, &error))?;
                 return Ok(content);
             }
         }
@@ -422,6 +424,12 @@ fn not_here(digest: Sha256) -> ControllerError {
 
 fn bad_object(digest: Sha256, why: impl std::fmt::Display) -> ControllerError {
     ControllerError::refused(Reason::BadObject, format!("object {digest} is refused: {why}"))
+}
+
+/// Uploads are verified, so that what is wrong with a stored object is nobody's fault who asks for it.
+fn damaged(digest: Sha256, why: &ControllerError) -> ControllerError {
+    let cause = format!("what the disk holds of it is damaged ({why}); restore it from a backup");
+    object_error("read", digest, io::Error::new(io::ErrorKind::InvalidData, cause))
 }
 
 /// Runs something that waits for the disk or computes for long.

@@ -279,7 +279,11 @@ mod tests {
         let depot = depot(directory.path()).await;
         let good = zstd::bulk::compress(b"hello", 3).unwrap();
         let digest = Sha256::of(b"hello");
+        let mut wide = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+        wide.window_log(27).unwrap();
+        wide.write_all(b"hello").unwrap();
         for (what, bytes) in [
+            ("with a window that no agent takes", wide.finish().unwrap()),
             ("tampered", zstd::bulk::compress(b"hullo", 3).unwrap()),
             ("torn", good[..good.len() - 1].to_vec()),
             ("followed by rubbish", [&good[..], b"x"].concat()),

@@ -30,6 +30,10 @@ const MAX_COMMITS: usize = 1000;
 /// Release notes and reasons of operators.
 pub const MAX_NOTES_BYTES: usize = 64 * 1024;
 
+/// A report may name no greater generation. The next assignment's number is one more than what a host names,
+/// and must exist, whatever a host says.
+const MAX_GENERATION: u64 = 1 << 62;
+
 type Parsed<T> = Result<T, ControllerError>;
 
 fn named<T: std::str::FromStr>(field: &str, text: &str) -> Parsed<T>
@@ -108,6 +112,10 @@ pub fn key(key: &PublicKey) -> String {
 /// What is missing or against a rule.
 pub fn report(message: pb::HostReport) -> Parsed<HostReport> {
     let active = message.active.map(release).transpose()?;
+    if message.generation > MAX_GENERATION {
+        let message = format!("the report's generation {} is none that was given out", message.generation);
+        return Err(ControllerError::invalid(message));
+    }
     Ok(HostReport {
         incarnation: message.incarnation,
         sequence: message.sequence,
@@ -425,6 +433,7 @@ mod tests {
     fn a_report_without_a_phase_or_with_a_wild_name_gets_no_further() {
         let good = report_message(&sample(OutcomeKind::Staged, Phase::Idle, Health::Unknown));
         assert!(report(pb::HostReport { phase: None, ..good.clone() }).is_err());
+        assert!(report(pb::HostReport { generation: u64::MAX, ..good.clone() }).is_err());
         let active = Some(pb::ReleaseRef { name: "../x".into(), ..pb::ReleaseRef::default() });
         assert!(report(pb::HostReport { active, ..good }).is_err());
     }

@@ -11,6 +11,7 @@ use landfall_proto::v1::enrolment_server::Enrolment;
 use tonic::{Request, Response, Status};
 
 use super::{Context, convert, fresh_rollout, origin};
+use crate::authorise::deny_key;
 use crate::enrolment::{Grant, TokenRecord, Used, issued, may_renew, token_key, unknown};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
@@ -50,6 +51,10 @@ async fn join(
     match token.grant.clone() {
         Grant::Operator { name, role } => {
             let identity = Identity::Operator { name: name.clone(), role };
+            // Neither a repetition of what let the operator in once, nor a token that was left over.
+            if context.denied.denies(&deny_key(&identity), token.made_at) {
+                return Err(removed_since(name.as_str()));
+            }
             let certificate = context.authority.issue(&request.csr, &identity, now)?;
             let entry = NewEntry {
                 at: now,
@@ -79,6 +84,11 @@ async fn join(
                 ControllerError::refused(Reason::NoRoot, message)
             })?;
             let identity = Identity::Host(host.clone());
+            // The name may belong to another machine by now: the repetition is of the removed one.
+            let used_at = token.used.as_ref().map(|used| used.at);
+            if used_at.is_some_and(|at| context.denied.denies(&deny_key(&identity), at)) {
+                return Err(removed_since(host.as_str()));
+            }
             let certificate = context.authority.issue(&request.csr, &identity, now)?;
             let event = issued(&certificate)?;
             let entry = NewEntry { at: now, actor: Actor::Host(host.clone()), origin: origin.clone(), event };
@@ -126,6 +136,12 @@ async fn join(
             })
         }
     }
+}
+
+/// What is said to whoever was removed after the token was made or used.
+fn removed_since(name: &str) -> ControllerError {
+    let message = format!("{name} was removed since; it can join again with a new token");
+    ControllerError::refused(Reason::Removed, message)
 }
 
 /// Marks the token as used, unless somebody else did so meanwhile.

@@ -313,3 +313,63 @@ async fn a_removed_operator_is_shut_out_at_once_and_cannot_renew() {
     let refused = server.enrolment().await.renew(renewal(&admin, &new)).await.unwrap_err();
     assert_eq!(reason(&refused), "REMOVED");
 }
+
+#[tokio::test]
+async fn a_removed_operator_gets_in_neither_by_the_used_token_nor_by_one_left_over() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut made = Vec::new();
+    for request_id in ["t-1", "t-2"] {
+        let request = pb::CreateTokenRequest {
+            request_id: request_id.to_owned(),
+            operator: Some(pb::OperatorToken { name: "bob".to_owned(), role: "admin".to_owned() }),
+            ..pb::CreateTokenRequest::default()
+        };
+        let token = server.operators(&admin).await.create_token(request).await.unwrap().into_inner();
+        let csr = csr(&rcgen::KeyPair::generate().unwrap());
+        made.push(pb::JoinRequest {
+            token_id: token.token_id,
+            secret: token.secret,
+            csr,
+            ..pb::JoinRequest::default()
+        });
+    }
+    server.enrolment().await.join(made[0].clone()).await.unwrap();
+    server.sleep(Duration::from_secs(1));
+    let socket = server.layout.admin_socket();
+    let name = landfall_common::OperatorName::new("bob").unwrap();
+    let request = landfall_controller::admin::Request::RemoveOperator { name };
+    tokio::task::spawn_blocking(move || {
+        landfall_controller::admin::ask(&socket, &request).unwrap();
+    })
+    .await
+    .unwrap();
+    server.sleep(Duration::from_secs(1));
+    for request in made {
+        let refused = server.enrolment().await.join(request).await.unwrap_err();
+        assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+    }
+}
+
+#[tokio::test]
+async fn a_removed_host_does_not_come_back_as_the_one_that_took_its_name() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let token = server.host_token(&admin, "web-1").await;
+    let csr = csr(&rcgen::KeyPair::generate().unwrap());
+    let request =
+        pb::JoinRequest { token_id: token.token_id, secret: token.secret, csr, ..pb::JoinRequest::default() };
+    server.enrolment().await.join(request.clone()).await.unwrap();
+    server.sleep(Duration::from_secs(1));
+    let remove = pb::RemoveHostRequest {
+        request_id: "remove-1".to_owned(),
+        host: "web-1".to_owned(),
+        reason: "stolen".to_owned(),
+    };
+    server.operators(&admin).await.remove_host(remove).await.unwrap();
+    server.sleep(Duration::from_secs(1));
+    server.enrol(&admin, "web-1").await;
+    let refused = server.enrolment().await.join(request).await.unwrap_err();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+}
