@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
 # The figures of benches/README.md on this machine. As root it measures on a fresh ext4 with a journal and beside
-# Fabric over SSH to loopback; otherwise below target/ and without Fabric, and says so.
+# Fabric over SSH to loopback; otherwise below $TMPDIR and without Fabric, and says so. PART=one-host, fleets,
+# idle, requests or swarm measures only that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/setup.sh
-cargo build --locked --release --bins
+cargo build --locked --release -p landfall-controller -p landfall-agent -p landfall-ctl -p landfall-benches --bins
+part=${PART:-all}
+if [ "$part" = all ] || [ "$part" = swarm ]; then
+    cargo build --locked --release -p landfall-controller --example swarm
+    printf '\n### A controller with 1,000 simulated agents\n\n'
+    target/release/examples/swarm target/release/landfall-controller 1000 60
+    [ "$part" = all ] || exit 0
+fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/landfall-bench-XXXXXX")
 sshd_pid=
 cleanup() {
@@ -17,7 +25,7 @@ mkdir "$work/disk"
 
 if [ "$(id -u)" != 0 ]; then
     echo "Not root: measuring on this file system, and without Fabric." >&2
-    target/release/bench "$work/disk"
+    target/release/bench "$part" "$work/disk"
     exit
 fi
 
@@ -34,23 +42,20 @@ ssh-keygen -q -t ed25519 -N '' -f "$work/host_key"
 mkdir -p "$work/home" /run/sshd
 cp "$work/key.pub" "$work/authorized_keys"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-{
-    echo "Port $port"
-    # Each host has a loopback address of its own, so that Fabric takes it for another machine.
-    seq 1 50 | sed 's/^/ListenAddress 127.0.0./'
-    cat <<CONFIG
+# A shell's own start-up is not the tool's work: a clean HOME.
+cat >"$work/config" <<CONFIG
+ListenAddress 127.0.0.1:$port
 HostKey $work/host_key
 AuthorizedKeysFile $work/authorized_keys
 StrictModes no
 UsePAM no
 PermitRootLogin yes
+SetEnv HOME=$work/home
 MaxStartups 200
 Subsystem sftp internal-sftp
 CONFIG
-} >"$work/config"
-# A login shell's own start-up is not the tool's work: a clean HOME.
-HOME=$work/home "$(command -v sshd)" -D -f "$work/config" -E "$work/sshd.log" &
+"$(command -v sshd)" -D -f "$work/config" -E "$work/sshd.log" &
 sshd_pid=$!
 echo "$sshd_pid" >"$work/sshd.pid"
 sleep 1
-target/release/bench "$work/disk" "$work/key" "$port" "$venv/bin/python"
+target/release/bench "$part" "$work/disk" "$work/key" "$port" "$venv/bin/python"

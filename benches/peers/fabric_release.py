@@ -12,17 +12,17 @@ from fabric import Connection, ThreadingGroup
 archive, release, port, key, directory, hosts = sys.argv[1:]
 connections = [
     Connection(
-        f"127.0.0.{number}",
+        "127.0.0.1",
         user="root",
         port=int(port),
         connect_kwargs={"key_filename": key, "look_for_keys": False, "allow_agent": False},
     )
-    for number in range(1, int(hosts) + 1)
+    for _ in range(int(hosts))
 ]
 
 
-def deploy(connection):
-    home = f"{directory}/{connection.host.rpartition('.')[2]}"
+def deploy(number, connection):
+    home = f"{directory}/{number}"
     incoming = f"{home}/{release}.tar.gz"
     connection.run(f"mkdir -p {home}/releases/{release}", hide=True)
     connection.put(archive, incoming)
@@ -38,7 +38,7 @@ class Deploying(ThreadingGroup):
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=len(self)) as pool:
-            list(pool.map(deploy, self))
+            list(pool.map(deploy, range(1, len(self) + 1), self))
 
 
 with Deploying.from_connections(connections) as group:

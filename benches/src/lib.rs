@@ -3,5 +3,8 @@
 //! Machines are noisy: everything is measured in pairs, in turn, and reported as medians, ratios and counts.
 
 pub mod cpu;
+pub mod fabric;
+pub mod floor;
+pub mod probe;
 pub mod table;
 pub mod tree;

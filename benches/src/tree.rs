@@ -21,14 +21,26 @@ const FILES_PER_DIRECTORY: usize = 40;
 /// # Errors
 /// If a file cannot be written.
 pub fn write(directory: &Path, version: u64) -> io::Result<()> {
-    for index in 0..FILES {
-        let changed = index % (FILES / CHANGED) == 0;
-        let seed = index as u64 + if changed { version * 1_000_000 } else { 0 };
-        let folder = directory.join(format!("package{:03}", index / FILES_PER_DIRECTORY));
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join(format!("module{index:05}.py")), source(seed))?;
-    }
-    Ok(())
+    (0..FILES).filter(|index| !changes(*index)).try_for_each(|index| write_file(directory, index, 0))?;
+    change(directory, version)
+}
+
+/// Writes only the files in which `version` differs from the others.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn change(directory: &Path, version: u64) -> io::Result<()> {
+    (0..FILES).filter(|index| changes(*index)).try_for_each(|index| write_file(directory, index, version))
+}
+
+fn changes(index: usize) -> bool {
+    index.is_multiple_of(FILES / CHANGED)
+}
+
+fn write_file(directory: &Path, index: usize, version: u64) -> io::Result<()> {
+    let folder = directory.join(format!("package{:03}", index / FILES_PER_DIRECTORY));
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(format!("module{index:05}.py")), source(index as u64 + version * 1_000_000))
 }
 
 /// Something that compresses like source code: words of a small vocabulary with a few rare ones.

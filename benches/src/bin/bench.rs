@@ -1,23 +1,34 @@
 //! `make bench`: prints the figures of `benches/README.md`, measured on this machine.
 //!
-//! `bench DIRECTORY [KEY PORT PYTHON]`: DIRECTORY lies on the file system to measure; with the other three,
-//! Fabric is measured too, through the sshd that listens on PORT. `benches/run.sh` prepares all of that.
+//! `bench PART DIRECTORY [KEY PORT PYTHON]`: PART is `one-host`, `fleets`, `idle`, `requests` or `all`;
+//! DIRECTORY lies on the file system to measure; with the other three, Fabric is measured too, through the
+//! sshd that listens on PORT. `benches/run.sh` prepares all of that.
 #![expect(clippy::print_stdout, reason = "it prints tables")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use landfall_benches::fabric::Fabric;
+use landfall_benches::probe::{self, Syncs};
 use landfall_benches::table::{markdown, median};
-use landfall_benches::{cpu, tree};
-use landfall_e2e::stage::{Said, Stage, token_in};
+use landfall_benches::{cpu, floor, tree};
+use landfall_e2e::load::{Counts, Load};
+use landfall_e2e::scene::Scene;
+use landfall_e2e::stage::{Stage, token_in};
+
+const USAGE: &str = "usage: bench one-host|fleets|idle|requests|all DIRECTORY [KEY PORT PYTHON]";
 
 /// Pairs of runs behind each median.
-const PAIRS: usize = 5;
+const PAIRS: u64 = 5;
 
 const FLEETS: [usize; 3] = [1, 10, 50];
+
+/// Requests that must have gone out during releases.
+const REQUESTS: u64 = 50_000;
+
+const REQUESTS_PER_S: u32 = 500;
 
 const DEFINITION: &str = r#"
 [application]
@@ -30,11 +41,10 @@ interval = "1s"
 timeout = "5s"
 
 [environment.production]
-canary = 0
 strategy = "all_at_once"
 max_unavailable = "100%"
-min_healthy = "0s"
-healthy_deadline = "2m"
+min_healthy = "1ms"
+healthy_deadline = "4m"
 
 [retention]
 releases = 2
@@ -42,22 +52,38 @@ releases = 2
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let directory = PathBuf::from(arguments.first().context("usage: bench DIRECTORY [KEY PORT PYTHON]")?);
-    let fabric = match arguments.get(1..) {
-        Some([key, port, python]) => {
-            Some(Fabric { key: key.clone(), port: port.clone(), python: python.clone() })
-        }
-        _ => None,
+    let [part, directory, peer @ ..] = &arguments[..] else { bail!(USAGE) };
+    let directory = PathBuf::from(directory);
+    let fabric = match peer {
+        [key, port, python] => Some(Fabric { key: key.clone(), port: port.clone(), python: python.clone() }),
+        [] => None,
+        _ => bail!(USAGE),
     };
     let bin = std::env::current_exe()?.parent().context("the directory of this program")?.to_owned();
     for version in 1..=2 {
-        tree::write(&directory.join(format!("tree-{version}")), version)?;
-        fs::write(directory.join(format!("tree-{version}/landfall.toml")), DEFINITION)?;
+        let tree = directory.join(format!("tree-{version}"));
+        tree::write(&tree, version)?;
+        fs::write(tree.join("landfall.toml"), DEFINITION)?;
     }
-    one_host(&directory, &bin)?;
-    fleets(&directory, &bin, fabric.as_ref())?;
-    idle(&directory, &bin)?;
-    Ok(())
+    let all = part == "all";
+    let mut known = all;
+    let mut wanted = |name: &str| {
+        known |= part == name;
+        all || part == name
+    };
+    if wanted("one-host") {
+        one_host(&directory, &bin)?;
+    }
+    if wanted("fleets") {
+        fleets(&directory, &bin, fabric.as_ref())?;
+    }
+    if wanted("idle") {
+        idle(&directory, &bin)?;
+    }
+    if wanted("requests") {
+        requests(&bin)?;
+    }
+    if known { Ok(()) } else { bail!(USAGE) }
 }
 
 /// A stage with `hosts` agents that have joined and are connected.
@@ -80,86 +106,99 @@ fn stage(directory: &Path, bin: &Path, hosts: usize) -> anyhow::Result<(tempfile
     Ok((root, stage))
 }
 
-/// Wall time, and CPU time of everything that took part, of one release.
-fn release(stage: &Stage, directory: &Path, version: usize) -> anyhow::Result<(Duration, Duration)> {
-    let artifact = directory.join(format!("tree-{version}"));
+/// Wall time, and CPU time of everything that took part, of one release of `tree`.
+fn release(stage: &Stage, tree: &Path, name: &str) -> anyhow::Result<(Duration, Duration)> {
+    // What was written before does not count.
+    floor::sync(&stage.root)?;
     let before = all_cpu(stage);
     let began = Instant::now();
-    let (name, path) = (format!("v{version}"), artifact.display().to_string());
-    stage.ctl_in(&artifact, &["release", &name, "--artifact", &path, "--yes"])?.expect_code(0)?;
-    Ok((began.elapsed(), all_cpu(stage).saturating_sub(before)))
+    let path = tree.display().to_string();
+    stage.ctl_in(tree, &["release", name, "--artifact", &path, "--yes"])?.expect_code(0)?;
+    let (wall, after) = (began.elapsed(), all_cpu(stage));
+    for host in stage.hosts.keys() {
+        if stage.current(host) != name {
+            bail!("{host} runs {:?} after the release of {name}", stage.current(host));
+        }
+    }
+    Ok((wall, after.saturating_sub(before)))
 }
 
 /// Of the controller and the agents, and of the `ctl` that this process has waited for.
 fn all_cpu(stage: &Stage) -> Duration {
-    cpu::of_all_that_name(&stage.root) + cpu::of(std::process::id())
+    let hosts = stage.hosts.keys().filter_map(|host| stage.agent_id(host));
+    let ids = stage.controller_id().into_iter().chain([std::process::id()]).chain(hosts);
+    ids.map(cpu::of).sum()
 }
 
 fn one_host(directory: &Path, bin: &Path) -> anyhow::Result<()> {
-    let mut rows = Vec::new();
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    for _ in 0..PAIRS {
-        let (_root, stage) = stage(directory, bin, 1)?;
-        release(&stage, directory, 1)?;
-        ours.push(release(&stage, directory, 2)?);
-        floors.push(floor(directory)?);
-    }
-    let (ours_wall, floor_wall) = (median_ms(ours.iter().map(|run| run.0)), median_ms(floors.into_iter()));
-    rows.push(vec![
-        "ctl release, to committed".into(),
-        format!("{ours_wall} ms"),
-        ratio(ours_wall, floor_wall),
-    ]);
-    rows.push(vec![
-        "floor: hard links, 20 files written and synced, swap".into(),
-        format!("{floor_wall} ms"),
-        "1".into(),
-    ]);
-    println!("\n### 20 changed files of 6,000, one host, median of {PAIRS} pairs\n");
-    println!("{}", markdown(&["way", "wall", "ratio"], &rows));
-    Ok(())
-}
-
-/// What no program can do without: the unchanged files linked, the changed ones written and synced, the swap.
-fn floor(directory: &Path) -> anyhow::Result<Duration> {
-    let root = tempfile::tempdir_in(directory)?;
-    let (old, new) = (root.path().join("old"), root.path().join("new"));
-    tree::write(&old, 1)?;
-    let source = directory.join("tree-2");
-    let began = Instant::now();
-    for folder in fs::read_dir(&old)? {
-        let folder = folder?.file_name();
-        fs::create_dir_all(new.join(&folder))?;
-        for file in fs::read_dir(old.join(&folder))? {
-            let path = Path::new(&folder).join(file?.file_name());
-            let index: usize = path
-                .to_string_lossy()
-                .trim_end_matches(".py")
-                .rsplit("module")
-                .next()
-                .unwrap_or("")
-                .parse()?;
-            if index.is_multiple_of(tree::FILES / tree::CHANGED) {
-                let mut content = fs::File::open(source.join(&path))?;
-                let mut file = fs::File::create(new.join(&path))?;
-                std::io::copy(&mut content, &mut file)?;
-                file.sync_data()?;
-            } else {
-                fs::hard_link(old.join(&path), new.join(&path))?;
-            }
+    let (_root, stage) = stage(directory, bin, 1)?;
+    let agent = stage.agent_id("host-1").context("the agent runs")?;
+    let tree = directory.join("tree-changing");
+    tree::write(&tree, 0)?;
+    fs::write(tree.join("landfall.toml"), DEFINITION)?;
+    release(&stage, &tree, "v0")?;
+    let (mut walls, mut cpus, mut floors, mut fetched) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for version in 1..=PAIRS {
+        tree::change(&tree, version)?;
+        let before = probe::received(agent);
+        let (wall, cpu) = release(&stage, &tree, &format!("v{version}"))?;
+        let after = probe::received(agent);
+        // A connection that was replaced in between would tell too little.
+        if after.keys().eq(before.keys()) && !after.is_empty() {
+            fetched.push(after.values().sum::<u64>() - before.values().sum::<u64>());
         }
-        fs::File::open(new.join(&folder))?.sync_all()?;
+        walls.push(wall);
+        cpus.push(cpu);
+        floors.push(floor::release(directory)?);
     }
-    std::os::unix::fs::symlink("new", root.path().join("next"))?;
-    fs::rename(root.path().join("next"), root.path().join("current"))?;
-    fs::File::open(root.path())?.sync_all()?;
-    Ok(began.elapsed())
-}
-
-struct Fabric {
-    key: String,
-    port: String,
-    python: String,
+    let (wall, floor_wall) = (median_ms(&walls), median_ms(&floors));
+    let spread = |runs: &[Duration]| {
+        let ms = |run: Option<&Duration>| run.map_or(0, Duration::as_millis);
+        format!("{}–{} ms", ms(runs.iter().min()), ms(runs.iter().max()))
+    };
+    let rows = [
+        vec![
+            "ctl release, to committed".into(),
+            format!("{wall} ms"),
+            spread(&walls),
+            ratio(wall, floor_wall),
+            format!("{} ms", median_ms(&cpus)),
+        ],
+        vec![
+            "floor: links, 20 files written, syncfs, swap".into(),
+            format!("{floor_wall} ms"),
+            spread(&floors),
+            "1".into(),
+            "–".into(),
+        ],
+    ];
+    println!("\n### 20 changed files of 6,000, one host, median of {PAIRS} pairs\n");
+    println!("{}", markdown(&["way", "wall", "from–to", "ratio", "CPU of all"], &rows));
+    match median(&fetched) {
+        Some(bytes) => println!("Bytes that the agent received during a release: {bytes}.\n"),
+        None => println!("Bytes received: not measured (needs ss, as root).\n"),
+    }
+    let log = stage.agent_log("host-1");
+    let rows: Vec<_> = [("fetching", "Staged"), ("activating", "Committed")]
+        .iter()
+        .filter_map(|(from, to)| {
+            let times = probe::steps(&log, &format!("to=\"{from}\""), &format!("result={to}"));
+            let from_to = spread(&times);
+            let cells = [format!("{from} to {to}"), format!("{} ms", median_ms(&times)), from_to];
+            (!times.is_empty()).then(|| cells.to_vec())
+        })
+        .collect();
+    println!("{}", markdown(&["on the host, by the agent's log", "wall", "from–to"], &rows));
+    tree::change(&tree, PAIRS + 1)?;
+    let Some(syncs) = Syncs::attach(agent) else {
+        println!("Syncs: not measured (needs strace, as root).\n");
+        return Ok(());
+    };
+    release(&stage, &tree, "counted")?;
+    let counts = syncs.counts()?;
+    let total: u64 = counts.values().sum();
+    println!("Syncs of the agent during a release, by strace: {total} {counts:?}; the floor has 2.\n");
+    Ok(())
 }
 
 fn fleets(directory: &Path, bin: &Path, fabric: Option<&Fabric>) -> anyhow::Result<()> {
@@ -167,13 +206,16 @@ fn fleets(directory: &Path, bin: &Path, fabric: Option<&Fabric>) -> anyhow::Resu
     for hosts in FLEETS {
         let (root, stage) = stage(directory, bin, hosts)?;
         for (version, what) in [(1, "first release"), (2, "20 files changed")] {
-            let (wall, cpu) = release(&stage, directory, version)?;
+            let tree = directory.join(format!("tree-{version}"));
+            let (wall, cpu) = release(&stage, &tree, &format!("v{version}"))?;
             rows.push(row("Landfall", what, hosts, wall, cpu));
+            println!("{}", rows[rows.len() - 1].join(" | "));
         }
         drop((stage, root));
         if let Some(fabric) = fabric {
             let (wall, cpu) = fabric.release(directory, hosts)?;
             rows.push(row("Fabric", "any release", hosts, wall, cpu));
+            println!("{}", rows[rows.len() - 1].join(" | "));
         }
     }
     println!("\n### From the command to all hosts, one machine\n");
@@ -195,45 +237,60 @@ fn row(tool: &str, what: &str, hosts: usize, wall: Duration, cpu: Duration) -> V
     ]
 }
 
-impl Fabric {
-    fn release(&self, directory: &Path, hosts: usize) -> anyhow::Result<(Duration, Duration)> {
-        let root = tempfile::tempdir_in(directory)?;
-        let archive = directory.join("tree-1.tar.gz");
-        let mut tar = Command::new("tar");
-        tar.arg("-czf").arg(&archive).arg("-C").arg(directory.join("tree-1")).arg(".");
-        let before = self.cpu()?;
-        let began = Instant::now();
-        Said::from(tar.output()?).expect_code(0)?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/fabric_release.py");
-        let mut command = Command::new(&self.python);
-        command.arg(script).arg(&archive).arg("v1").arg(&self.port).arg(&self.key).arg(root.path());
-        Said::from(command.arg(hosts.to_string()).output()?).expect_code(0)?;
-        let wall = began.elapsed();
-        if !root.path().join("1/current/package000").is_dir() {
-            bail!("Fabric has released nothing");
-        }
-        Ok((wall, self.cpu()?.saturating_sub(before)))
+fn idle(directory: &Path, bin: &Path) -> anyhow::Result<()> {
+    let (_root, mut stage) = stage(directory, bin, 1)?;
+    release(&stage, &directory.join("tree-1"), "v1")?;
+    let mut rows = Vec::new();
+    for what in ["after its first release of 6,000 files", "started again, connected"] {
+        std::thread::sleep(Duration::from_secs(10));
+        let agent = stage.agent_id("host-1").context("the agent runs")?;
+        let (began, own, all) = (Instant::now(), cpu::of_threads(agent), cpu::of(agent));
+        std::thread::sleep(Duration::from_secs(60));
+        let share =
+            |used: Duration| format!("{:.3} %", used.as_secs_f64() * 100.0 / began.elapsed().as_secs_f64());
+        rows.push(vec![
+            what.into(),
+            format!("{:.1} MiB", mib(cpu::resident_bytes(agent))),
+            share(cpu::of_threads(agent).saturating_sub(own)),
+            share(cpu::of(agent).saturating_sub(all)),
+        ]);
+        stage.kill_agent("host-1")?;
+        stage.start_agent("host-1")?;
     }
-
-    /// Of the tool, which this process has waited for, and of sshd with its children.
-    fn cpu(&self) -> anyhow::Result<Duration> {
-        let pid = fs::read_to_string(Path::new(&self.key).with_file_name("sshd.pid"))?;
-        Ok(cpu::of(pid.trim().parse()?) + cpu::of(std::process::id()))
-    }
+    println!("\n### The idle agent, over 60 s\n");
+    println!("{}", markdown(&["agent", "resident", "of one core", "with the checks that it runs"], &rows));
+    Ok(())
 }
 
-fn idle(directory: &Path, bin: &Path) -> anyhow::Result<()> {
-    let (_root, stage) = stage(directory, bin, 1)?;
-    release(&stage, directory, 1)?;
-    std::thread::sleep(Duration::from_secs(10));
-    let agent = stage.agent_id("host-1").context("the agent runs")?;
-    let (began, before) = (Instant::now(), cpu::of(agent));
-    std::thread::sleep(Duration::from_secs(60));
-    let used = cpu::of(agent).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64();
-    let rows =
-        [vec![format!("{:.1} MiB", mib(cpu::resident_bytes(agent))), format!("{:.2} %", used * 100.0)]];
-    println!("\n### The idle agent, over 60 s\n");
-    println!("{}", markdown(&["resident", "of one core"], &rows));
+/// Releases, one after the other, of a small service on three hosts, until enough requests have been sent.
+fn requests(bin: &Path) -> anyhow::Result<()> {
+    let hosts = ["web-1", "web-2", "web-3"];
+    let scene = Scene::new(bin, &hosts)?;
+    scene.release("v0")?.expect_code(0)?;
+    let targets = hosts.map(|name| format!("127.0.0.1:{}", scene.stage.hosts[name].port)).to_vec();
+    let load = Load::start(targets, "/", REQUESTS_PER_S)?;
+    let (mut total, mut releases) = (Counts::default(), 0);
+    while total.sent < REQUESTS {
+        releases += 1;
+        scene.release(&format!("v{releases}"))?.expect_code(0)?;
+        total.add(&load.take());
+    }
+    drop(load);
+    let rows = [vec![
+        releases.to_string(),
+        total.sent.to_string(),
+        total.failed.to_string(),
+        total.repeated.to_string(),
+        format!("{} ms", total.latency(0.5).as_millis()),
+        format!("{} ms", total.latency(0.99).as_millis()),
+        total.by_release.len().to_string(),
+    ]];
+    println!("\n### Requests during releases, three hosts, {REQUESTS_PER_S} requests a second\n");
+    let head = ["releases", "requests", "failed", "repeated", "p50", "p99", "releases that answered"];
+    println!("{}", markdown(&head, &rows));
+    if total.failed > 0 {
+        bail!("{} of {} requests failed: {:?}", total.failed, total.sent, total.failures);
+    }
     Ok(())
 }
 
@@ -242,8 +299,8 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
-fn median_ms(runs: impl Iterator<Item = Duration>) -> u128 {
-    median(&runs.map(|run| run.as_millis()).collect::<Vec<_>>()).unwrap_or(0)
+fn median_ms(runs: &[Duration]) -> u128 {
+    median(&runs.iter().map(Duration::as_millis).collect::<Vec<_>>()).unwrap_or(0)
 }
 
 fn ratio(ours: u128, floor: u128) -> String {
