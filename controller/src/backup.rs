@@ -14,9 +14,10 @@ use crate::clock::Clock;
 use crate::config::Layout;
 use crate::error::ControllerError;
 use crate::private_file;
+use crate::repository::ReleaseRepository;
 use crate::state::ControllerState;
+use crate::store::EmbeddedStore;
 use crate::store::backup::Backup;
-use crate::store::{Batch, EmbeddedStore};
 
 /// The store's state in the archive; it comes first.
 const STATE: &str = "state";
@@ -27,6 +28,10 @@ const OBJECTS: &str = "objects";
 /// Assignments of a restored controller are numbered so far above those in the backup that whatever was
 /// issued after it was made stays below, also for hosts that have not reported yet.
 const GENERATIONS_AHEAD: u64 = 1_000_000;
+
+/// So far above those in the backup are the versions of the restored snapshot and timestamp: clients have seen
+/// later ones than the backup holds, and refuse whatever is below.
+const VERSIONS_AHEAD: u64 = 1_000_000;
 
 /// Writes a backup of the state of one moment; commits go on meanwhile. It holds private keys.
 ///
@@ -102,10 +107,18 @@ pub async fn restore(layout: &Layout, file: &Path, clock: &Clock) -> Result<Time
     backup.restore(&RealDisk::new(&layout.state), Path::new("store"))?;
     let state = ControllerState::open(layout, clock).await?;
     let event = LogEvent::StateRestored { backup_at: made_at, generations_from: ahead };
-    let commit = state.writer.commit(Batch::new(), vec![NewEntry::by_controller(clock.now(), event)]).await;
+    let begun = begin(&state, event, clock.now()).await;
     state.close()?;
-    commit?;
+    begun?;
     Ok(made_at)
+}
+
+/// The first commit of a restored state.
+async fn begin(state: &ControllerState, event: LogEvent, now: Timestamp) -> Result<(), ControllerError> {
+    let repository = ReleaseRepository::load(&state.store, state.keys.clone()).await?;
+    let mut edit = repository.edit().await;
+    edit.sign_ahead(VERSIONS_AHEAD, now)?;
+    state.writer.commit(edit.batch(), vec![NewEntry::by_controller(now, event)]).await
 }
 
 /// Objects are many, and their names promise their content: they are synced with the first release that

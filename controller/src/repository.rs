@@ -277,6 +277,16 @@ impl Edit<'_> {
         Ok(())
     }
 
+    /// Signs snapshot and timestamp anew under versions that are so much higher, if there is a repository.
+    ///
+    /// # Errors
+    /// [`ControllerError::Trust`] if they cannot be signed.
+    pub fn sign_ahead(&mut self, by: u64, now: Timestamp) -> Result<(), ControllerError> {
+        let Some(draft) = self.draft.as_mut() else { return Ok(()) };
+        draft.skip_versions(by);
+        self.sign(now)
+    }
+
     /// The version of the root as it will be.
     #[must_use]
     pub fn root_version(&self) -> u64 {

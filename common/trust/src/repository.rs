@@ -228,6 +228,19 @@ impl Repository {
         Ok(files)
     }
 
+    /// Lets the next [`Repository::publish`] sign both online roles anew, under versions `by` higher than they
+    /// would have: for a repository that was put back to an earlier state, of which clients have seen more.
+    pub fn skip_versions(&mut self, by: u64) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.body.header.version = snapshot.body.header.version.saturating_add(by);
+            // One that lists nothing is out of date.
+            snapshot.body.meta.clear();
+        }
+        if let Some(timestamp) = &mut self.timestamp {
+            timestamp.body.header.version = timestamp.body.header.version.saturating_add(by);
+        }
+    }
+
     /// The expiry of every current role, soonest first: what warns before one runs out.
     #[must_use]
     pub fn expiries(&self) -> Vec<(Time, String)> {

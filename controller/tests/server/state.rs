@@ -66,6 +66,21 @@ async fn a_damaged_index_is_rebuilt_from_the_journal() {
     running.stop().await.unwrap();
 }
 
+type Operators = pb::operators_client::OperatorsClient<tonic::transport::Channel>;
+
+/// The version of the timestamp, and that of the snapshot that it vouches for and that is there.
+async fn online_versions(operators: &mut Operators) -> (u64, u64) {
+    let mut file = async |name: String| {
+        let request = pb::GetRepositoryFileRequest { name };
+        let content = operators.get_repository_file(request).await.unwrap().into_inner().content;
+        serde_json::from_slice::<serde_json::Value>(&content).unwrap()["signed"].clone()
+    };
+    let timestamp = file("timestamp.json".to_owned()).await;
+    let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+    assert_eq!(file(format!("{snapshot}.snapshot.json")).await["version"], snapshot);
+    (timestamp["version"].as_u64().unwrap(), snapshot)
+}
+
 #[tokio::test]
 async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let mut server = Server::start().await;
@@ -98,6 +113,7 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     signer.release(&server, &admin, "v2").await;
     let begun = operators.start_rollout(start("v2")).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
+    let before = online_versions(&mut operators).await;
     server.stop().await.unwrap();
     let memory = agent.ended().await;
     let reported = memory.report.generation;
@@ -113,6 +129,9 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let mut operators = restored.operators(&admin).await;
     let releases = operators.list_releases(pb::ListReleasesRequest::default()).await.unwrap().into_inner();
     assert_eq!(releases.releases.len(), 1);
+    // Whoever has seen what was signed after the backup would take anything lower for an attack.
+    let after = online_versions(&mut operators).await;
+    assert!(after.0 > before.0 && after.1 > before.1, "{after:?} after {before:?}");
     let request = pb::GetReleaseRequest { application: "shop".to_owned(), name: "v1".to_owned() };
     assert!(!operators.get_release(request).await.unwrap().into_inner().manifest.is_empty());
     let agent = Agent::connect(&restored, &host, memory).await;
