@@ -77,7 +77,9 @@ pub struct DenyList(Arc<RwLock<BTreeMap<String, Timestamp>>>);
 impl DenyList {
     /// Denies every certificate of this name that was issued until now.
     pub fn deny(&self, name: String, until: Timestamp) {
-        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, until);
+        let mut list = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = list.entry(name).or_insert(until);
+        *known = until.max(*known);
     }
 
     /// Whether a certificate of this name, issued then, is denied.

@@ -17,6 +17,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Caller, Context};
+use crate::error::ControllerError;
 
 pub use tokens::create as create_token;
 
@@ -24,6 +25,15 @@ pub use tokens::create as create_token;
 pub struct OperatorsService(pub Arc<Context>);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// Does something to its end, also when whoever asked hangs up: a call is dropped then wherever it waits, and
+/// between the commit and the memory that must agree with it.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ControllerError>> + Send + 'static,
+) -> Answer<T> {
+    let done = tokio::spawn(work).await.map_err(|_| ControllerError::Stopping)?;
+    Ok(Response::new(done?))
+}
 
 #[tonic::async_trait]
 impl Operators for OperatorsService {
@@ -39,8 +49,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::PublishRootRequest>,
     ) -> Answer<pb::PublishRootResponse> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(releases::publish_root(&self.0, &caller, request.into_inner()).await?))
+        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
+        to_its_end(async move { releases::publish_root(&context, &caller, request.into_inner()).await }).await
     }
 
     async fn get_repository_file(
@@ -74,8 +84,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::PublishReleaseRequest>,
     ) -> Answer<pb::PublishReleaseResponse> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(releases::publish(&self.0, &caller, request.into_inner()).await?))
+        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
+        to_its_end(async move { releases::publish(&context, &caller, request.into_inner()).await }).await
     }
 
     async fn list_releases(
@@ -163,8 +173,8 @@ impl Operators for OperatorsService {
     }
 
     async fn remove_host(&self, request: Request<pb::RemoveHostRequest>) -> Answer<pb::RemoveHostResponse> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(hosts::remove(&self.0, &caller, request.into_inner()).await?))
+        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
+        to_its_end(async move { hosts::remove(&context, &caller, request.into_inner()).await }).await
     }
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Answer<pb::ReadLogResponse> {

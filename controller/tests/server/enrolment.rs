@@ -373,3 +373,29 @@ async fn a_removed_host_does_not_come_back_as_the_one_that_took_its_name() {
     let refused = server.enrolment().await.join(request).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
 }
+
+#[tokio::test]
+async fn a_removal_is_complete_also_when_whoever_asked_hangs_up() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let mut operators = server.operators(&admin).await;
+    for delay_ms in 1..8 {
+        let name = format!("web-{delay_ms}");
+        let host = server.enrol(&admin, &name).await;
+        let mut agents = server.agents(&host).await;
+        server.sleep(Duration::from_secs(1));
+        let request = pb::RemoveHostRequest {
+            request_id: format!("remove-{delay_ms}"),
+            host: name.clone(),
+            reason: "stolen".to_owned(),
+        };
+        let patience = std::time::Duration::from_millis(delay_ms);
+        let _ = tokio::time::timeout(patience, operators.remove_host(request.clone())).await;
+        // Whether it got that far or not: once it is said to be done, it is.
+        operators.remove_host(request).await.unwrap();
+        let timestamp = pb::GetMetadataRequest { name: "timestamp.json".to_owned() };
+        let refused = agents.get_metadata(timestamp).await.map(|_| ()).unwrap_err();
+        assert_eq!(reason(&refused), "REMOVED", "after {delay_ms} ms");
+    }
+}

@@ -72,9 +72,13 @@ pub(super) async fn remove(
         action: Action::Remove { host: host.clone(), reason },
     };
     let done = context.reactor.command(command, Along { batch, entries: Vec::new() }).await?;
-    // A repeated request must not deny a host that has joined anew since.
+    // As it was stored: a repeated request must not deny a host that has joined anew since, and must make up
+    // for what the first one was kept from.
+    let key = format!("{DENIED}{denied}");
+    if let Some(stored) = context.store.get(&key).await? {
+        context.denied.deny(denied, convert::stored(&key, &stored.value)?);
+    }
     if !done.repeated {
-        context.denied.deny(denied, now);
         context.live.forget(&host);
     }
     Ok(pb::RemoveHostResponse {})
