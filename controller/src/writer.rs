@@ -16,7 +16,7 @@ pub struct Writer {
     store: Arc<dyn Store>,
     keys: Arc<OnlineKeys>,
     clock: Clock,
-    tree: Mutex<LogTree>,
+    tree: Arc<Mutex<LogTree>>,
 }
 
 impl Writer {
@@ -29,11 +29,13 @@ impl Writer {
         keys: Arc<OnlineKeys>,
         clock: Clock,
     ) -> Result<Self, ControllerError> {
-        let tree = Mutex::new(LogTree::load(&*store).await?);
+        let tree = Arc::new(Mutex::new(LogTree::load(&*store).await?));
         Ok(Self { store, keys, clock, tree })
     }
 
-    /// Commits a batch with its entries; returns when both are durable.
+    /// Commits a batch with its entries; returns when both are durable. Dropped once the commit has begun, it
+    /// goes on: a caller that hangs up must not leave the tree in memory behind the one in the store, since
+    /// every later append would conflict.
     ///
     /// # Errors
     /// [`ControllerError::Store`], [`ControllerError::Log`]; nothing has happened.
@@ -43,14 +45,18 @@ impl Writer {
             return Ok(());
         }
         // Held over the commit: the next append builds on this one.
-        let mut tree = self.tree.lock().await;
+        let mut tree = self.tree.clone().lock_owned().await;
         let mut appended = tree.append(entries, &self.keys.log, self.clock.now())?;
         let log = std::mem::take(&mut appended.batch);
-        let revision = self.store.commit(batch.and(log)).await?;
-        for entry in &appended.entries {
-            tracing::info!(index = entry.index, kind = entry.event.kind(), "{}", entry.summary);
-        }
-        *tree = appended.committed(revision);
-        Ok(())
+        let store = self.store.clone();
+        let committing = tokio::spawn(async move {
+            let revision = store.commit(batch.and(log)).await?;
+            for entry in &appended.entries {
+                tracing::info!(index = entry.index, kind = entry.event.kind(), "{}", entry.summary);
+            }
+            *tree = appended.committed(revision);
+            Ok(())
+        });
+        committing.await.map_err(|_| ControllerError::Stopping)?
     }
 }

@@ -399,3 +399,21 @@ async fn a_removal_is_complete_also_when_whoever_asked_hangs_up() {
         assert_eq!(reason(&refused), "REMOVED", "after {delay_ms} ms");
     }
 }
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_does_not_stop_the_log() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut operators = server.operators(&admin).await;
+    let request = |id: String| pb::CreateTokenRequest {
+        request_id: id,
+        operator: Some(pb::OperatorToken { name: "bob".to_owned(), role: "viewer".to_owned() }),
+        ..pb::CreateTokenRequest::default()
+    };
+    for delay in 1..20 {
+        let patience = std::time::Duration::from_micros(delay * 500);
+        let hasty = operators.create_token(request(format!("hasty-{delay}")));
+        let _ = tokio::time::timeout(patience, hasty).await;
+        operators.create_token(request(format!("patient-{delay}"))).await.unwrap();
+    }
+}
