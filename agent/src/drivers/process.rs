@@ -141,12 +141,7 @@ async fn launch(host: &DriverHost, spec: &HolderSpec, client: &Client) -> Result
         match client.ask(&Request::Status).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= until => {
-                let log = host.places.logs.join(format!("{}.holder.log", spec.name()));
-                let said = std::fs::read_to_string(&log).unwrap_or_default();
-                let said = said.lines().last().map_or_else(
-                    || format!("it wrote nothing to {}", log.display()),
-                    |line| format!("it said: {line}"),
-                );
+                let said = host.launcher.said(&host.places, spec);
                 return Err(format!("a holder was started but {error}; {said}"));
             }
             Err(_) => tokio::time::sleep(POLL).await,

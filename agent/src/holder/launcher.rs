@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use landfall_common::{AppName, ServiceName};
@@ -13,6 +13,9 @@ use crate::program;
 
 /// `systemctl start` of a unit that is ready as soon as it listens.
 const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How systemctl ends when the user may not do what it was asked for.
+const NO_PERMISSION: i32 = 4;
 
 /// Where the files of all holders of a host are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +98,25 @@ impl Launcher {
             Self::Systemd { template } => systemctl_start(template, spec).await,
         }
     }
+
+    /// What a holder that does not answer has said, or where to read it.
+    #[must_use]
+    pub fn said(&self, places: &Places, spec: &HolderSpec) -> String {
+        if let Self::Systemd { template } = self {
+            return format!("see `journalctl -u {}`", unit(template, spec));
+        }
+        let log = own_log(places, spec);
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        said.lines().last().map_or_else(
+            || format!("it wrote nothing to {}", log.display()),
+            |line| format!("it said: {line}"),
+        )
+    }
+}
+
+/// What a detached holder itself writes.
+fn own_log(places: &Places, spec: &HolderSpec) -> PathBuf {
+    places.logs.join(format!("{}.holder.log", spec.name()))
 }
 
 fn detach(
@@ -104,7 +126,7 @@ fn detach(
     places: &Places,
     spec: &HolderSpec,
 ) -> Result<(), String> {
-    let log = places.logs.join(format!("{}.holder.log", spec.name()));
+    let log = own_log(places, spec);
     // Begun anew each time: a holder writes little, and only when something is wrong.
     let output = std::fs::OpenOptions::new()
         .create(true)
@@ -132,8 +154,12 @@ fn detach(
     Ok(())
 }
 
+fn unit(template: &str, spec: &HolderSpec) -> String {
+    format!("{template}@{}.service", spec.name())
+}
+
 async fn systemctl_start(template: &str, spec: &HolderSpec) -> Result<(), String> {
-    let unit = format!("{template}@{}.service", spec.name());
+    let unit = unit(template, spec);
     let mut command = tokio::process::Command::new("systemctl");
     command.args(["--no-ask-password", "start", &unit]).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(SYSTEMCTL_TIMEOUT, command.output())
@@ -146,9 +172,32 @@ async fn systemctl_start(template: &str, spec: &HolderSpec) -> Result<(), String
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "`systemctl start {unit}` failed ({}): {}; see `journalctl -u {unit}`",
-        output.status,
-        said.trim()
-    ))
+    Err(refusal(&unit, output.status, said.trim()))
+}
+
+fn refusal(unit: &str, status: ExitStatus, said: &str) -> String {
+    let next = if status.code() == Some(NO_PERMISSION) {
+        "polkit must allow it: install polkitd, and 50-landfall.rules in /etc/polkit-1/rules.d".to_owned()
+    } else {
+        format!("see `journalctl -u {unit}`")
+    };
+    format!("`systemctl start {unit}` failed ({status}): {said}; {next}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_polkit_only_where_permission_is_missing() {
+        let of = |code: i32| refusal("u.service", ExitStatus::from_raw(code << 8), "Access denied");
+        assert!(
+            of(4).ends_with("install polkitd, and 50-landfall.rules in /etc/polkit-1/rules.d"),
+            "{}",
+            of(4)
+        );
+        assert!(of(1).ends_with("see `journalctl -u u.service`"), "{}", of(1));
+    }
 }
