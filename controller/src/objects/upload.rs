@@ -134,8 +134,9 @@ impl Upload {
     /// [`Reason::BadObject`], [`ControllerError::Object`].
     pub async fn finish(mut self) -> Result<u64, ControllerError> {
         let (depot, digest) = (self.depot.clone(), self.digest);
-        match std::mem::replace(&mut self.part, Part::Memory(Vec::new())) {
+        match &mut self.part {
             Part::Memory(memory) => {
+                let memory = std::mem::take(memory);
                 let memory = blocking(move || {
                     let mut unpacking = Unpacking::new(digest)?;
                     unpacking.feed(&memory, |_| {})?;
@@ -147,14 +148,14 @@ impl Upload {
                 depot.put(digest, memory.into()).await?;
                 Ok(length)
             }
-            Part::File { file, length } => {
-                drop(file);
+            // The claim goes with `self`, also when the caller hangs up before this has ended.
+            Part::File { length, .. } => {
+                let length = *length;
                 let path = depot.part_path(digest);
                 let result = depot.put_file(digest, &path).await;
                 if matches!(result, Ok(()) | Err(ControllerError::Refused { .. })) {
                     let _ = std::fs::remove_file(&path);
                 }
-                depot.release(digest);
                 result.map(|()| length)
             }
         }
@@ -271,6 +272,22 @@ mod tests {
         assert_eq!(upload.finish().await.unwrap(), compressed.len() as u64);
         assert_eq!(depot.read(digest, 4 << 20).await.unwrap(), content);
         assert_eq!(depot.kept(digest), 0);
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_end_nobody_waits_for_can_be_taken_up_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let depot = depot(directory.path()).await;
+        let content = noise(3 << 20);
+        let digest = Sha256::of(&content);
+        let compressed = zstd::bulk::compress(&content, 1).unwrap();
+        let mut upload = depot.upload(digest, 0).unwrap();
+        upload.write(&compressed).await.unwrap();
+        let end = upload.finish();
+        assert!(futures::FutureExt::now_or_never(end).is_none(), "it ended at once");
+        let upload = depot.upload(digest, compressed.len() as u64).unwrap();
+        upload.finish().await.unwrap();
+        assert_eq!(depot.read(digest, 4 << 20).await.unwrap(), content);
     }
 
     #[tokio::test]
