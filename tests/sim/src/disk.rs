@@ -61,6 +61,14 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(State::new(seed))), syncs: Arc::default() }
     }
 
+    /// Another disk of the same machine: when the power goes for one, it goes for both.
+    #[must_use]
+    pub fn beside(&self, seed: u64) -> Self {
+        let other = Self::new(seed);
+        other.state().power_off = Arc::clone(&self.state().power_off);
+        other
+    }
+
     /// Sets what may go wrong from here on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
@@ -81,12 +89,14 @@ impl SimDisk {
     /// Whether the power is off: every operation fails until [`SimDisk::crash`].
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.state().off
+        self.state().is_off()
     }
 
     /// Switches the power off; every operation fails until [`SimDisk::crash`].
     pub fn power_off(&self) {
-        self.state().off = true;
+        let mut state = self.state();
+        state.off = true;
+        state.power_off.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The machine loses its power and starts again: what was not synced is kept, lost or torn as `dice`
@@ -107,6 +117,7 @@ impl SimDisk {
     pub fn fork(&self) -> Self {
         let mut state = self.state().clone();
         state.faults = Faults::default();
+        state.power_off = Arc::default();
         state.restart();
         Self { state: Arc::new(Mutex::new(state)), syncs: Arc::default() }
     }

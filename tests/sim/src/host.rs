@@ -129,12 +129,14 @@ impl Host {
     /// A host with empty disks.
     #[must_use]
     pub fn new(index: usize, seed: u64) -> Self {
+        let state_disk = SimDisk::new(seed);
+        let app_disk = state_disk.beside(seed ^ 1);
         Self {
             id: HostId::new(format!("web-{:02}", index + 1)).expect("a valid name"),
             index,
             enrolled: true,
-            state_disk: SimDisk::new(seed),
-            app_disk: SimDisk::new(seed ^ 1),
+            state_disk,
+            app_disk,
             booted_at: 0,
             clock_off_ms: 0,
             process: 0,

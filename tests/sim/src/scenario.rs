@@ -77,6 +77,8 @@ pub struct FaultRates {
     pub sick: u32,
     /// Each second: the clock of a host steps, by up to [`FaultRates::clock_step_ms`] either way.
     pub clock: u32,
+    /// Of each start of the controller: its clock has stepped meanwhile, if clocks step at all.
+    pub controller_clock: u32,
     /// How far clocks step.
     pub clock_step_ms: u64,
 }
@@ -217,5 +219,8 @@ fn draw_faults(dice: &mut Dice, hosts: u64) -> FaultRates {
     faults.clock = per_host(u64::from(some(300_000, 2_000, 20_000)));
     faults.stale = some(300_000, 1, 1) > 0;
     faults.clock_step_ms = *dice.pick(&[10_000, 25_000, 600_000, 7_200_000, 36_000_000]);
+    if dice.chance(500_000) {
+        faults.controller_clock = u32::try_from(dice.between(50_000, 500_000)).unwrap_or(0);
+    }
     faults
 }

@@ -168,7 +168,7 @@ impl State {
             // Gone before the disk had it all: the dice of the crash decide.
             Ok(true) => Err(power_is_off()),
             Err(error) => {
-                if !self.off {
+                if !self.is_off() {
                     self.file(id)?.fail_sync();
                 }
                 Err(error)
@@ -245,7 +245,7 @@ impl State {
     pub fn remove_dir_all(&mut self, path: &Path) -> io::Result<()> {
         let id = match self.resolve(path, false) {
             Ok(id) => id,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.off => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_off() => return Ok(()),
             Err(error) => return Err(error),
         };
         // One unlink after the other, each its own operation: a crash may come between any two.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore, SeedableRng as _};
@@ -49,6 +51,8 @@ pub struct State {
     pub faults: Faults,
     pub operations: u64,
     pub off: bool,
+    /// Shared with the other disks of the machine: whether its power is off.
+    pub power_off: Arc<AtomicBool>,
     /// Grows with every restart; handles of an older one are dead.
     pub boot: u64,
     nodes: BTreeMap<u64, Node>,
@@ -74,6 +78,7 @@ impl State {
             faults: Faults::default(),
             operations: 0,
             off: false,
+            power_off: Arc::default(),
             boot: 0,
             nodes: BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]),
             next: ROOT + 1,
@@ -86,7 +91,7 @@ impl State {
 
     /// Lets an operation begin, or fail. `Ok(true)`: the power goes right after it, so do it and then fail.
     pub fn begin(&mut self, access: Access) -> io::Result<bool> {
-        if self.off {
+        if self.is_off() {
             return Err(power_is_off());
         }
         let mut last = false;
@@ -95,6 +100,7 @@ impl State {
             if let Some(left) = &mut self.faults.power_off_after {
                 if *left == 0 {
                     self.off = true;
+                    self.power_off.store(true, Ordering::Relaxed);
                     last = true;
                 } else {
                     *left -= 1;
@@ -110,6 +116,11 @@ impl State {
             return Err(io::Error::from_raw_os_error(5));
         }
         Ok(last)
+    }
+
+    /// Whether every operation fails.
+    pub fn is_off(&self) -> bool {
+        self.off || self.power_off.load(Ordering::Relaxed)
     }
 
     pub fn node(&self, id: u64) -> io::Result<&Node> {
@@ -182,6 +193,7 @@ impl State {
     pub fn restart(&mut self) {
         self.boot += 1;
         self.off = false;
+        self.power_off.store(false, Ordering::Relaxed);
         self.locks.clear();
         self.faults.power_off_after = None;
     }

@@ -131,6 +131,7 @@ impl World {
         self.healed = true;
         self.outage_until = 0;
         self.scenario.faults.stale = false;
+        self.controller.clock_ahead_ms = 0;
         self.note(format_args!("the world heals"));
         for host in &mut self.hosts {
             host.cut_until = 0;

@@ -24,6 +24,13 @@ impl World {
         if self.controller.running.is_some() {
             return;
         }
+        let faults = &self.scenario.faults;
+        if !self.healed && faults.clock > 0 && self.dice.chance(faults.controller_clock) {
+            // Its clock is steady while it runs; a start takes over whatever the machine says by then.
+            self.controller.clock_ahead_ms = self.dice.between(0, 2 * faults.clock_step_ms);
+            let ahead_ms = self.controller.clock_ahead_ms;
+            self.note(format_args!("the controller's clock is {ahead_ms} ms ahead"));
+        }
         let now = self.controller_now();
         if let Err(error) = self.controller.start(now) {
             let off = self.controller.disk.is_off();

@@ -97,7 +97,9 @@ impl World {
             }
             return;
         }
-        if !self.hosts[host].tasks.remove(&task) {
+        // Fetches and steps can be given up; what was begun on a service is finished.
+        let is_wanted = self.hosts[host].tasks.remove(&task);
+        if !is_wanted && matches!(doing, Doing::Fetch { .. } | Doing::Step { .. }) {
             return;
         }
         let (effect, finish) = match doing {
