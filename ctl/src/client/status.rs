@@ -120,7 +120,8 @@ fn transport_reason(status: &Status) -> String {
 #[must_use]
 pub fn reason_in_words(cause: &str) -> String {
     let lower = cause.to_lowercase();
-    if lower.contains("unknownissuer") || lower.contains("unknown issuer") || lower.contains("pinned") {
+    // Every controller's authority has the same name: a foreign one shows by its signature.
+    if ["unknownissuer", "unknown issuer", "badsignature", "pinned"].iter().any(|word| lower.contains(word)) {
         return format!("its certificate is not by the authority that this context trusts ({cause})");
     }
     if lower.contains("certificate_required") || lower.contains("certificaterequired") {
@@ -129,6 +130,13 @@ pub fn reason_in_words(cause: &str) -> String {
     if lower.contains("broken pipe") || lower.contains("received fatal alert") {
         return format!(
             "it closed the connection, most likely because it refuses this client's certificate ({cause})"
+        );
+    }
+    // Under TLS 1.3 a client learns only after its first request that its certificate was not taken, and the
+    // alert may be lost with the connection.
+    if lower.contains("connection closed") || lower.contains("connection reset") {
+        return format!(
+            "it closed the connection: it refuses this client's certificate, or is just being stopped ({cause})"
         );
     }
     if lower.contains("connection refused") {
@@ -164,6 +172,13 @@ mod tests {
         details.set_help(vec![tonic_types::HelpLink::new("ctl hosts token --environment staging", "")]);
         let status = Status::with_error_details(Code::FailedPrecondition, "no hosts", details);
         assert_eq!(Refusal::of(&status).next.as_deref(), Some("ctl hosts token --environment staging"));
+    }
+
+    #[test]
+    fn a_foreign_authority_is_told_in_words() {
+        for cause in ["invalid peer certificate: BadSignature", "invalid peer certificate: UnknownIssuer"] {
+            assert!(reason_in_words(cause).contains("authority that this context trusts"), "{cause}");
+        }
     }
 
     #[test]
