@@ -211,6 +211,13 @@ fn fleets(directory: &Path, bin: &Path, fabric: Option<&Fabric>) -> anyhow::Resu
             rows.push(row("Landfall", what, hosts, wall, cpu));
             println!("{}", rows[rows.len() - 1].join(" | "));
         }
+        let controller = stage.controller_id().map(cpu::of).unwrap_or_default();
+        let agents: Duration = stage.hosts.keys().filter_map(|host| stage.agent_id(host)).map(cpu::of).sum();
+        println!(
+            "{hosts} hosts, CPU since their start: controller {:.2} s, agents {:.2} s\n",
+            controller.as_secs_f64(),
+            agents.as_secs_f64()
+        );
         drop((stage, root));
         if let Some(fabric) = fabric {
             let (wall, cpu) = fabric.release(directory, hosts)?;
