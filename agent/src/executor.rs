@@ -4,8 +4,9 @@
 
 pub mod watching;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use landfall_agent_core::{Effect, Event, Finish, Identity};
 use landfall_common::disk::Disk;
@@ -132,7 +133,7 @@ impl Executor {
             }
             Task::Migrate { step, left, migrating, effect } => {
                 let mut context = self.context(&migrating.release, Some(&step.name), token(&self.migrating));
-                context.deadline = Some(std::time::Instant::now() + left);
+                context.deadline = Some(std::time::Instant::now() + asked_to_end_after(left));
                 let note = self.note(migrating.fence);
                 let is_new = matches!(effect, Effect::Migrate { .. });
                 tokio::spawn(async move {
@@ -204,9 +205,13 @@ impl Executor {
         release: &ReleaseName,
         digest: Sha256,
     ) {
+        // Held throughout: an activation either waits, or has swapped `current` before.
+        let _held = self.services.lock().await;
         for service in services {
+            if !is_active(&self.app_dir, release) {
+                return;
+            }
             let context = self.context(release, None, CancellationToken::new());
-            let held = self.services.lock().await;
             let state = drivers::status(&self.host, &service, &context).await;
             let wanted = match &state {
                 DriverState::Running { release, .. } => release.is_some_and(|running| running != digest),
@@ -223,7 +228,6 @@ impl Executor {
                     tracing::error!(service = %service.name, reason = failure.reason, "the service cannot be started");
                 }
             }
-            drop(held);
         }
     }
 
@@ -285,6 +289,17 @@ fn conclusion(result: Result<(), (bool, StepFailure)>) -> Finish {
     }
 }
 
+/// When a migration is asked to end, for one that must have ended when its lease does: the grace between
+/// SIGTERM and SIGKILL lies within the lease (P7).
+fn asked_to_end_after(lease_left: Duration) -> Duration {
+    lease_left.saturating_sub(steps::GRACE)
+}
+
+/// Whether `current` names this release.
+fn is_active(app_dir: &Path, release: &ReleaseName) -> bool {
+    std::fs::read_link(app_dir.join(layout::CURRENT)).is_ok_and(|target| target == layout::release(release))
+}
+
 fn token(current: &std::sync::Mutex<CancellationToken>) -> CancellationToken {
     current.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
 }
@@ -293,4 +308,25 @@ fn renew(current: &std::sync::Mutex<CancellationToken>, parent: &CancellationTok
     let mut current = current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     current.cancel();
     *current = parent.child_token();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_has_been_killed_when_its_lease_ends() {
+        let lease = Duration::from_secs(60);
+        assert_eq!(asked_to_end_after(lease) + steps::GRACE, lease);
+        assert_eq!(asked_to_end_after(Duration::from_secs(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_what_current_names_is_active() {
+        let directory = tempfile::tempdir().unwrap();
+        let (v1, v2) = (ReleaseName::new("v1").unwrap(), ReleaseName::new("v2").unwrap());
+        assert!(!is_active(directory.path(), &v1));
+        std::os::unix::fs::symlink("releases/v1", directory.path().join("current")).unwrap();
+        assert!(is_active(directory.path(), &v1) && !is_active(directory.path(), &v2));
+    }
 }
