@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/setup.sh
+# The application of the demo has tests of its own, in Python; it takes each release of its history in turn.
+sh examples/tenants/test.sh
 # The end-to-end tests run the programs from target/debug.
 cargo build --locked --workspace --bins
 if cargo nextest --version >/dev/null 2>&1; then
