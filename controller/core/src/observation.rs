@@ -232,6 +232,16 @@ pub enum Standing<'a> {
 }
 
 impl Seen {
+    /// Takes what lies ahead, by a clock that was set back, as of this moment.
+    pub(crate) fn none_after(&mut self, now: Timestamp) {
+        let moments =
+            [&mut self.connected_at, &mut self.heard_at, &mut self.stable_at, &mut self.progressed_at];
+        let report = self.report.as_mut().map(|received| &mut received.at);
+        for moment in moments.into_iter().flatten().chain(report) {
+            *moment = now.min(*moment);
+        }
+    }
+
     /// Takes an observation in. Older reports of the same connection, and all of older connections, are
     /// dropped.
     pub(crate) fn take(

@@ -9,6 +9,7 @@ use crate::member::Member;
 use crate::observation::{Attention, Host, Observation};
 use crate::record::{Change, Issued, Key, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
 use crate::rollout::Rollout;
+use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
 /// through [`State::observe`], whose content is volatile.
@@ -20,8 +21,11 @@ pub struct State {
     pub(crate) rollouts: BTreeMap<RolloutId, Rollout>,
     pub(crate) members: BTreeMap<RolloutId, BTreeMap<HostId, Member>>,
     pub(crate) requests: BTreeMap<RequestId, RequestRecord>,
-    /// When this controller started to listen: silence is counted from here at the earliest.
+    /// When this controller started to listen: silence is counted from here at the earliest. A clock that
+    /// was set back begins anew.
     pub(crate) started_at: Timestamp,
+    /// The latest moment at which something was seen.
+    latest: Timestamp,
 }
 
 /// A place with its hosts.
@@ -49,6 +53,7 @@ impl State {
             members: BTreeMap::new(),
             requests: BTreeMap::new(),
             started_at: now,
+            latest: now,
         };
         // What was asked of a host is kept with the host, so hosts come first.
         let (hosts, others): (Vec<_>, Vec<_>) =
@@ -86,6 +91,10 @@ impl State {
 
     /// Takes in what was seen of a host. Nothing of it is durable.
     pub fn observe(&mut self, observation: Observation, now: Timestamp) -> Attention {
+        if self.latest > now + CLOCK_SKEW {
+            self.begin_anew(now);
+        }
+        self.latest = self.latest.max(now);
         let Some(place) = self.host_place.get(observation.host()) else { return Attention::Ignored };
         let Some(place) = self.places.get_mut(place) else { return Attention::Ignored };
         let Some(host) = place.hosts.get_mut(observation.host()) else { return Attention::Ignored };
@@ -96,6 +105,21 @@ impl State {
             Attention::Noted if place.record.holder.is_some() => Attention::Plan,
             other => other,
         }
+    }
+
+    /// The clock was set back: no moment that was seen may lie ahead, or nothing would be overdue until then.
+    fn begin_anew(&mut self, now: Timestamp) {
+        self.latest = now;
+        self.started_at = now;
+        for host in self.places.values_mut().flat_map(|place| place.hosts.values_mut()) {
+            host.seen.none_after(now);
+        }
+    }
+
+    /// From when on to count what the records say happened `at`. A moment that lies ahead is of a clock that
+    /// has been set back since: counted from it, nothing would be overdue for as long as the clock was ahead.
+    pub(crate) fn counted(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        if at > now + CLOCK_SKEW { self.started_at } else { at }
     }
 
     /// The assignment that should be sent to the host (again): ask after it has connected and after each

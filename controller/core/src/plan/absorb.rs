@@ -9,6 +9,7 @@ use crate::member::{Left, MemberState};
 use crate::observation::Standing;
 use crate::refusal::seconds;
 use crate::rollout::{Rollout, Stage};
+use crate::state::State;
 use crate::timing::{ACTIVATE_ACCEPT, ANSWER_MARGIN};
 
 use super::table::{Seat, Table};
@@ -31,7 +32,7 @@ pub(super) fn members(table: &mut Table<'_>) {
         if seat.member.is_none() {
             continue;
         }
-        let Some((step, said)) = moved(seat, &rollout, table.state.started_at, now) else { continue };
+        let Some((step, said)) = moved(seat, &rollout, table.state, now) else { continue };
         let event = |generation: Generation, outcome: &OutcomeKind| LogEvent::StepOutcome {
             rollout: rollout.id.clone(),
             host: seat.host.record.id.clone(),
@@ -72,7 +73,7 @@ fn about(seat: &Seat<'_>, rollout: &Rollout) -> landfall_common::ReleaseName {
 
 type Said = Option<(Generation, OutcomeKind)>;
 
-fn moved(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timestamp) -> Option<(Move, Said)> {
+fn moved(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> Option<(Move, Said)> {
     let member = seat.member.as_ref()?;
     let back = matches!(rollout.status.stage(), Some(Stage::RollingBack { .. }));
     let runs_release = seat.host.proven_digest() == Some(rollout.release.digest);
@@ -84,19 +85,19 @@ fn moved(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timesta
             None
         }
         MemberState::Staging { generation } => staging(seat, *generation, now),
-        MemberState::Granted { generation } => granted(seat, rollout, *generation, started_at, now),
+        MemberState::Granted { generation } => granted(seat, rollout, *generation, state, now),
         MemberState::Committed { .. } if back => None,
-        MemberState::Committed { generation } => committed(seat, rollout, *generation, started_at, now),
+        MemberState::Committed { generation } => committed(seat, rollout, *generation, state, now),
         MemberState::Failed { left: Left::Unknown } if !back => late_word(seat, rollout, now),
         // What it went back to by itself must hold as well before the rollout can be called rolled back.
         MemberState::Failed { left: Left::Reverted } if back => {
             let previous = rollout.previous.as_ref().map(|previous| previous.digest);
             let is_back = seat.host.proven_digest() == previous;
-            is_back.then(|| returned(seat, rollout, started_at, now))?
+            is_back.then(|| returned(seat, rollout, state, now))?
         }
         MemberState::Failed { .. } => None,
-        MemberState::Returning { generation } => returning(seat, rollout, *generation, started_at, now),
-        MemberState::Returned { .. } => returned(seat, rollout, started_at, now),
+        MemberState::Returning { generation } => returning(seat, rollout, *generation, state, now),
+        MemberState::Returned { .. } => returned(seat, rollout, state, now),
     }
 }
 
@@ -132,7 +133,7 @@ fn granted(
     seat: &Seat<'_>,
     rollout: &Rollout,
     generation: Generation,
-    started_at: Timestamp,
+    state: &State,
     now: Timestamp,
 ) -> Option<(Move, Said)> {
     let runs_release = seat.host.proven_digest() == Some(rollout.release.digest);
@@ -162,7 +163,7 @@ fn granted(
         }
         Standing::Overtaken if seat.fresh.is_some() => Some((Move::To(MemberState::Staged), None)),
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
-            let waited = overdue(seat, rollout, started_at, now)?;
+            let waited = overdue(seat, rollout, state, now)?;
             let sentence = format!("it was asked to activate and has not said for {waited} how it ended");
             Some((Move::Fail(Left::Unknown, failure("activate", sentence)), None))
         }
@@ -171,10 +172,10 @@ fn granted(
 
 /// How long an answer has been awaited, once that is longer than any answer takes. After a start the
 /// controller gives its hosts the time to come back.
-fn overdue(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timestamp) -> Option<String> {
-    let since = seat.member.as_ref()?.since;
+fn overdue(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> Option<String> {
+    let since = state.counted(seat.member.as_ref()?.since, now);
     let bound = ACTIVATE_ACCEPT + rollout.strategy.healthy_deadline * 2 + ANSWER_MARGIN;
-    let back_again = now.since(started_at) >= ACTIVATE_ACCEPT;
+    let back_again = now.since(state.started_at) >= ACTIVATE_ACCEPT;
     (now.since(since) >= bound && back_again).then(|| seconds(now.since(since)))
 }
 
@@ -182,7 +183,7 @@ fn committed(
     seat: &Seat<'_>,
     rollout: &Rollout,
     generation: Generation,
-    started_at: Timestamp,
+    state: &State,
     now: Timestamp,
 ) -> Option<(Move, Said)> {
     let report = &seat.fresh?.report;
@@ -198,7 +199,7 @@ fn committed(
         let sentence = format!("it had committed the release and now runs {name}");
         return Some((Move::Fail(left, failure("health", sentence)), None));
     }
-    let sentence = unstable(seat, rollout, started_at, now)?;
+    let sentence = unstable(seat, rollout, state, now)?;
     Some((
         Move::Fail(Left::Held, failure("health", format!("it had committed the release and {sentence}"))),
         None,
@@ -207,11 +208,12 @@ fn committed(
 
 /// What is to be said of a host that was not healthy for long enough at a stretch for as long as the healthy
 /// deadline. One that flaps would hold the gate, or the end, for ever.
-fn unstable(seat: &Seat<'_>, rollout: &Rollout, started_at: Timestamp, now: Timestamp) -> Option<String> {
+fn unstable(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> Option<String> {
     seat.fresh?;
     let seen = &seat.host.seen;
-    let at_least = seat.member.as_ref()?.since.max(started_at).max(seen.connected_at.unwrap_or_default());
-    let unstable_for = now.since(at_least.max(seen.stable_at.unwrap_or_default()));
+    let since = state.counted(seat.member.as_ref()?.since, now).max(state.started_at);
+    let seen = seen.connected_at.max(seen.stable_at).unwrap_or_default();
+    let unstable_for = now.since(since.max(seen));
     (unstable_for >= rollout.strategy.healthy_deadline).then(|| {
         let min_healthy = human::format(rollout.strategy.min_healthy);
         format!("was not healthy for {min_healthy} at a stretch since {} ago", seconds(unstable_for))
@@ -243,7 +245,7 @@ fn returning(
     seat: &Seat<'_>,
     rollout: &Rollout,
     generation: Generation,
-    started_at: Timestamp,
+    state: &State,
     now: Timestamp,
 ) -> Option<(Move, Said)> {
     let previous = rollout.previous.as_ref()?;
@@ -262,19 +264,14 @@ fn returning(
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
             // A silent host is waited for: it was not this that failed.
             seat.fresh?;
-            let waited = overdue(seat, rollout, started_at, now)?;
+            let waited = overdue(seat, rollout, state, now)?;
             let sentence = format!("it was asked to go back and has not said for {waited} how it ended");
             Some((Move::ReturnFail(failure("activate", sentence)), None))
         }
     }
 }
 
-fn returned(
-    seat: &Seat<'_>,
-    rollout: &Rollout,
-    started_at: Timestamp,
-    now: Timestamp,
-) -> Option<(Move, Said)> {
+fn returned(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> Option<(Move, Said)> {
     let report = &seat.fresh?.report;
     let previous = rollout.previous.as_ref()?;
     let active = report.active.as_ref();
@@ -283,7 +280,7 @@ fn returned(
         let sentence = format!("it had gone back and now runs {name}");
         return Some((Move::ReturnFail(failure("health", sentence)), None));
     }
-    let sentence = unstable(seat, rollout, started_at, now)?;
+    let sentence = unstable(seat, rollout, state, now)?;
     Some((Move::ReturnFail(failure("health", format!("it had gone back and {sentence}"))), None))
 }
 

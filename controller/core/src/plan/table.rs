@@ -113,10 +113,14 @@ impl<'a> Table<'a> {
         let rollout = self.rollout();
         let newest = self.members().map(|(seat, member)| {
             let seen = seat.host.seen.progressed_at.unwrap_or_default();
-            member.since.max(seen)
+            self.counted(member.since).max(seen)
         });
-        let newest = newest.max().unwrap_or_default().max(rollout.since).max(self.state.started_at);
-        self.now.since(newest)
+        let newest = newest.max().unwrap_or_default().max(self.counted(rollout.since));
+        self.now.since(newest.max(self.state.started_at))
+    }
+
+    fn counted(&self, at: Timestamp) -> Timestamp {
+        self.state.counted(at, self.now)
     }
 
     /// Whether nothing has got on for longer than the progress deadline.
@@ -133,7 +137,8 @@ impl<'a> Table<'a> {
 
     /// How long a host has been silent, as far as that can be held against it.
     pub fn silent_for(&self, seat: &Seat<'_>) -> Duration {
-        let since = self.rollout.as_ref().map_or(self.state.started_at, |rollout| rollout.since);
+        let since =
+            self.rollout.as_ref().map_or(self.state.started_at, |rollout| self.counted(rollout.since));
         seat.host.silent_for(since.max(self.state.started_at), self.now)
     }
 

@@ -47,7 +47,7 @@ pub struct Host {
     pub active: Option<Active>,
     outcome: Option<Outcome>,
     work: Option<Work>,
-    healthy_since: Timestamp,
+    pub healthy_since: Timestamp,
     pub behaviour: BTreeMap<ReleaseName, Behaviour>,
     pub migrates: Migrates,
     /// Each run of a migration that was begun here: release, direction, fence.

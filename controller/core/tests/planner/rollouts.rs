@@ -267,6 +267,30 @@ fn half_the_fleet_partitioned_at_the_gate_stops_the_rollout_and_healing_lets_it_
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
+/// Met by the simulation: what was written while the clock was ahead counted as progress until the clock was
+/// there again, and no deadline fired.
+#[test]
+fn a_clock_that_is_set_back_does_not_hold_the_deadline_up() {
+    for restarts in [false, true] {
+        let mut world = on_v1(6, strategy());
+        let id = world.release("v2").unwrap();
+        world.until("the canary", |w| w.runs()[0] == "v2");
+        world.cut.extend([host_id(4), host_id(5), host_id(6)]);
+        world.run(25);
+        world.set_back(Duration::from_secs(4 * 3600));
+        if restarts {
+            world.crash_controller();
+        }
+        world.run(290);
+        assert_eq!(world.word(&id), StatusWord::Running, "a step of the clock is no deadline");
+        world.run(60);
+        assert_eq!(world.word(&id), StatusWord::Paused);
+        world.cut.clear();
+        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    }
+}
+
 /// Silence after an activation is no proof against the release, and none for it.
 #[test]
 fn a_host_that_is_lost_while_it_activates_counts_as_failed_and_is_corrected_on_return() {

@@ -345,6 +345,14 @@ impl World {
         self.checks.restarted();
     }
 
+    /// The clock of all is set back.
+    pub fn set_back(&mut self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap();
+        self.now = Timestamp::from_ms(self.now.ms() - by);
+        let now = self.now;
+        self.hosts.values_mut().for_each(|host| host.healthy_since = now);
+    }
+
     pub fn observe(&mut self, observation: Observation) -> Attention {
         self.state.observe(observation, self.now)
     }
