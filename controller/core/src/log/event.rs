@@ -1,0 +1,351 @@
+//! What can happen: one variant for each kind of entry, with all that is known of it.
+
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::report::OutcomeKind;
+use landfall_common::{
+    AppName, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, Sha256, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{CommitLine, MigrationVerdict, RolloutEnd, Subject};
+
+/// What happened. Written as `{"kind": "rollout_started", …}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LogEvent {
+    /// A signed release was accepted.
+    ReleasePublished {
+        /// Of which application.
+        application: AppName,
+        /// The release.
+        release: ReleaseRef,
+        /// The commit it was built from, if it came from Git.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+        /// Who wrote that commit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        author: Option<String>,
+        /// The key ids that signed it.
+        signed_by: Vec<String>,
+    },
+    /// A rollout was planned and begun.
+    RolloutStarted {
+        /// Its id.
+        rollout: RolloutId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release it brings.
+        release: ReleaseRef,
+        /// The release that was in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous: Option<ReleaseRef>,
+        /// How many hosts it targets.
+        hosts: u64,
+        /// The commits since the release that was in force, newest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        commits: Vec<CommitLine>,
+        /// Release notes.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        notes: String,
+    },
+    /// A rollout ended.
+    RolloutFinished {
+        /// Its id.
+        rollout: RolloutId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release it brought.
+        release: ReleaseRef,
+        /// How.
+        end: RolloutEnd,
+        /// Why, where it did not succeed.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// When it had begun.
+        started_at: Timestamp,
+        /// How many hosts run the release.
+        hosts_done: u64,
+        /// How many it targeted.
+        hosts: u64,
+    },
+    /// The gate opened to a batch.
+    BatchStarted {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// The batch that may begin, from 1.
+        batch: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// A host finished an order, well or not.
+    StepOutcome {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// The host.
+        host: HostId,
+        /// The release it was about.
+        release: ReleaseName,
+        /// The assignment.
+        generation: Generation,
+        /// How it ended.
+        outcome: OutcomeKind,
+    },
+    /// A host that was asked for something did not say how it ended, or does not stay healthy.
+    HostFailed {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// The host.
+        host: HostId,
+        /// The release it was about.
+        release: ReleaseName,
+        /// Why it counts as failed.
+        reason: String,
+    },
+    /// An operator asked for an older release.
+    RollbackRequested {
+        /// The rollout that carries it out.
+        rollout: RolloutId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release to go back to.
+        to: ReleaseRef,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A rollout turned round by itself.
+    RollbackStarted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The release to go back to.
+        to: ReleaseRef,
+        /// Why.
+        reason: String,
+    },
+    /// A rollout was stopped where it was.
+    RolloutPaused {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A paused rollout goes on.
+    RolloutResumed {
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// An operator opened the gate that a rollout waited at.
+    RolloutPromoted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The batch that may begin.
+        batch: u64,
+    },
+    /// An operator ended a rollout.
+    RolloutAborted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A host took a rollout's migration lease.
+    MigrationStarted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The elected host.
+        host: HostId,
+        /// Whose migration.
+        release: ReleaseName,
+        /// When its lease ends.
+        lease_until: Timestamp,
+    },
+    /// A migration ended, or its outcome was lost.
+    MigrationFinished {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The elected host.
+        host: HostId,
+        /// Whose migration.
+        release: ReleaseName,
+        /// How.
+        outcome: OutcomeKind,
+    },
+    /// An operator said how a migration with an unknown outcome ended.
+    MigrationResolved {
+        /// The rollout.
+        rollout: RolloutId,
+        /// What was said.
+        verdict: MigrationVerdict,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Failed hosts are tried again.
+    HostsRetried {
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Which.
+        hosts: Vec<HostId>,
+    },
+    /// A host outside of a rollout was sent to the release in force.
+    HostConverging {
+        /// The host.
+        host: HostId,
+        /// The release in force.
+        release: ReleaseRef,
+        /// The assignment.
+        generation: Generation,
+    },
+    /// A host joined.
+    HostEnrolled {
+        /// The host.
+        host: HostId,
+        /// What it is pinned to.
+        application: AppName,
+        /// Where it is pinned to.
+        environment: EnvName,
+        /// The token that let it in.
+        token: String,
+    },
+    /// A host was removed and its certificates denied.
+    HostRemoved {
+        /// The host.
+        host: HostId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An operator was removed: certificates that were issued until then are denied.
+    OperatorRemoved {
+        /// Who.
+        name: OperatorName,
+    },
+    /// An enrolment token was made.
+    TokenIssued {
+        /// Its public id, never its secret.
+        token: String,
+        /// What it lets a host join.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// A token for an operator's certificate was made.
+    OperatorTokenIssued {
+        /// Its public id, never its secret.
+        token: String,
+        /// Whom it lets in.
+        name: OperatorName,
+        /// As what, such as `deployer`.
+        role: String,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// A certificate was issued.
+    CertificateIssued {
+        /// To whom.
+        subject: Subject,
+        /// Its serial number, hexadecimal.
+        serial: String,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// The metadata of the release repository changed.
+    MetadataAccepted {
+        /// The role, such as `root` or an application's.
+        role: String,
+        /// Its new version.
+        version: u64,
+        /// The digest of its bytes.
+        digest: Sha256,
+    },
+    /// The controller's state was put back from a backup.
+    StateRestored {
+        /// When the backup was made.
+        backup_at: Timestamp,
+        /// How far assignments' generations were moved ahead.
+        generations_from: Generation,
+    },
+    /// A rehearsal of the way back ended.
+    DrillFinished {
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// On which host.
+        host: HostId,
+        /// Whether the host went back and forth healthily.
+        passed: bool,
+        /// What was seen.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+}
+
+impl LogEvent {
+    /// The word in the entry's `kind`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ReleasePublished { .. } => "release_published",
+            Self::RolloutStarted { .. } => "rollout_started",
+            Self::RolloutFinished { .. } => "rollout_finished",
+            Self::BatchStarted { .. } => "batch_started",
+            Self::StepOutcome { .. } => "step_outcome",
+            Self::HostFailed { .. } => "host_failed",
+            Self::RollbackRequested { .. } => "rollback_requested",
+            Self::RollbackStarted { .. } => "rollback_started",
+            Self::RolloutPaused { .. } => "rollout_paused",
+            Self::RolloutResumed { .. } => "rollout_resumed",
+            Self::RolloutPromoted { .. } => "rollout_promoted",
+            Self::RolloutAborted { .. } => "rollout_aborted",
+            Self::MigrationStarted { .. } => "migration_started",
+            Self::MigrationFinished { .. } => "migration_finished",
+            Self::MigrationResolved { .. } => "migration_resolved",
+            Self::HostsRetried { .. } => "hosts_retried",
+            Self::HostConverging { .. } => "host_converging",
+            Self::HostEnrolled { .. } => "host_enrolled",
+            Self::HostRemoved { .. } => "host_removed",
+            Self::OperatorRemoved { .. } => "operator_removed",
+            Self::TokenIssued { .. } => "token_issued",
+            Self::OperatorTokenIssued { .. } => "operator_token_issued",
+            Self::CertificateIssued { .. } => "certificate_issued",
+            Self::MetadataAccepted { .. } => "metadata_accepted",
+            Self::StateRestored { .. } => "state_restored",
+            Self::DrillFinished { .. } => "drill_finished",
+        }
+    }
+
+    /// The rollout it belongs to, if it does.
+    #[must_use]
+    pub fn rollout(&self) -> Option<&RolloutId> {
+        match self {
+            Self::RolloutStarted { rollout, .. }
+            | Self::RolloutFinished { rollout, .. }
+            | Self::BatchStarted { rollout, .. }
+            | Self::StepOutcome { rollout, .. }
+            | Self::HostFailed { rollout, .. }
+            | Self::RollbackRequested { rollout, .. }
+            | Self::RollbackStarted { rollout, .. }
+            | Self::RolloutPaused { rollout, .. }
+            | Self::RolloutResumed { rollout }
+            | Self::RolloutPromoted { rollout, .. }
+            | Self::RolloutAborted { rollout, .. }
+            | Self::MigrationStarted { rollout, .. }
+            | Self::MigrationFinished { rollout, .. }
+            | Self::MigrationResolved { rollout, .. } => Some(rollout),
+            _ => None,
+        }
+    }
+}
