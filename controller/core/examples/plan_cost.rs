@@ -16,7 +16,7 @@ use landfall_common::{
 use landfall_controller_core::command::{Action, Command, RollRequest};
 use landfall_controller_core::log::Actor;
 use landfall_controller_core::observation::Observation;
-use landfall_controller_core::record::{HostRecord, Place, ReleaseRecord};
+use landfall_controller_core::record::{Content, HostRecord, Place, ReleaseRecord};
 use landfall_controller_core::{Output, State, decide, plan};
 
 #[expect(clippy::print_stdout, reason = "it exists to print a table")]
@@ -66,6 +66,8 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
         notes: None,
         migration: None,
         environments: [(place.environment.clone(), strategy)].into(),
+        hosts_keep: 0,
+        content: Content::Here,
     };
     ask(&mut state, Action::Publish { release: Box::new(published), signed_by: Vec::new() })?;
     let ids: Vec<HostId> =

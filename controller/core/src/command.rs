@@ -1,11 +1,14 @@
 //! What operators ask for.
 
+use std::collections::BTreeSet;
+
 use landfall_common::strategy::{Amount, Strategy, StrategyKind};
 use landfall_common::{AppName, Duration, HostId, ReleaseName, RequestId, RolloutId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::log::{Actor, CommitLine, MigrationVerdict};
 use crate::record::{HostRecord, Place, ReleaseRecord};
+use crate::retention::Named;
 
 /// One intent of one operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +94,13 @@ pub enum Action {
         host: HostRecord,
         /// The public id of the token that let it in.
         token: String,
+    },
+    /// Let go of the files of releases that nobody is to be brought to any more.
+    RemoveContent {
+        /// Which; one that has come to be needed meanwhile keeps its files.
+        releases: BTreeSet<Named>,
+        /// How many releases each environment and each application keeps.
+        keep: usize,
     },
     /// A host is gone for good.
     Remove {

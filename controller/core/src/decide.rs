@@ -1,5 +1,7 @@
 //! The answer to a command of an operator.
 
+use std::collections::BTreeSet;
+
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::canonical;
 use landfall_common::manifest::Origin;
@@ -9,8 +11,9 @@ use serde::Serialize;
 use crate::command::{Action, Answer, Command};
 use crate::log::{Actor, LogEvent, NewEntry};
 use crate::output::{Decided, Output};
-use crate::record::{Change, HostRecord, Key, Record, ReleaseRecord, RequestRecord};
+use crate::record::{Change, Content, HostRecord, Key, Record, ReleaseRecord, RequestRecord};
 use crate::refusal::Refusal;
+use crate::retention;
 use crate::state::State;
 
 mod control;
@@ -41,6 +44,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::RetryFailed { place } => draft.retry_failed(place),
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),
+        Action::RemoveContent { releases, keep } => draft.remove_content(releases, *keep),
         Action::Remove { host, reason } => draft.remove(host, reason),
     }?;
     draft.put(Record::Request(RequestRecord {
@@ -94,6 +98,7 @@ impl Draft<'_> {
         let ReleaseRef { name, counter, digest, .. } = &release.release;
         if let Some(known) = self.state.release(application, name) {
             if known.release.digest == *digest {
+                self.content_is_here(known);
                 return Ok(Answer::Accepted);
             }
             return Err(Refusal::ReleaseDiffers {
@@ -121,6 +126,36 @@ impl Draft<'_> {
             signed_by: signed_by.to_vec(),
         });
         self.put(Record::Release(Box::new(release.clone())));
+        Ok(Answer::Accepted)
+    }
+
+    /// Its files were uploaded anew.
+    fn content_is_here(&mut self, known: &ReleaseRecord) {
+        if known.content == Content::Here {
+            return;
+        }
+        self.log(LogEvent::ContentRestored {
+            application: known.application.clone(),
+            release: known.release.clone(),
+        });
+        self.put(Record::Release(Box::new(ReleaseRecord { content: Content::Here, ..known.clone() })));
+    }
+
+    fn remove_content(
+        &mut self,
+        releases: &BTreeSet<retention::Named>,
+        keep: usize,
+    ) -> Result<Answer, Refusal> {
+        let state = self.state;
+        for (application, name) in retention::surplus(state, keep).intersection(releases) {
+            let Some(known) = state.release(application, name) else { continue };
+            self.log(LogEvent::ContentRemoved {
+                application: application.clone(),
+                release: known.release.clone(),
+            });
+            let content = Content::Removed { at: self.now };
+            self.put(Record::Release(Box::new(ReleaseRecord { content, ..known.clone() })));
+        }
         Ok(Answer::Accepted)
     }
 

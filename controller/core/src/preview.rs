@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::command::RollRequest;
 use crate::observation::Host;
-use crate::record::{Applied, Place, WayBackKind};
+use crate::record::{Applied, Content, Place, ReleaseRecord, WayBackKind};
 use crate::refusal::Refusal;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
@@ -121,6 +121,7 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
             place: Box::new(request.place.clone()),
         });
     }
+    content_is_here(record)?;
     let schema = schema::forward(place, record);
     let way_back = planned_way_back(&place.migrations, previous.as_ref(), &schema, now);
     let plan =
@@ -164,10 +165,10 @@ pub fn preview_rollback(
             return Err(Refusal::Irreversible { release: target.name, reason, needed });
         }
     };
-    let strategy = state
-        .release(&place.application, &target.name)
-        .and_then(|release| release.environments.get(&place.environment).cloned())
-        .unwrap_or_default();
+    let known = state.release(&place.application, &target.name);
+    known.map_or(Ok(()), content_is_here)?;
+    let strategy =
+        known.and_then(|release| release.environments.get(&place.environment).cloned()).unwrap_or_default();
     let previous = Some(in_force.release.clone());
     let way_back = match &schema {
         Schema::Fits { .. } => PlannedWayBack::Code,
@@ -179,6 +180,18 @@ pub fn preview_rollback(
     let strategy = Strategy { canary: 0, ..strategy };
     let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, schema, now);
     Ok(Plan { previous, way_back, ..plan })
+}
+
+/// Hosts can be brought only to a release that they can fetch.
+fn content_is_here(record: &ReleaseRecord) -> Result<(), Refusal> {
+    match record.content {
+        Content::Here => Ok(()),
+        Content::Removed { at } => Err(Refusal::ContentRemoved {
+            application: record.application.clone(),
+            release: record.release.name.clone(),
+            at: at.whole_seconds(),
+        }),
+    }
 }
 
 fn place_record<'a>(state: &'a State, place: &Place) -> Result<&'a crate::record::PlaceRecord, Refusal> {

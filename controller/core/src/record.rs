@@ -70,6 +70,26 @@ pub struct ReleaseRecord {
     pub migration: Option<MigrationFacts>,
     /// How each environment wants to be rolled out.
     pub environments: BTreeMap<EnvName, Strategy>,
+    /// How many releases its definition lets a host keep; the controller keeps no fewer.
+    #[serde(default)]
+    pub hosts_keep: u32,
+    /// Whether its files are still on the controller.
+    #[serde(default)]
+    pub content: Content,
+}
+
+/// Whether the files of a release are on the controller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "content", rename_all = "snake_case")]
+pub enum Content {
+    /// They are.
+    #[default]
+    Here,
+    /// They were removed, since nobody was to be brought to the release any more.
+    Removed {
+        /// When.
+        at: Timestamp,
+    },
 }
 
 impl ReleaseRecord {
@@ -90,6 +110,8 @@ impl ReleaseRecord {
                 schema: migration.schema,
             }),
             environments: manifest.environments.clone(),
+            hosts_keep: manifest.program.retention.releases,
+            content: Content::Here,
         }
     }
 }

@@ -23,6 +23,19 @@ pub enum Refusal {
         /// The name.
         release: ReleaseName,
     },
+    /// The files of the release were let go.
+    #[error(
+        "the files of {application} {release} were removed from the controller at {at}, since no environment \
+         was to go back to it any more; `ctl release {release} --publish-only` in its repository uploads them again"
+    )]
+    ContentRemoved {
+        /// The application.
+        application: AppName,
+        /// The release.
+        release: ReleaseName,
+        /// When.
+        at: Timestamp,
+    },
     /// A published name stands for other content.
     #[error(
         "{application} {release} was published with other content (counter {counter}); a published name is \

@@ -37,5 +37,12 @@ pub const PLAN_EVERY: Duration = Duration::from_secs(1);
 /// and how many hosts may refuse it, before somebody is asked.
 pub const MIGRATION_ATTEMPTS: u32 = 3;
 
+/// How many rollouts of a place are kept with all that is known of them, beside those that a proven release
+/// or an answer still names. What is older is in the log.
+pub const ROLLOUTS_KEPT: usize = 100;
+
+/// How many of those that are older go at once: a decision is one commit.
+pub const FORGOTTEN_AT_ONCE: usize = 1000;
+
 /// How many proven releases and applied migrations an environment remembers.
 pub const HISTORY: usize = 50;

@@ -1,6 +1,6 @@
 //! Commands that begin a rollout.
 
-use landfall_common::ReleaseName;
+use landfall_common::{ReleaseName, RolloutId};
 
 use crate::command::{Answer, RollRequest};
 use crate::log::{CommitLine, LogEvent};
@@ -9,6 +9,7 @@ use crate::preview::{self, Plan};
 use crate::record::{Key, Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
 use crate::rollout::{Rollout, Stage, Status};
+use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT, ROLLOUTS_KEPT};
 
 use super::Draft;
 
@@ -53,6 +54,24 @@ impl Draft<'_> {
         self.begin(plan, Vec::new())
     }
 
+    /// Rollouts of this place that nobody will ask for by an old answer, beyond the newest ones.
+    fn forgotten(&self, place: &PlaceRecord) -> Vec<RolloutId> {
+        let mut ended: Vec<&Rollout> = self
+            .state
+            .rollouts()
+            .filter(|rollout| rollout.place == place.place && rollout.ended())
+            .filter(|rollout| place.last.as_ref() != Some(&rollout.id))
+            .collect();
+        ended.sort_by_key(|rollout| std::cmp::Reverse(rollout.requested_at));
+        let surplus = ended.into_iter().skip(ROLLOUTS_KEPT);
+        surplus
+            .filter(|rollout| self.now.since(rollout.since) > REQUEST_KEPT)
+            .filter(|rollout| place.proven.iter().all(|proven| proven.rollout != rollout.id))
+            .map(|rollout| rollout.id.clone())
+            .take(FORGOTTEN_AT_ONCE)
+            .collect()
+    }
+
     fn place_is_free(&self, place: &Place) -> Result<(), Refusal> {
         let holder = self.state.place(place).and_then(|record| self.state.rollout(record.holder.as_ref()?));
         holder.map_or(Ok(()), |holder| Err(self.held_by(holder)))
@@ -84,6 +103,9 @@ impl Draft<'_> {
             for host in keys {
                 self.delete(Key::Member(last.clone(), host));
             }
+        }
+        for old in self.forgotten(&place) {
+            self.delete(Key::Rollout(old));
         }
         place.holder = Some(id.clone());
         self.put(Record::Place(Box::new(place)));

@@ -270,6 +270,20 @@ pub enum LogEvent {
         /// The digest of its bytes.
         digest: Sha256,
     },
+    /// The files of a release were let go, since nobody was to be brought to it any more.
+    ContentRemoved {
+        /// Of which application.
+        application: AppName,
+        /// Which release.
+        release: ReleaseRef,
+    },
+    /// The files of a release were uploaded anew.
+    ContentRestored {
+        /// Of which application.
+        application: AppName,
+        /// Which release.
+        release: ReleaseRef,
+    },
     /// The controller's state was put back from a backup.
     StateRestored {
         /// When the backup was made.
@@ -322,6 +336,8 @@ impl LogEvent {
             Self::OperatorTokenIssued { .. } => "operator_token_issued",
             Self::CertificateIssued { .. } => "certificate_issued",
             Self::MetadataAccepted { .. } => "metadata_accepted",
+            Self::ContentRemoved { .. } => "content_removed",
+            Self::ContentRestored { .. } => "content_restored",
             Self::StateRestored { .. } => "state_restored",
             Self::DrillFinished { .. } => "drill_finished",
         }

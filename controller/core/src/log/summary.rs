@@ -100,6 +100,12 @@ impl LogEvent {
             Self::MetadataAccepted { role, version, .. } => {
                 format!("version {version} of {role} was accepted")
             }
+            Self::ContentRemoved { application, release } => {
+                format!("the files of {application} {} were removed; its entries stay", release.name)
+            }
+            Self::ContentRestored { application, release } => {
+                format!("the files of {application} {} were uploaded again", release.name)
+            }
             Self::StateRestored { backup_at, .. } => format!("the state of {backup_at} was restored"),
             Self::DrillFinished { application, environment, host, passed, reason } => {
                 let result = if *passed { "passed" } else { "failed" };

@@ -10,6 +10,8 @@ mod laws;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod rollouts;
 #[cfg(test)]
 mod sim;

@@ -14,7 +14,7 @@ use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
 use landfall_controller_core::log::{Actor, NewEntry};
 use landfall_controller_core::observation::{Attention, Observation};
 use landfall_controller_core::record::{
-    Change, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
+    Change, Content, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
 };
 use landfall_controller_core::rollout::{Rollout, StatusWord};
 use landfall_controller_core::{Effect, Output, Refusal, State, decide, plan, plan_place};
@@ -185,6 +185,8 @@ impl World {
             notes: None,
             migration,
             environments: [(place.environment, strategy)].into(),
+            hosts_keep: 0,
+            content: Content::Here,
         });
         self.ask(Action::Publish { release, signed_by: Vec::new() }).unwrap();
     }
