@@ -382,6 +382,7 @@ fn name(action: &Action) -> String {
         Action::RetryFailed { .. } => "retry".to_owned(),
         Action::ResolveMigration { rollout, verdict, .. } => format!("resolve {rollout}: {verdict:?}"),
         Action::Enrol { host, .. } => format!("enrol {}", host.id),
+        Action::RemoveContent { releases, .. } => format!("remove the files of {} releases", releases.len()),
         Action::Remove { host, .. } => format!("remove {host}"),
     }
 }
