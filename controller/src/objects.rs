@@ -418,7 +418,8 @@ fn object_error(
     ControllerError::Object { doing, digest, source: Box::new(source) }
 }
 
-fn not_here(digest: Sha256) -> ControllerError {
+/// What is said of an object that is not there.
+pub(crate) fn not_here(digest: Sha256) -> ControllerError {
     ControllerError::refused(Reason::NotFound, format!("there is no object {digest}"))
 }
 

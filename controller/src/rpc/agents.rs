@@ -1,22 +1,33 @@
 //! What agents call: their session, metadata and objects.
+//!
+//! What one host may have is in [`allowance`], which objects are its application's in [`catalogue`], and how
+//! they are sent in [`transfer`].
+
+mod allowance;
+mod catalogue;
+mod transfer;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use futures::StreamExt as _;
-use landfall_common::{Duration, HostId, Sha256};
+use landfall_common::{AppName, Duration, HostId};
 use landfall_proto::v1 as pb;
 use landfall_proto::v1::agents_server::Agents;
+use landfall_trust::policy::app_role;
 use rand::Rng as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::allowance::Allowances;
+use self::catalogue::Catalogue;
+use self::transfer::{Ended, Wanted};
 use super::{Caller, Context, convert};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
-use crate::objects::Piece;
 use crate::reactor::Orders;
 
 /// The protocol that this controller speaks.
@@ -35,9 +46,6 @@ const SESSION_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 /// Transfers at once. Each holds at most a few pieces of 64 KiB; the others wait their turn.
 const TRANSFERS: usize = 256;
 
-/// Objects whose first pieces are read together.
-const READ_AHEAD: usize = 64;
-
 /// The most objects in one request.
 const MAX_OBJECTS: usize = 10_000;
 
@@ -45,14 +53,62 @@ const MAX_OBJECTS: usize = 10_000;
 pub struct AgentsService {
     context: Arc<Context>,
     transfers: Arc<Semaphore>,
+    allowances: Allowances,
+    catalogue: Catalogue,
 }
 
 impl AgentsService {
     /// A service on this context.
     #[must_use]
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context, transfers: Arc::new(Semaphore::new(TRANSFERS)) }
+        let transfers = Arc::new(Semaphore::new(TRANSFERS));
+        Self { context, transfers, allowances: Allowances::default(), catalogue: Catalogue::default() }
     }
+
+    /// The application of an enrolled host.
+    async fn application(&self, host: &HostId) -> Result<AppName, ControllerError> {
+        let asked = host.clone();
+        let found = self
+            .context
+            .reactor
+            .read(move |view| view.state.host(&asked).map(|host| host.record.place.application.clone()));
+        found.await?.ok_or_else(|| not_enrolled(host))
+    }
+
+    /// Splits what a host asks for at the first object that is not one of its application's.
+    async fn wanted(
+        &self,
+        application: &AppName,
+        ranges: Vec<pb::ObjectRange>,
+    ) -> Result<Wanted, ControllerError> {
+        let parse = |range: pb::ObjectRange| Ok((convert::digest(&range.digest)?, range.offset));
+        let mut ranges = ranges.into_iter().map(parse).collect::<Result<Vec<_>, ControllerError>>()?;
+        let digests: Vec<_> = ranges.iter().map(|(digest, _)| *digest).collect();
+        let asked = application.clone();
+        let releases = || {
+            self.context.reactor.read(move |view| {
+                view.state.releases(&asked).map(|record| record.release.digest).collect::<Vec<_>>()
+            })
+        };
+        let known = self.catalogue.belonging(&self.context.depot, application, &digests, releases).await?;
+        ranges.truncate(known);
+        Ok(Wanted { ranges, unknown: digests.get(known).copied() })
+    }
+}
+
+fn not_enrolled(host: &HostId) -> ControllerError {
+    let message = format!("{host} is not enrolled any more; it can join again with a new token");
+    ControllerError::refused(Reason::Removed, message)
+}
+
+/// Whether a file of the release repository is the metadata of another application's role: nothing in there
+/// concerns this one's hosts.
+fn is_of_another(file: &str, application: &AppName) -> bool {
+    let Some((version, rest)) = file.split_once('.') else { return false };
+    // With a version before the name or without.
+    let name = if version.bytes().all(|byte| byte.is_ascii_digit()) { rest } else { file };
+    let role = name.trim_end_matches(".json").replace("%2F", "/");
+    role.starts_with("apps/") && role != app_role(application)
 }
 
 fn host(caller: &Caller) -> Result<HostId, ControllerError> {
@@ -76,11 +132,8 @@ impl Agents for AgentsService {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let caller = Caller::of(&request)?;
         let host = host(&caller)?;
-        let enrolled = host.clone();
-        if !self.context.reactor.read(move |view| view.state.host(&enrolled).is_some()).await? {
-            let message = format!("{host} is not enrolled any more; it can join again with a new token");
-            return Err(ControllerError::refused(Reason::Removed, message).into());
-        }
+        self.allowances.call(&host, Instant::now())?;
+        self.application(&host).await?;
         let context = self.context.clone();
         let (out, messages) = mpsc::channel(2);
         let inbound = request.into_inner();
@@ -98,7 +151,12 @@ impl Agents for AgentsService {
         &self,
         request: Request<pb::GetMetadataRequest>,
     ) -> Result<Response<pb::GetMetadataResponse>, Status> {
+        let host = host(&Caller::of(&request)?)?;
+        self.allowances.call(&host, Instant::now())?;
         let name = request.into_inner().name;
+        if is_of_another(&name, &self.application(&host).await?) {
+            return Err(no_file(&name).into());
+        }
         let content = self.context.repository.file(&name).ok_or_else(|| no_file(&name))?;
         Ok(Response::new(pb::GetMetadataResponse { content: content.to_vec() }))
     }
@@ -107,25 +165,31 @@ impl Agents for AgentsService {
         &self,
         request: Request<pb::FetchObjectsRequest>,
     ) -> Result<Response<Self::FetchObjectsStream>, Status> {
+        let host = host(&Caller::of(&request)?)?;
+        self.allowances.call(&host, Instant::now())?;
         let ranges = request.into_inner().objects;
         if ranges.len() > MAX_OBJECTS {
             let message = format!("at most {MAX_OBJECTS} objects can be asked for at once");
             return Err(ControllerError::invalid(message).into());
         }
-        let ranges = ranges
-            .into_iter()
-            .map(|range| Ok((convert::digest(&range.digest)?, range.offset)))
-            .collect::<Result<Vec<_>, ControllerError>>()?;
+        let own = self.allowances.transfer(&host, Instant::now())?;
+        let application = self.application(&host).await?;
+        let wanted = self.wanted(&application, ranges).await?;
         let (context, transfers) = (self.context.clone(), self.transfers.clone());
         let (out, chunks) = mpsc::channel(1);
         tokio::spawn(async move {
-            let Ok(_permit) = transfers.acquire().await else { return };
-            let sent = tokio::select! {
-                sent = send_objects(&context, &ranges, &out) => sent,
-                () = context.stop.cancelled() => Err(Some(ControllerError::Stopping)),
+            let _own = own;
+            let _one_of_all = tokio::select! {
+                permit = transfers.acquire() => permit,
+                () = out.closed() => return,
             };
-            if let Err(Some(error)) = sent {
-                let _ = out.send(Err(error.into())).await;
+            let sent = tokio::select! {
+                sent = transfer::send(&context.depot, &wanted, &out, transfer::PATIENCE) => sent,
+                () = context.stop.cancelled() => Err(Ended::Failed(ControllerError::Stopping)),
+            };
+            if let Err(Ended::Failed(error)) = sent {
+                // Whoever does not read would not read this either: it must hold nothing up.
+                let _ = out.send_timeout(Err(error.into()), Duration::from_secs(1)).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(chunks))))
@@ -135,52 +199,6 @@ impl Agents for AgentsService {
 /// What is said of a file that is not there.
 pub(super) fn no_file(name: &str) -> ControllerError {
     ControllerError::refused(Reason::NotFound, format!("the release repository has no {name:?}"))
-}
-
-/// Sends what was asked for, in that order; `Err(None)` when nobody listens any more.
-async fn send_objects(
-    context: &Context,
-    ranges: &[(Sha256, u64)],
-    out: &mpsc::Sender<Result<pb::ObjectChunk, Status>>,
-) -> Result<(), Option<ControllerError>> {
-    let mut rest = ranges;
-    while !rest.is_empty() {
-        let ahead = rest[..rest.len().min(READ_AHEAD)].to_vec();
-        let pieces = context.depot.first_pieces(ahead).await.map_err(Some)?;
-        let (now, later) = rest.split_at(pieces.len().min(rest.len()));
-        rest = later;
-        for ((digest, offset), piece) in now.iter().zip(pieces) {
-            send_object(context, *digest, *offset, piece, out).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Sends one object from its first piece on.
-async fn send_object(
-    context: &Context,
-    digest: Sha256,
-    mut offset: u64,
-    mut piece: Piece,
-    out: &mpsc::Sender<Result<pb::ObjectChunk, Status>>,
-) -> Result<(), Option<ControllerError>> {
-    let mut first = true;
-    loop {
-        offset += piece.data.len() as u64;
-        let last = offset >= piece.compressed_bytes;
-        let chunk = pb::ObjectChunk {
-            digest: if first { digest.to_string() } else { String::new() },
-            compressed_bytes: if first { piece.compressed_bytes } else { 0 },
-            data: piece.data.into(),
-            last,
-        };
-        out.send(Ok(chunk)).await.map_err(|_| None)?;
-        if last {
-            return Ok(());
-        }
-        first = false;
-        piece = context.depot.piece(digest, offset).await.map_err(Some)?;
-    }
 }
 
 /// One session, until either side ends it.
@@ -267,5 +285,23 @@ async fn take(
         }
         // From a newer agent; what is not understood is ignored.
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_of_another_applications_role_is_told_from_the_rest() {
+        let shop = AppName::new("shop").unwrap();
+        for name in ["3.apps%2Fblog.json", "apps%2Fblog.json", "3.apps/blog.json", "3.apps%2Fshopping.json"] {
+            assert!(is_of_another(name, &shop), "{name}");
+        }
+        for name in
+            ["3.apps%2Fshop.json", "apps%2Fshop.json", "timestamp.json", "1.root.json", "2.policy.json", ""]
+        {
+            assert!(!is_of_another(name, &shop), "{name}");
+        }
     }
 }

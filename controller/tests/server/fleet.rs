@@ -301,7 +301,18 @@ impl Signer {
         name: &str,
         strategy: Strategy,
     ) -> (pb::PublishReleaseRequest, Vec<Vec<u8>>) {
-        let (manifest, objects) = release(name, strategy);
+        self.prepare_with(server, name, strategy, format!("this is {name}").as_bytes())
+    }
+
+    /// The same, of a file with this content.
+    pub fn prepare_with(
+        &mut self,
+        server: &Server,
+        name: &str,
+        strategy: Strategy,
+        content: &[u8],
+    ) -> (pb::PublishReleaseRequest, Vec<Vec<u8>>) {
+        let (manifest, objects) = release_with(name, strategy, content);
         let bytes = manifest.to_bytes().unwrap();
         let mut role = self.role.next(server.clock().now() + YEAR);
         let counter = ReleaseCounter(role.highest_counter().0 + 1);
@@ -337,7 +348,11 @@ pub fn strategy() -> Strategy {
 }
 
 pub fn release(name: &str, strategy: Strategy) -> (Manifest, Vec<Vec<u8>>) {
-    let content = format!("this is {name}").into_bytes();
+    release_with(name, strategy, format!("this is {name}").as_bytes())
+}
+
+fn release_with(name: &str, strategy: Strategy, content: &[u8]) -> (Manifest, Vec<Vec<u8>>) {
+    let content = content.to_vec();
     let file = Entry::File { digest: Sha256::of(&content), size: content.len() as u64, executable: false };
     let tree = Directory { entries: BTreeMap::from([("file".to_owned(), file)]) }.to_bytes().unwrap();
     let manifest = Manifest {

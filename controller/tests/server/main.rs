@@ -5,6 +5,7 @@
 mod agent;
 mod enrolment;
 mod fleet;
+mod limits;
 mod releases;
 mod rollouts;
 mod state;
