@@ -15,12 +15,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::authorise::deny_key;
 use crate::backup;
 use crate::config::Layout;
 use crate::enrolment::{Grant, operator_text};
 use crate::error::ControllerError;
-use crate::identity::{Identity, Role};
+use crate::identity::Role;
 use crate::initialise::{fresh_request, remove_operator};
 use crate::rpc::{Context, operators};
 use crate::store::SharedStore;
@@ -136,10 +135,8 @@ async fn answer(
             }
         }
         Ok(Request::RemoveOperator { name }) => {
-            // Before the commit: a renewal that comes in between would be issued after the removal's moment.
-            let identity = Identity::Operator { name: name.clone(), role: Role::Viewer };
-            context.denied.deny(deny_key(&identity), context.clock.now());
-            match remove_operator(&context.writer, name, &context.clock).await {
+            let removing = context.admission.remove(&context.clock).await;
+            match remove_operator(&context.writer, name, removing.now).await {
                 Ok((denied, until)) => {
                     context.denied.deny(denied, until);
                     Answer::Done

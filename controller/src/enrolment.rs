@@ -3,6 +3,8 @@
 //! A token's secret is derived and not stored: the store holds its hash, and a repeated request for a token
 //! is answered with the same one.
 
+mod admission;
+
 use std::collections::BTreeMap;
 
 use aws_lc_rs::{constant_time, hmac};
@@ -17,6 +19,7 @@ use crate::authorise::{DenyList, deny_key};
 use crate::ca::{CertificateAuthority, signed_by_key_of};
 use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, PeerCertificate, Role};
+pub use admission::{Admission, Issuing, Removing};
 
 /// The longest life of a token.
 pub const MAX_VALID: Duration = Duration::from_secs(24 * 3600);

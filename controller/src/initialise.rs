@@ -52,7 +52,7 @@ pub async fn operator_token(
     Ok(operator_text(&token.id, &secret, state.authority.key_digest()))
 }
 
-/// Denies every certificate of an operator that was issued until now; returns the key and the moment for
+/// Denies every certificate of an operator that was issued until `now`; returns the key and the moment for
 /// the running controller's list. A later token lets the operator in again.
 ///
 /// # Errors
@@ -60,9 +60,8 @@ pub async fn operator_token(
 pub async fn remove_operator(
     writer: &Writer,
     name: OperatorName,
-    clock: &Clock,
+    now: Timestamp,
 ) -> Result<(String, Timestamp), ControllerError> {
-    let now = clock.now();
     // The role does not matter: a name is denied in all of them.
     let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
     let batch = Batch::new().put(format!("denied/{denied}"), convert::to_store(&now));

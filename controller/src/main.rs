@@ -219,7 +219,7 @@ async fn operator_remove(config: &Config, name: OperatorName) -> anyhow::Result<
         None => {
             let clock = Clock::system();
             let state = ControllerState::open(&layout, &clock).await?;
-            let removed = initialise::remove_operator(&state.writer, name.clone(), &clock).await;
+            let removed = initialise::remove_operator(&state.writer, name.clone(), clock.now()).await;
             state.close()?;
             removed?;
         }

@@ -22,6 +22,7 @@ use tonic::Request;
 use crate::authorise::DenyList;
 use crate::ca::CertificateAuthority;
 use crate::clock::Clock;
+use crate::enrolment::Admission;
 use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, Peer, PeerCertificate};
 use crate::keys::OnlineKeys;
@@ -49,6 +50,8 @@ pub struct Context {
     pub keys: Arc<OnlineKeys>,
     /// Who was removed.
     pub denied: DenyList,
+    /// Held while somebody is let in or shut out.
+    pub admission: Admission,
     /// What hosts say that nobody stores.
     pub live: live::Live,
     /// What time it is.

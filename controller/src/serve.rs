@@ -17,6 +17,7 @@ use crate::admin;
 use crate::authorise::{AuthoriseLayer, DenyList};
 use crate::clock::Clock;
 use crate::config::Layout;
+use crate::enrolment::Admission;
 use crate::error::ControllerError;
 use crate::maintenance::Chores;
 use crate::objects::Depot;
@@ -134,6 +135,7 @@ pub async fn start<L: Listen>(
         authority: state.authority.clone(),
         keys: state.keys.clone(),
         denied: denied.clone(),
+        admission: Admission::default(),
         live: crate::rpc::live::Live::default(),
         clock: clock.clone(),
         stop: stop.clone(),

@@ -39,7 +39,8 @@ async fn join(
     request: pb::JoinRequest,
     origin: String,
 ) -> Result<pb::JoinResponse, ControllerError> {
-    let now = context.clock.now();
+    let issuing = context.admission.issue(&context.clock).await;
+    let now = issuing.now;
     // The key of a store holds no control characters and no other key's prefix.
     if request.token_id.len() > 64 || !request.token_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(unknown());
@@ -175,7 +176,8 @@ async fn renew(
     request: pb::RenewRequest,
     origin: String,
 ) -> Result<pb::RenewResponse, ControllerError> {
-    let now = context.clock.now();
+    let issuing = context.admission.issue(&context.clock).await;
+    let now = issuing.now;
     let pb::RenewRequest { certificate, csr, signature } = request;
     let known = may_renew(&context.authority, &context.denied, &certificate, &csr, &signature, now)?;
     let actor = match &known.identity {

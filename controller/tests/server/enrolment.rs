@@ -5,6 +5,7 @@ use landfall_controller::authorise::{Access, TABLE, access};
 use landfall_controller::ca::CertificateAuthority;
 use landfall_controller::identity::{Identity, Peer, PeerCertificate, Role};
 use landfall_proto::v1 as pb;
+use landfall_proto::v1::enrolment_client::EnrolmentClient;
 use prost::Message as _;
 use tonic::Code;
 
@@ -415,5 +416,67 @@ async fn a_caller_that_hangs_up_does_not_stop_the_log() {
         let hasty = operators.create_token(request(format!("hasty-{delay}")));
         let _ = tokio::time::timeout(patience, hasty).await;
         operators.create_token(request(format!("patient-{delay}"))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_beside_a_removal_gives_nothing_that_holds_after_it() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let mut operators = server.operators(&admin).await;
+    for round in 0..3 {
+        let host = server.enrol(&admin, "web-1").await;
+        let channel = server.connect(None).await.unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let renewing: Vec<_> = (0..6)
+            .map(|_| {
+                let (host, stop) = (host.clone(), stop.clone());
+                let channel = channel.clone();
+                tokio::spawn(async move {
+                    let mut enrolment = EnrolmentClient::new(channel);
+                    let mut got = Vec::new();
+                    while !stop.is_cancelled() {
+                        let key = rcgen::KeyPair::generate().unwrap();
+                        match enrolment.renew(renewal(&host, &key)).await {
+                            Ok(answer) => got.push(Credentials {
+                                certificate: answer.into_inner().certificate,
+                                key: key.serialize_der(),
+                            }),
+                            Err(_) => break,
+                        }
+                    }
+                    got
+                })
+            })
+            .collect();
+        let request = pb::RemoveHostRequest {
+            request_id: format!("remove-{round}"),
+            host: "web-1".to_owned(),
+            reason: "stolen".to_owned(),
+        };
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        operators.remove_host(request).await.unwrap();
+        stop.cancel();
+        let mut stolen = Vec::new();
+        for task in renewing {
+            // The last ones are those that may have come too late.
+            stolen.extend(task.await.unwrap().into_iter().rev().take(2));
+        }
+        server.sleep(Duration::from_millis(5));
+        // The name belongs to another machine from here on.
+        server.enrol(&admin, "web-1").await;
+        for old in stolen {
+            let request = pb::GetMetadataRequest { name: "timestamp.json".to_owned() };
+            let refused = server.agents(&old).await.get_metadata(request).await.unwrap_err();
+            assert_eq!(reason(&refused), "REMOVED", "in round {round}");
+        }
+        let request = pb::RemoveHostRequest {
+            request_id: format!("clear-{round}"),
+            host: "web-1".to_owned(),
+            reason: String::new(),
+        };
+        operators.remove_host(request).await.unwrap();
+        server.sleep(Duration::from_millis(5));
     }
 }

@@ -61,7 +61,8 @@ pub(super) async fn remove(
 ) -> Result<pb::RemoveHostResponse, ControllerError> {
     let host = HostId::new(request.host).map_err(|error| ControllerError::invalid(error.to_string()))?;
     let reason = convert::text("reason", request.reason)?;
-    let now = context.clock.now();
+    let removing = context.admission.remove(&context.clock).await;
+    let now = removing.now;
     let denied = deny_key(&Identity::Host(host.clone()));
     let batch = Batch::new().put(format!("{DENIED}{denied}"), convert::to_store(&now));
     let command = Command {
