@@ -230,6 +230,10 @@ reasons! {
     MissingObjects = "MISSING_OBJECTS",
     /// An object's content is not what its digest says.
     BadObject = "BAD_OBJECT",
+    /// The controller's copy of an object is damaged.
+    ObjectDamaged = "OBJECT_DAMAGED",
+    /// The files of the release were removed.
+    ContentRemoved = "CONTENT_REMOVED",
     /// An upload does not go on where the stored part ends.
     WrongOffset = "WRONG_OFFSET",
     /// Signatures or versions of the metadata.

@@ -3,9 +3,13 @@
 //!
 //! An object is there whole and verified, or not at all. New ones are made durable together, by
 //! [`Depot::sync`] before a release that needs them is published; after a crash those that were not are
-//! verified again. Uploads are in [`upload`], the walk over a release in [`tree`].
+//! verified again. Uploads are in [`upload`], the walk over a release in [`tree`], what happens to damaged ones
+//! in [`damage`], and how those go that nobody needs in [`collect`].
 
+pub mod collect;
+mod damage;
 pub mod tree;
+mod unpack;
 pub mod upload;
 
 use std::collections::BTreeSet;
@@ -13,6 +17,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -23,19 +28,13 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt
 
 use crate::error::{ControllerError, Reason};
 use crate::private_file;
+pub use unpack::{MAX_OBJECT_BYTES, Unpacking};
 
 /// What is read and sent at once.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How much of the objects that are asked for together is read before it is sent.
 const READ_AHEAD_BYTES: usize = 4 * CHUNK_BYTES;
-
-/// The largest object, uncompressed. It bounds what a small upload can make the controller unpack.
-pub const MAX_OBJECT_BYTES: u64 = 16 << 30;
-
-/// zstd may ask for a window of two to this power while unpacking: 16 MiB. Agents take no more, so that an
-/// object with a larger one is refused here and not on every host.
-const WINDOW_LOG_MAX: u32 = 24;
 
 /// How many objects are looked up at the same time.
 const LOOKUPS: usize = 32;
@@ -54,6 +53,12 @@ struct Inner {
     unsynced: AtomicBool,
     /// Objects whose upload is too large for memory and has a file: one upload at a time has it.
     uploading: Mutex<BTreeSet<Sha256>>,
+    /// Held for reading while an object is stored or counted upon, for writing while some are removed.
+    removal: tokio::sync::RwLock<()>,
+    /// Objects that were found whole lately.
+    whole: Mutex<damage::Whole>,
+    /// Who looks at a large object.
+    looks: tokio::sync::Semaphore,
 }
 
 /// A piece of an object's compressed form.
@@ -86,6 +91,9 @@ impl Depot {
             uploads: uploads.to_owned(),
             unsynced: AtomicBool::new(false),
             uploading: Mutex::default(),
+            removal: tokio::sync::RwLock::new(()),
+            whole: Mutex::default(),
+            looks: tokio::sync::Semaphore::new(damage::LOOKS),
         }));
         depot.recover().await?;
         Ok(depot)
@@ -106,7 +114,7 @@ impl Depot {
         let since = since - std::time::Duration::from_secs(2);
         let mut dropped = 0;
         for meta in listed {
-            if std::time::SystemTime::from(meta.last_modified) < since {
+            if SystemTime::from(meta.last_modified) < since {
                 continue;
             }
             let whole = match digest_of(&meta.location) {
@@ -134,7 +142,7 @@ impl Depot {
             offset += piece.data.len() as u64;
             pieces.feed(&piece.data, |_| {})?;
             if offset >= piece.compressed_bytes {
-                return pieces.finish();
+                return pieces.end();
             }
         }
     }
@@ -144,7 +152,7 @@ impl Depot {
     }
 
     /// Before the first object that is not durable at once.
-    fn mark(&self) -> Result<(), ControllerError> {
+    fn mark_unsynced(&self) -> Result<(), ControllerError> {
         if !self.0.unsynced.load(Ordering::Acquire) {
             private_file::write(&self.marker(), b"")?;
             self.0.unsynced.store(true, Ordering::Release);
@@ -182,26 +190,51 @@ impl Depot {
     /// # Errors
     /// [`ControllerError::Object`] if that cannot be found out.
     pub async fn size(&self, digest: Sha256) -> Result<Option<u64>, ControllerError> {
+        Ok(self.meta(digest).await?.map(|meta| meta.size))
+    }
+
+    async fn meta(&self, digest: Sha256) -> Result<Option<ObjectMeta>, ControllerError> {
         match self.0.store.head(&location(digest)).await {
-            Ok(meta) => Ok(Some(meta.size)),
+            Ok(meta) => Ok(Some(meta)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(object_error("looked up", digest, error)),
         }
     }
 
-    /// Those of these objects that are not here, with how much of each is kept from an interrupted upload.
+    /// Those of these objects that are not here, with how much of each is kept from an interrupted upload. The
+    /// others are counted upon from now on: see [`collect`].
     ///
     /// # Errors
     /// [`ControllerError::Object`].
     pub async fn missing(&self, digests: Vec<Sha256>) -> Result<Vec<(Sha256, u64)>, ControllerError> {
-        futures::stream::iter(digests)
-            .map(|digest| async move { Ok((digest, self.size(digest).await?)) })
+        let _no_removal = self.0.removal.read().await;
+        let looked_up: Vec<(Sha256, Option<ObjectMeta>)> = futures::stream::iter(digests)
+            .map(|digest| async move { Ok::<_, ControllerError>((digest, self.meta(digest).await?)) })
             .buffered(LOOKUPS)
-            .try_filter_map(|(digest, size): (Sha256, Option<u64>)| async move {
-                Ok(size.is_none().then(|| (digest, self.kept(digest))))
-            })
             .try_collect()
-            .await
+            .await?;
+        let now = SystemTime::now();
+        let lately = now - collect::COUNTED_ANEW_AFTER;
+        let (mut missing, mut old) = (Vec::new(), Vec::new());
+        for (digest, meta) in looked_up {
+            match meta {
+                None => missing.push((digest, self.kept(digest))),
+                Some(meta) if SystemTime::from(meta.last_modified) < lately => old.push(digest),
+                Some(_) => {}
+            }
+        }
+        if !old.is_empty() {
+            let depot = self.clone();
+            blocking(move || {
+                old.into_iter().try_for_each(|digest| {
+                    let counted =
+                        std::fs::File::open(depot.path(digest)).and_then(|file| file.set_modified(now));
+                    counted.map_err(|error| object_error("counted upon", digest, error))
+                })
+            })
+            .await?;
+        }
+        Ok(missing)
     }
 
     /// One piece of an object's compressed form, from this offset on; empty at its end.
@@ -210,7 +243,7 @@ impl Depot {
     /// [`Reason::NotFound`], [`ControllerError::Object`].
     pub async fn piece(&self, digest: Sha256, offset: u64) -> Result<Piece, ControllerError> {
         if offset > 0 {
-            let size = self.size(digest).await?.ok_or_else(|| not_here(digest))?;
+            let size = self.size(digest).await?.ok_or_else(|| self.absent(digest))?;
             if offset >= size {
                 return Ok(Piece { data: Bytes::new(), compressed_bytes: size });
             }
@@ -219,7 +252,7 @@ impl Depot {
         let options = GetOptions { range: Some(range), ..GetOptions::default() };
         let result = match self.0.store.get_opts(&location(digest), options).await {
             Ok(result) => result,
-            Err(object_store::Error::NotFound { .. }) => return Err(not_here(digest)),
+            Err(object_store::Error::NotFound { .. }) => return Err(self.absent(digest)),
             Err(error) => return Err(object_error("read", digest, error)),
         };
         let compressed_bytes = result.meta.size;
@@ -232,14 +265,14 @@ impl Depot {
     /// back for each would cost more than reading it.
     ///
     /// # Errors
-    /// [`Reason::NotFound`] if the very first is not here, [`ControllerError::Object`]. What is wrong with a
-    /// later one is told when it is its turn.
+    /// [`Reason::NotFound`] if the very first is not here, [`Reason::ObjectDamaged`],
+    /// [`ControllerError::Object`]. What is wrong with a later one is told when it is its turn.
     pub async fn first_pieces(&self, ranges: Vec<(Sha256, u64)>) -> Result<Vec<Piece>, ControllerError> {
         let depot = self.clone();
         blocking(move || {
-            let (mut pieces, mut bytes) = (Vec::new(), 0);
+            let (mut pieces, mut bytes, mut unpacking) = (Vec::new(), 0, None);
             for (digest, offset) in ranges {
-                match depot.read_piece(digest, offset) {
+                match depot.read_piece(digest, offset, &mut unpacking) {
                     Ok(piece) => {
                         bytes += piece.data.len();
                         pieces.push(piece);
@@ -257,10 +290,15 @@ impl Depot {
     }
 
     /// As [`Depot::piece`], straight from the directory.
-    fn read_piece(&self, digest: Sha256, offset: u64) -> Result<Piece, ControllerError> {
-        let path = self.0.directory.join(location(digest).as_ref());
+    fn read_piece(
+        &self,
+        digest: Sha256,
+        offset: u64,
+        unpacking: &mut Option<Unpacking>,
+    ) -> Result<Piece, ControllerError> {
+        let path = self.path(digest);
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => not_here(digest),
+            io::ErrorKind::NotFound => self.absent(digest),
             _ => object_error("read", digest, error),
         };
         let mut file = std::fs::File::open(path).map_err(failed)?;
@@ -271,13 +309,18 @@ impl Depot {
         let rest = usize::try_from(compressed_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut data = Vec::with_capacity(rest.min(CHUNK_BYTES));
         file.take(CHUNK_BYTES as u64).read_to_end(&mut data).map_err(failed)?;
-        Ok(Piece { data: data.into(), compressed_bytes })
+        let piece = Piece { data: data.into(), compressed_bytes };
+        if offset == 0 {
+            self.vouch(digest, &piece, unpacking)?;
+        }
+        Ok(piece)
     }
 
     /// An object's content, unpacked and verified, if it has at most `max` bytes.
     ///
     /// # Errors
-    /// [`Reason::NotFound`], [`Reason::BadObject`] if it has more, [`ControllerError::Object`] if it is damaged.
+    /// [`Reason::NotFound`], [`Reason::BadObject`] if it has more, [`Reason::ObjectDamaged`],
+    /// [`ControllerError::Object`].
     pub async fn read(&self, digest: Sha256, max: usize) -> Result<Vec<u8>, ControllerError> {
         let mut content = Vec::new();
         let mut unpacking = Unpacking::new(digest)?;
@@ -292,12 +335,16 @@ impl Depot {
                     content.extend_from_slice(bytes);
                 }
             });
-            fed.map_err(|error| damaged(digest, &error))?;
+            if fed.is_err() {
+                return Err(self.damaged(digest).await);
+            }
             if too_long {
                 return Err(bad_object(digest, format!("it has more than {max} bytes")));
             }
             if offset >= piece.compressed_bytes {
-                unpacking.finish().map_err(|error| damaged(digest, &error))?;
+                if unpacking.end().is_err() {
+                    return Err(self.damaged(digest).await);
+                }
                 return Ok(content);
             }
         }
@@ -309,7 +356,7 @@ impl Depot {
     /// [`ControllerError::Object`].
     pub async fn store(&self, content: Vec<u8>) -> Result<Sha256, ControllerError> {
         let digest = Sha256::of(&content);
-        if self.size(digest).await?.is_none() {
+        if !self.missing(vec![digest]).await?.is_empty() {
             let compressed = zstd::bulk::compress(&content, 3)
                 .map_err(|error| object_error("compressed", digest, error))?;
             self.put(digest, compressed.into()).await?;
@@ -318,86 +365,13 @@ impl Depot {
     }
 
     async fn put(&self, digest: Sha256, compressed: Bytes) -> Result<(), ControllerError> {
-        self.mark()?;
+        self.mark_unsynced()?;
+        let _no_removal = self.0.removal.read().await;
         let stored = self.0.store.put(&location(digest), compressed.into()).await;
         stored.map_err(|error| object_error("stored", digest, error))?;
+        self.replaced(digest);
         // A sync that ran meanwhile may have come too early for this one.
-        self.mark()
-    }
-}
-
-/// Unpacks a compressed form piece by piece, in bounded memory, and verifies it.
-pub struct Unpacking {
-    digest: Sha256,
-    decoder: zstd::stream::raw::Decoder<'static>,
-    hasher: landfall_common::digest::Hasher,
-    unpacked: u64,
-    frame_open: bool,
-    buffer: Vec<u8>,
-}
-
-impl Unpacking {
-    /// Begins an object.
-    ///
-    /// # Errors
-    /// [`ControllerError::Object`] if there is no memory for it.
-    pub fn new(digest: Sha256) -> Result<Self, ControllerError> {
-        let mut decoder =
-            zstd::stream::raw::Decoder::new().map_err(|error| object_error("unpacked", digest, error))?;
-        decoder
-            .set_parameter(zstd::stream::raw::DParameter::WindowLogMax(WINDOW_LOG_MAX))
-            .map_err(|error| object_error("unpacked", digest, error))?;
-        let hasher = Sha256::hasher();
-        Ok(Self { digest, decoder, hasher, unpacked: 0, frame_open: false, buffer: vec![0; 2 * CHUNK_BYTES] })
-    }
-
-    /// Takes the next piece; `out` gets what it unpacks to.
-    ///
-    /// # Errors
-    /// [`Reason::BadObject`].
-    pub fn feed(&mut self, piece: &[u8], mut out: impl FnMut(&[u8])) -> Result<(), ControllerError> {
-        use zstd::stream::raw::Operation as _;
-        let mut input = zstd::stream::raw::InBuffer::around(piece);
-        loop {
-            let mut output = zstd::stream::raw::OutBuffer::around(self.buffer.as_mut_slice());
-            if input.pos() == piece.len() && !self.frame_open {
-                return Ok(());
-            }
-            let hint = self
-                .decoder
-                .run(&mut input, &mut output)
-                .map_err(|error| bad_object(self.digest, format!("it is not zstd: {error}")))?;
-            self.frame_open = hint != 0;
-            let full = output.pos() == output.capacity();
-            let bytes = output.as_slice();
-            self.unpacked += bytes.len() as u64;
-            if self.unpacked > MAX_OBJECT_BYTES {
-                return Err(bad_object(
-                    self.digest,
-                    format!("it unpacks to more than {MAX_OBJECT_BYTES} bytes"),
-                ));
-            }
-            self.hasher.update(bytes);
-            out(bytes);
-            if input.pos() == piece.len() && !full {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Ends the object: it must be complete, and have the digest that was promised.
-    ///
-    /// # Errors
-    /// [`Reason::BadObject`].
-    pub fn finish(self) -> Result<(), ControllerError> {
-        if self.frame_open {
-            return Err(bad_object(self.digest, "it ends in the middle"));
-        }
-        let found = self.hasher.finish();
-        if found != self.digest {
-            return Err(bad_object(self.digest, format!("its content has the digest {found}")));
-        }
-        Ok(())
+        self.mark_unsynced()
     }
 }
 
@@ -427,12 +401,6 @@ fn bad_object(digest: Sha256, why: impl std::fmt::Display) -> ControllerError {
     ControllerError::refused(Reason::BadObject, format!("object {digest} is refused: {why}"))
 }
 
-/// Uploads are verified, so that what is wrong with a stored object is nobody's fault who asks for it.
-fn damaged(digest: Sha256, why: &ControllerError) -> ControllerError {
-    let cause = format!("what the disk holds of it is damaged ({why}); restore it from a backup");
-    object_error("read", digest, io::Error::new(io::ErrorKind::InvalidData, cause))
-}
-
 /// Runs something that waits for the disk or computes for long.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ControllerError> + Send + 'static,
@@ -440,20 +408,5 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(ControllerError::Stopping),
-    }
-}
-
-/// Verifies a file that holds an object's compressed form.
-fn verify_file(path: &Path, digest: Sha256) -> Result<(), ControllerError> {
-    let failed = |source| ControllerError::File { doing: "read the upload", path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut unpacking = Unpacking::new(digest)?;
-    let mut piece = vec![0; CHUNK_BYTES];
-    loop {
-        let length = file.read(&mut piece).map_err(failed)?;
-        if length == 0 {
-            return unpacking.finish();
-        }
-        unpacking.feed(&piece[..length], |_| {})?;
     }
 }

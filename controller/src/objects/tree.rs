@@ -38,12 +38,13 @@ pub async fn check(depot: &Depot, manifest: &Manifest) -> Result<(), ControllerE
         }
         let content = match depot.read(digest, MAX_DIRECTORY_BYTES).await {
             Ok(content) => content,
-            Err(ControllerError::Refused { reason: Reason::NotFound, .. }) => {
+            Err(ControllerError::Refused { reason: Reason::NotFound | Reason::ObjectDamaged, .. }) => {
                 missing.push(digest);
                 continue;
             }
             Err(error) => return Err(error),
         };
+        needed.insert(digest);
         let directory = Directory::from_bytes(&content).map_err(|error| refuse(error.to_string()))?;
         for (name, entry) in directory.entries {
             entries += 1;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use landfall_common::Sha256;
 use object_store::{ObjectStoreExt as _, WriteMultipart};
 
-use super::{CHUNK_BYTES, Depot, Unpacking, bad_object, blocking, location, object_error, verify_file};
+use super::unpack::verify_file;
+use super::{CHUNK_BYTES, Depot, Unpacking, bad_object, blocking, location, object_error};
 use crate::error::{ControllerError, Reason};
 
 /// An upload of at most so many compressed bytes stays in memory.
@@ -82,6 +83,11 @@ impl Depot {
         Err(ControllerError::refused(Reason::Overloaded, message))
     }
 
+    /// Whether no upload of this object is going on.
+    pub(super) fn abandoned(&self, digest: Sha256) -> bool {
+        !self.0.uploading.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&digest)
+    }
+
     fn release(&self, digest: Sha256) {
         self.0.uploading.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&digest);
     }
@@ -140,7 +146,7 @@ impl Upload {
                 let memory = blocking(move || {
                     let mut unpacking = Unpacking::new(digest)?;
                     unpacking.feed(&memory, |_| {})?;
-                    unpacking.finish()?;
+                    unpacking.end()?;
                     Ok(memory)
                 })
                 .await?;
@@ -175,7 +181,7 @@ impl Depot {
     async fn put_file(&self, digest: Sha256, path: &Path) -> Result<(), ControllerError> {
         let verified = path.to_owned();
         blocking(move || verify_file(&verified, digest)).await?;
-        self.mark()?;
+        self.mark_unsynced()?;
         let failed = |error| object_error("stored", digest, error);
         let upload = self.0.store.put_multipart(&location(digest)).await.map_err(failed)?;
         let mut writer = WriteMultipart::new(upload);
@@ -191,8 +197,12 @@ impl Depot {
             writer.wait_for_capacity(2).await.map_err(failed)?;
             writer.write(&piece[..length]);
         }
-        writer.finish().await.map_err(failed)?;
-        self.mark()
+        {
+            let _no_removal = self.0.removal.read().await;
+            writer.finish().await.map_err(failed)?;
+            self.replaced(digest);
+        }
+        self.mark_unsynced()
     }
 }
 

@@ -54,7 +54,8 @@ fn code(reason: Reason) -> Code {
         Reason::Removed | Reason::RoleTooLow => Code::PermissionDenied,
         Reason::MethodUnknown => Code::Unimplemented,
         Reason::HostExists | Reason::RequestIdReused | Reason::ReleaseNameTaken => Code::AlreadyExists,
-        Reason::HostUnknown | Reason::NotFound => Code::NotFound,
+        // Whoever wants it finds nothing, until it has been uploaded again.
+        Reason::HostUnknown | Reason::NotFound | Reason::ObjectDamaged => Code::NotFound,
         Reason::RepositoryChanged | Reason::RolloutInProgress => Code::Aborted,
         Reason::Overloaded => Code::Unavailable,
         Reason::MissingObjects
@@ -66,6 +67,7 @@ fn code(reason: Reason) -> Code {
         | Reason::PlanChanged
         | Reason::NoWayBack
         | Reason::NoHosts
+        | Reason::ContentRemoved
         | Reason::NothingToGoBackTo => Code::FailedPrecondition,
     }
 }
@@ -78,6 +80,7 @@ impl From<Refusal> for ControllerError {
             Refusal::NoSuchHost { .. } => Reason::HostUnknown,
             Refusal::ReleaseDiffers { .. } => Reason::ReleaseNameTaken,
             Refusal::CounterTaken { .. } => Reason::RepositoryChanged,
+            Refusal::ContentRemoved { .. } => Reason::ContentRemoved,
             Refusal::NoHosts { .. } => Reason::NoHosts,
             Refusal::HostElsewhere { .. } => Reason::HostExists,
             Refusal::Held { .. } => Reason::RolloutInProgress,

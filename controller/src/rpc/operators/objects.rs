@@ -102,13 +102,18 @@ async fn unpack(
         // A piece of rubbish-free zstd can unpack to a lot: it is taken in small steps, each sent at once.
         for step in piece.data.chunks(1024) {
             let mut content = Vec::new();
-            unpacking.feed(step, |bytes| content.extend_from_slice(bytes)).map_err(Some)?;
+            if unpacking.feed(step, |bytes| content.extend_from_slice(bytes)).is_err() {
+                return Err(Some(depot.damaged(digest).await));
+            }
             for data in content.chunks(CONTENT_BYTES) {
                 out.send(Ok(pb::GetObjectResponse { data: data.to_vec() })).await.map_err(|_| None)?;
             }
         }
         if offset >= piece.compressed_bytes {
-            return unpacking.finish().map_err(Some);
+            return match unpacking.end() {
+                Ok(()) => Ok(()),
+                Err(_) => Err(Some(depot.damaged(digest).await)),
+            };
         }
     }
 }
