@@ -135,6 +135,12 @@ impl<R: Runner> Engine<R> {
         if self.waiting.is_empty() { self.machine.wake_after() } else { Some(Duration::from_secs(1)) }
     }
 
+    /// Whether events wait for a ledger that cannot be written.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The next report.
     pub fn report(&mut self, now: Now) -> HostReport {
         self.machine.report(now)
@@ -191,6 +197,11 @@ impl<R: Runner> Engine<R> {
         let result = match &effect {
             Effect::Sweep { keep } => {
                 self.sweep = Some(Sweep::new(keep.clone(), self.trees(keep)));
+                return;
+            }
+            Effect::NameActive { release } => {
+                let result = self.name_active(release);
+                self.waiting.push_front(Event::Named { result });
                 return;
             }
             Effect::Unpack { release, .. } => {
@@ -294,26 +305,29 @@ impl<R: Runner> Engine<R> {
                 Task::Watch { watch: *watch, release: release.clone(), checks, services, digest }
             }
             Effect::Ensure { release } => {
-                self.put_right(release);
                 let services = self.known(release)?.program.services;
                 let digest = self.digest_of(release)?;
                 Task::Ensure { services, release: release.clone(), digest }
             }
-            Effect::Unpack { .. } | Effect::Seal { .. } | Effect::Sweep { .. } => return Ok(None),
+            Effect::Unpack { .. }
+            | Effect::Seal { .. }
+            | Effect::Sweep { .. }
+            | Effect::NameActive { .. } => return Ok(None),
         }))
     }
 
-    /// The record says what is active; a link that says otherwise was changed by someone else.
-    fn put_right(&self, active: &ReleaseName) {
-        match apply::current(&*self.disks.app) {
-            Ok(Some(found)) if found == *active => {}
-            found => {
-                tracing::warn!(release = %active, ?found, "current does not name the active release; it is put right");
-                if let Err(error) = apply::swap(&*self.disks.app, active) {
-                    tracing::error!(error = %chain(&error), "current could not be put right");
-                }
-            }
+    /// The record says what is active; a link that says otherwise is put right.
+    fn name_active(&self, active: &ReleaseName) -> Result<(), String> {
+        let found = apply::current(&*self.disks.app);
+        if !matches!(&found, Ok(Some(found)) if found == active) {
+            tracing::warn!(release = %active, ?found, "current does not name the active release; it is put right");
         }
+        // Also where it does: whether that is durable is not known after a swap that failed.
+        apply::swap(&*self.disks.app, active).map_err(|error| {
+            let reason = format!("`current` may not name {active}, the active release: {}", chain(&error));
+            tracing::error!(reason, "current could not be put right; it is tried again");
+            reason
+        })
     }
 
     fn clear_prepared(&self, release: &ReleaseName) -> Result<(), Failure> {

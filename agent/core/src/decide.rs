@@ -41,6 +41,7 @@ pub fn decide(machine: &Machine, event: Event, now: Now) -> Output {
         }
         Event::Done { effect, finish } => turn.done(&effect, finish),
         Event::Checked { watch, check, answer } => turn.checked(watch, &check, answer),
+        Event::Named { result } => turn.named(result),
         Event::Tick => turn.tick(),
     }
     Output { next: turn.machine, effects: turn.effects }
@@ -75,6 +76,7 @@ impl Turn {
         if let Some(active) = self.machine.record.active.clone()
             && !restarts
         {
+            self.effects.push(Effect::NameActive { release: active.clone() });
             self.effects.push(Effect::Ensure { release: active });
         }
         self.watch_active();
@@ -194,11 +196,41 @@ impl Turn {
     }
 
     fn tick(&mut self) {
+        if self.machine.live.misnamed.is_some() {
+            self.name_active();
+        }
         match self.machine.record.state.clone() {
             State::Proving { activation } => self.prove(activation),
             State::Confirming { activation, failure, back } => self.confirm(&activation, failure, &back),
             State::Migrating { migrating, .. } => self.watch_lease(&migrating),
             _ => {}
+        }
+    }
+
+    /// A swap has failed, and whether its rename took place is not known.
+    fn swap_failed(&mut self, finish: &Finish) {
+        if let Finish::Failed { failure } | Finish::Unknown { failure } = finish
+            && self.machine.record.active.is_some()
+        {
+            self.machine.live.misnamed = Some(failure.reason.clone());
+        }
+    }
+
+    /// Takes `current` back to what the record says.
+    fn name_active(&mut self) {
+        // A swap that is under way names what it will.
+        let swaps = matches!(self.machine.record.state, State::Activating { .. } | State::Undoing { .. });
+        match self.machine.record.active.clone() {
+            Some(release) if !swaps => self.effects.push(Effect::NameActive { release }),
+            _ => {}
+        }
+    }
+
+    fn named(&mut self, result: Result<(), String>) {
+        let misnamed = result.err();
+        if self.machine.live.misnamed != misnamed {
+            self.machine.live.misnamed = misnamed;
+            self.effects.push(Effect::Report);
         }
     }
 
@@ -216,6 +248,9 @@ impl Turn {
         self.effects.push(Effect::Report);
         if let Some(queued) = self.machine.record.queued.take() {
             self.take_up(queued);
+        }
+        if self.machine.live.misnamed.is_some() {
+            self.name_active();
         }
         self.sweep();
     }

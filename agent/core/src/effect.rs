@@ -80,6 +80,12 @@ pub enum Effect {
         /// Of which release.
         release: ReleaseName,
     },
+    /// Make `current` name the active release, where something else has left it otherwise: a swap that failed
+    /// after its rename, or a person. Answered by [`Event::Named`].
+    NameActive {
+        /// The active release.
+        release: ReleaseName,
+    },
     /// Start those services of the active release that do not run (the host was rebooted, or one died).
     Ensure {
         /// The active release.
@@ -153,6 +159,11 @@ pub enum Event {
         effect: Box<Effect>,
         /// How.
         finish: Finish,
+    },
+    /// How [`Effect::NameActive`] ended.
+    Named {
+        /// The reason, if `current` may name something else.
+        result: Result<(), String>,
     },
     /// A check has answered.
     Checked {

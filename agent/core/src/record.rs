@@ -176,6 +176,9 @@ pub struct Live {
     pub progress: (u64, u64),
     /// A newer assignment that was refused since the last one was accepted.
     pub refused: Option<(Generation, Failure)>,
+    /// Why `current` may name another release than the active one. Until it is put right, tried again with
+    /// every tick, the host is not healthy: whatever runs, what a restart would run is not known.
+    pub misnamed: Option<String>,
     /// The number of the newest report.
     pub sequence: u64,
 }
@@ -203,9 +206,11 @@ impl Machine {
     pub fn wake_after(&self) -> Option<Duration> {
         // A quarter of a second is the grain of windows and deadlines, which are given in seconds.
         const GRAIN: Duration = Duration::from_millis(250);
+        // Disks that refuse a rename do not change their mind within moments.
+        const MISNAMED: Duration = Duration::from_secs(2);
         match self.record.state {
             State::Proving { .. } | State::Confirming { .. } | State::Migrating { .. } => Some(GRAIN),
-            _ => None,
+            _ => self.live.misnamed.as_ref().map(|_| MISNAMED),
         }
     }
 }

@@ -35,6 +35,9 @@ impl Machine {
     /// Whether the active release is healthy.
     #[must_use]
     pub fn health(&self, now: Now) -> Health {
+        if let Some(reason) = &self.live.misnamed {
+            return Health::Unhealthy { failing: [(step("current"), reason.clone())].into() };
+        }
         match (&self.live.watch, &self.record.active) {
             (Some(watch), Some(active)) if watch.release == *active => watch.judge.standing(now.mono).into(),
             _ => Health::Unknown,

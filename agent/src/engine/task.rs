@@ -101,6 +101,7 @@ pub(super) fn is_local(effect: &Effect) -> bool {
         Effect::Unpack { .. }
             | Effect::Seal { .. }
             | Effect::Sweep { .. }
+            | Effect::NameActive { .. }
             | Effect::Act { action: Action::Swap { .. }, .. }
     )
 }

@@ -296,8 +296,10 @@ impl Seen {
                 || old.outcome != new.outcome
                 || !same_step(&old.phase, &new.phase)
         });
+        // A host that was silent is one that counts again.
         let other_health = old.is_none_or(|last| {
             last.connection != connection
+                || now.since(last.at) > HEARD_WITHIN
                 || std::mem::discriminant(&last.report.health) != std::mem::discriminant(&report.health)
         });
         if got_on {

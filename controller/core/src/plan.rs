@@ -9,7 +9,7 @@ use landfall_common::Timestamp;
 use crate::output::Planned;
 use crate::record::{Change, Key, Place};
 use crate::state::State;
-use crate::timing::{PLAN_EVERY, REQUEST_KEPT};
+use crate::timing::REQUEST_KEPT;
 
 mod absorb;
 mod back;
@@ -43,7 +43,7 @@ pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
     // batches: no stage is entered twice in one run.
     while advance(&mut table) == Turn::Taken {}
     converge::hosts(&mut table);
-    let wake_at = table.needs_time().then(|| now + PLAN_EVERY);
+    let wake_at = table.wake_after().map(|period| now + period);
     table.clear(wake_at)
 }
 

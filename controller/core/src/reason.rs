@@ -201,6 +201,13 @@ pub enum Wait {
         /// Why it does not.
         reason: String,
     },
+    /// Hosts outside of a rollout that do not run the release in force, as far as is known, and are silent.
+    Away {
+        /// Which.
+        hosts: Hosts,
+        /// What they take when they come back.
+        release: ReleaseName,
+    },
     /// Hosts that run something else are left alone.
     ConvergenceHeld {
         /// Which.
@@ -360,6 +367,12 @@ impl fmt::Display for Wait {
                 f,
                 "{host} does not run {release}, the release in force: {reason}; `ctl retry` tries \
                  it again"
+            ),
+            Self::Away { hosts, release } => write!(
+                f,
+                "{hosts} {} not heard of, and {} {release}, the release in force, on coming back",
+                hosts.is(),
+                if hosts.count() == 1 { "takes" } else { "take" }
             ),
             Self::ConvergenceHeld { hosts, reason } => write!(
                 f,

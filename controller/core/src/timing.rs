@@ -33,6 +33,10 @@ pub const REQUEST_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// While a rollout is under way the planner wants to run at least this often.
 pub const PLAN_EVERY: Duration = Duration::from_secs(1);
 
+/// While hosts outside of a rollout do not run what they should, the planner wants to run at least this often:
+/// one of them may be switched off for months.
+pub const CONVERGE_EVERY: Duration = Duration::from_secs(5);
+
 /// How often a migration whose definition says that it is idempotent is run anew after an unknown outcome,
 /// and how many hosts may refuse it, before somebody is asked.
 pub const MIGRATION_ATTEMPTS: u32 = 3;

@@ -35,6 +35,9 @@ impl Turn {
 
     pub(super) fn acted(&mut self, activation: Activation, plan: Vec<Action>, at: usize, finish: Finish) {
         if finish != Finish::Ok {
+            if let Action::Swap { .. } = &plan[at] {
+                self.swap_failed(&finish);
+            }
             return self.fail(activation, &plan[..=at], failure_of(finish));
         }
         match &plan[at] {
@@ -62,6 +65,7 @@ impl Turn {
         record.active = Some(to.clone());
         record.in_doubt = true;
         self.machine.live.watch = None;
+        self.machine.live.misnamed = None;
     }
 
     /// What the release that was active has and the next one has not runs on until its turn comes.
@@ -172,6 +176,7 @@ impl Turn {
             }
             // Services would be restarted from a link that still leads to the failed release.
             (finish, Action::Swap { .. }) => {
+                self.swap_failed(&finish);
                 self.watch_active();
                 let undo = failure_of(finish);
                 return self.end(activation.generation, OutcomeKind::UndoFailed { failure, undo });

@@ -162,6 +162,32 @@ fn an_order_to_hold_leaves_the_failed_release_in_place() {
 }
 
 #[test]
+fn after_a_swap_that_failed_the_link_is_put_right_and_until_then_the_host_is_not_healthy() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(harness::activate_with(2, "v2", OnFailure::Hold));
+    host.fail_next("swap");
+    host.run();
+    assert!(matches!(host.outcome(), OutcomeKind::Held { .. }));
+    assert_eq!(host.record().active, Some("v1".parse().unwrap()));
+    let name_active = Effect::NameActive { release: "v1".parse().unwrap() };
+    assert!(host.effects().contains(&name_active), "the rename may have taken place");
+    let Health::Unhealthy { failing } = host.report().health else { panic!("{:?}", host.report()) };
+    assert_eq!(failing.keys().map(|check| check.as_str()).collect::<Vec<_>>(), ["current"]);
+
+    host.clear();
+    host.send(Event::Named { result: Err("it failed again".to_owned()) });
+    host.wait(S(2));
+    assert!(host.effects().contains(&name_active), "it is tried again");
+    host.assign(activate(3, "v1"));
+    assert!(host.record().state.awaits().is_some(), "no release is proven through a link to another one");
+
+    host.run();
+    host.checks_answer(Ok(()));
+    assert!(matches!(host.report().health, Health::Healthy { .. }), "a swap names what it should");
+}
+
+#[test]
 fn a_release_never_goes_back_to_one_that_was_held_or_to_itself() {
     let mut host = Harness::new();
     host.commit(1, "v1");

@@ -34,12 +34,17 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let max_unavailable = max_unavailable.at_least_one(table.seats.len());
     let mut blocked = Hosts::default();
     let mut held = Hosts::default();
+    let mut away = Hosts::default();
     for at in 0..table.seats.len() {
         let seat = &table.seats[at];
-        if (under_way && seat.member.is_some()) || seat.fresh.is_none() || seat.issued.is_some() {
+        if (under_way && seat.member.is_some()) || seat.issued.is_some() {
             continue;
         }
         if seat.host.proven_digest() == Some(target.digest) {
+            continue;
+        }
+        if seat.fresh.is_none() {
+            away.add(&seat.host.record.id);
             continue;
         }
         let host = seat.host.record.id.clone();
@@ -48,7 +53,9 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             continue;
         }
         match course(table, seat, &target) {
-            Course::Send if !seat.at_rest() => {}
+            Course::Send if !seat.at_rest() => {
+                table.wait(Wait::Converging { host, release: target.name.clone() });
+            }
             Course::Send if !seat.out && table.out + 1 > max_unavailable => blocked.add(&host),
             Course::Send => send(table, at, &target, &in_force.rollout, &strategy),
             Course::UnderWay => {
@@ -62,6 +69,9 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     if !blocked.is_empty() {
         let out = table.out_hosts();
         table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
+    }
+    if !away.is_empty() {
+        table.wait(Wait::Away { hosts: away, release: target.name.clone() });
     }
     if let Convergence::Held { reason } = table.place.convergence.clone()
         && !held.is_empty()

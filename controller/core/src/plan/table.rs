@@ -14,6 +14,7 @@ use crate::reason::{Hosts, PlaceReport, PlanningReport, Wait, Why};
 use crate::record::{Change, Issued, Place, PlaceRecord, Record};
 use crate::rollout::{End, HostFailure, Rollout, Status};
 use crate::state::State;
+use crate::timing::{CONVERGE_EVERY, PLAN_EVERY};
 use crate::turn::{self, Fleet};
 
 use super::Turn;
@@ -224,11 +225,13 @@ impl<'a> Table<'a> {
         self.end(End::Failed { reason, failure }, fleet)
     }
 
-    /// Whether something here will have to be decided although nothing happens.
-    pub fn needs_time(&self) -> bool {
+    /// After how long something may have to be decided here although nothing happens.
+    pub fn wake_after(&self) -> Option<Duration> {
         let paused = |rollout: &Rollout| matches!(&rollout.status, Status::Paused { stage, .. } if stage.open_lease().is_none());
-        let rollout = self.rollout.as_deref().is_some_and(|r| !r.ended() && !paused(r));
-        rollout || !self.report.waits.is_empty()
+        if self.rollout.as_deref().is_some_and(|rollout| !rollout.ended() && !paused(rollout)) {
+            return Some(PLAN_EVERY);
+        }
+        (!self.report.waits.is_empty()).then_some(CONVERGE_EVERY)
     }
 
     /// What has changed on the table.

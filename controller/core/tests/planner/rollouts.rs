@@ -358,6 +358,18 @@ fn a_new_host_takes_the_release_in_force() {
 }
 
 #[test]
+fn a_silent_host_that_lacks_the_release_in_force_is_told_of_and_takes_it_on_coming_back() {
+    let mut world = on_v1(5, strategy());
+    world.host(5).up = false;
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    world.run(600);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 is not heard of, and takes v2, the release in force, on coming back");
+    world.host(5).up = true;
+    world.until("the last host", |w| w.runs().iter().all(|release| release == "v2"));
+}
+
+#[test]
 fn a_host_that_is_removed_is_no_longer_waited_for() {
     let mut world = on_v1(4, strategy());
     world.cut.push(host_id(4));
