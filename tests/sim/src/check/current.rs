@@ -33,14 +33,11 @@ impl Checks {
     fn names_a_whole_release(&mut self, host: &HostId, disk: &SimDisk, when: &str) -> Result<(), Violation> {
         let broken = |what: String| Err(Violation::new("P2", format!("current of {host} {when} {what}")));
         match active(disk) {
-            Ok(Some(name)) => {
-                self.had_active.insert(host.clone());
-                match self.whole(disk, &name) {
-                    Ok(_) => Ok(()),
-                    Err(what) => broken(format!("half of release {name}: {what}")),
-                }
-            }
-            // The very first swap may be lost with all that came after it.
+            Ok(Some(name)) => match self.whole(disk, &name) {
+                Ok(_) => Ok(()),
+                Err(what) => broken(format!("half of release {name}: {what}")),
+            },
+            // Until the agent has said that it took place, the very first swap may be lost.
             Ok(None) if !self.had_active.contains(host) => Ok(()),
             Ok(None) => broken("nothing".to_owned()),
             Err(what) => broken(what),
@@ -97,6 +94,7 @@ impl Checks {
         report: &HostReport,
     ) -> Result<(), Violation> {
         let Some(said) = &report.active else { return Ok(()) };
+        self.had_active.insert(host.clone());
         if said.proven {
             self.proven.insert((host.clone(), said.release.digest));
         }
