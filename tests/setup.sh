@@ -10,6 +10,16 @@ need curl curl
 need msgfmt gettext
 need npm npm
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+# The test hosts, which only root can boot.
+if [ "$(id -u)" = 0 ]; then
+    PATH=$PATH:/usr/sbin:/sbin
+    need mmdebstrap mmdebstrap
+    need systemd-nspawn systemd-container
+    need mkfs.ext4 e2fsprogs
+    need ip iproute2
+    need nft nftables
+    need strip binutils
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 install="apt-get install -y --no-install-recommends ${missing[*]}"
