@@ -1,20 +1,19 @@
 //! How a host joins, and how it renews its certificate.
 //!
-//! At the join the agent believes nobody but the token: it pins the CA's key that the token names, and the
-//! release root whose digest it names. The order on the disk is: the request's key, then the credentials,
+//! At the join the agent believes nobody but the token: it pins the CA's key that the token names, the release
+//! root whose digest it names, and the application and the environment. The order on the disk is: the request's key, then the credentials,
 //! the trusted root, the ledger, and last the identity, which says that all of it is there.
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use landfall_agent_core::Identity;
-use landfall_common::Sha256;
 use landfall_common::disk::Disk;
+use landfall_common::token::Bearer;
+use landfall_common::{AppName, EnvName, HostId, Sha256, Token};
 use landfall_proto::v1::enrolment_client::EnrolmentClient;
 use landfall_proto::v1::{JoinRequest, JoinResponse, RenewRequest};
+use landfall_trust::updater::follow_roots;
 use landfall_trust::{PublicKey, TrustedStore};
-use serde::Deserialize;
 
 use crate::engine::{self, Disks};
 use crate::error::AgentError;
@@ -22,43 +21,29 @@ use crate::identity::{Credentials, Enrolled, Pending};
 use crate::tls::{self, Anchor, Dialler};
 use crate::trust;
 
-const PREFIX: &str = "lft1_";
-
-/// What a token says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Token {
-    /// Its public name.
-    pub id: String,
-    /// Its secret, base64url.
-    pub secret: String,
-    /// The digest of the CA's key.
-    pub ca: Sha256,
-    /// The digest of the release root to begin with.
-    #[serde(default)]
-    pub root: Option<Sha256>,
-    /// `host` or `operator`.
-    pub kind: String,
+/// A token that lets in a host, and what it pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostToken {
+    token: Token,
+    root: Sha256,
+    application: AppName,
+    environment: EnvName,
+    name: Option<HostId>,
 }
 
-impl Token {
+impl HostToken {
     /// Reads the text that people carry.
     ///
     /// # Errors
     /// [`AgentError::Token`] with what is wrong; the secret is never shown.
     pub fn parse(text: &str) -> Result<Self, AgentError> {
-        let wrong = |reason: &str| AgentError::Token { reason: reason.to_owned() };
-        let encoded =
-            text.trim().strip_prefix(PREFIX).ok_or_else(|| wrong("it does not begin with lft1_"))?;
-        let bytes = BASE64_URL_SAFE_NO_PAD
-            .decode(encoded)
-            .map_err(|_| wrong("it was not copied whole, or something was added"))?;
-        let token: Self = serde_json::from_slice(&bytes)
-            .map_err(|_| wrong("it was not copied whole, or is of another version"))?;
-        match (token.kind.as_str(), token.root) {
-            ("host", Some(_)) => Ok(token),
-            ("host", None) => Err(wrong("it names no release root; make it with `ctl hosts token`")),
-            _ => Err(wrong("it is not for a host; make one with `ctl hosts token`")),
-        }
+        let wrong = |reason: String| AgentError::Token { reason };
+        let token = Token::parse(text).map_err(|error| wrong(error.to_string()))?;
+        let Bearer::Host { application, environment, name } = token.bearer.clone() else {
+            return Err(wrong("it is for an operator and not for a host".to_owned()));
+        };
+        let root = token.root.ok_or_else(|| wrong("it names no release root".to_owned()))?;
+        Ok(Self { token, root, application, environment, name })
     }
 }
 
@@ -69,7 +54,7 @@ impl Token {
 /// [`AgentError::Controller`] for a refusal, [`AgentError::Trust`] for a root that is not the token's.
 pub async fn join(
     state: &std::sync::Arc<dyn Disk>,
-    token: &Token,
+    token: &HostToken,
     controller: &str,
     dialler: &Dialler,
     host_name: &str,
@@ -78,17 +63,17 @@ pub async fn join(
     if let Some(enrolled) = Enrolled::load(&**state)? {
         return Err(AgentError::LedgerExists { host: enrolled.identity.host.to_string() });
     }
-    let pending = Pending::begin(&**state, &token.id)?;
-    let channel = tls::connect(dialler, &Anchor::Key(token.ca), None).await?;
+    let pending = Pending::begin(&**state, &token.token.id)?;
+    let channel = tls::connect(dialler, &Anchor::Key(token.token.ca), None).await?;
     let request = JoinRequest {
-        token_id: token.id.clone(),
-        secret: token.secret.clone(),
+        token_id: token.token.id.clone(),
+        secret: token.token.secret.clone(),
         csr: pending.csr.clone(),
         host: host_name.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let response = EnrolmentClient::new(channel).join(request).await.map_err(refused)?.into_inner();
-    let (enrolled, store) = check(token, controller, &response)?;
+    let (enrolled, store) = check(token, controller, host_name, &response)?;
     pending.certified(response.certificate).save(&**state)?;
     trust::save_all(&**state, &store)?;
     let disks = Disks { state: state.clone(), app: state.clone() };
@@ -103,22 +88,16 @@ pub async fn join(
 
 /// Holds the answer against the token.
 fn check(
-    token: &Token,
+    token: &HostToken,
     controller: &str,
+    host_name: &str,
     response: &JoinResponse,
 ) -> Result<(Enrolled, TrustedStore), AgentError> {
     let wrong = |reason: String| AgentError::Controller { reason };
-    if tls::key_digest(&response.ca_certificate) != Some(token.ca) {
+    if tls::key_digest(&response.ca_certificate) != Some(token.token.ca) {
         return Err(wrong("its answer holds another CA than the token names".to_owned()));
     }
-    if Some(Sha256::of(&response.root)) != token.root {
-        return Err(wrong(
-            "its release root is not the one that the token names; make a new token with `ctl hosts token`, and ask \
-             who changed the root if that does not help"
-                .to_owned(),
-        ));
-    }
-    let store = TrustedStore::initialise(&response.root).map_err(AgentError::Trust)?;
+    let store = trusted(token, &response.roots)?;
     let director_keys = response
         .director_keys
         .iter()
@@ -128,15 +107,42 @@ fn check(
     if director_keys.is_empty() {
         return Err(wrong("it names no key for assignments".to_owned()));
     }
-    let name = |error: landfall_common::ids::InvalidName| wrong(error.to_string());
+    let host = token.name.as_ref().map_or(host_name, HostId::as_str);
+    // The controller cannot move a host elsewhere (P1); if it disagrees, one of the two has been tampered with.
+    for (what, theirs, ours) in [
+        ("application", &response.application, token.application.as_str()),
+        ("environment", &response.environment, token.environment.as_str()),
+        ("host", &response.host, host),
+    ] {
+        if theirs != ours {
+            return Err(wrong(format!(
+                "it enrolled this host for the {what} {theirs:?}, and the token is for {ours:?}; remove the host with \
+                 `ctl hosts remove {}` and find out who changed what",
+                response.host
+            )));
+        }
+    }
     let identity = Identity {
-        host: response.host.parse().map_err(name)?,
-        application: response.application.parse().map_err(name)?,
-        environment: response.environment.parse().map_err(name)?,
+        host: HostId::new(host).map_err(|error| wrong(error.to_string()))?,
+        application: token.application.clone(),
+        environment: token.environment.clone(),
     };
     let ca = response.ca_certificate.clone();
     let enrolled = Enrolled { identity, controller: controller.to_owned(), director_keys, ca };
     Ok((enrolled, store))
+}
+
+/// The trust that begins with the root that the token names, and goes on to the newest that follows from it: the
+/// root may have been rotated since the token was made.
+fn trusted(token: &HostToken, roots: &[Vec<u8>]) -> Result<TrustedStore, AgentError> {
+    let pinned = roots.iter().position(|root| Sha256::of(root) == token.root).ok_or_else(|| {
+        let reason = "none of its release roots is the one that the token names; make a new token with `ctl hosts \
+                      token`, and ask who changed the root if that does not help";
+        AgentError::Controller { reason: reason.to_owned() }
+    })?;
+    let (pinned, newer) = (&roots[pinned], &roots[pinned + 1..]);
+    let store = TrustedStore::initialise(pinned).map_err(AgentError::Trust)?;
+    follow_roots(store, newer).map_err(AgentError::Trust)
 }
 
 /// Gets the next certificate, for a new key, and puts it in the place of the old one. Works with a certificate
@@ -177,21 +183,20 @@ pub(crate) fn refused(status: tonic::Status) -> AgentError {
 mod tests {
     use super::*;
 
-    fn text(json: &str) -> String {
-        format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(json))
-    }
-
     #[test]
-    fn a_token_is_read_or_refused_without_showing_its_secret() {
+    fn only_a_whole_token_for_a_host_is_taken_and_its_secret_is_not_shown() {
         let digest = Sha256::of(b"x");
-        let good =
-            format!(r#"{{"id":"a1","secret":"hush","ca":"{digest}","root":"{digest}","kind":"host"}}"#);
-        assert_eq!(Token::parse(&format!(" {}\n", text(&good))).unwrap().id, "a1");
-        let operator = good.replace("\"host\"", "\"operator\"");
-        let rootless = format!(r#"{{"id":"a1","secret":"hush","ca":"{digest}","kind":"host"}}"#);
-        let cut = text(&good);
-        for bad in ["", "hush", &text("{}"), &text(&operator), &text(&rootless), &cut[..cut.len() - 9]] {
-            let error = Token::parse(bad).unwrap_err().to_string();
+        let bearer = Bearer::Host {
+            application: AppName::new("shop").unwrap(),
+            environment: EnvName::new("production").unwrap(),
+            name: None,
+        };
+        let good = Token { id: "a1".into(), secret: "hush".into(), ca: digest, root: Some(digest), bearer };
+        assert_eq!(HostToken::parse(&good.to_text()).unwrap().token, good);
+        let operator = Token { bearer: Bearer::Operator, ..good.clone() };
+        let rootless = Token { root: None, ..good };
+        for bad in ["", "hush", &operator.to_text(), &rootless.to_text()] {
+            let error = HostToken::parse(bad).unwrap_err().to_string();
             assert!(!error.contains("hush"), "{error}");
         }
     }

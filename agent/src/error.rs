@@ -89,7 +89,7 @@ pub enum AgentError {
         path: PathBuf,
     },
     /// The text is no token for a host.
-    #[error("the token cannot be used: {reason}")]
+    #[error("the token cannot be used: {reason}; make one for this host with `ctl hosts token`")]
     Token {
         /// What is wrong with it.
         reason: String,

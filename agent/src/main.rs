@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use landfall_agent::config::{self, Config};
-use landfall_agent::enrolment::{self, Token};
+use landfall_agent::enrolment::{self, HostToken};
 use landfall_agent::ledger::Ledger;
 use landfall_agent::tls::Dialler;
 use landfall_agent::{agent, engine, holder, memory, status, steps};
@@ -128,7 +128,7 @@ async fn join(
         text.clear();
         std::io::stdin().read_line(&mut text).context("the token cannot be read")?;
     }
-    let token = Token::parse(&text)?;
+    let token = HostToken::parse(&text)?;
     let Some(controller) = controller.or_else(|| config.controller.clone()) else {
         bail!("say where the controller is: --controller HOST:PORT");
     };

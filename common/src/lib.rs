@@ -15,6 +15,7 @@ pub mod merkle;
 pub mod report;
 pub mod strategy;
 pub mod time;
+pub mod token;
 pub mod words;
 
 pub use digest::Sha256;
@@ -23,3 +24,4 @@ pub use ids::{
     RolloutId, ServiceName, StepName,
 };
 pub use time::{Duration, Timestamp};
+pub use token::Token;

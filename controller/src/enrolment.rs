@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use landfall_common::{Duration, HostId, LabelKey, OperatorName, RequestId, Sha256, Timestamp};
+use landfall_common::token::Bearer;
+use landfall_common::{Duration, HostId, LabelKey, OperatorName, RequestId, Sha256, Timestamp, Token};
 use landfall_controller_core::log::{Actor, LogEvent, Subject};
 use landfall_controller_core::record::Place;
 use serde::{Deserialize, Serialize};
@@ -123,14 +124,12 @@ pub fn make(
     Ok((token, BASE64_URL_SAFE_NO_PAD.encode(secret)))
 }
 
-/// The text that people carry: `lft1_` and the base64url of its JSON. `ctl` puts the release root's digest
-/// into a host's; the controller, which must not be trusted with it, never does.
+/// The text of an operator's token. A host's is made by `ctl` only, which puts in what the controller must not
+/// be trusted with.
 #[must_use]
 pub fn operator_text(id: &str, secret: &str, authority: Sha256) -> String {
-    let value = serde_json::json!({
-        "id": id, "secret": secret, "ca": authority.to_string(), "kind": "operator",
-    });
-    format!("lft1_{}", BASE64_URL_SAFE_NO_PAD.encode(value.to_string()))
+    let (id, secret) = (id.to_owned(), secret.to_owned());
+    Token { id, secret, ca: authority, root: None, bearer: Bearer::Operator }.to_text()
 }
 
 impl TokenRecord {

@@ -85,10 +85,11 @@ impl ReleaseRepository {
         }
     }
 
-    /// The raw root metadata in force.
+    /// Every root there was, raw, oldest first.
     #[must_use]
-    pub fn root(&self) -> Option<Bytes> {
-        self.file("root.json")
+    pub fn roots(&self) -> Vec<Bytes> {
+        let newest = self.summary().root_version;
+        (1..=newest).filter_map(|version| self.file(&file_name("root", Some(version)))).collect()
     }
 
     /// What people ask about it.

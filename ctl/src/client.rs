@@ -12,6 +12,7 @@ pub mod tls;
 use std::future::Future;
 use std::time::Duration;
 
+use landfall_common::token::{self, Token};
 use landfall_common::{AppName, EnvName, ReleaseName, Sha256};
 use landfall_proto::v1;
 use landfall_proto::v1::operators_client::OperatorsClient;
@@ -38,6 +39,8 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 pub struct Client {
     operators: OperatorsClient<Channel>,
     address: String,
+    /// The key of the authority that the connection is pinned to.
+    authority: Option<Sha256>,
 }
 
 /// An id for one intent.
@@ -64,7 +67,7 @@ impl Client {
         }
         let address = profile.context.controller.clone();
         let channel = tls::connect(&address, identity.credentials()).await?;
-        Ok(Self::over(channel, address))
+        Ok(Self { authority: identity.authority(), ..Self::over(channel, address) })
     }
 
     /// A client over a channel that is there already.
@@ -73,7 +76,7 @@ impl Client {
         let operators = OperatorsClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { operators, address }
+        Self { operators, address, authority: None }
     }
 
     /// Where the controller is.
@@ -388,25 +391,37 @@ impl Client {
     /// # Errors
     /// As [`Client::info`].
     pub async fn create_token(&self, bearer: Bearer, valid_for: Duration) -> Result<NewToken, Error> {
-        let (host, operator, kind) = match bearer {
+        let (host, operator, named) = match bearer {
             Bearer::Host { application, environment, labels, name } => {
+                let named = token::Bearer::Host {
+                    application: application.clone(),
+                    environment: environment.clone(),
+                    name: name.clone(),
+                };
                 let host = v1::HostToken {
                     application: application.to_string(),
                     environment: environment.to_string(),
                     labels: labels.into_iter().collect(),
-                    name: name.unwrap_or_default(),
+                    name: name.map(String::from).unwrap_or_default(),
                 };
-                (Some(host), None, "host")
+                (Some(host), None, named)
             }
-            Bearer::Operator { name, role } => (None, Some(v1::OperatorToken { name, role }), "operator"),
+            Bearer::Operator { name, role } => {
+                (None, Some(v1::OperatorToken { name, role }), token::Bearer::Operator)
+            }
         };
         let valid_for_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
         let request = v1::CreateTokenRequest { request_id: request_id(), host, operator, valid_for_ms };
         let answer = self.call(request, |mut o, q| async move { o.create_token(q).await }).await?;
         let ca = answer.ca.parse().map_err(|error| Error::Answer(format!("the token's `ca`: {error}")))?;
-        let (id, secret, kind) = (answer.token_id, answer.secret, kind.to_owned());
+        // Who joins by it believes the token, so that it says what this machine has pinned.
+        if self.authority.is_some_and(|pinned| pinned != ca) {
+            let what = "the authority that it wants in a token is not the one that this machine has pinned";
+            return Err(Error::Answer(what.to_owned()));
+        }
+        let (id, secret) = (answer.token_id, answer.secret);
         Ok(NewToken {
-            token: identity::Token { id, secret, ca, root: None, kind },
+            token: Token { id, secret, ca, root: None, bearer: named },
             expires: landfall_common::Timestamp::from_ms(answer.expires_ms),
         })
     }

@@ -6,10 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use landfall_common::assignment::{ASSIGNMENT_TYPE, Assignment, OnFailure, Order, ReleaseRef};
 use landfall_common::manifest::Manifest;
+use landfall_common::token::{Bearer, Token};
 use landfall_common::{AppName, Generation, ReleaseCounter, Sha256, Timestamp};
 use landfall_proto::v1::agents_server::{Agents, AgentsServer};
 use landfall_proto::v1::enrolment_server::{Enrolment, EnrolmentServer};
@@ -58,6 +57,7 @@ pub struct Controller {
     pub address: SocketAddr,
     ca: Arc<CertifiedIssuer<'static, TlsKey>>,
     root: Vec<u8>,
+    root_key: KeyPair,
     director: KeyPair,
     release_key: KeyPair,
     online: KeyPair,
@@ -109,6 +109,7 @@ impl Controller {
             address,
             ca: Arc::new(ca),
             root,
+            root_key,
             director: KeyPair::generate().unwrap(),
             release_key,
             online,
@@ -127,6 +128,26 @@ impl Controller {
     fn keep(&self, files: Vec<landfall_trust::repository::File>) {
         let mut shared = self.shared.lock().unwrap();
         shared.files.extend(files.into_iter().map(|file| (file.name, file.bytes)));
+    }
+
+    /// Gives root and targets another key.
+    pub fn rotate_root(&mut self) {
+        let (year, new) = (now() + Duration::from_secs(365 * 86_400), KeyPair::generate().unwrap());
+        let mut root = self.repository.root().next(year);
+        root.set_role("root", &[new.public().clone()], 1);
+        root.set_role("targets", &[new.public().clone()], 1);
+        let targets = self.repository.targets_role("targets").unwrap().next(year);
+        let mut root = Envelope::unsigned(&root).unwrap();
+        root.sign(&self.root_key).unwrap();
+        root.sign(&new).unwrap();
+        let mut targets = Envelope::unsigned(&targets).unwrap();
+        targets.sign(&new).unwrap();
+        let mut files = vec![self.repository.submit("root", root.to_bytes(), now()).unwrap()];
+        files.push(self.repository.submit("targets", targets.to_bytes(), now()).unwrap());
+        let online = [&self.online];
+        files.extend(self.repository.publish(&online, &online, now(), &Lifetimes::default()).unwrap());
+        self.keep(files);
+        self.root_key = new;
     }
 
     fn publish_metadata(&mut self) {
@@ -229,13 +250,25 @@ impl Controller {
     }
 
     pub fn token(&self) -> String {
+        self.token_in("production")
+    }
+
+    pub fn token_in(&self, environment: &str) -> String {
         let ca = landfall_agent::tls::key_digest(self.ca.der()).unwrap();
-        self.token_with(ca, Sha256::of(&self.root))
+        self.token_for(ca, Sha256::of(&self.root), environment)
     }
 
     pub fn token_with(&self, ca: Sha256, root: Sha256) -> String {
-        let json = format!(r#"{{"id":"t1","secret":"{SECRET}","ca":"{ca}","root":"{root}","kind":"host"}}"#);
-        format!("lft1_{}", BASE64_URL_SAFE_NO_PAD.encode(json))
+        self.token_for(ca, root, "production")
+    }
+
+    fn token_for(&self, ca: Sha256, root: Sha256, environment: &str) -> String {
+        let bearer = Bearer::Host {
+            application: "shop".parse().unwrap(),
+            environment: environment.parse().unwrap(),
+            name: Some("web-1".parse().unwrap()),
+        };
+        Token { id: "t1".into(), secret: SECRET.into(), ca, root: Some(root), bearer }.to_text()
     }
 
     /// Waits for a report that fits.
@@ -303,7 +336,6 @@ impl Controller {
         let service = Service {
             shared: self.shared.clone(),
             ca: self.ca.clone(),
-            root: self.root.clone(),
             director: serde_json::to_string(self.director.public()).unwrap(),
             assignment: self.assignment.subscribe(),
             lifetime: self.lifetime,
@@ -363,7 +395,6 @@ impl tokio::io::AsyncWrite for Plain {
 struct Service {
     shared: Arc<Mutex<Shared>>,
     ca: Arc<CertifiedIssuer<'static, TlsKey>>,
-    root: Vec<u8>,
     director: String,
     assignment: watch::Receiver<Option<Vec<u8>>>,
     lifetime: Duration,
@@ -390,6 +421,8 @@ impl Enrolment for Service {
         if std::mem::replace(&mut shared.token_used, true) || request.secret != SECRET {
             return Err(Status::unauthenticated("the token is unknown, expired or was used before"));
         }
+        let roots = (1..).map_while(|version| shared.files.get(&format!("{version}.root.json")).cloned());
+        let roots = roots.collect();
         Ok(Response::new(JoinResponse {
             certificate: self.issue(&request.csr),
             ca_certificate: self.ca.der().to_vec(),
@@ -397,7 +430,7 @@ impl Enrolment for Service {
             application: "shop".into(),
             environment: "production".into(),
             director_keys: vec![self.director.clone()],
-            root: self.root.clone(),
+            roots,
             ..JoinResponse::default()
         }))
     }

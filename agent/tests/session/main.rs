@@ -392,6 +392,11 @@ async fn a_certificate_that_has_expired_is_renewed_by_its_key() {
     controller.lifetime = Duration::from_secs(3600);
     controller.serve().await;
     host.start();
+    // Within the second in which it expires the old one may still let a first session in.
+    while controller.shared.lock().unwrap().renewals == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    controller.shared.lock().unwrap().reports.clear();
     controller.report("a session with a renewed certificate", |report| report.incarnation == 1).await;
     assert_eq!(controller.shared.lock().unwrap().renewals, 1);
 }
@@ -417,5 +422,36 @@ async fn a_token_is_good_once_and_only_for_its_own_controller_and_root() {
     let error = refused(&host, &ca).await;
     assert!(error.contains("already"), "{error}");
     let error = String::from_utf8(second.call(&["run"]).await.stderr).unwrap();
+    assert!(error.contains("not enrolled"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_made_before_the_root_was_rotated_lets_a_host_in_and_its_releases_too() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    for _ in 0..2 {
+        controller.rotate_root();
+    }
+    // Of the first root, which the operator trusted then.
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.activate(1, &v1);
+    controller.outcome(1, OutcomeKind::Committed).await;
+    assert_eq!(host.current(), "v1");
+}
+
+#[tokio::test]
+async fn a_controller_cannot_place_a_host_elsewhere_than_its_token_does() {
+    let controller = Controller::start().await;
+    let host = Host::new();
+    let address = controller.address.to_string();
+    let token = controller.token_in("staging");
+    let output = host.call(&["join", &token, "--controller", &address]).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("staging"), "{error}");
+    assert!(error.contains("ctl hosts remove web-1"), "{error}");
+    let error = String::from_utf8(host.call(&["run"]).await.stderr).unwrap();
     assert!(error.contains("not enrolled"), "{error}");
 }

@@ -13,6 +13,7 @@
 //! that the disk is never behind what the machine believes; an error in between loses nothing.
 
 mod lookup;
+mod roots;
 mod top_level;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,6 +26,7 @@ use crate::error::TrustError;
 use crate::metadata::{Role, Root, Snapshot, Targets, Timestamp, file_name};
 use crate::store::{FLOORS, Floor, Floors, ROOT, TrustedStore, root_history};
 pub use lookup::{Lookup, Target};
+pub use roots::follow_roots;
 
 /// A clock this far behind the last success is taken as it is; further behind, the time of that success counts
 /// (NTP steps and virtual machines' resumes stay within it).

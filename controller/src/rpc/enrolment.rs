@@ -80,10 +80,11 @@ async fn join(
                     HostId::new(request.host).map_err(|error| ControllerError::invalid(error.to_string()))?
                 }
             };
-            let root = context.repository.root().ok_or_else(|| {
+            let roots = context.repository.roots();
+            if roots.is_empty() {
                 let message = "there is no release root yet; an admin publishes it with `ctl init`";
-                ControllerError::refused(Reason::NoRoot, message)
-            })?;
+                return Err(ControllerError::refused(Reason::NoRoot, message));
+            }
             let identity = Identity::Host(host.clone());
             // The name may belong to another machine by now: the repetition is of the removed one.
             let used_at = token.used.as_ref().map(|used| used.at);
@@ -132,7 +133,7 @@ async fn join(
                 application: place.application.to_string(),
                 environment: place.environment.to_string(),
                 director_keys: vec![convert::key(context.keys.director.public())],
-                root: root.to_vec(),
+                roots: roots.into_iter().map(Into::into).collect(),
                 ..pb::JoinResponse::default()
             })
         }

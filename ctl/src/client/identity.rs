@@ -1,14 +1,12 @@
 //! The operator's certificate: got with a one-time token, kept in one private file, renewed while valid.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use landfall_common::token::{Bearer, Token};
 use landfall_common::{Sha256, Timestamp};
 use landfall_proto::v1;
 use landfall_proto::v1::enrolment_client::EnrolmentClient;
 use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{status, tls};
@@ -17,45 +15,15 @@ use crate::error::Error;
 use crate::files::{self, Access};
 use crate::keys::pem;
 
-/// How every token begins.
-const TOKEN_PREFIX: &str = "lft1_";
-
-/// What a token says; its text is `lft1_` and the base64url of this as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    /// The token's id.
-    pub id: String,
-    /// What proves that one holds it.
-    pub secret: String,
-    /// SHA-256 of the CA certificate's DER SubjectPublicKeyInfo.
-    pub ca: Sha256,
-    /// SHA-256 of the release root to begin with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root: Option<Sha256>,
-    /// `host` or `operator`.
-    pub kind: String,
-}
-
-impl Token {
-    /// Reads a token as people carry it.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |what: &str| {
-            Error::usage(what, "a token begins with lft1_ and is copied whole; ask for a new one if in doubt")
-        };
-        let encoded = text.trim().strip_prefix(TOKEN_PREFIX).ok_or_else(|| refuse("this is not a token"))?;
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| refuse("the token is damaged"))?;
-        serde_json::from_slice(&bytes).map_err(|_| refuse("the token is damaged"))
-    }
-
-    /// The token as people carry it.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let json = serde_json::to_vec(self).expect("texts can be written as JSON");
-        format!("{TOKEN_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(json))
-    }
+/// Reads a token as people carry it.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn parse_token(text: &str) -> Result<Token, Error> {
+    Token::parse(text).map_err(|error| {
+        let next = "a token begins with lft1_ and is copied whole; ask for a new one if in doubt";
+        Error::usage(format!("this token cannot be used: {error}"), next)
+    })
 }
 
 /// Who the operator is now.
@@ -74,9 +42,9 @@ pub struct Joined {
 /// # Errors
 /// [`Error::Usage`] for a host's token, [`Error::Unreachable`], [`Error::Refused`], [`Error::Answer`].
 pub async fn join(profile: &Profile, token: &Token) -> Result<Joined, Error> {
-    if token.kind != "operator" {
+    if token.bearer != Bearer::Operator {
         return Err(Error::usage(
-            format!("this is a token for a {}, not for an operator", token.kind),
+            "this is a token for a host, not for an operator",
             "on the host: landfall-agent join TOKEN --controller HOST:PORT",
         ));
     }
@@ -146,6 +114,12 @@ impl Identity {
         }
     }
 
+    /// The key of the authority that the controller's certificate must chain to.
+    #[must_use]
+    pub fn authority(&self) -> Option<Sha256> {
+        tls::key_digest(&self.ca)
+    }
+
     /// Whether it has expired.
     ///
     /// # Errors
@@ -206,24 +180,4 @@ fn validity(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
         |seconds: i64| u64::try_from(seconds).ok().map(|s| Timestamp::from_ms(s.saturating_mul(1000)));
     let validity = parsed.validity();
     Some((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_reads_back_and_rubbish_is_refused() {
-        let token = Token {
-            id: "t-1".into(),
-            secret: "s".into(),
-            ca: Sha256::of(b"ca"),
-            root: None,
-            kind: "operator".into(),
-        };
-        assert_eq!(Token::parse(&format!(" {}\n", token.to_text())).unwrap(), token);
-        for text in ["", "lft1_", "lft1_!!!", "lft1_e30", "abc"] {
-            assert!(matches!(Token::parse(text), Err(Error::Usage { .. })), "{text:?}");
-        }
-    }
 }

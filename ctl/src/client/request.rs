@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use landfall_common::{AppName, EnvName, ReleaseName};
+use landfall_common::{AppName, EnvName, HostId, ReleaseName, Token};
 use landfall_proto::v1;
-
-use super::identity::Token;
 
 /// A rollout that somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +77,7 @@ pub enum Bearer {
         /// Its labels.
         labels: std::collections::BTreeMap<String, String>,
         /// Its name; none lets the agent choose.
-        name: Option<String>,
+        name: Option<HostId>,
     },
     /// A person or a program.
     Operator {

@@ -121,9 +121,8 @@ async fn token(
     let output = session.output;
     let application = session.application(client).await?;
     let environment = session.local_environment(wanted.environment.env.as_ref())?;
-    if let Some(name) = wanted.name {
-        HostId::new(name).map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
-    }
+    let name = wanted.name.map(HostId::new).transpose();
+    let name = name.map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
     // The root that the host begins with comes from this operator's own trusted copy, never from the
     // controller (P1): refreshed first, so that it is the newest.
     Trust::refresh(profile.trust_directory(), client).await?;
@@ -132,7 +131,7 @@ async fn token(
         application: application.clone(),
         environment: environment.clone(),
         labels: wanted.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
-        name: wanted.name.map(str::to_owned),
+        name,
     };
     let mut new = client.create_token(bearer, wanted.valid_for).await?;
     new.token.root = Some(root);

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use landfall_common::Token;
 use serde_json::json;
 
 use super::Session;
 use crate::cli::Login;
 use crate::client::Client;
-use crate::client::identity::{self, Token};
+use crate::client::identity;
 use crate::clock;
 use crate::config::{Context, DEFAULT_CONTEXT, Profile, check_context_name};
 use crate::error::{Error, Exit};
@@ -15,7 +16,7 @@ use crate::output::format;
 use crate::{files, trust};
 
 pub(super) async fn run(session: &mut Session, arguments: &Login) -> Result<Exit, Error> {
-    let token = Token::parse(&arguments.token)?;
+    let token = identity::parse_token(&arguments.token)?;
     let root = arguments.root.as_deref().map(read_root).transpose()?;
     let name = session.global.context.clone().or_else(|| session.config.current.clone());
     let name = name.unwrap_or_else(|| DEFAULT_CONTEXT.to_owned());

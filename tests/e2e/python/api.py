@@ -190,6 +190,10 @@ def host_token(name):
         # From this program's own trusted file, never from the controller.
         "root": hashlib.sha256((STATE / "root.json").read_bytes()).hexdigest(),
         "kind": "host",
+        # What the host is pinned to, whatever the controller says.
+        "application": APP,
+        "environment": ENVIRONMENT,
+        "host": name,
     }
     print("lft1_" + base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("="))
 
