@@ -9,8 +9,7 @@ use landfall_common::disk::{
     AppendFile, DirEntry, Disk, DiskError, DiskLock, EntryKind, RealDisk, SyncCounts,
 };
 
-/// What takes space works so many times more; shared by all handles of one disk. Making a rename durable
-/// takes space too, and fails after the rename.
+/// What takes space works so many times more; shared by all handles of one disk.
 pub type Room = Arc<AtomicI64>;
 
 pub struct FullDisk {
@@ -80,7 +79,6 @@ impl Disk for FullDisk {
         self.inner.sync_file(path)
     }
     fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
-        self.take("sync", path)?;
         self.inner.sync_dir(path)
     }
     fn sync_tree(&self, path: &Path) -> Result<(), DiskError> {
