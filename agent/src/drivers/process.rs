@@ -1,16 +1,20 @@
 //! The driver for services that a holder keeps.
+//!
+//! The new process is started beside the old one: when it fails, the old one still runs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use landfall_common::manifest::{Driver, Service};
+use async_trait::async_trait;
+use landfall_common::manifest::Ready;
 use landfall_common::report::Failure;
 use landfall_common::{ServiceName, Sha256};
 use tokio::time::Instant;
 
-use super::{DriverHost, DriverState, step_name};
+use super::{Driver, DriverHost, DriverState, step_name};
 use crate::holder::spec::{EndNote, Life};
 use crate::holder::{ChildKey, ChildSpec, Client, ClientError, HolderSpec, Reply, Request, Status};
-use crate::steps::StepContext;
+use crate::steps::{StepContext, UnknownWord};
 
 /// How often a holder is asked how a handover goes.
 const POLL: Duration = Duration::from_millis(25);
@@ -24,20 +28,109 @@ const BROKEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Beyond the process's own stop timeout: its group is killed then and has to go.
 const STOP_SLACK: Duration = Duration::from_secs(20);
 
-pub(super) async fn activate(
-    host: &DriverHost,
-    service: &Service,
-    context: &StepContext,
-    release: Sha256,
-    attempt: &str,
-) -> Result<(), Failure> {
-    let fail = |reason: String| Failure::new(step_name(&service.name), reason);
-    let child = child(service, context, release).map_err(fail)?;
-    let key = child.key();
-    let spec = host.places.spec(&context.identity.application, &service.name);
-    let client = Client::new(&spec.control());
-    let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
-    let handover = async {
+/// What a holder is to run, as the manifest says it.
+#[derive(Clone, Copy)]
+pub(super) struct Program<'a> {
+    pub command: &'a [String],
+    pub environment: &'a BTreeMap<String, String>,
+    pub listen: Option<&'a str>,
+    pub ready: &'a Ready,
+    pub stop_timeout: Duration,
+}
+
+/// A service and where its holder is.
+pub(super) struct Process<'a> {
+    pub host: &'a DriverHost,
+    pub name: &'a ServiceName,
+    pub context: &'a StepContext,
+    pub program: Program<'a>,
+}
+
+#[async_trait]
+impl Driver for Process<'_> {
+    async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        let child = self.child(release).map_err(|error| self.fail(error.to_string()))?;
+        tokio::select! {
+            ended = self.hand_over(child, attempt) => ended,
+            () = self.context.cancel.cancelled() => {
+                Err(self.fail("cancelled; the holder ends the handover by itself"))
+            }
+        }
+    }
+
+    async fn deactivate(&self) -> Result<(), Failure> {
+        let spec = self.spec();
+        let client = Client::new(&spec.control());
+        if let DriverState::HolderGone { orphan: Some(_) } = self.status().await {
+            // Only a holder can end what a holder started: the next one takes it over first.
+            self.launch(&spec, &client).await?;
+        }
+        let mut until: Option<Instant> = None;
+        loop {
+            match client.ask(&Request::Stop).await {
+                Err(ClientError::Gone { .. }) => break,
+                Ok(Reply::Status(status)) => {
+                    let slack = STOP_SLACK + status.longest_end();
+                    let until = *until.get_or_insert_with(|| Instant::now() + slack);
+                    if Instant::now() >= until {
+                        let reason =
+                            format!("service {} did not end within {} s", self.name, slack.as_secs());
+                        return Err(self.fail(reason));
+                    }
+                }
+                Ok(Reply::Busy { .. }) => {}
+                Ok(Reply::Refused { reason }) => return Err(self.fail(reason)),
+                // It closed the connection because it has just ended.
+                Err(ClientError::Broken { .. }) if until.is_some() => {}
+                Err(error) => return Err(self.fail(error.to_string())),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        // A holder that was ended by a signal has kept its record, to come back with its service.
+        for file in [self.host.places.spec_file(&spec), spec.record()] {
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(())
+    }
+
+    async fn status(&self) -> DriverState {
+        let spec = self.spec();
+        match Client::new(&spec.control()).ask(&Request::Status).await {
+            Ok(Reply::Status(status)) => state(&status),
+            Ok(Reply::Busy { .. }) => DriverState::Starting,
+            Ok(Reply::Refused { reason }) => DriverState::Unknown { reason },
+            Err(ClientError::Gone { .. }) => match crate::holder::client::orphan(&spec) {
+                None => DriverState::Stopped,
+                Some(orphan) => DriverState::HolderGone { orphan },
+            },
+            Err(error) => DriverState::Unknown { reason: error.to_string() },
+        }
+    }
+}
+
+impl Process<'_> {
+    fn spec(&self) -> HolderSpec {
+        self.host.places.spec(&self.context.identity.application, self.name)
+    }
+
+    fn fail(&self, reason: impl Into<String>) -> Failure {
+        Failure::new(step_name(self.name), reason)
+    }
+
+    fn failure(&self, note: EndNote) -> Failure {
+        Failure {
+            step: step_name(self.name),
+            reason: format!("service {}: {}", self.name, note.reason),
+            exit_code: note.exit_code,
+            tail: note.tail,
+        }
+    }
+
+    async fn hand_over(&self, child: ChildSpec, attempt: &str) -> Result<(), Failure> {
+        let key = child.key();
+        let spec = self.spec();
+        let client = Client::new(&spec.control());
+        let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
         let mut launches = 0;
         let mut broken_since: Option<Instant> = None;
         loop {
@@ -48,29 +141,58 @@ pub(super) async fn activate(
             match answer {
                 Ok(Reply::Status(status)) => match judge(&status, key, attempt) {
                     Verdict::Serving => return Ok(()),
-                    Verdict::Failed(note) => return Err(failure(service, note)),
+                    Verdict::Failed(note) => return Err(self.failure(note)),
                     Verdict::UnderWay => {}
                 },
                 // Somebody's earlier handover: it ends by itself, one way or the other.
                 Ok(Reply::Busy { .. }) => {}
-                Ok(Reply::Refused { reason }) => return Err(fail(reason)),
+                Ok(Reply::Refused { reason }) => return Err(self.fail(reason)),
                 // A holder that dies again and again is not a wait but a failure.
                 Err(ClientError::Gone { .. }) if launches < 3 => {
                     launches += 1;
-                    launch(host, &spec, &client).await.map_err(fail)?;
+                    self.launch(&spec, &client).await?;
                     continue;
                 }
                 // It may just be dying: the next question tells.
                 Err(ClientError::Broken { .. })
                     if broken_since.get_or_insert_with(Instant::now).elapsed() < BROKEN_TIMEOUT => {}
-                Err(error) => return Err(fail(error.to_string())),
+                Err(error) => return Err(self.fail(error.to_string())),
             }
             tokio::time::sleep(POLL).await;
         }
-    };
-    tokio::select! {
-        ended = handover => ended,
-        () = context.cancel.cancelled() => Err(fail("cancelled; the holder ends the handover by itself".into())),
+    }
+
+    /// What the holder is to run: the driver's description with all words replaced.
+    fn child(&self, release: Sha256) -> Result<ChildSpec, UnknownWord> {
+        let (words, program) = (&self.context.words, self.program);
+        let identity = &self.context.identity;
+        Ok(ChildSpec {
+            release,
+            release_name: identity.release.clone(),
+            argv: words.command(program.command)?,
+            environment: words.environment(identity, &self.context.home, program.environment)?,
+            directory: self.context.directory.clone(),
+            listen: program.listen.map(|address| words.expand(address)).transpose()?,
+            ready: program.ready.clone(),
+            stop_timeout: program.stop_timeout,
+        })
+    }
+
+    /// Starts a holder and waits until it answers.
+    async fn launch(&self, spec: &HolderSpec, client: &Client) -> Result<(), Failure> {
+        let (launcher, places) = (&self.host.launcher, &self.host.places);
+        launcher.launch(places, spec).await.map_err(|reason| self.fail(reason))?;
+        let until = Instant::now() + LAUNCH_TIMEOUT;
+        loop {
+            match client.ask(&Request::Status).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= until => {
+                    let said = launcher.said(places, spec);
+                    return Err(self.fail(format!("a holder was started but {error}; {said}")));
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
     }
 }
 
@@ -100,104 +222,6 @@ fn judge(status: &Status, key: ChildKey, attempt: &str) -> Verdict {
             serving.last_end.clone().unwrap_or_else(|| EndNote::of("it was ready and then ended by itself")),
         ),
         _ => Verdict::UnderWay,
-    }
-}
-
-fn failure(service: &Service, note: EndNote) -> Failure {
-    Failure {
-        step: step_name(&service.name),
-        reason: format!("service {}: {}", service.name, note.reason),
-        exit_code: note.exit_code,
-        tail: note.tail,
-    }
-}
-
-/// What the holder is to run: the driver's description with all words replaced.
-fn child(service: &Service, context: &StepContext, release: Sha256) -> Result<ChildSpec, String> {
-    let Driver::Process { command, environment, listen, ready, stop_timeout } = &service.driver else {
-        return Err(format!("service {} has no process of its own", service.name));
-    };
-    let words = &context.words;
-    let expand = || {
-        Ok::<_, crate::steps::UnknownWord>(ChildSpec {
-            release,
-            release_name: context.identity.release.clone(),
-            argv: words.command(command)?,
-            environment: words.environment(&context.identity, &context.home, environment)?,
-            directory: context.directory.clone(),
-            listen: listen.as_deref().map(|address| words.expand(address)).transpose()?,
-            ready: ready.clone(),
-            stop_timeout: *stop_timeout,
-        })
-    };
-    expand().map_err(|error| error.to_string())
-}
-
-/// Starts a holder and waits until it answers.
-async fn launch(host: &DriverHost, spec: &HolderSpec, client: &Client) -> Result<(), String> {
-    host.launcher.launch(&host.places, spec).await?;
-    let until = Instant::now() + LAUNCH_TIMEOUT;
-    loop {
-        match client.ask(&Request::Status).await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= until => {
-                let said = host.launcher.said(&host.places, spec);
-                return Err(format!("a holder was started but {error}; {said}"));
-            }
-            Err(_) => tokio::time::sleep(POLL).await,
-        }
-    }
-}
-
-pub(super) async fn deactivate(
-    host: &DriverHost,
-    service: &ServiceName,
-    context: &StepContext,
-) -> Result<(), Failure> {
-    let fail = |reason: String| Failure::new(step_name(service), reason);
-    let spec = host.places.spec(&context.identity.application, service);
-    let client = Client::new(&spec.control());
-    if let DriverState::HolderGone { orphan: Some(_) } = status(host, service, context).await {
-        // Only a holder can end what a holder started: the next one takes it over first.
-        launch(host, &spec, &client).await.map_err(fail)?;
-    }
-    let mut until: Option<Instant> = None;
-    loop {
-        match client.ask(&Request::Stop).await {
-            Err(ClientError::Gone { .. }) => break,
-            Ok(Reply::Status(status)) => {
-                let slack = STOP_SLACK + status.longest_end();
-                let until = *until.get_or_insert_with(|| Instant::now() + slack);
-                if Instant::now() >= until {
-                    return Err(fail(format!("service {service} did not end within {} s", slack.as_secs())));
-                }
-            }
-            Ok(Reply::Busy { .. }) => {}
-            Ok(Reply::Refused { reason }) => return Err(fail(reason)),
-            // It closed the connection because it has just ended.
-            Err(ClientError::Broken { .. }) if until.is_some() => {}
-            Err(error) => return Err(fail(error.to_string())),
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    // A holder that was ended by a signal has kept its record, to come back with its service.
-    for file in [host.places.spec_file(&spec), spec.record()] {
-        let _ = std::fs::remove_file(file);
-    }
-    Ok(())
-}
-
-pub(super) async fn status(host: &DriverHost, service: &ServiceName, context: &StepContext) -> DriverState {
-    let spec = host.places.spec(&context.identity.application, service);
-    match Client::new(&spec.control()).ask(&Request::Status).await {
-        Ok(Reply::Status(status)) => state(&status),
-        Ok(Reply::Busy { .. }) => DriverState::Starting,
-        Ok(Reply::Refused { reason }) => DriverState::Unknown { reason },
-        Err(ClientError::Gone { .. }) => match crate::holder::client::orphan(&spec) {
-            None => DriverState::Stopped,
-            Some(orphan) => DriverState::HolderGone { orphan },
-        },
-        Err(error) => DriverState::Unknown { reason: error.to_string() },
     }
 }
 
