@@ -223,6 +223,7 @@ async fn publish_root(operators: &mut OperatorsClient<Channel>) -> anyhow::Resul
         root: signed(&body, &root)?,
         targets: signed(&targets, &root)?,
         roles: [(app_role(&application), signed(&Targets::first(expires), &release)?)].into(),
+        resume: None,
     };
     operators.publish_root(request).await?;
     Ok(())

@@ -29,10 +29,6 @@ const OBJECTS: &str = "objects";
 /// issued after it was made stays below, also for hosts that have not reported yet.
 const GENERATIONS_AHEAD: u64 = 1_000_000;
 
-/// So far above those in the backup are the versions of the restored snapshot and timestamp: clients have seen
-/// later ones than the backup holds, and refuse whatever is below.
-const VERSIONS_AHEAD: u64 = 1_000_000;
-
 /// Writes a backup of the state of one moment; commits go on meanwhile. It holds private keys.
 ///
 /// # Errors
@@ -117,7 +113,9 @@ pub async fn restore(layout: &Layout, file: &Path, clock: &Clock) -> Result<Time
 async fn begin(state: &ControllerState, event: LogEvent, now: Timestamp) -> Result<(), ControllerError> {
     let repository = ReleaseRepository::load(&state.store, state.keys.clone()).await?;
     let mut edit = repository.edit().await;
-    edit.sign_ahead(VERSIONS_AHEAD, now)?;
+    // Clients have seen later versions than the backup holds, and refuse whatever is below. The clock is above
+    // what was signed since, at no more than one a second, also when the same backup is restored again.
+    edit.resume_above(now.ms() / 1000, now)?;
     state.writer.commit(edit.batch(), vec![NewEntry::by_controller(now, event)]).await
 }
 

@@ -102,7 +102,7 @@ impl ReleaseRepository {
     pub async fn edit(&self) -> Edit<'_> {
         let current = self.current.lock().await;
         let draft = current.clone();
-        Edit { repository: self, current, draft, files: Vec::new(), events: Vec::new() }
+        Edit { repository: self, current, draft, files: Vec::new(), events: Vec::new(), resumes: false }
     }
 
     /// Begins a change if the timestamp must be signed anew by now.
@@ -132,7 +132,23 @@ pub struct Edit<'r> {
     draft: Option<Repository>,
     files: Vec<File>,
     events: Vec<LogEvent>,
+    /// Whether versions may jump.
+    resumes: bool,
 }
+
+/// What was published before a restore, as those know it who saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Roots before the one that is published, oldest first.
+    pub roots: Vec<Vec<u8>>,
+    /// The highest version of the snapshot that was seen.
+    pub snapshot_version: u64,
+    /// The highest version of the timestamp that was seen.
+    pub timestamp_version: u64,
+}
+
+/// Versions stay below what every JSON reader takes for a whole number.
+const MAX_VERSION: u64 = 1 << 50;
 
 impl Edit<'_> {
     /// Takes new root and targets metadata, and first metadata of newly delegated roles.
@@ -172,6 +188,7 @@ impl Edit<'_> {
             self.submit(&role, bytes, now)?;
         }
         self.check_delegations()?;
+        self.check_signatures()?;
         self.sign(now)
     }
 
@@ -209,6 +226,31 @@ impl Edit<'_> {
         Ok((listed, signed_by))
     }
 
+    /// As [`Edit::publish_root`], for a repository that was put back to an earlier state: takes what its clients
+    /// have seen since, and goes on above it.
+    ///
+    /// # Errors
+    /// Those of [`Edit::publish_root`]; [`Reason::RepositoryChanged`] if a release that is listed now would be lost.
+    pub fn resume(
+        &mut self,
+        resume: Resume,
+        root: Vec<u8>,
+        targets: Vec<u8>,
+        roles: BTreeMap<String, Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let Resume { roots, snapshot_version, timestamp_version } = resume;
+        if snapshot_version.max(timestamp_version) > MAX_VERSION {
+            return Err(ControllerError::invalid(format!("versions end at {MAX_VERSION}")));
+        }
+        self.resumes = true;
+        for root in roots {
+            self.submit("root", root, now)?;
+        }
+        self.draft.as_mut().ok_or_else(no_root)?.resume_above(snapshot_version, timestamp_version);
+        self.publish_root(root, targets, roles, now)
+    }
+
     fn submit(&mut self, role: &str, bytes: Vec<u8>, now: Timestamp) -> Result<(), ControllerError> {
         bounded(role, &bytes)?;
         let draft = self.draft.as_mut().ok_or_else(no_root)?;
@@ -217,10 +259,14 @@ impl Edit<'_> {
             _ => draft.targets_role(role).map(|targets| targets.header.version),
         };
         let before = version(draft);
+        let listed = draft.targets_role(role).cloned();
         let file = draft.submit(role, bytes, now).map_err(refused)?;
         let after = version(draft).unwrap_or_default();
         match before {
             Some(before) if before == after => return Ok(()),
+            Some(before) if self.resumes && after > before => {
+                keeps(role, listed.as_ref(), draft.targets_role(role))?;
+            }
             Some(before) if after != before + 1 => {
                 let message = format!(
                     "version {after} of {role} was signed, but version {before} is in force: version {} must \
@@ -257,6 +303,17 @@ impl Edit<'_> {
         }
     }
 
+    /// A client refuses a role that the keys which may sign it now have not signed.
+    fn check_signatures(&self) -> Result<(), ControllerError> {
+        let unsigned = self.draft.as_ref().map(Repository::unsigned_roles).unwrap_or_default();
+        let Some(role) = unsigned.first() else { return Ok(()) };
+        let message = format!(
+            "the keys that may sign {role} from now on have not signed its metadata; send its next version along, \
+             signed by them"
+        );
+        Err(ControllerError::refused(Reason::BadSignature, message))
+    }
+
     fn sign(&mut self, now: Timestamp) -> Result<(), ControllerError> {
         let keys = &self.repository.keys;
         let draft = self.draft.as_mut().ok_or_else(no_root)?;
@@ -278,13 +335,13 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// Signs snapshot and timestamp anew under versions that are so much higher, if there is a repository.
+    /// Signs snapshot and timestamp anew above this version, if there is a repository.
     ///
     /// # Errors
     /// [`ControllerError::Trust`] if they cannot be signed.
-    pub fn sign_ahead(&mut self, by: u64, now: Timestamp) -> Result<(), ControllerError> {
+    pub fn resume_above(&mut self, version: u64, now: Timestamp) -> Result<(), ControllerError> {
         let Some(draft) = self.draft.as_mut() else { return Ok(()) };
-        draft.skip_versions(by);
+        draft.resume_above(version, version);
         self.sign(now)
     }
 
@@ -397,6 +454,23 @@ fn listed(manifest: &Manifest, bytes: &[u8], offered: &Targets) -> Result<Releas
         digest: Sha256::of(bytes),
         length: bytes.len() as u64,
     })
+}
+
+/// Nothing that is listed is lost by a jump: the versions in between may have been others than the signers knew.
+fn keeps(role: &str, before: Option<&Targets>, after: Option<&Targets>) -> Result<(), ControllerError> {
+    let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
+    let lost = before.targets.iter().find(|(path, file)| {
+        after.targets.get(*path).is_none_or(|same| same.hashes != file.hashes || same.custom != file.custom)
+    });
+    let Some((path, _)) = lost else { return Ok(()) };
+    let (old, new) = (before.header.version, after.header.version);
+    let message = format!(
+        "version {new} of {role}, which was signed before the restore, does not list {path}, which version {old} \
+         lists now: it was published since, and no client that knows version {new} accepts it. Its signers must \
+         decide: sign a version {} that lists what is right",
+        new + 1
+    );
+    Err(ControllerError::refused(Reason::RepositoryChanged, message))
 }
 
 /// What was published stays as it is, and what is new has a higher number than all before.

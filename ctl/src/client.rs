@@ -142,7 +142,8 @@ impl Client {
         targets: Vec<u8>,
         roles: std::collections::BTreeMap<String, Vec<u8>>,
     ) -> Result<u64, Error> {
-        let request = v1::PublishRootRequest { request_id: request_id(), root, targets, roles };
+        let resume = None;
+        let request = v1::PublishRootRequest { request_id: request_id(), root, targets, roles, resume };
         let answer = self.call(request, |mut o, q| async move { o.publish_root(q).await });
         Ok(answer.await?.root_version)
     }

@@ -228,16 +228,18 @@ impl Repository {
         Ok(files)
     }
 
-    /// Lets the next [`Repository::publish`] sign both online roles anew, under versions `by` higher than they
-    /// would have: for a repository that was put back to an earlier state, of which clients have seen more.
-    pub fn skip_versions(&mut self, by: u64) {
+    /// Lets the next [`Repository::publish`] sign both online roles anew, above these versions and above its own:
+    /// for a repository that was put back to an earlier state, of which clients have seen more.
+    pub fn resume_above(&mut self, snapshot_version: u64, timestamp_version: u64) {
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.body.header.version = snapshot.body.header.version.saturating_add(by);
+            let version = &mut snapshot.body.header.version;
+            *version = snapshot_version.max(*version);
             // One that lists nothing is out of date.
             snapshot.body.meta.clear();
         }
         if let Some(timestamp) = &mut self.timestamp {
-            timestamp.body.header.version = timestamp.body.header.version.saturating_add(by);
+            let version = &mut timestamp.body.header.version;
+            *version = timestamp_version.max(*version);
         }
     }
 

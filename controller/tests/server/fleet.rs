@@ -278,6 +278,7 @@ impl Signer {
             root: signed(&body, root),
             targets: signed(&targets, root),
             roles: BTreeMap::from([(app_role(&application()), signed(&Targets::first(expires), release))]),
+            resume: None,
         }
     }
 

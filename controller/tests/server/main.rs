@@ -7,5 +7,6 @@ mod enrolment;
 mod fleet;
 mod limits;
 mod releases;
+mod republish;
 mod rollouts;
 mod state;

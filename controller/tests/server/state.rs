@@ -81,6 +81,22 @@ async fn online_versions(operators: &mut Operators) -> (u64, u64) {
     (timestamp["version"].as_u64().unwrap(), snapshot)
 }
 
+/// A backup through the running controller, as the command does it.
+pub async fn back_up(server: &Server, file: &std::path::Path) {
+    let (socket, target) = (server.layout.admin_socket(), file.to_owned());
+    tokio::task::spawn_blocking(move || {
+        use std::io::Read as _;
+        let request = landfall_controller::admin::Request::Backup { without_objects: false };
+        let (_, mut stream) = landfall_controller::admin::ask(&socket, &request).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.pop(), Some(1));
+        std::fs::write(target, bytes).unwrap();
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let mut server = Server::start().await;
@@ -93,21 +109,9 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let begun = operators.start_rollout(start("v1")).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
 
-    // Through the running controller, as the command does it.
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("backup.tar");
-    let (socket, target) = (server.layout.admin_socket(), file.clone());
-    tokio::task::spawn_blocking(move || {
-        use std::io::Read as _;
-        let request = landfall_controller::admin::Request::Backup { without_objects: false };
-        let (_, mut stream) = landfall_controller::admin::ask(&socket, &request).unwrap().unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes.pop(), Some(1));
-        std::fs::write(target, bytes).unwrap();
-    })
-    .await
-    .unwrap();
+    back_up(&server, &file).await;
 
     // After the backup the agent has gone further than the backup knows.
     signer.release(&server, &admin, "v2").await;

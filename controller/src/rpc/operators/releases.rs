@@ -13,6 +13,7 @@ use landfall_proto::v1 as pb;
 use crate::error::{ControllerError, Reason};
 use crate::objects::tree;
 use crate::reactor::Along;
+use crate::repository::Resume;
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
 
 /// The keys of answered requests that are not the planner's: the digest of what was asked.
@@ -28,7 +29,8 @@ pub(super) async fn publish_root(
     let asked = format!("{ASKED}{id}");
     let content = {
         let mut hasher = Sha256::hasher();
-        let parts = [request.root.as_slice(), request.targets.as_slice()];
+        let resume = request.resume.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default();
+        let parts = [request.root.as_slice(), request.targets.as_slice(), resume.as_slice()];
         let roles = request.roles.iter().flat_map(|(role, bytes)| [role.as_bytes(), bytes.as_slice()]);
         for part in parts.into_iter().chain(roles) {
             hasher.update(&(part.len() as u64).to_be_bytes());
@@ -46,7 +48,13 @@ pub(super) async fn publish_root(
     }
     let mut edit = context.repository.edit().await;
     let roles: BTreeMap<_, _> = request.roles.into_iter().collect();
-    edit.publish_root(request.root, request.targets, roles, now)?;
+    match request.resume {
+        None => edit.publish_root(request.root, request.targets, roles, now)?,
+        Some(pb::Resume { roots, snapshot_version, timestamp_version }) => {
+            let resume = Resume { roots, snapshot_version, timestamp_version };
+            edit.resume(resume, request.root, request.targets, roles, now)?;
+        }
+    }
     let root_version = edit.root_version();
     let record = convert::to_store(&(content, root_version));
     let batch = edit.batch().if_absent(&asked).put(asked, record);
