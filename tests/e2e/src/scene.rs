@@ -13,7 +13,8 @@ use crate::stage::{Said, Stage, token_in};
 /// The application's name.
 pub const APPLICATION: &str = "site";
 
-const SERVER: &str = include_str!("scene/server.py");
+/// The application: one file of Python.
+pub const SERVER: &str = include_str!("scene/server.py");
 
 const DEFINITION: &str = r#"[application]
 name = "site"

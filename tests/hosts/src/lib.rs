@@ -9,6 +9,7 @@ pub mod clock;
 pub mod disk;
 pub mod fleet;
 pub mod host;
+pub mod installed;
 pub mod network;
 pub mod programs;
 pub mod undertaker;

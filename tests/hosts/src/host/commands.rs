@@ -32,12 +32,12 @@ impl Host {
         Ok(self.command(words)?.output()?.into())
     }
 
-    /// Runs lines of shell for root on the host, up to the first that fails, and gives what they printed.
+    /// Runs lines of bash for root on the host, up to the first that fails, and gives what they printed.
     ///
     /// # Errors
     /// If the host is off, or one fails: everything that was said.
     pub fn sh(&self, script: &str) -> io::Result<String> {
-        let said = self.exec(&["sh", "-e", "-c", script])?.expect_code(0);
+        let said = self.exec(&["bash", "-e", "-c", script])?.expect_code(0);
         Ok(said.map_err(|error| io::Error::other(format!("{}: {script}\n{error}", self.name)))?.out)
     }
 

@@ -1,0 +1,241 @@
+//! Landfall on a fleet, installed with the very commands of the README: the controller on `deploy`, agents on
+//! the others, the operator on this machine with an application in a Git repository.
+//!
+//! The application is the small HTTP server of the end-to-end tests, on port 8080 of each server.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use landfall_e2e::load::Load;
+use landfall_e2e::scene::SERVER;
+use landfall_e2e::stage::{Said, token_in};
+use serde_json::Value;
+
+use crate::fleet::{Fleet, Plan};
+use crate::host::Host;
+
+/// The application's name, as in the README.
+pub const APPLICATION: &str = "tenants";
+
+/// The host of the controller.
+pub const DEPLOY: &str = "deploy";
+
+/// Where the application listens on each server.
+pub const PORT: u16 = 8080;
+
+/// Where the hosts see what the README calls "this directory".
+const SOURCE: &str = "/usr/src/landfall";
+
+const DEFINITION: &str = r#"[application]
+name = "tenants"
+
+[[service]]
+name = "web"
+driver = "process"
+command = ["python3", "server.py"]
+listen = "0.0.0.0:8080"
+ready = { http = "/healthz", timeout = "30s" }
+stop_timeout = "15s"
+
+[[check]]
+name = "healthz"
+http = { url = "http://127.0.0.1:8080/healthz", status = 200 }
+interval = "200ms"
+timeout = "5s"
+
+[environment.production]
+canary = 1
+batch = 1
+max_unavailable = 1
+min_healthy = "1s"
+healthy_deadline = "60s"
+"#;
+
+/// A fleet with Landfall on it.
+pub struct Installed {
+    /// `deploy`, and the servers.
+    pub fleet: Fleet,
+    /// The names of the servers.
+    pub servers: Vec<String>,
+    operator: PathBuf,
+    programs: PathBuf,
+}
+
+impl Installed {
+    /// Boots `deploy` and the servers, and does what the README says.
+    ///
+    /// # Errors
+    /// The first thing that went wrong.
+    pub fn new(servers: &[&str]) -> io::Result<Self> {
+        let programs = crate::programs::stripped()?;
+        let deploy = crate::repository().join("deploy");
+        let plan = Plan::new()
+            .share(&programs, &format!("{SOURCE}/target/release"))
+            .share(&deploy, &format!("{SOURCE}/deploy"))
+            .host(DEPLOY);
+        let fleet = servers.iter().fold(plan, |plan, name| plan.host(name)).boot()?;
+        let operator = fleet.path("operator");
+        fs::create_dir_all(operator.join("application"))?;
+        let servers = servers.iter().map(|&name| name.to_owned()).collect();
+        let installed = Self { fleet, servers, operator, programs };
+        installed.git(&["init", "--quiet", "--initial-branch", "main"])?;
+        installed.commit("v0", |text| text)?;
+
+        let [controller, you, server] = readme()?;
+        let said = installed.controller().sh(&format!("cd {SOURCE}\n{controller}"))?;
+        let token = token_in(&Said { out: said, err: String::new(), code: 0 })?;
+        let address = installed.controller().address().to_string();
+        let (first, per_server) = split_off_last(you.trim_end());
+        installed.you(&first.replace("lft1_…", &token).replace("deploy.example.org", &address))?;
+        for name in &installed.servers {
+            let token = token_in(&installed.you(&per_server.replace("web-1", name))?)?;
+            let script = server.replace("lft1_…", &token).replace("deploy.example.org", DEPLOY);
+            installed.fleet.host(name).sh(&format!("cd {SOURCE}\n{script}"))?;
+        }
+        Ok(installed)
+    }
+
+    /// The host of the controller.
+    #[must_use]
+    pub fn controller(&self) -> &Host {
+        self.fleet.host(DEPLOY)
+    }
+
+    /// What a line of shell says that the operator types in the application's repository.
+    fn you(&self, script: &str) -> io::Result<Said> {
+        let mut path = std::ffi::OsString::from(&self.programs);
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.args(["-e", "-c", script]).env("PATH", path).env("NO_COLOR", "1");
+        self.as_operator(&mut command);
+        Said::from(command.output()?).expect_code(0)
+    }
+
+    fn as_operator(&self, command: &mut Command) {
+        command.current_dir(self.operator.join("application")).stdin(Stdio::null()).env_remove("RUST_LOG");
+        command.env("HOME", &self.operator).env("XDG_CACHE_HOME", self.operator.join("cache"));
+        command.env("LANDFALL_CONFIG_DIR", self.operator.join("config"));
+    }
+
+    fn git(&self, arguments: &[&str]) -> io::Result<Said> {
+        let mut command = Command::new("git");
+        self.as_operator(&mut command);
+        command.args(["-c", "user.name=operator", "-c", "user.email=operator@example.org"]).args(arguments);
+        Said::from(command.output()?).expect_code(0)
+    }
+
+    /// Commits and tags the application as of `release`; its definition goes through `edit`.
+    ///
+    /// # Errors
+    /// What git said.
+    pub fn commit(&self, release: &str, edit: impl FnOnce(String) -> String) -> io::Result<()> {
+        let tree = self.operator.join("application");
+        fs::write(tree.join("landfall.toml"), edit(DEFINITION.to_owned()))?;
+        fs::write(tree.join("server.py"), SERVER)?;
+        fs::write(tree.join("release.txt"), release)?;
+        self.git(&["add", "."])?;
+        self.git(&["commit", "--quiet", "-m", &format!("The application as of {release}")])?;
+        self.git(&["tag", "-a", release, "-m", release]).map(|_| ())
+    }
+
+    /// A command line of `ctl`, ready to be started.
+    #[must_use]
+    pub fn ctl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("ctl"));
+        self.as_operator(&mut command);
+        command.env("NO_COLOR", "1").args(arguments);
+        command
+    }
+
+    /// Runs `ctl` to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn ctl(&self, arguments: &[&str]) -> io::Result<Said> {
+        Ok(self.ctl_command(arguments).output()?.into())
+    }
+
+    /// What `ctl -o json …` printed.
+    ///
+    /// # Errors
+    /// If it failed, or what it printed is not JSON.
+    pub fn json(&self, arguments: &[&str]) -> io::Result<Value> {
+        let said = self.ctl(&[&["-o", "json"], arguments].concat())?.expect_code(0)?;
+        serde_json::from_str(&said.out).map_err(|error| io::Error::other(format!("{error} in {}", said.out)))
+    }
+
+    /// Commits, tags and releases, and waits for the end.
+    ///
+    /// # Errors
+    /// If git fails, or `ctl` cannot be started.
+    pub fn release(&self, release: &str) -> io::Result<Said> {
+        self.commit(release, |text| text)?;
+        self.ctl(&["release", release, "--yes"])
+    }
+
+    /// Commits, tags and begins to release; the child is `ctl`, which follows.
+    ///
+    /// # Errors
+    /// If git fails, or `ctl` cannot be started.
+    pub fn begin_release(&self, release: &str) -> io::Result<Child> {
+        self.commit(release, |text| text)?;
+        let mut command = self.ctl_command(&["release", release, "--yes"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    }
+
+    /// The active release of a server by its `current`; empty before the first.
+    ///
+    /// # Errors
+    /// If the server is off.
+    pub fn current(&self, server: &str) -> io::Result<String> {
+        let said = self.fleet.host(server).exec(&["readlink", &format!("/srv/{APPLICATION}/current")])?;
+        Ok(said.out.trim().rsplit('/').next().unwrap_or_default().to_owned())
+    }
+
+    /// Begins to send requests to the servers.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn load(&self, servers: &[&str], rate_per_s: u32) -> io::Result<Load> {
+        let targets =
+            servers.iter().map(|name| format!("{}:{PORT}", self.fleet.host(name).address())).collect();
+        Load::start(targets, "/", rate_per_s)
+    }
+}
+
+/// The three blocks of commands in the README: for the controller, for you, for each server.
+fn readme() -> io::Result<[String; 3]> {
+    let path = crate::repository().join("README.md");
+    let text = fs::read_to_string(&path)?;
+    blocks(&text).ok_or_else(|| {
+        io::Error::other(format!(
+            "{}: no three blocks of sh below the heading on three servers",
+            path.display()
+        ))
+    })
+}
+
+fn blocks(text: &str) -> Option<[String; 3]> {
+    let section = text.split("\n## ").find(|section| section.starts_with("On three real servers"))?;
+    let blocks: Vec<_> = section
+        .split("\n```sh\n")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned()))
+        .collect();
+    blocks.try_into().ok()
+}
+
+fn split_off_last(block: &str) -> (&str, &str) {
+    block.rsplit_once('\n').unwrap_or(("", block))
+}
+
+/// What an unprivileged user with this name may do on a host, as a command.
+///
+/// # Errors
+/// If the host is off.
+pub fn as_user(host: &Host, user: &str, words: &[&str]) -> io::Result<Said> {
+    host.exec(&[&["runuser", "-u", user, "--"], words].concat())
+}
