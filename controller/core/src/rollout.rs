@@ -191,7 +191,7 @@ pub struct Lease {
     pub direction: Direction,
     /// When it was issued.
     pub issued_at: Timestamp,
-    /// After this the host cannot be running it any more.
+    /// After this the host cannot be running it any more, as long as the controller's clock went evenly.
     pub over_at: Timestamp,
     /// Which attempt it is, from 1.
     pub attempt: u32,

@@ -8,7 +8,7 @@ use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timest
 use crate::member::Member;
 use crate::observation::{Attention, Host, Observation};
 use crate::record::{Change, Issued, Key, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
-use crate::rollout::Rollout;
+use crate::rollout::{Lease, Rollout};
 use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
@@ -120,6 +120,13 @@ impl State {
     /// has been set back since: counted from it, nothing would be overdue for as long as the clock was ahead.
     pub(crate) fn counted(&self, at: Timestamp, now: Timestamp) -> Timestamp {
         if at > now + CLOCK_SKEW { self.started_at } else { at }
+    }
+
+    /// When a lease is surely over: the whole of it has passed under the eyes of this controller. What a clock
+    /// says that leapt while nobody looked is no proof that the host's own has gone on as far.
+    pub(crate) fn over_at(&self, lease: &Lease, now: Timestamp) -> Timestamp {
+        let whole = lease.over_at.since(lease.issued_at);
+        self.counted(lease.issued_at, now).max(self.started_at) + whole
     }
 
     /// The assignment that should be sent to the host (again): ask after it has connected and after each

@@ -39,14 +39,15 @@ fn every_promise_holds_in_a_few_more_worlds() {
 #[test]
 fn worlds_that_once_showed_a_mistake_hold() {
     for seed in [
-        29,      // A held activation left a service of the release before running for ever.
-        5081,    // The same, after a crash.
-        20_425,  // A release that was proven once and failed now was reported as proven.
-        20_186,  // Services that were started late, after the release had changed.
-        200_729, // A clock of the controller that was set back held the progress deadline up.
-        201_047, // Nobody said why a host that had been silent lacked the release in force.
-        301_209, // A swap that failed after its rename left `current` at a release that was not active.
-        701_421, // The same, in a larger world.
+        29,         // A held activation left a service of the release before running for ever.
+        5081,       // The same, after a crash.
+        20_425,     // A release that was proven once and failed now was reported as proven.
+        20_186,     // Services that were started late, after the release had changed.
+        200_729,    // A clock of the controller that was set back held the progress deadline up.
+        201_047,    // Nobody said why a host that had been silent lacked the release in force.
+        301_209,    // A swap that failed after its rename left `current` at a release that was not active.
+        701_421,    // The same, in a larger world.
+        91_001_654, // A clock that leapt while the controller was down ended a migration's lease.
     ] {
         must_hold(&run(seed, false));
     }

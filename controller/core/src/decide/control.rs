@@ -49,7 +49,7 @@ impl Draft<'_> {
             return self.turn_back(id, reason);
         }
         let mut rollout = self.unfinished(id)?.clone();
-        no_open_migration(&rollout)?;
+        self.no_open_migration(&rollout)?;
         let mut place = self.place_of(&rollout);
         let touched = self.state.members(id).any(|member| member.touched);
         let fleet = if touched || turn::schema_moved(&rollout) { Fleet::Mixed } else { Fleet::AsBefore };
@@ -71,7 +71,7 @@ impl Draft<'_> {
         if matches!(rollout.status.stage(), Some(Stage::RollingBack { .. })) {
             return Ok(answer);
         }
-        no_open_migration(&rollout)?;
+        self.no_open_migration(&rollout)?;
         let place = self.place_of(&rollout);
         let reason = format!("{} asked for it{}{reason}", self.command.by, sep(reason));
         let stage = turn::way_back(&rollout, &place, &reason).map_err(|why| match why {
@@ -186,6 +186,22 @@ impl Draft<'_> {
         if rollout.ended() { Err(wrong(rollout, "it has ended")) } else { Ok(rollout) }
     }
 
+    /// A second migration must not begin beside one that may still run, and code must not go back before it is
+    /// known which schema it would meet.
+    fn no_open_migration(&self, rollout: &Rollout) -> Result<(), Refusal> {
+        let Some(lease) = rollout.status.stage().and_then(Stage::open_lease) else { return Ok(()) };
+        Err(Refusal::MigrationOpen {
+            rollout: rollout.id.clone(),
+            host: lease.host.clone(),
+            until: self.state.over_at(lease, self.now),
+            direction: if lease.direction == Direction::Up {
+                "migration"
+            } else {
+                "way back of the migration"
+            },
+        })
+    }
+
     fn place_of(&self, rollout: &Rollout) -> PlaceRecord {
         let known = self.state.place(&rollout.place).cloned();
         known.unwrap_or_else(|| PlaceRecord::new(rollout.place.clone()))
@@ -198,18 +214,6 @@ fn wrong(rollout: &Rollout, reason: &'static str) -> Refusal {
 
 fn sep(reason: &str) -> &'static str {
     if reason.is_empty() { "" } else { ": " }
-}
-
-/// A second migration must not begin beside one that may still run, and code must not go back before it is
-/// known which schema it would meet.
-fn no_open_migration(rollout: &Rollout) -> Result<(), Refusal> {
-    let Some(lease) = rollout.status.stage().and_then(Stage::open_lease) else { return Ok(()) };
-    Err(Refusal::MigrationOpen {
-        rollout: rollout.id.clone(),
-        host: lease.host.clone(),
-        until: lease.over_at,
-        direction: if lease.direction == Direction::Up { "migration" } else { "way back of the migration" },
-    })
 }
 
 /// Whether a host has failed what it was last asked to activate.

@@ -173,7 +173,7 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
             let reason = failure.reason.clone();
             unknown(table, lease, reason, Some(failure))
         }
-        _ if !known_unknown && now >= lease.over_at => {
+        _ if !known_unknown && now >= table.state.over_at(&lease, now) => {
             let reason = format!(
                 "{} was given the right to run it at {} and has not said how it ended; it cannot be \
                  running it any more",
@@ -236,7 +236,7 @@ fn report(table: &mut Table<'_>) {
     let wait = match run(table) {
         Some(MigrationRun::Leased { lease }) => Wait::Migrating {
             period: table.now.since(lease.issued_at),
-            until: lease.over_at,
+            until: table.state.over_at(&lease, table.now),
             host: lease.host,
         },
         Some(MigrationRun::Unknown { lease, reason, .. }) => {

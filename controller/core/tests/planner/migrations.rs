@@ -141,6 +141,21 @@ fn an_idempotent_one_is_tried_again_after_its_lease_and_not_for_ever() {
     assert_eq!(runs(&world).len(), 3);
 }
 
+/// A controller that comes back with a clock that is hours ahead has not seen the lease pass.
+#[test]
+fn a_clock_that_leaps_while_the_controller_is_down_does_not_end_a_lease() {
+    let facts = migration(WayBackKind::Compatible).map(|facts| MigrationFacts { idempotent: true, ..facts });
+    let mut world = before_v2(3, facts);
+    world.release("v2").unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.cut.push(host_id(1));
+    world.now = world.now + Duration::from_secs(3 * 3600);
+    world.crash_controller();
+    world.run(140);
+    assert_eq!(runs(&world).len(), 1, "the first may still be running");
+    world.until("it is tried again", |w| runs(w).len() == 2);
+}
+
 #[test]
 fn a_release_without_a_way_back_needs_the_operators_word() {
     let mut world = before_v2(3, migration(WayBackKind::None));
