@@ -157,6 +157,22 @@ pub mod duration_ms {
     }
 }
 
+/// `#[serde(deserialize_with = "…::duration_text::deserialize")]`: a duration as people write it, the form of
+/// configuration files.
+pub mod duration_text {
+    use super::{Duration, human};
+    use serde::{Deserialize as _, Deserializer, de::Error as _};
+
+    /// Reads `1h30m`.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and a text that is no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        human::parse(&text).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use landfall_common::Duration;
+use landfall_common::time::{duration_text, human};
+use landfall_controller_core::timing::HISTORY;
 use serde::Deserialize;
 
 use crate::error::ControllerError;
@@ -18,9 +21,49 @@ pub struct Config {
     /// Where objects are kept; `objects` in the state directory when absent.
     #[serde(default)]
     pub objects: Option<PathBuf>,
+    /// How long the files of releases stay.
+    #[serde(default)]
+    pub retention: Retention,
     /// How the program's own messages look.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+/// How long the files of releases stay that nobody is to be brought to any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// How many releases of each application, and how many proven ones of each environment, keep their files.
+    pub releases: usize,
+    /// What nobody needs stays for this long after it was last counted upon: an upload may take that long.
+    #[serde(deserialize_with = "duration_text::deserialize")]
+    pub grace: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { releases: 10, grace: Duration::from_secs(24 * 3600) }
+    }
+}
+
+impl Retention {
+    /// The one in force and the one before it, at least; no place remembers more than it does.
+    const RELEASES: std::ops::RangeInclusive<usize> = 2..=HISTORY;
+    /// Below an hour an ordinary upload could lose what it counts upon.
+    const GRACE: std::ops::RangeInclusive<Duration> =
+        Duration::from_secs(3600)..=Duration::from_secs(90 * 86_400);
+
+    fn check(&self) -> Result<(), String> {
+        let Self { releases, grace } = self;
+        if !Self::RELEASES.contains(releases) {
+            return Err(format!("retention.releases is {releases}, and must be from 2 to {HISTORY}"));
+        }
+        if !Self::GRACE.contains(grace) {
+            let grace = human::format(*grace);
+            return Err(format!("retention.grace is {grace}, and must be from 1h to 90d"));
+        }
+        Ok(())
+    }
 }
 
 /// How the program's own messages look.
@@ -74,6 +117,7 @@ impl Config {
                 return Err(invalid(format!("{key} is {shown:?}, and must be an absolute path")));
             }
         }
+        config.retention.check().map_err(&invalid)?;
         if let Some(filter) = &config.log.filter
             && let Err(error) = filter.parse::<tracing_subscriber::filter::EnvFilter>()
         {
@@ -140,6 +184,11 @@ mod tests {
         let config = parse("listen = \"127.0.0.1:7443\"\nstate_dir = \"/var/lib/landfall\"").unwrap();
         assert_eq!(config.log.format, LogFormat::Text);
         assert_eq!(config.layout().objects, Path::new("/var/lib/landfall/objects"));
+        assert_eq!(config.retention, Retention { releases: 10, grace: Duration::from_secs(86_400) });
+        let text =
+            "listen = \"127.0.0.1:7443\"\nstate_dir = \"/x\"\n[retention]\nreleases = 3\ngrace = \"2h\"";
+        let retention = parse(text).unwrap().retention;
+        assert_eq!(retention, Retention { releases: 3, grace: Duration::from_secs(7200) });
     }
 
     #[test]
@@ -151,6 +200,9 @@ mod tests {
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\nstatedir = 1", "statedir"),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[log]\nformat = \"xml\"", "xml"),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[log]\nfilter = \"a=b=c\"", "log.filter"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[retention]\nreleases = 1", "from 2 to 50"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[retention]\ngrace = \"5m\"", "from 1h to 90d"),
+            ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[retention]\ngrace = \"soon\"", "soon"),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(part), "{part}: {message}");

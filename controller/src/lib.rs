@@ -7,6 +7,7 @@ pub mod authorise;
 pub mod backup;
 pub mod ca;
 pub mod clock;
+pub mod collection;
 pub mod config;
 pub mod enrolment;
 pub mod error;

@@ -140,7 +140,7 @@ fn start_tracing(config: &Config, command: bool) {
 async fn serve_until_stopped(config: &Config) -> anyhow::Result<()> {
     let listener = serve::bind(config.listen)?;
     let address = listener.local_addr().context("cannot learn the address")?;
-    let running = serve::start(config.layout(), listener, address, Clock::steady()).await?;
+    let running = serve::start(config.layout(), config.retention, listener, address, Clock::steady()).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "controller serves");
     tell_systemd(&[NotifyState::Ready]);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;

@@ -1,5 +1,5 @@
 //! What has to be done from time to time: metadata and certificates are renewed before they expire, old
-//! tokens and answers are forgotten.
+//! tokens and answers are forgotten, and what no release needs any more goes.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use landfall_common::{Duration, Timestamp};
 
 use crate::ca::SERVER_LIFETIME;
+use crate::collection::Collection;
 use crate::enrolment::{HOST_GRACE, KEPT, TokenRecord};
 use crate::error::ControllerError;
 use crate::rpc::{Context, convert};
@@ -29,6 +30,7 @@ const SWEPT_AT_ONCE: usize = 100;
 pub struct Chores {
     context: Arc<Context>,
     certificate: Arc<CurrentCertificate>,
+    collection: Collection,
     done: Mutex<Done>,
 }
 
@@ -43,7 +45,8 @@ impl Chores {
     /// Chores of which none has been done yet.
     #[must_use]
     pub fn new(context: Arc<Context>, certificate: Arc<CurrentCertificate>) -> Self {
-        Self { context, certificate, done: Mutex::default() }
+        let collection = Collection::new(context.retention, context.clock.now());
+        Self { context, certificate, collection, done: Mutex::default() }
     }
 
     /// Does them until the controller stops.
@@ -83,6 +86,12 @@ impl Chores {
         }
         if clean && let Err(error) = sweep(context, now).await {
             tracing::error!(error = %error.chain(), "old records could not be removed");
+        }
+        match self.collection.round(context).await {
+            Ok(()) | Err(ControllerError::Stopping) => {}
+            Err(error) => {
+                tracing::error!(error = %error.chain(), "what no release needs could not be removed");
+            }
         }
     }
 }

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use landfall_common::assignment::{ASSIGNMENT_TYPE, Assignment};
 use landfall_common::report::HostReport;
-use landfall_common::{Duration, HostId, Timestamp, canonical};
+use landfall_common::{Duration, HostId, RolloutId, Timestamp, canonical};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::log::NewEntry;
 use landfall_controller_core::observation::{Attention, Observation};
 use landfall_controller_core::reason::PlanningReport;
-use landfall_controller_core::record::{Change, Record};
+use landfall_controller_core::record::{Change, Key, Place, Record};
 use landfall_controller_core::{Effect, Output, State, decide, plan};
 use landfall_trust::director::sign_document;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -348,6 +348,9 @@ impl Core {
                     let value = serde_json::to_vec(record).expect("plain data with text keys");
                     batch.put(key, value)
                 }
+                Change::Delete { key: Key::Rollout(id) } => {
+                    forget_rollout(&self.state, id, batch.delete(key))
+                }
                 Change::Delete { .. } => batch.delete(key),
             };
         }
@@ -357,7 +360,7 @@ impl Core {
         }
         for change in &changes {
             self.state.apply(change);
-            if let Change::Delete { key: landfall_controller_core::record::Key::Host(host) } = change {
+            if let Change::Delete { key: Key::Host(host) } = change {
                 self.sessions.end(host);
             }
         }
@@ -391,6 +394,26 @@ impl Core {
     fn tell(&self) {
         self.tick.send_modify(|tick| *tick += 1);
     }
+}
+
+/// The key under which the place of a rollout stays that has been forgotten.
+#[must_use]
+pub fn past_key(rollout: &RolloutId) -> String {
+    format!("past/{rollout}")
+}
+
+/// The commits that a rollout brings, as they were sent: the planner has no use for them.
+#[must_use]
+pub fn changes_key(rollout: &RolloutId) -> String {
+    format!("changes/{rollout}")
+}
+
+/// Of a forgotten rollout only the place stays, by which its entries in the log are found.
+fn forget_rollout(state: &State, id: &RolloutId, batch: Batch) -> Batch {
+    let batch = batch.delete(changes_key(id));
+    let Some(rollout) = state.rollout(id) else { return batch };
+    let place: &Place = &rollout.place;
+    batch.put(past_key(id), serde_json::to_vec(place).expect("plain data with text keys"))
 }
 
 /// Whether the store has failed for good: nobody knows what is durable.

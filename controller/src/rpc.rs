@@ -22,6 +22,8 @@ use tonic::Request;
 use crate::authorise::DenyList;
 use crate::ca::CertificateAuthority;
 use crate::clock::Clock;
+use crate::collection::Counted;
+use crate::config::Retention;
 use crate::enrolment::Admission;
 use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, Peer, PeerCertificate};
@@ -54,6 +56,10 @@ pub struct Context {
     pub admission: Admission,
     /// What hosts say that nobody stores.
     pub live: live::Live,
+    /// What the files of releases take.
+    pub usage: Counted,
+    /// How long they stay.
+    pub retention: Retention,
     /// What time it is.
     pub clock: Clock,
     /// Cancelled when the controller stops; long streams end then.

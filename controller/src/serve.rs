@@ -16,7 +16,8 @@ use tonic::transport::Server;
 use crate::admin;
 use crate::authorise::{AuthoriseLayer, DenyList};
 use crate::clock::Clock;
-use crate::config::Layout;
+use crate::collection::Counted;
+use crate::config::{Layout, Retention};
 use crate::enrolment::Admission;
 use crate::error::ControllerError;
 use crate::maintenance::Chores;
@@ -100,6 +101,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ControllerError> {
 /// What hinders it; nothing is left running.
 pub async fn start<L: Listen>(
     layout: Layout,
+    retention: Retention,
     listener: L,
     address: SocketAddr,
     clock: Clock,
@@ -137,6 +139,8 @@ pub async fn start<L: Listen>(
         denied: denied.clone(),
         admission: Admission::default(),
         live: crate::rpc::live::Live::default(),
+        usage: Counted::default(),
+        retention,
         clock: clock.clone(),
         stop: stop.clone(),
         server_expires_ms,

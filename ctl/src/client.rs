@@ -204,9 +204,17 @@ impl Client {
     /// # Errors
     /// As [`Client::info`].
     pub async fn releases(&self, application: &AppName) -> Result<Vec<view::Release>, Error> {
-        let request = v1::ListReleasesRequest { application: application.to_string() };
-        let answer = self.call(request, |mut o, q| async move { o.list_releases(q).await });
-        Ok(answer.await?.releases.into_iter().map(view::Release::from).collect())
+        let mut releases = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListReleasesRequest { application: application.to_string(), page_token };
+            let answer = self.call(request, |mut o, q| async move { o.list_releases(q).await }).await?;
+            releases.extend(answer.releases.into_iter().map(view::Release::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(releases);
+            }
+        }
     }
 
     /// A release and its manifest; none if there is no such release.
@@ -351,13 +359,23 @@ impl Client {
         environment: Option<&EnvName>,
         limit: u32,
     ) -> Result<Vec<view::Rollout>, Error> {
-        let request = v1::ListRolloutsRequest {
-            application: application.map(ToString::to_string).unwrap_or_default(),
-            environment: environment.map(ToString::to_string).unwrap_or_default(),
-            limit,
-        };
-        let answer = self.call(request, |mut o, q| async move { o.list_rollouts(q).await });
-        Ok(answer.await?.rollouts.into_iter().map(view::Rollout::from).collect())
+        let mut rollouts = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let left = limit.saturating_sub(u32::try_from(rollouts.len()).unwrap_or(u32::MAX));
+            let request = v1::ListRolloutsRequest {
+                application: application.map(ToString::to_string).unwrap_or_default(),
+                environment: environment.map(ToString::to_string).unwrap_or_default(),
+                limit: left,
+                page_token,
+            };
+            let answer = self.call(request, |mut o, q| async move { o.list_rollouts(q).await }).await?;
+            rollouts.extend(answer.rollouts.into_iter().map(view::Rollout::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(rollouts);
+            }
+        }
     }
 
     /// The rollout now and at each change, until it has ended.
@@ -379,12 +397,21 @@ impl Client {
         application: Option<&AppName>,
         environment: Option<&EnvName>,
     ) -> Result<Vec<view::Host>, Error> {
-        let request = v1::ListHostsRequest {
-            application: application.map(ToString::to_string).unwrap_or_default(),
-            environment: environment.map(ToString::to_string).unwrap_or_default(),
-        };
-        let answer = self.call(request, |mut o, q| async move { o.list_hosts(q).await });
-        Ok(answer.await?.hosts.into_iter().map(view::Host::from).collect())
+        let mut hosts = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListHostsRequest {
+                application: application.map(ToString::to_string).unwrap_or_default(),
+                environment: environment.map(ToString::to_string).unwrap_or_default(),
+                page_token,
+            };
+            let answer = self.call(request, |mut o, q| async move { o.list_hosts(q).await }).await?;
+            hosts.extend(answer.hosts.into_iter().map(view::Host::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(hosts);
+            }
+        }
     }
 
     /// A single-use token.

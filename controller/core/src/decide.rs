@@ -131,14 +131,15 @@ impl Draft<'_> {
 
     /// Its files were uploaded anew.
     fn content_is_here(&mut self, known: &ReleaseRecord) {
-        if known.content == Content::Here {
+        if known.content.removed_at().is_none() {
             return;
         }
+        let content = Content::Restored { at: self.now };
         self.log(LogEvent::ContentRestored {
             application: known.application.clone(),
             release: known.release.clone(),
         });
-        self.put(Record::Release(Box::new(ReleaseRecord { content: Content::Here, ..known.clone() })));
+        self.put(Record::Release(Box::new(ReleaseRecord { content, ..known.clone() })));
     }
 
     fn remove_content(
@@ -147,7 +148,7 @@ impl Draft<'_> {
         keep: usize,
     ) -> Result<Answer, Refusal> {
         let state = self.state;
-        for (application, name) in retention::surplus(state, keep).intersection(releases) {
+        for (application, name) in retention::surplus(state, keep, self.now).intersection(releases) {
             let Some(known) = state.release(application, name) else { continue };
             self.log(LogEvent::ContentRemoved {
                 application: application.clone(),

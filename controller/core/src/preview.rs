@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::command::RollRequest;
 use crate::observation::Host;
-use crate::record::{Applied, Content, Place, ReleaseRecord, WayBackKind};
+use crate::record::{Applied, Place, ReleaseRecord, WayBackKind};
 use crate::refusal::Refusal;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
@@ -184,9 +184,9 @@ pub fn preview_rollback(
 
 /// Hosts can be brought only to a release that they can fetch.
 fn content_is_here(record: &ReleaseRecord) -> Result<(), Refusal> {
-    match record.content {
-        Content::Here => Ok(()),
-        Content::Removed { at } => Err(Refusal::ContentRemoved {
+    match record.content.removed_at() {
+        None => Ok(()),
+        Some(at) => Err(Refusal::ContentRemoved {
             application: record.application.clone(),
             release: record.release.name.clone(),
             at: at.whole_seconds(),

@@ -85,6 +85,11 @@ pub enum Content {
     /// They are.
     #[default]
     Here,
+    /// They were removed once, and uploaded again by somebody who wants to go back to it.
+    Restored {
+        /// When.
+        at: Timestamp,
+    },
     /// They were removed, since nobody was to be brought to the release any more.
     Removed {
         /// When.
@@ -112,6 +117,17 @@ impl ReleaseRecord {
             environments: manifest.environments.clone(),
             hosts_keep: manifest.program.retention.releases,
             content: Content::Here,
+        }
+    }
+}
+
+impl Content {
+    /// When the files were removed, if they are gone.
+    #[must_use]
+    pub fn removed_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Here | Self::Restored { .. } => None,
+            Self::Removed { at } => Some(*at),
         }
     }
 }

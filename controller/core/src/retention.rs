@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::{AppName, ReleaseName};
+use landfall_common::{AppName, ReleaseName, Timestamp};
 
 use crate::record::{Content, PlaceRecord, WayBackKind};
 use crate::state::State;
-use crate::timing::HISTORY;
+use crate::timing::{HISTORY, RESTORED_KEPT};
 
 /// An application and one of its releases.
 pub type Named = (AppName, ReleaseName);
@@ -72,11 +72,15 @@ fn names_of(state: &State, place: &PlaceRecord, keep: usize) -> BTreeSet<Release
 
 /// The releases whose content is here and is not needed.
 #[must_use]
-pub fn surplus(state: &State, keep: usize) -> BTreeSet<Named> {
+pub fn surplus(state: &State, keep: usize, now: Timestamp) -> BTreeSet<Named> {
     let needed = needed(state, keep);
-    let here = state.releases.values().flat_map(|releases| releases.values());
-    here.filter(|record| record.content == Content::Here)
-        .map(|record| (record.application.clone(), record.release.name.clone()))
+    let may_go = |content| match content {
+        Content::Here => true,
+        Content::Restored { at } => now.since(at) > RESTORED_KEPT,
+        Content::Removed { .. } => false,
+    };
+    let here = state.all_releases().filter(|record| may_go(record.content));
+    here.map(|record| (record.application.clone(), record.release.name.clone()))
         .filter(|named| !needed.contains(named))
         .collect()
 }

@@ -174,6 +174,11 @@ impl State {
         self.releases.get(application).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// The releases of all applications.
+    pub fn all_releases(&self) -> impl Iterator<Item = &ReleaseRecord> + use<'_> {
+        self.releases.values().flat_map(BTreeMap::values)
+    }
+
     /// A rollout.
     #[must_use]
     pub fn rollout(&self, id: &RolloutId) -> Option<&Rollout> {

@@ -48,5 +48,8 @@ pub const ROLLOUTS_KEPT: usize = 100;
 /// How many of those that are older go at once: a decision is one commit.
 pub const FORGOTTEN_AT_ONCE: usize = 1000;
 
+/// The files of a release that were uploaded again stay for so long, for whoever wants to go back to it.
+pub const RESTORED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How many proven releases and applied migrations an environment remembers.
 pub const HISTORY: usize = 50;

@@ -87,7 +87,8 @@ impl AgentsService {
         let asked = application.clone();
         let releases = || {
             self.context.reactor.read(move |view| {
-                view.state.releases(&asked).map(|record| record.release.digest).collect::<Vec<_>>()
+                let here = view.state.releases(&asked).filter(|record| record.content.removed_at().is_none());
+                here.map(|record| record.release.digest).collect::<Vec<_>>()
             })
         };
         let known = self.catalogue.belonging(&self.context.depot, application, &digests, releases).await?;

@@ -4,6 +4,7 @@ mod hosts;
 mod info;
 mod log;
 mod objects;
+mod page;
 mod releases;
 mod rollouts;
 mod shown;

@@ -15,7 +15,7 @@ use landfall_common::{
     AppName, Duration, EnvName, OperatorName, ReleaseCounter, ReleaseName, Sha256, Timestamp,
 };
 use landfall_controller::clock::Clock;
-use landfall_controller::config::Layout;
+use landfall_controller::config::{Layout, Retention};
 use landfall_controller::serve::{self, Running};
 use landfall_controller::{ControllerError, initialise};
 use landfall_proto::v1 as pb;
@@ -31,6 +31,7 @@ use tonic::transport::{Channel, Endpoint};
 /// A controller, its directory and its clock.
 pub struct Server {
     pub layout: Layout,
+    pub retention: Retention,
     pub address: SocketAddr,
     running: Option<Running>,
     ahead_ms: Arc<AtomicU64>,
@@ -56,6 +57,7 @@ impl Server {
         let layout = Layout { objects: state.join("objects"), state };
         let mut server = Self {
             layout,
+            retention: Retention::default(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             running: None,
             ahead_ms: Arc::default(),
@@ -70,10 +72,11 @@ impl Server {
         server
     }
 
-    async fn run(&mut self) {
+    pub async fn run(&mut self) {
         let listener = serve::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         self.address = listener.local_addr().unwrap();
-        let started = serve::start(self.layout.clone(), listener, self.address, self.clock()).await;
+        let started =
+            serve::start(self.layout.clone(), self.retention, listener, self.address, self.clock()).await;
         self.running = Some(started.unwrap_or_else(|error| panic!("{}", error.chain())));
     }
 

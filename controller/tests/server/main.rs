@@ -5,8 +5,10 @@
 mod agent;
 mod enrolment;
 mod fleet;
+mod large;
 mod limits;
 mod releases;
 mod republish;
+mod retention;
 mod rollouts;
 mod state;

@@ -209,7 +209,7 @@ async fn the_repository_can_be_followed_by_a_client_and_is_signed_anew_in_time()
 }
 
 /// The first admin's certificate is over by then; the way back in is on the controller's own host.
-async fn renewed_token(server: &Server) -> String {
+pub async fn renewed_token(server: &Server) -> String {
     use landfall_controller::admin::{Answer, Request, ask};
     let socket = server.layout.admin_socket();
     let request = Request::OperatorToken {

@@ -2,6 +2,7 @@
 
 use landfall_common::OperatorName;
 use landfall_controller::clock::Clock;
+use landfall_controller::config::Retention;
 use landfall_controller::serve;
 use landfall_controller::{ControllerError, backup, initialise};
 use landfall_proto::v1 as pb;
@@ -13,7 +14,10 @@ use crate::rollouts::{follow, start};
 async fn refused(layout: landfall_controller::config::Layout) -> ControllerError {
     let listener = serve::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
-    serve::start(layout, listener, address, Clock::system()).await.err().expect("it started")
+    serve::start(layout, Retention::default(), listener, address, Clock::system())
+        .await
+        .err()
+        .expect("it started")
 }
 
 #[tokio::test]
@@ -59,7 +63,8 @@ async fn a_damaged_index_is_rebuilt_from_the_journal() {
     let layout = server.layout.clone();
     let listener = serve::bind(([127, 0, 0, 1], 0).into()).unwrap();
     server.address = listener.local_addr().unwrap();
-    let running = serve::start(layout, listener, server.address, server.clock()).await.unwrap();
+    let running =
+        serve::start(layout, Retention::default(), listener, server.address, server.clock()).await.unwrap();
     let releases =
         server.operators(&admin).await.list_releases(pb::ListReleasesRequest::default()).await.unwrap();
     assert_eq!(releases.into_inner().releases.len(), 1);

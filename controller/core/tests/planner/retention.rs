@@ -26,7 +26,7 @@ fn names(named: &BTreeSet<Named>) -> Vec<&str> {
 }
 
 fn remove(world: &mut World, keep: usize) {
-    let releases = surplus(&world.state, keep);
+    let releases = surplus(&world.state, keep, world.now);
     world.ask(Action::RemoveContent { releases, keep }).unwrap();
 }
 
@@ -34,9 +34,9 @@ fn remove(world: &mut World, keep: usize) {
 fn the_last_good_ones_stay_and_older_ones_go() {
     let mut world = proven(2, 6);
     assert_eq!(names(&needed(&world.state, 3)), ["v4", "v5", "v6"]);
-    assert_eq!(names(&surplus(&world.state, 3)), ["v1", "v2", "v3"]);
+    assert_eq!(names(&surplus(&world.state, 3, world.now)), ["v1", "v2", "v3"]);
     remove(&mut world, 3);
-    assert!(surplus(&world.state, 3).is_empty());
+    assert!(surplus(&world.state, 3, world.now).is_empty());
     let gone = world.state.release(&place().application, &name("v2")).unwrap();
     assert!(matches!(gone.content, Content::Removed { .. }), "it is listed, and says so");
     let told: Vec<_> = world.log.iter().filter(|entry| entry.event.kind() == "content_removed").collect();
@@ -55,6 +55,7 @@ fn nobody_is_sent_to_a_release_whose_files_are_gone_until_they_are_back() {
     let release =
         Box::new(landfall_controller_core::record::ReleaseRecord { content: Content::Here, ..known });
     world.ask(Action::Publish { release, signed_by: Vec::new() }).unwrap();
+    assert!(surplus(&world.state, 2, world.now).iter().all(|(_, known)| *known != name("v1")));
     let id = world.rollback(Some("v1")).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert!(world.log.iter().any(|entry| entry.event.kind() == "content_restored"));
@@ -81,7 +82,7 @@ fn what_a_host_runs_and_what_is_rolled_out_stays() {
 #[test]
 fn a_release_that_came_to_be_needed_meanwhile_keeps_its_files() {
     let mut world = proven(2, 4);
-    let releases = surplus(&world.state, 2);
+    let releases = surplus(&world.state, 2, world.now);
     assert_eq!(names(&releases), ["v1", "v2"]);
     world.rollback(Some("v2")).unwrap();
     world.ask(Action::RemoveContent { releases, keep: 2 }).unwrap();

@@ -1,9 +1,11 @@
 //! The hosts, with what they say of themselves.
 
-use landfall_common::{AppName, EnvName, HostId};
+use landfall_common::HostId;
 use landfall_controller_core::command::{Action, Command};
+use landfall_controller_core::observation::Host;
 use landfall_proto::v1 as pb;
 
+use super::page;
 use crate::authorise::deny_key;
 use crate::error::ControllerError;
 use crate::identity::Identity;
@@ -19,24 +21,25 @@ pub(super) async fn list(
     request: pb::ListHostsRequest,
 ) -> Result<pb::ListHostsResponse, ControllerError> {
     let live = context.live.clone();
-    let wanted = move |application: &AppName, environment: &EnvName| {
-        (request.application.is_empty() || request.application == application.as_str())
-            && (request.environment.is_empty() || request.environment == environment.as_str())
+    let wanted = move |host: &Host| {
+        let place = &host.record.place;
+        (request.application.is_empty() || request.application == place.application.as_str())
+            && (request.environment.is_empty() || request.environment == place.environment.as_str())
+            && (request.page_token.is_empty() || host.record.id.as_str() > request.page_token.as_str())
     };
-    let mut hosts = context
+    let page = context
         .reactor
         .read(move |view| {
-            let all = view.state.all_hosts();
-            all.filter(|host| wanted(&host.record.place.application, &host.record.place.environment))
-                .map(|host| message(host, &live))
-                .collect::<Vec<_>>()
+            let mut hosts: Vec<&Host> = view.state.all_hosts().filter(|host| wanted(host)).collect();
+            hosts.sort_by(|one, two| one.record.id.cmp(&two.record.id));
+            page::fill(hosts.into_iter().map(|host| message(host, &live)))
         })
         .await?;
-    hosts.sort_by(|one, two| one.id.cmp(&two.id));
-    Ok(pb::ListHostsResponse { hosts })
+    let next_page_token = page.token(|host| host.id.clone());
+    Ok(pb::ListHostsResponse { hosts: page.items, next_page_token })
 }
 
-fn message(host: &landfall_controller_core::observation::Host, live: &crate::rpc::live::Live) -> pb::Host {
+fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
     let said = live.of(&host.record.id).unwrap_or_default();
     pb::Host {
         id: host.record.id.to_string(),

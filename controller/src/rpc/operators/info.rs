@@ -28,5 +28,16 @@ pub(super) fn get(context: &Context, caller: &Caller) -> pb::GetInfoResponse {
         ca_expires_ms: context.authority.not_after().ms(),
         server_certificate_expires_ms: context.server_expires_ms.load(Ordering::Relaxed),
         applications: summary.applications.iter().map(ToString::to_string).collect(),
+        objects: context.usage.get().map(|usage| pb::ObjectsUsage {
+            counted_ms: usage.counted.ms(),
+            kept: usage.swept.kept,
+            kept_bytes: usage.swept.kept_bytes,
+            freeable_bytes: usage.swept.freeable_bytes,
+            releases: usage.releases,
+            damaged_releases: usage.damaged,
+            held_up: usage.held_up.unwrap_or_default(),
+            keep_releases: context.retention.releases as u64,
+            grace_ms: u64::try_from(context.retention.grace.as_millis()).unwrap_or(u64::MAX),
+        }),
     }
 }

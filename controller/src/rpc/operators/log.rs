@@ -1,13 +1,17 @@
 //! The log, and the proof that nothing of it was changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use landfall_common::RolloutId;
 use landfall_controller_core::log::{LogEntry, LogEvent};
 use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 
+use super::page;
 use crate::error::ControllerError;
 use crate::log::{self, LogTree};
-use crate::rpc::Context;
+use crate::reactor::past_key;
+use crate::rpc::{Context, convert};
 use crate::store::Store;
 
 /// Entries in an answer whose asker does not say how many.
@@ -35,7 +39,15 @@ pub(super) async fn read(
         (Some(wanted), true) => newest(context, &wanted, limit).await?,
         (Some(wanted), false) => following(context, &wanted, request.from, limit).await?,
     };
-    let entries = entries.iter().map(message).collect::<Result<_, _>>()?;
+    let mut entries = entries.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    // The newest come last, and of those that were asked for from the end they are the ones that stay.
+    if request.last {
+        entries.reverse();
+    }
+    let mut entries = page::fill(entries).items;
+    if request.last {
+        entries.reverse();
+    }
     Ok(pb::ReadLogResponse { entries })
 }
 
@@ -98,18 +110,45 @@ async fn select(
     wanted: &Wanted,
     entries: Vec<LogEntry>,
 ) -> Result<Vec<LogEntry>, ControllerError> {
+    let past = past(context, &entries).await?;
     let wanted = wanted.clone();
     let look = move |view: &crate::reactor::View<'_>| {
         let of_place =
             |place: &Place| wanted.place(place.application.as_str(), Some(place.environment.as_str()));
         let keep = |entry: &LogEntry| match belongs(&entry.event) {
             Belongs::Place(application, environment) => wanted.place(&application, environment.as_deref()),
-            Belongs::Rollout(id) => view.state.rollout(&id).is_some_and(|rollout| of_place(&rollout.place)),
+            Belongs::Rollout(id) => {
+                let place = view.state.rollout(&id).map(|rollout| &rollout.place).or_else(|| past.get(&id));
+                place.is_some_and(of_place)
+            }
             Belongs::Nowhere => false,
         };
         entries.into_iter().filter(keep).collect()
     };
     context.reactor.read(look).await
+}
+
+/// Where those rollouts of these entries took place that the planner has forgotten.
+async fn past(
+    context: &Context,
+    entries: &[LogEntry],
+) -> Result<BTreeMap<RolloutId, Place>, ControllerError> {
+    let ids = entries.iter().filter_map(|entry| match belongs(&entry.event) {
+        Belongs::Rollout(id) => Some(id),
+        _ => None,
+    });
+    let ids: BTreeSet<RolloutId> = ids.collect();
+    let unknown = context
+        .reactor
+        .read(move |view| ids.into_iter().filter(|id| view.state.rollout(id).is_none()).collect::<Vec<_>>());
+    let mut places = BTreeMap::new();
+    for id in unknown.await? {
+        let key = past_key(&id);
+        if let Some(stored) = context.store.get(&key).await? {
+            places.insert(id, convert::stored(&key, &stored.value)?);
+        }
+    }
+    Ok(places)
 }
 
 async fn following(

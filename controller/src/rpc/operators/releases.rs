@@ -10,6 +10,7 @@ use landfall_controller_core::log::NewEntry;
 use landfall_controller_core::record::ReleaseRecord;
 use landfall_proto::v1 as pb;
 
+use super::page;
 use crate::error::{ControllerError, Reason};
 use crate::objects::tree;
 use crate::reactor::Along;
@@ -83,15 +84,19 @@ pub(super) async fn publish(
     let (application, name) = (manifest.application.clone(), release.name.clone());
     let known = context
         .reactor
-        .read(move |view| view.state.release(&application, &name).map(|known| known.release.clone()))
+        .read(move |view| {
+            let known = view.state.release(&application, &name)?;
+            Some((known.release.clone(), known.content))
+        })
         .await?;
-    let existed = known.as_ref().is_some_and(|known| *known == release);
+    let existed = known.as_ref().is_some_and(|(known, _)| *known == release);
+    let removed = known.is_some_and(|(_, content)| content.removed_at().is_some());
     // From here on a release is promised: what it needs must survive a power cut.
     context.depot.store(bytes).await?;
     context.depot.sync().await?;
     let entry = |event| NewEntry { at: now, actor: caller.actor(), origin: caller.origin.clone(), event };
     let entries: Vec<NewEntry> = edit.events().into_iter().map(entry).collect();
-    if existed {
+    if existed && !removed {
         if !edit.is_empty() {
             context.writer.commit(edit.batch(), entries).await?;
         }
@@ -136,6 +141,10 @@ pub(super) async fn list(
         name => Some(convert::application(name)?),
     };
     let applications: BTreeSet<_> = context.repository.summary().applications.into_iter().collect();
+    let after = match &*request.page_token {
+        "" => None,
+        token => Some(position(token).ok_or_else(|| ControllerError::invalid("no such page_token"))?),
+    };
     let mut releases = context
         .reactor
         .read(move |view| {
@@ -147,16 +156,29 @@ pub(super) async fn list(
                 .collect::<Vec<_>>()
         })
         .await?;
-    releases.sort_by_key(|release| {
-        std::cmp::Reverse((
-            release.published_ms,
-            release.release.as_ref().map_or(0, |release| release.counter),
-        ))
-    });
-    for release in &mut releases {
+    releases.sort_by_key(|release| std::cmp::Reverse(place_in_list(release)));
+    let after = |release: &pb::Release| after.as_ref().is_none_or(|after| place_in_list(release) < *after);
+    let mut page = page::fill(releases.into_iter().filter(after));
+    for release in &mut page.items {
         add_counts(context, release).await?;
     }
-    Ok(pb::ListReleasesResponse { releases })
+    let next_page_token = page.token(|release| {
+        let (published_ms, counter, application) = place_in_list(release);
+        format!("{published_ms}/{counter}/{application}")
+    });
+    Ok(pb::ListReleasesResponse { releases: page.items, next_page_token })
+}
+
+/// What releases are ordered by, the newest last.
+fn place_in_list(release: &pb::Release) -> (u64, u64, String) {
+    let counter = release.release.as_ref().map_or(0, |release| release.counter);
+    (release.published_ms, counter, release.application.clone())
+}
+
+fn position(token: &str) -> Option<(u64, u64, String)> {
+    let (published_ms, rest) = token.split_once('/')?;
+    let (counter, application) = rest.split_once('/')?;
+    Some((published_ms.parse().ok()?, counter.parse().ok()?, application.to_owned()))
 }
 
 pub(super) async fn get(
@@ -180,6 +202,10 @@ pub(super) async fn get(
     })?;
     add_counts(context, &mut release).await?;
     let manifest = context.depot.read(digest, MAX_MANIFEST_BYTES).await?;
+    if release.removed_ms == 0 {
+        let aside = context.depot.put_aside().await?;
+        release.damaged_objects = context.depot.lacks(digest, &aside).await?;
+    }
     Ok(pb::GetReleaseResponse { release: Some(release), manifest })
 }
 
@@ -216,5 +242,7 @@ fn message(state: &State, record: &ReleaseRecord) -> pb::Release {
         total_bytes: 0,
         active_in: active.map(|place| place.place.environment.to_string()).collect(),
         proven_in: proven.map(|place| place.place.environment.to_string()).collect(),
+        removed_ms: record.content.removed_at().map_or(0, landfall_common::Timestamp::ms),
+        damaged_objects: 0,
     }
 }

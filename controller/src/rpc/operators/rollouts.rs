@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 
-use super::shown;
+use super::{page, shown};
 use crate::error::{ControllerError, Reason};
-use crate::reactor::{Along, View};
+use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
 use crate::store::Batch;
 
@@ -23,11 +23,6 @@ const WATCH_PAUSE: Duration = Duration::from_millis(250);
 
 /// Rollouts in a list whose asker does not say how many.
 const DEFAULT_LIMIT: usize = 50;
-
-/// The commits that a rollout brings, as they were sent: the planner has no use for them.
-fn changes_key(rollout: &RolloutId) -> String {
-    format!("changes/{rollout}")
-}
 
 async fn changes(context: &Context, rollout: &RolloutId) -> Result<Vec<String>, ControllerError> {
     let key = changes_key(rollout);
@@ -256,7 +251,12 @@ pub(super) async fn list(
     request: pb::ListRolloutsRequest,
 ) -> Result<pb::ListRolloutsResponse, ControllerError> {
     let limit = if request.limit == 0 { DEFAULT_LIMIT } else { request.limit as usize };
-    let mut rollouts = context
+    let after = match &*request.page_token {
+        "" => None,
+        id => Some(convert::rollout_id(id)?),
+    };
+    let unknown = after.clone();
+    let page = context
         .reactor
         .read(move |view| {
             let wanted = |asked: &str, name: &str| asked.is_empty() || asked == name;
@@ -266,15 +266,30 @@ pub(super) async fn list(
                 .filter(|rollout| wanted(&request.application, rollout.place.application.as_str()))
                 .filter(|rollout| wanted(&request.environment, rollout.place.environment.as_str()))
                 .collect();
-            found.sort_by_key(|rollout| std::cmp::Reverse(rollout.requested_at));
-            found.truncate(limit);
-            found.into_iter().map(|rollout| shown::rollout(view, rollout, Vec::new())).collect::<Vec<_>>()
+            found.sort_by_key(|rollout| std::cmp::Reverse((rollout.requested_at, &rollout.id)));
+            let from = match &after {
+                None => 0,
+                Some(id) => 1 + found.iter().position(|rollout| rollout.id == *id)?,
+            };
+            let asked_for = found.into_iter().skip(from).take(limit);
+            Some(page::fill(asked_for.map(|rollout| shown::rollout(view, rollout, Vec::new()))))
         })
         .await?;
+    let page = match (page, unknown) {
+        (Some(page), _) => page,
+        (None, Some(id)) => return Err(self::unknown(&id)),
+        (None, None) => page::Page { items: Vec::new(), more: false },
+    };
+    let cut_short = page.more;
+    let mut rollouts = page.items;
     for rollout in &mut rollouts {
         rollout.changes = changes(context, &convert::rollout_id(&rollout.id)?).await?;
     }
-    Ok(pb::ListRolloutsResponse { rollouts })
+    // With their commits they may be larger than they were.
+    let page = page::fill(rollouts);
+    let page = page::Page { more: page.more || cut_short, ..page };
+    let next_page_token = page.token(|rollout| rollout.id.clone());
+    Ok(pb::ListRolloutsResponse { rollouts: page.items, next_page_token })
 }
 
 pub(super) async fn watch(

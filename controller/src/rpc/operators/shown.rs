@@ -24,7 +24,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         to: Some(convert::release_ref(&rollout.release)),
         status: status(rollout.status.word()).into(),
         reasons: reasons(view, rollout),
-        batches: batches(view, rollout),
+        batches: with_bounded_output(batches(view, rollout)),
         started_by: rollout.by.to_string(),
         started_ms: rollout.requested_at.ms(),
         ended_ms: if rollout.ended() { rollout.since.ms() } else { 0 },
@@ -32,6 +32,17 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         is_rollback: rollout.kind == RolloutKind::Rollback,
         migration: migration(rollout),
     }
+}
+
+/// The output of so many failures goes along, and of the others what failed: ten thousand hosts that fail alike
+/// would make a message that no client takes.
+const FAILURES_IN_FULL: usize = 100;
+
+fn with_bounded_output(mut batches: Vec<pb::RolloutBatch>) -> Vec<pb::RolloutBatch> {
+    let hosts = batches.iter_mut().flat_map(|batch| &mut batch.hosts);
+    let failures = hosts.filter_map(|host| host.failure.as_mut());
+    failures.skip(FAILURES_IN_FULL).for_each(|failure| failure.tail.clear());
+    batches
 }
 
 fn status(word: StatusWord) -> pb::RolloutStatus {
