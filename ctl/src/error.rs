@@ -189,6 +189,19 @@ pub enum Error {
         /// What it would stand for.
         ours: String,
     },
+    /// The files of a published release cannot be made again.
+    #[error(
+        "release {release} came out different when it was built again: its tree was {theirs}, and is now {ours}; \
+         a published name never gets other content"
+    )]
+    NotReproduced {
+        /// The name.
+        release: String,
+        /// The tree that is published.
+        theirs: String,
+        /// The tree that was made now.
+        ours: String,
+    },
     /// The controller cannot be reached, or is another one.
     #[error("cannot reach the controller at {address}")]
     Unreachable {
@@ -280,6 +293,7 @@ impl Error {
             Self::Trust { .. } => "trust".into(),
             Self::Answer(_) => "bad_answer".into(),
             Self::NameTaken { .. } => "release_name_taken".into(),
+            Self::NotReproduced { .. } => "not_reproduced".into(),
             Self::Unreachable { .. } => "unreachable".into(),
             Self::NotLoggedIn(_) => "not_logged_in".into(),
             Self::Declined => "declined".into(),
@@ -328,6 +342,9 @@ impl Error {
             Self::BuildLocked { .. } => "wait for it to end, then the same command again".into(),
             Self::NameTaken { release, .. } => {
                 format!("choose another name; a published name is never used again (ctl releases shows {release})")
+            }
+            Self::NotReproduced { release, .. } => {
+                format!("tag the commit of {release} under a new name and release that: git tag NEW {release}^{{commit}}")
             }
             Self::Unreachable { .. } => "ctl doctor".into(),
             Self::NotLoggedIn(_) => "ctl login TOKEN (an administrator makes one: ctl operators token NAME --role ROLE)".into(),

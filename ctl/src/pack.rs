@@ -16,7 +16,7 @@ use landfall_common::manifest::{Directory, Entry, MAX_DIRECTORY_BYTES};
 use landfall_common::{Sha256, canonical};
 
 use crate::error::Error;
-pub use cache::ObjectCache;
+pub use cache::{CACHE_BYTES, ObjectCache};
 pub use walk::{Globs, Node};
 
 /// At most so many threads hash and compress: an operator's machine has other work too.
@@ -191,7 +191,7 @@ pub fn objects(tree: Sha256, cache: &ObjectCache) -> Result<Option<BTreeMap<Sha2
     let mut found = BTreeMap::new();
     let mut directories = vec![tree];
     while let Some(digest) = directories.pop() {
-        if !cache.has(&digest) {
+        if !cache.has_for_use(&digest) {
             return Ok(None);
         }
         if found.insert(digest, cache.compressed_bytes(&digest)?).is_some() {
@@ -202,7 +202,7 @@ pub fn objects(tree: Sha256, cache: &ObjectCache) -> Result<Option<BTreeMap<Sha2
             match entry {
                 Entry::Directory { digest, .. } => directories.push(*digest),
                 Entry::File { digest, .. } => {
-                    if !cache.has(digest) {
+                    if !cache.has_for_use(digest) {
                         return Ok(None);
                     }
                     found.insert(*digest, cache.compressed_bytes(digest)?);

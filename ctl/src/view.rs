@@ -42,6 +42,8 @@ pub struct Info {
     pub server_certificate_expires: Option<Timestamp>,
     /// Applications that have release signers.
     pub applications: Vec<String>,
+    /// What the releases' files take on the controller; absent in the first minutes after its start.
+    pub objects: Option<ObjectsUsage>,
     /// The key that signs snapshots, a TUF key object.
     #[serde(skip)]
     pub snapshot_key: String,
@@ -67,9 +69,46 @@ impl From<v1::GetInfoResponse> for Info {
             ca_expires: moment(info.ca_expires_ms),
             server_certificate_expires: moment(info.server_certificate_expires_ms),
             applications: info.applications,
+            objects: info.objects.map(ObjectsUsage::from),
             snapshot_key: info.snapshot_key,
             timestamp_key: info.timestamp_key,
             log_key: info.log_key,
+        }
+    }
+}
+
+/// What the releases' files take on the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObjectsUsage {
+    /// When it was counted.
+    pub counted: Option<Timestamp>,
+    /// Compressed bytes of the files that releases need.
+    pub kept_bytes: u64,
+    /// Bytes that no release needs any more, and that go when the grace is over.
+    pub freeable_bytes: u64,
+    /// Releases whose files are kept.
+    pub releases: u64,
+    /// Those of them that lack damaged objects.
+    pub damaged_releases: Vec<String>,
+    /// Why nothing can be removed; empty when nothing is in the way.
+    pub held_up: String,
+    /// How many releases are kept of an application, and in an environment.
+    pub keep_releases: u64,
+    /// How long what nobody needs stays.
+    pub grace_ms: u64,
+}
+
+impl From<v1::ObjectsUsage> for ObjectsUsage {
+    fn from(usage: v1::ObjectsUsage) -> Self {
+        Self {
+            counted: moment(usage.counted_ms),
+            kept_bytes: usage.kept_bytes,
+            freeable_bytes: usage.freeable_bytes,
+            releases: usage.releases,
+            damaged_releases: usage.damaged_releases,
+            held_up: usage.held_up,
+            keep_releases: usage.keep_releases,
+            grace_ms: usage.grace_ms,
         }
     }
 }
@@ -105,6 +144,18 @@ pub struct Release {
     pub active_in: Vec<String>,
     /// Where a rollout of it has succeeded.
     pub proven_in: Vec<String>,
+    /// When the controller let go of its files; absent while they are there.
+    pub removed: Option<Timestamp>,
+    /// How many of its objects were found damaged; known only of a release that is asked for by name.
+    pub damaged_objects: u64,
+}
+
+impl Release {
+    /// Whether hosts can be brought to it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.removed.is_none() && self.damaged_objects == 0
+    }
 }
 
 impl From<v1::Release> for Release {
@@ -125,6 +176,8 @@ impl From<v1::Release> for Release {
             total_bytes: release.total_bytes,
             active_in: release.active_in,
             proven_in: release.proven_in,
+            removed: moment(release.removed_ms),
+            damaged_objects: release.damaged_objects,
         }
     }
 }

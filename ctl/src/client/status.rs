@@ -85,6 +85,12 @@ fn default_next(reason: &str) -> Option<String> {
         "NO_HOSTS" => "ctl hosts token, then on each host: landfall-agent join TOKEN --controller HOST:PORT",
         "NO_WAY_BACK" => "ctl release NAME --no-way-back, if you accept that",
         "PLAN_CHANGED" => "look at the new plan: ctl plan NAME",
+        "CONTENT_REMOVED" => {
+            "ctl release NAME --publish-only in the application's repository, then the same command again"
+        }
+        "OBJECT_DAMAGED" => {
+            "ctl release NAME --publish-only in the application's repository uploads it again"
+        }
         "NOTHING_TO_GO_BACK_TO" => "ctl releases",
         "OVERLOADED" => "the same command again in a while",
         "HOST_UNKNOWN" => "ctl hosts",

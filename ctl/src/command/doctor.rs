@@ -12,6 +12,7 @@ use crate::config::Profile;
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::trust::Trust;
+use crate::view::ObjectsUsage;
 use crate::{clock, files, keys};
 
 /// Offline roles are signed anew by people, who need time for it.
@@ -141,6 +142,41 @@ fn expiry(what: &str, expires: Timestamp, now: Timestamp, warn: Duration, next: 
     }
 }
 
+/// What the files of releases take, and whether one of them has to be uploaded again.
+fn look_at_objects(usage: Option<&ObjectsUsage>, now: Timestamp) -> Finding {
+    let what = "releases' files";
+    let Some(usage) = usage else {
+        return Finding::new(what, Verdict::Ok, "not counted yet: the controller has just been started");
+    };
+    let mut found =
+        format!("{} for {}", format::bytes(usage.kept_bytes), format::count(usage.releases, "release"));
+    if usage.freeable_bytes > 0 {
+        let grace = format::duration(Duration::from_millis(usage.grace_ms));
+        let freeable = format::bytes(usage.freeable_bytes);
+        found.push_str(&format!("; {freeable} that no release needs are removed when unused for {grace}"));
+    }
+    if let Some(counted) = usage.counted {
+        found.push_str(&format!(" (counted {})", format::relative(counted, now)));
+    }
+    if let Some(first) = usage.damaged_releases.first() {
+        found.push_str(&format!(
+            "; damaged on the controller's disk, and to be uploaded again: {}",
+            usage.damaged_releases.join(", ")
+        ));
+        if !usage.held_up.is_empty() {
+            found.push_str("; nothing is removed until then");
+        }
+        let next = match first.split_once(' ') {
+            Some((application, release)) => {
+                format!("in the repository of {application}: ctl release {release} --publish-only")
+            }
+            None => "ctl release NAME --publish-only".to_owned(),
+        };
+        return Finding::new(what, Verdict::Problem, found).next(next);
+    }
+    Finding::new(what, Verdict::Ok, found)
+}
+
 async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut Vec<Finding>) {
     let before = clock::now();
     let info = match client.info().await {
@@ -184,6 +220,7 @@ async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut V
             next,
         ));
     }
+    findings.push(look_at_objects(info.objects.as_ref(), now));
     match Trust::refresh(profile.trust_directory(), client).await {
         Ok(trust) => {
             let version = trust.root().header.version;
@@ -220,5 +257,38 @@ async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut V
             findings.push(Finding::new("hosts", verdict, found));
         }
         Err(error) => findings.push(failed("hosts", &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_files_take_is_told_and_what_is_damaged_has_its_command() {
+        let now = "2026-11-21T16:00:00Z".parse().unwrap();
+        let usage = ObjectsUsage {
+            counted: Some("2026-11-21T15:40:00Z".parse().unwrap()),
+            kept_bytes: 1 << 30,
+            freeable_bytes: 340 << 20,
+            releases: 10,
+            damaged_releases: Vec::new(),
+            held_up: String::new(),
+            keep_releases: 10,
+            grace_ms: 86_400_000,
+        };
+        let shown = |usage: Option<&ObjectsUsage>| text(&Output::plain(), &look_at_objects(usage, now));
+        insta::assert_snapshot!(shown(None), @"ok       releases' files: not counted yet: the controller has just been started");
+        insta::assert_snapshot!(shown(Some(&usage)), @"ok       releases' files: 1.0 GiB for 10 releases; 340 MiB that no release needs are removed when unused for 1d 0h (counted 20m 00s ago)");
+        let damaged = ObjectsUsage {
+            freeable_bytes: 0,
+            damaged_releases: vec!["shop v1.4".to_owned(), "shop v1.5".to_owned()],
+            held_up: "shop v1.4: object 12 is damaged".to_owned(),
+            ..usage
+        };
+        insta::assert_snapshot!(shown(Some(&damaged)), @"
+        problem  releases' files: 1.0 GiB for 10 releases (counted 20m 00s ago); damaged on the controller's disk, and to be uploaded again: shop v1.4, shop v1.5; nothing is removed until then
+                 next: in the repository of shop: ctl release v1.4 --publish-only
+        ");
     }
 }

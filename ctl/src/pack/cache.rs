@@ -1,11 +1,14 @@
 //! Objects on the operator's machine: content-addressed, zstd-compressed files, ready to be uploaded.
 //!
 //! An object is written to a temporary file and renamed, so that a name stands for its whole content or
-//! does not exist.
+//! does not exist. The time of its file says when it was last used: [`ObjectCache::trim`] removes what was not
+//! used for the longest time, once there is too much.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use landfall_common::Sha256;
 
@@ -16,6 +19,12 @@ const LEVEL: i32 = 3;
 /// Files up to this size are read once into memory; larger ones are read twice in pieces.
 const SMALL_BYTES: u64 = 1024 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
+/// The cache is trimmed to so much: some releases of a large application, which are then not packed anew.
+pub const CACHE_BYTES: u64 = 4 << 30;
+/// What was used within this time stays, also if it is more: another `ctl` may be about to upload it.
+const IN_USE: Duration = Duration::from_secs(86_400);
+/// The time of a file is moved when it is older than this.
+const USED_ANEW_AFTER: Duration = Duration::from_secs(3600);
 
 /// The cache of compressed objects.
 #[derive(Debug, Clone)]
@@ -46,6 +55,54 @@ impl ObjectCache {
         self.path(digest).is_file()
     }
 
+    /// As [`ObjectCache::has`], for what is about to be used.
+    pub(super) fn has_for_use(&self, digest: &Sha256) -> bool {
+        let path = self.path(digest);
+        let Ok(metadata) = fs::metadata(&path) else { return false };
+        let now = SystemTime::now();
+        if metadata.modified().is_ok_and(|used| used < now - USED_ANEW_AFTER) {
+            // Only trimming is the worse for it if this fails.
+            let _ = File::open(&path).and_then(|file| file.set_modified(now));
+        }
+        metadata.is_file()
+    }
+
+    /// Removes objects, beginning with those that were not used for the longest time, until the cache has no
+    /// more than so many bytes. Gives how many bytes went.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn trim(&self, most_bytes: u64) -> Result<u64, Error> {
+        let failed = |source| Error::io("trim", &self.root, source);
+        let in_use_since = SystemTime::now() - IN_USE;
+        let mut old: BTreeMap<(SystemTime, PathBuf), u64> = BTreeMap::new();
+        let mut bytes = 0;
+        for directory in fs::read_dir(&self.root).map_err(failed)? {
+            let directory = directory.map_err(failed)?;
+            let Ok(files) = fs::read_dir(directory.path()) else { continue };
+            for file in files {
+                let path = file.map_err(failed)?.path();
+                // Another `ctl` may have removed it a moment ago.
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                bytes += metadata.len();
+                let used = metadata.modified().map_err(failed)?;
+                if used < in_use_since {
+                    old.insert((used, path), metadata.len());
+                }
+            }
+        }
+        let before = bytes;
+        for ((_, path), length) in old {
+            if bytes <= most_bytes {
+                break;
+            }
+            if fs::remove_file(&path).is_ok() {
+                bytes -= length;
+            }
+        }
+        Ok(before - bytes)
+    }
+
     /// The size of the compressed form.
     ///
     /// # Errors
@@ -61,7 +118,7 @@ impl ObjectCache {
     /// [`Error::Io`].
     pub fn put(&self, content: &[u8]) -> Result<Sha256, Error> {
         let digest = Sha256::of(content);
-        if !self.has(&digest) {
+        if !self.has_for_use(&digest) {
             self.write(&digest, |out| out.write_all(content))?;
         }
         Ok(digest)
@@ -85,7 +142,7 @@ impl ObjectCache {
         if length != size {
             return Err(changed());
         }
-        if !self.has(&digest) {
+        if !self.has_for_use(&digest) {
             let mut file = File::open(path).map_err(failed)?;
             let mut hasher = Sha256::hasher();
             self.write(&digest, |out| {
@@ -188,5 +245,36 @@ fn pieces(reader: &mut dyn Read, mut each: impl FnMut(&[u8]) -> io::Result<()>) 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn age(cache: &ObjectCache, digest: &Sha256, days: u32) {
+        let file = File::open(cache.path(digest)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(86_400) * days).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_used_for_the_longest_time_goes_first() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = ObjectCache::open(place.path().join("objects")).unwrap();
+        let [old, older, used, new] =
+            ["old", "older", "used again", "new"].map(|content| cache.put(content.as_bytes()).unwrap());
+        for (digest, days) in [(&old, 3), (&older, 9), (&used, 20)] {
+            age(&cache, digest, days);
+        }
+        assert_eq!(cache.put(b"used again").unwrap(), used);
+        let size = |digest| cache.compressed_bytes(digest).unwrap();
+        let all = size(&old) + size(&older) + size(&used) + size(&new);
+        let going = size(&older);
+        assert_eq!(cache.trim(all).unwrap(), 0);
+        assert_eq!(cache.trim(all - 1).unwrap(), going);
+        assert!(!cache.has(&older) && cache.has(&old));
+        cache.trim(0).unwrap();
+        assert!(!cache.has(&old));
+        assert!(cache.has(&used) && cache.has(&new), "they may be on their way to the controller");
     }
 }

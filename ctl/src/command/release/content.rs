@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use landfall_common::definition::{Definition, FILE_NAME};
 use landfall_common::manifest::{FORMAT, Manifest, Origin};
-use landfall_common::{AppName, ReleaseName};
+use landfall_common::{AppName, ReleaseName, Sha256};
 use rustix::fs::FlockOperation;
 
 use crate::builder;
@@ -14,8 +14,10 @@ use crate::command::{Session, parse_definition, read_definition};
 use crate::error::Error;
 use crate::files::{self, Access};
 use crate::git::{self, Commit, Repository};
+use crate::output::format;
 use crate::output::progress::{Bar, BuildOutput};
 use crate::pack::{self, Globs, ObjectCache, Packed, unpack};
+use crate::view;
 
 /// What is released.
 pub enum Content {
@@ -80,16 +82,21 @@ async fn tag(
     let text = repository.file(&commit.id, &git::join(&root, FILE_NAME))?;
     let definition = parse_definition(&git::join(&root, FILE_NAME), text)?;
     check_application(session, &definition.application)?;
-    if let Some(published) = published(client, &definition.application, &arguments.name).await? {
+    let known = published(client, &definition.application, &arguments.name).await?;
+    if let Some(Known { manifest: published, release }) = &known {
         let theirs = match &published.origin {
             Origin::Git { commit, .. } => format!("commit {}", git::short(commit)),
             Origin::Artifact { .. } => "an artifact".to_owned(),
         };
-        if matches!(&published.origin, Origin::Git { commit: theirs, .. } if *theirs == commit.id) {
-            return Ok(Content::Published(Box::new(published)));
+        let same = matches!(&published.origin, Origin::Git { commit: theirs, .. } if *theirs == commit.id);
+        if !same {
+            let ours = format!("commit {}", git::short(&commit.id));
+            return Err(Error::NameTaken { release: arguments.name.to_string(), theirs, ours });
         }
-        let ours = format!("commit {}", git::short(&commit.id));
-        return Err(Error::NameTaken { release: arguments.name.to_string(), theirs, ours });
+        if release.is_whole() {
+            return Ok(Content::Published(Box::new(published.clone())));
+        }
+        output.note(lacking(release));
     }
     let notes = arguments.notes.clone().or(tag.message).unwrap_or_default();
     let kept = session
@@ -104,14 +111,45 @@ async fn tag(
     {
         output
             .note(format!("{} was built and packed before on this machine; not built again", arguments.name));
-        return Ok(Content::New(Box::new(New { manifest, bytes, notes, cache })));
+        return restored(known.as_ref(), New { manifest, bytes, notes, cache });
     }
     let packed = build_and_pack(session, &repository, &commit, &root, &definition, &cache).await?;
     let Commit { id, author, committed_at, subject } = commit;
     let origin = Origin::Git { commit: id, author, committed_at, subject };
     let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
-    files::write(&kept, &new.bytes, Access::Public)?;
-    Ok(Content::New(Box::new(new)))
+    if known.is_none() {
+        files::write(&kept, &new.bytes, Access::Public)?;
+    }
+    restored(known.as_ref(), new)
+}
+
+/// What the controller lacks of a release that it lists.
+fn lacking(release: &view::Release) -> String {
+    let name = &release.name;
+    match release.removed {
+        Some(at) => format!(
+            "the controller let go of the files of {name} at {}; they are uploaded again",
+            format::time(at)
+        ),
+        None => format!(
+            "{} of {name} were damaged on the controller's disk; they are uploaded again",
+            format::count(release.damaged_objects, "object")
+        ),
+    }
+}
+
+/// What was made here stands in for what the controller has lost only if it is the very same: a published name
+/// never gets other content, and what is signed again is what was made here, not what the controller says.
+fn restored(known: Option<&Known>, new: New) -> Result<Content, Error> {
+    let ours = Sha256::of(&new.bytes);
+    match known {
+        Some(known) if known.release.digest != ours.to_string() => Err(Error::NotReproduced {
+            release: new.manifest.release.to_string(),
+            theirs: known.manifest.tree.short(),
+            ours: new.manifest.tree.short(),
+        }),
+        _ => Ok(Content::New(Box::new(new))),
+    }
 }
 
 async fn artifact(
@@ -151,10 +189,16 @@ async fn artifact(
     let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
     match published(client, &new.manifest.application, &arguments.name).await? {
         None => Ok(Content::New(Box::new(new))),
-        Some(published) if published == new.manifest => Ok(Content::Published(Box::new(published))),
-        Some(published) => Err(Error::NameTaken {
+        Some(known) if known.manifest == new.manifest => {
+            if known.release.is_whole() {
+                return Ok(Content::Published(Box::new(known.manifest)));
+            }
+            session.output.note(lacking(&known.release));
+            restored(Some(&known), new)
+        }
+        Some(known) => Err(Error::NameTaken {
             release: arguments.name.to_string(),
-            theirs: format!("tree {}", published.tree.short()),
+            theirs: format!("tree {}", known.manifest.tree.short()),
             ours: format!("tree {}", new.manifest.tree.short()),
         }),
     }
@@ -171,13 +215,19 @@ fn check_application(session: &Session, application: &AppName) -> Result<(), Err
     }
 }
 
+/// A release that the controller lists.
+struct Known {
+    release: view::Release,
+    manifest: Manifest,
+}
+
 async fn published(
     client: &Client,
     application: &AppName,
     name: &ReleaseName,
-) -> Result<Option<Manifest>, Error> {
+) -> Result<Option<Known>, Error> {
     match client.release(application, name).await? {
-        Some((_, bytes)) => Ok(Some(Manifest::from_bytes(&bytes)?)),
+        Some((release, bytes)) => Ok(Some(Known { release, manifest: Manifest::from_bytes(&bytes)? })),
         None => Ok(None),
     }
 }

@@ -56,6 +56,10 @@ pub(super) async fn publish(
         }
     }
     output.note(format!("published {} {}", new.manifest.application, new.manifest.release));
+    // The release is out; that old files lie about is no reason to fail.
+    if let Err(error) = tokio::task::block_in_place(|| new.cache.trim(pack::CACHE_BYTES)) {
+        output.note(format!("note: {error}"));
+    }
     Ok(())
 }
 
