@@ -6,6 +6,7 @@
 //! for is asked again a few times only. Memory is bounded by a chunk and the decoder's window, whatever the
 //! size of a file.
 
+mod decoder;
 mod object;
 
 use std::sync::Arc;

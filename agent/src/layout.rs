@@ -74,6 +74,16 @@ pub fn object(digest: Sha256, executable: bool) -> PathBuf {
     Path::new(OBJECTS).join(format!("{digest}{}", if executable { ".x" } else { "" }))
 }
 
+/// What a file of this name among those that were fetched is: its digest, and whether it is executable.
+#[must_use]
+pub fn object_of(name: &str) -> Option<(Sha256, bool)> {
+    let (digest, executable) = match name.strip_suffix(".x") {
+        Some(digest) => (digest, true),
+        None => (name, false),
+    };
+    Some((digest.parse().ok()?, executable))
+}
+
 /// A compressed file that has arrived in part.
 #[must_use]
 pub fn partial(digest: Sha256) -> PathBuf {

@@ -67,7 +67,9 @@ impl Hasher {
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&hex::encode(self.0))
+        let mut text = [0; 64];
+        hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -81,13 +83,28 @@ impl FromStr for Sha256 {
     type Err = InvalidDigest;
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let mut raw = [0; 32];
-        let canonical = !text.bytes().any(|b| b.is_ascii_uppercase());
-        match hex::decode_to_slice(text, &mut raw) {
-            Ok(()) if canonical => Ok(Self(raw)),
-            _ => Err(InvalidDigest(text.to_owned())),
+        let digits = text.as_bytes();
+        let mut seen = 0;
+        for (byte, pair) in raw.iter_mut().zip(digits.chunks_exact(2)) {
+            let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+            seen |= high | low;
+            *byte = high << 4 | low;
         }
+        if digits.len() == 64 && seen < 16 { Ok(Self(raw)) } else { Err(InvalidDigest(text.to_owned())) }
     }
 }
+
+/// What each byte is worth as a lower-case hexadecimal digit, 255 if it is none. Trees of thousands of files
+/// are read in every release.
+const DIGITS: [u8; 256] = {
+    let mut digits = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
 
 impl TryFrom<String> for Sha256 {
     type Error = InvalidDigest;
@@ -113,5 +130,14 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!(digest.to_string().to_uppercase().parse::<Sha256>().is_err());
         assert!("ba78".parse::<Sha256>().is_err());
+        for at in 0..64 {
+            for wrong in ["g", "A", " ", "/", ":", "`", "\0"] {
+                let mut text = digest.to_string();
+                text.replace_range(at..=at, wrong);
+                assert!(text.parse::<Sha256>().is_err(), "{text}");
+            }
+        }
+        assert!(format!("{digest}00").parse::<Sha256>().is_err());
+        assert_eq!(format!("{digest:>66}"), format!("  {digest}"));
     }
 }

@@ -156,7 +156,23 @@ pub trait Disk: Send + Sync {
     /// [`DiskError`].
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>, DiskError>;
 
-    /// Creates a file that does not exist yet and writes all of it; nothing is synced.
+    /// Reads a regular file of at most `max` bytes into `content`, which is emptied first; a symlink is not
+    /// followed. `false`, and nothing in `content`, if nothing stands at this name, or something else, or a
+    /// longer file.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn read_regular(&self, path: &Path, max: usize, content: &mut Vec<u8>) -> Result<bool, DiskError> {
+        content.clear();
+        if self.kind(path)? != Some(EntryKind::File) || self.len(path)?.is_none_or(|len| len > max as u64) {
+            return Ok(false);
+        }
+        content.append(&mut self.read_at(path, 0, max)?);
+        Ok(true)
+    }
+
+    /// Creates a file that does not exist yet, with this mode whatever the umask, and writes all of it;
+    /// nothing is synced.
     ///
     /// # Errors
     /// [`DiskError`]; the kind is `AlreadyExists` if the name is taken.

@@ -5,6 +5,8 @@
 //! not in it but behind one digest: [`Directory`] objects, each naming its children by theirs, so that
 //! two releases share whatever did not change.
 
+mod listing;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -397,7 +399,11 @@ impl Directory {
     /// # Errors
     /// [`ManifestError`] for another form, or a name that could leave the directory.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let directory: Self = read("directory object", bytes, MAX_DIRECTORY_BYTES)?;
+        let fast = if bytes.len() <= MAX_DIRECTORY_BYTES { listing::read(bytes) } else { None };
+        let directory = match fast {
+            Some(directory) => directory,
+            None => read("directory object", bytes, MAX_DIRECTORY_BYTES)?,
+        };
         directory.check()?;
         Ok(directory)
     }

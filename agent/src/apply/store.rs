@@ -11,7 +11,7 @@ use landfall_common::disk::{AppendFile, Disk, EntryKind};
 use landfall_common::manifest::{Directory, Entry, Manifest};
 use landfall_common::{ReleaseName, Sha256};
 
-use super::tree;
+use super::tree::Trees;
 use crate::error::{AgentError, human_bytes};
 use crate::layout;
 
@@ -105,16 +105,36 @@ impl Store {
         Ok(directory)
     }
 
-    /// Keeps a file that is held in memory whole.
+    /// Keeps a file that is held in memory whole. Whoever is killed meanwhile leaves a part of it at its place:
+    /// what is there counts only after [`Store::lacking`] has held it against its digest.
     ///
     /// # Errors
     /// [`AgentError::BadObject`], [`AgentError::Disk`].
     pub fn put_file(&self, file: &LackingFile, bytes: &[u8]) -> Result<(), AgentError> {
         check(file.digest, bytes)?;
         for executable in file.modes() {
-            self.replace(&layout::object(file.digest, executable), bytes, mode(executable))?;
+            let path = layout::object(file.digest, executable);
+            let mut written = self.disk.write_new(&path, bytes, mode(executable));
+            if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+                super::remove_any(&*self.disk, &path)?;
+                written = self.disk.write_new(&path, bytes, mode(executable));
+            }
+            if written.is_err() {
+                let _ = self.disk.remove_file(&path);
+            }
+            written?;
         }
         Ok(())
+    }
+
+    /// The files that were fetched and not laid out yet: their digests, and whether they are executable.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`].
+    pub fn fetched(&self) -> Result<BTreeSet<(Sha256, bool)>, AgentError> {
+        let entries = self.disk.list(Path::new(layout::OBJECTS))?;
+        let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
+        Ok(files.filter_map(|entry| layout::object_of(entry.name.to_str()?)).collect())
     }
 
     /// Begins a file that is written piece by piece.
@@ -140,7 +160,8 @@ impl Store {
     }
 
     /// What is lacking of a release, beside what the releases in `bases` have. Files of those are held against
-    /// their digests: one that was changed on this host is fetched again and not passed on.
+    /// their digests: one that was changed on this host is fetched again and not passed on. What was fetched
+    /// before and is not what it should be is removed, so that it is not laid out either.
     ///
     /// # Errors
     /// [`AgentError::Disk`], [`AgentError::Layout`].
@@ -151,7 +172,8 @@ impl Store {
     ) -> Result<Lacking, AgentError> {
         let mut wanted: BTreeMap<Sha256, LackingFile> = BTreeMap::new();
         let (mut count, mut total) = (0u64, 0u64);
-        let directories = tree::walk(&*self.disk, manifest.tree, &mut |_, entry| {
+        let mut trees = Trees::new(&*self.disk);
+        let directories = trees.walk(manifest.tree, &mut |_, entry| {
             if let Entry::File { digest, size, executable } = entry {
                 count += 1;
                 total = total.saturating_add(*size);
@@ -176,7 +198,9 @@ impl Store {
             // The rest of the tree may name the same files: what to fetch is known when it is here.
             return Ok(Lacking { directories, files: Vec::new() });
         }
-        let sources = self.sources(bases, &wanted.keys().copied().collect())?;
+        let sources = self.sources(&mut trees, bases, &wanted.keys().copied().collect())?;
+        let fetched = self.fetched()?;
+        let mut content = Vec::new();
         let mut files = Vec::new();
         for mut file in wanted.into_values() {
             for executable in [false, true] {
@@ -184,11 +208,19 @@ impl Store {
                 if !*flag {
                     continue;
                 }
-                let object = layout::object(file.digest, executable);
-                let is_here = self.is(&object, file.digest, file.size)?
-                    || sources
-                        .get(&(file.digest, executable))
-                        .is_some_and(|path| self.is(path, file.digest, file.size).unwrap_or(false));
+                let key = (file.digest, executable);
+                let mut is_here = false;
+                if fetched.contains(&key) {
+                    let object = layout::object(file.digest, executable);
+                    is_here = self.is(&object, file.digest, file.size, &mut content)?;
+                    if !is_here {
+                        super::remove_any(&*self.disk, &object)?;
+                    }
+                }
+                if !is_here && let Some(source) = sources.get(&key) {
+                    // A file that cannot be read is fetched.
+                    is_here = self.is(source, file.digest, file.size, &mut content).unwrap_or(false);
+                }
                 *flag = !is_here;
             }
             if file.plain || file.executable {
@@ -204,6 +236,7 @@ impl Store {
     /// [`AgentError::Disk`].
     pub fn sources(
         &self,
+        trees: &mut Trees<'_>,
         bases: &[(ReleaseName, Sha256)],
         wanted: &BTreeSet<Sha256>,
     ) -> Result<BTreeMap<(Sha256, bool), PathBuf>, AgentError> {
@@ -212,7 +245,7 @@ impl Store {
             let Some(manifest) = self.manifest(name, *digest)? else { continue };
             let root = layout::release(name);
             let hidden: Vec<PathBuf> = shared_paths(&manifest)?;
-            tree::walk(&*self.disk, manifest.tree, &mut |path, entry| {
+            trees.walk(manifest.tree, &mut |path, entry| {
                 if let Entry::File { digest, executable, .. } = entry
                     && wanted.contains(digest)
                     && !hidden.iter().any(|shared| path.starts_with(shared))
@@ -240,8 +273,12 @@ impl Store {
         }
     }
 
-    /// Whether a file is what it should be, read through.
-    fn is(&self, path: &Path, digest: Sha256, size: u64) -> Result<bool, AgentError> {
+    /// Whether a file is what it should be, read through; `content` is room to read it into.
+    fn is(&self, path: &Path, digest: Sha256, size: u64, content: &mut Vec<u8>) -> Result<bool, AgentError> {
+        if size <= PIECE_BYTES as u64 {
+            let is_short = self.disk.read_regular(path, PIECE_BYTES, content)?;
+            return Ok(is_short && content.len() as u64 == size && Sha256::of(content) == digest);
+        }
         if self.disk.kind(path)? != Some(EntryKind::File) || self.disk.len(path)? != Some(size) {
             return Ok(false);
         }

@@ -9,7 +9,8 @@ use landfall_common::disk::Disk;
 use landfall_common::manifest::Entry;
 use landfall_common::{ReleaseName, Sha256};
 
-use super::{remove_any, tree};
+use super::remove_any;
+use super::tree::Trees;
 use crate::error::AgentError;
 use crate::layout;
 
@@ -85,14 +86,18 @@ fn remove_release(disk: &dyn Disk, path: &Path) -> Result<(), AgentError> {
 }
 
 fn remove_objects(disk: &dyn Disk, trees: &[Sha256]) -> Result<(), AgentError> {
-    let mut needed: BTreeSet<String> = trees.iter().map(Sha256::to_string).collect();
-    for tree in trees {
-        tree::walk(disk, *tree, &mut |_, entry| {
-            if let Entry::Directory { digest, .. } = entry {
-                needed.insert(digest.to_string());
-            }
-            Ok(())
-        })?;
+    let mut directories = Trees::new(disk);
+    let mut needed = BTreeSet::new();
+    let mut unseen = trees.to_vec();
+    while let Some(digest) = unseen.pop() {
+        if !needed.insert(digest.to_string()) {
+            continue;
+        }
+        let Some(directory) = directories.directory(digest)? else { continue };
+        unseen.extend(directory.entries.values().filter_map(|entry| match entry {
+            Entry::Directory { digest, .. } => Some(*digest),
+            Entry::File { .. } | Entry::Symlink { .. } => None,
+        }));
     }
     for entry in disk.list(Path::new(layout::DIRS))? {
         if !needed.contains(&*entry.name.to_string_lossy()) {

@@ -5,7 +5,7 @@
 //! and change it under every release that shares it: steps are given `{prepared}` to write to, and every
 //! link is held against its digest when the next release is fetched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use landfall_common::disk::{Disk, EntryKind};
 use landfall_common::manifest::{Entry, Manifest};
 use landfall_common::{ReleaseName, Sha256};
 
+use super::remove_any;
 use super::store::{Store, shared_paths};
-use super::{remove_any, tree};
+use super::tree::Trees;
 use crate::error::AgentError;
 use crate::layout;
 
@@ -59,12 +60,11 @@ fn lay_out(
 ) -> Result<(), AgentError> {
     let hidden = shared_paths(manifest)?;
     let is_hidden = |path: &Path| hidden.iter().any(|shared| path.starts_with(shared));
-    let mut wanted = BTreeSet::new();
-    let missing = tree::walk(&**disk, manifest.tree, &mut |path, entry| {
-        if let Entry::File { digest, .. } = entry
-            && !is_hidden(path)
-        {
-            wanted.insert(*digest);
+    let mut trees = Trees::new(&**disk);
+    let mut entries = Vec::new();
+    let missing = trees.walk(manifest.tree, &mut |path, entry| {
+        if !is_hidden(path) {
+            entries.push((path.to_path_buf(), entry.clone()));
         }
         Ok(())
     })?;
@@ -72,14 +72,18 @@ fn lay_out(
         let reason = "it is not on this disk, though it was fetched".to_owned();
         return Err(AgentError::BadObject { wanted: *digest, reason });
     }
-    let sources = Store::new(disk.clone()).sources(bases, &wanted)?;
+    let store = Store::new(disk.clone());
+    // What was fetched comes first: a base that was changed on this host is why it was fetched.
+    let mut fetched = store.fetched()?;
+    let wanted = entries.iter().filter_map(|(_, entry)| match entry {
+        Entry::File { digest, .. } => Some(*digest),
+        Entry::Directory { .. } | Entry::Symlink { .. } => None,
+    });
+    let sources = store.sources(&mut trees, bases, &wanted.collect())?;
     let mut placed: BTreeMap<(Sha256, bool), PathBuf> = BTreeMap::new();
     let mut directories = vec![staging.to_path_buf()];
     disk.create_dir_all(staging)?;
-    tree::walk(&**disk, manifest.tree, &mut |path, entry| {
-        if is_hidden(path) {
-            return Ok(());
-        }
+    for (path, entry) in &entries {
         let place = staging.join(path);
         match entry {
             Entry::Directory { .. } => {
@@ -89,25 +93,20 @@ fn lay_out(
             Entry::Symlink { target } => disk.symlink(Path::new(target), &place)?,
             Entry::File { digest, executable, .. } => {
                 let key = (*digest, *executable);
-                let object = layout::object(*digest, *executable);
                 if let Some(twin) = placed.get(&key) {
                     disk.hard_link(twin, &place)?;
-                    return Ok(());
-                }
-                // What was fetched comes first: a base that was changed on this host is why it was fetched.
-                if disk.kind(&object)? == Some(EntryKind::File) {
-                    disk.rename(&object, &place)?;
+                } else if fetched.remove(&key) {
+                    disk.rename(&layout::object(*digest, *executable), &place)?;
+                    placed.insert(key, place);
                 } else if let Some(source) = sources.get(&key) {
                     disk.hard_link(source, &place)?;
                 } else {
                     let reason = format!("{} is not on this disk, though it was fetched", path.display());
                     return Err(AgentError::BadObject { wanted: *digest, reason });
                 }
-                placed.insert(key, place);
             }
         }
-        Ok(())
-    })?;
+    }
     link_shared(&**disk, staging, manifest, &mut directories)?;
     // The deepest first: a directory is closed after what is in it.
     directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));

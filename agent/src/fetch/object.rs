@@ -1,8 +1,8 @@
 //! One request for objects, and what becomes of its stream of chunks.
 
-use std::collections::VecDeque;
-use std::io::Write as _;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use landfall_common::Sha256;
 use landfall_common::disk::{AppendFile, Disk};
@@ -11,6 +11,7 @@ use landfall_proto::v1::{FetchObjectsRequest, ObjectChunk, ObjectRange};
 use tonic::transport::Channel;
 
 use super::Stop;
+use super::decoder::{Decoder, Undecoded};
 use crate::apply::store::{FileWriter, LackingFile, PIECE_BYTES, Store};
 use crate::error::{AgentError, chain};
 use crate::layout;
@@ -19,8 +20,8 @@ use crate::layout;
 /// cheaper than a file.
 const KEEP_FROM_BYTES: u64 = 1024 * 1024;
 
-/// The decoder's window is at most 16 MiB: what a peer may make this host allocate.
-const WINDOW_LOG_MAX: u32 = 24;
+/// A file of at most so many bytes is unpacked in memory, verified, and written in one go.
+const WHOLE_BYTES: u64 = PIECE_BYTES as u64;
 
 /// The most that `size` bytes may have when compressed, with room for frames and their headers. Without a bound
 /// a peer could fill the disk with frames that unpack to nothing.
@@ -64,9 +65,13 @@ pub(super) async fn fetch(
     wanted: Vec<Wanted>,
     done: &mut (dyn FnMut(Arrived<'_>) -> Result<(), AgentError> + Send),
 ) -> Result<(), Stop> {
+    let partial = Path::new(layout::PARTIAL);
+    let kept: BTreeSet<PathBuf> =
+        disk.list(partial)?.into_iter().map(|entry| partial.join(entry.name)).collect();
     let mut objects = Vec::with_capacity(wanted.len());
     for want in &wanted {
-        let offset = disk.len(&layout::partial(want.digest))?.unwrap_or(0);
+        let path = layout::partial(want.digest);
+        let offset = if kept.contains(&path) { disk.len(&path)?.unwrap_or(0) } else { 0 };
         objects.push(ObjectRange { digest: want.digest.to_string(), offset });
     }
     let offsets: Vec<u64> = objects.iter().map(|object| object.offset).collect();
@@ -81,6 +86,7 @@ pub(super) async fn fetch(
     let mut chunks =
         client.fetch_objects(FetchObjectsRequest { objects }).await.map_err(broken)?.into_inner();
     let mut queue: VecDeque<_> = wanted.into_iter().zip(offsets).collect();
+    let mut room = Room::new()?;
     let mut current: Option<Arriving> = None;
     while !queue.is_empty() || current.is_some() {
         let chunk = chunks.message().await.map_err(broken)?;
@@ -89,12 +95,12 @@ pub(super) async fn fetch(
             Some(arriving) => arriving,
             None => {
                 let Some((wanted, offset)) = queue.pop_front() else { break };
-                Arriving::begin(disk, wanted, offset, &chunk)?
+                Arriving::begin(disk, wanted, offset, &chunk, &mut room)?
             }
         };
-        arriving.take(disk, &chunk.data)?;
+        arriving.take(disk, &chunk.data, &mut room)?;
         if chunk.last {
-            arriving.finish(disk, done)?;
+            arriving.finish(disk, &mut room, done)?;
         } else {
             current = Some(arriving);
         }
@@ -108,34 +114,73 @@ fn wanted_of(status: &tonic::Status) -> Sha256 {
     hex.and_then(|hex| hex.parse().ok()).unwrap_or_else(|| Sha256::of(b""))
 }
 
+/// What one object after the other uses: making it anew for each of thousands of small files would cost more
+/// than unpacking them.
+struct Room {
+    decoder: Decoder,
+    /// The content of an object that is held whole.
+    content: Vec<u8>,
+}
+
+impl Room {
+    fn new() -> Result<Self, Stop> {
+        Ok(Self { decoder: Decoder::new().map_err(unusable)?, content: Vec::new() })
+    }
+}
+
+fn unusable(error: std::io::Error) -> Stop {
+    Stop::Fatal(format!("zstd: {error}"))
+}
+
 /// An object of which some chunks are here.
 struct Arriving {
     digest: Sha256,
     /// How many compressed bytes have come, and how many may.
     compressed: u64,
     bound: u64,
-    decoder: zstd::stream::write::Decoder<'static, Output>,
+    to: Destination,
     /// Keeps the compressed bytes, for a later attempt.
     partial: Option<Box<dyn AppendFile>>,
+    /// Whether there are such bytes from an earlier one.
+    is_kept: bool,
+}
+
+enum Destination {
+    /// Into the room, up to so many bytes, and then to whoever asked, or into the store.
+    Memory { max: usize, file: Option<(Store, LackingFile)> },
+    /// Piece by piece into the store.
+    File(Box<FileWriter>, u64),
 }
 
 impl Arriving {
-    fn begin(disk: &Arc<dyn Disk>, wanted: Wanted, offset: u64, first: &ObjectChunk) -> Result<Self, Stop> {
+    fn begin(
+        disk: &Arc<dyn Disk>,
+        wanted: Wanted,
+        offset: u64,
+        first: &ObjectChunk,
+        room: &mut Room,
+    ) -> Result<Self, Stop> {
         let digest = wanted.digest;
         if first.digest != digest.to_string() {
             let reason = format!("the controller sent {:?} in its turn", first.digest);
             return Err(Stop::Bad(AgentError::BadObject { wanted: digest, reason }));
         }
-        let (output, size) = match wanted.sink {
-            Sink::Memory(max) => (Output::memory(max), max as u64),
-            Sink::File { store, file } => (Output::file(store.writer(&file)?), file.size),
+        let (to, size) = match wanted.sink {
+            Sink::Memory(max) => (Destination::Memory { max, file: None }, max as u64),
+            Sink::File { store, file } => {
+                let size = file.size;
+                let to = match usize::try_from(size) {
+                    Ok(max) if size <= WHOLE_BYTES => Destination::Memory { max, file: Some((store, file)) },
+                    _ => Destination::File(Box::new(store.writer(&file)?), 0),
+                };
+                (to, size)
+            }
         };
-        let unusable = |error: std::io::Error| Stop::Fatal(format!("zstd: {error}"));
-        let mut decoder = zstd::stream::write::Decoder::new(output).map_err(unusable)?;
-        decoder.window_log_max(WINDOW_LOG_MAX).map_err(unusable)?;
+        room.decoder.restart().map_err(unusable)?;
+        room.content.clear();
         let path = layout::partial(digest);
-        let mut arriving =
-            Self { digest, compressed: 0, bound: compress_bound(size), decoder, partial: None };
+        let bound = compress_bound(size);
+        let mut arriving = Self { digest, compressed: 0, bound, to, partial: None, is_kept: offset > 0 };
         // What is here from before goes through the decoder first.
         let mut at = 0;
         while at < offset {
@@ -145,20 +190,21 @@ impl Arriving {
             }
             at += piece.len() as u64;
             arriving.count(disk, &piece)?;
-            arriving.decode(disk, &piece)?;
+            arriving.decode(disk, &piece, room)?;
         }
         if offset > 0 || first.compressed_bytes >= KEEP_FROM_BYTES {
             arriving.partial = Some(disk.open_append(&path)?);
+            arriving.is_kept = true;
         }
         Ok(arriving)
     }
 
-    fn take(&mut self, disk: &Arc<dyn Disk>, data: &[u8]) -> Result<(), Stop> {
+    fn take(&mut self, disk: &Arc<dyn Disk>, data: &[u8], room: &mut Room) -> Result<(), Stop> {
         self.count(disk, data)?;
         if let Some(partial) = &mut self.partial {
             partial.append(data)?;
         }
-        self.decode(disk, data)
+        self.decode(disk, data, room)
     }
 
     fn count(&mut self, disk: &Arc<dyn Disk>, data: &[u8]) -> Result<(), Stop> {
@@ -171,15 +217,31 @@ impl Arriving {
         Err(Stop::Bad(AgentError::BadObject { wanted: self.digest, reason }))
     }
 
-    fn decode(&mut self, disk: &Arc<dyn Disk>, data: &[u8]) -> Result<(), Stop> {
-        let Err(error) = self.decoder.write_all(data) else { return Ok(()) };
-        let failed = self.decoder.get_ref().failed();
+    fn decode(&mut self, disk: &Arc<dyn Disk>, data: &[u8], room: &mut Room) -> Result<(), Stop> {
+        let Room { decoder, content } = room;
+        let wanted = self.digest;
+        let to = &mut self.to;
+        let decoded = decoder.feed(data, &mut |piece| match to {
+            Destination::Memory { max, .. } if content.len() + piece.len() > *max => {
+                let reason = format!("it has more than {max} bytes");
+                Err(AgentError::BadObject { wanted, reason })
+            }
+            Destination::Memory { .. } => {
+                content.extend_from_slice(piece);
+                Ok(())
+            }
+            Destination::File(writer, size) => {
+                *size += piece.len() as u64;
+                writer.write(piece)
+            }
+        });
+        let Err(undecoded) = decoded else { return Ok(()) };
         self.forget(disk);
-        Err(match failed {
-            Some(error) => error.into(),
-            None => {
+        Err(match undecoded {
+            Undecoded::Refused(error) => error.into(),
+            Undecoded::Damaged(error) => {
                 let reason = format!("its compressed form is damaged ({error})");
-                Stop::Bad(AgentError::BadObject { wanted: self.digest, reason })
+                Stop::Bad(AgentError::BadObject { wanted, reason })
             }
         })
     }
@@ -187,25 +249,25 @@ impl Arriving {
     fn finish(
         mut self,
         disk: &Arc<dyn Disk>,
+        room: &mut Room,
         done: &mut (dyn FnMut(Arrived<'_>) -> Result<(), AgentError> + Send),
     ) -> Result<(), Stop> {
-        let flushed = self.decoder.flush();
-        self.partial = None;
         self.forget(disk);
-        if let Err(error) = flushed {
-            let reason = format!("its compressed form is cut short ({error})");
-            return Err(match self.decoder.get_ref().failed() {
-                Some(error) => error.into(),
-                None => Stop::Bad(AgentError::BadObject { wanted: self.digest, reason }),
-            });
-        }
         let digest = self.digest;
-        match self.decoder.into_inner().into_whole() {
-            Whole::Memory(bytes) => {
-                let size = bytes.len() as u64;
-                done(Arrived { digest, bytes: &bytes, size })?;
+        if !room.decoder.is_complete() {
+            let reason = "its compressed form is cut short".to_owned();
+            return Err(Stop::Bad(AgentError::BadObject { wanted: digest, reason }));
+        }
+        match self.to {
+            Destination::Memory { file: None, .. } => {
+                let bytes = room.content.as_slice();
+                done(Arrived { digest, bytes, size: bytes.len() as u64 })?;
             }
-            Whole::File(writer, size) => {
+            Destination::Memory { file: Some((store, file)), .. } => {
+                store.put_file(&file, &room.content)?;
+                done(Arrived { digest, bytes: &[], size: file.size })?;
+            }
+            Destination::File(writer, size) => {
                 writer.finish()?;
                 done(Arrived { digest, bytes: &[], size })?;
             }
@@ -216,62 +278,8 @@ impl Arriving {
     /// What was kept is complete, or was not what it should be: either way of no use.
     fn forget(&mut self, disk: &Arc<dyn Disk>) {
         self.partial = None;
-        let path = layout::partial(self.digest);
-        if disk.exists(&path).unwrap_or(false) {
-            let _ = disk.remove_file(&path);
+        if self.is_kept {
+            let _ = disk.remove_file(&layout::partial(self.digest));
         }
-    }
-}
-
-/// Takes what the decoder gives, and remembers why it could not.
-struct Output {
-    to: Whole,
-    max: usize,
-    failed: Mutex<Option<AgentError>>,
-}
-
-enum Whole {
-    Memory(Vec<u8>),
-    File(Box<FileWriter>, u64),
-}
-
-impl Output {
-    fn memory(max: usize) -> Self {
-        Self { to: Whole::Memory(Vec::new()), max, failed: Mutex::new(None) }
-    }
-
-    fn file(writer: FileWriter) -> Self {
-        Self { to: Whole::File(Box::new(writer), 0), max: usize::MAX, failed: Mutex::new(None) }
-    }
-
-    fn failed(&self) -> Option<AgentError> {
-        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-    }
-
-    fn into_whole(self) -> Whole {
-        self.to
-    }
-}
-
-impl std::io::Write for Output {
-    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
-        match &mut self.to {
-            Whole::Memory(bytes) if bytes.len() + piece.len() > self.max => {
-                return Err(std::io::Error::other(format!("more than {} bytes", self.max)));
-            }
-            Whole::Memory(bytes) => bytes.extend_from_slice(piece),
-            Whole::File(writer, size) => match writer.write(piece) {
-                Ok(()) => *size += piece.len() as u64,
-                Err(error) => {
-                    *self.failed.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-                    return Err(std::io::Error::other("the file cannot take it"));
-                }
-            },
-        }
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -167,6 +167,21 @@ fn a_file_that_was_changed_on_the_host_is_fetched_and_not_passed_on() {
 }
 
 #[test]
+fn what_a_power_cut_tore_while_it_was_fetched_is_not_laid_out() {
+    for content in [&b"the same in each release\n"[..], b"VERSION = '2'\n"] {
+        let mut world = World::new(&releases());
+        world.activate(1, "v1");
+        let digest = landfall_common::Sha256::of(content);
+        let torn = world.app().join(format!(".landfall/objects/{digest}"));
+        std::fs::write(&torn, vec![0; content.len()]).unwrap();
+        world.activate(2, "v2");
+        // The world looks at every file of what is active.
+        assert_eq!((outcome(&world), world.current().as_str()), (OutcomeKind::Committed, "v2"));
+        assert!(!torn.exists());
+    }
+}
+
+#[test]
 fn what_is_shared_is_linked_into_the_release_and_hides_what_it_has_there() {
     let shared =
         Shared { directories: vec!["media".into(), "var/run".into()], files: vec!["conf/.env".into()] };
