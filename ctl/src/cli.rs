@@ -1,5 +1,7 @@
 //! The command line: every command, its arguments, and the text that `--help` shows.
 
+mod trust;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +10,7 @@ use landfall_common::{AppName, EnvName, LabelKey, ReleaseName};
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
+pub use trust::{Draft, KeyOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
 ///
@@ -163,6 +166,9 @@ pub enum Command {
     /// Make tokens for operators
     #[command(subcommand)]
     Operators(Operators),
+    /// Show and change who may sign releases: keys, thresholds, the floor
+    #[command(subcommand)]
+    Trust(Trust),
     /// Check certificates, roles, keys, the clock, the connection
     Doctor,
     /// Show, choose and remove contexts

@@ -25,7 +25,7 @@ use crate::config::Profile;
 use crate::error::Error;
 use crate::view;
 use identity::Identity;
-pub use request::{Bearer, Control, Intent, LogRange, NewToken, Overrides};
+pub use request::{Bearer, Control, Intent, LogRange, NewToken, Overrides, Resume};
 
 /// A call that has no answer by then has none.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -132,7 +132,8 @@ impl Client {
         answer.await.map(view::Info::from)
     }
 
-    /// Publishes root and targets metadata, and the first metadata of new roles.
+    /// Publishes root and targets metadata, and metadata of delegated roles; after a restore, with what was seen
+    /// before it.
     ///
     /// # Errors
     /// As [`Client::info`].
@@ -141,8 +142,13 @@ impl Client {
         root: Vec<u8>,
         targets: Vec<u8>,
         roles: std::collections::BTreeMap<String, Vec<u8>>,
+        resume: Option<Resume>,
     ) -> Result<u64, Error> {
-        let resume = None;
+        let resume = resume.map(|Resume { roots, snapshot_version, timestamp_version }| v1::Resume {
+            roots,
+            snapshot_version,
+            timestamp_version,
+        });
         let request = v1::PublishRootRequest { request_id: request_id(), root, targets, roles, resume };
         let answer = self.call(request, |mut o, q| async move { o.publish_root(q).await });
         Ok(answer.await?.root_version)

@@ -15,6 +15,7 @@ mod release;
 mod releases;
 mod rollback;
 mod status;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -252,6 +253,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Log(arguments) => log::run(&session, &arguments).await,
         Command::Hosts(arguments) => hosts::run(&session, &arguments).await,
         Command::Operators(arguments) => operators::run(&session, &arguments).await,
+        Command::Trust(arguments) => trust::run(&mut session, &arguments).await,
         Command::Doctor => doctor::run(&session).await,
         Command::Context(arguments) => context::run(&mut session, &arguments),
         Command::Completion { .. } | Command::ExitCodes => Ok(Exit::Succeeded),

@@ -349,6 +349,13 @@ impl Error {
             Self::Unreachable { .. } => "ctl doctor".into(),
             Self::NotLoggedIn(_) => "ctl login TOKEN (an administrator makes one: ctl operators token NAME --role ROLE)".into(),
             Self::Refused(refusal) => return refusal.next.clone(),
+            Self::Trust {
+                source:
+                    TrustError::Rollback { .. }
+                    | TrustError::RoleRemoved { .. }
+                    | TrustError::SameVersionOtherContent { .. },
+                ..
+            } => "if a backup of the controller was restored: ctl trust republish".into(),
             _ => return None,
         })
     }

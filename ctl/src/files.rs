@@ -21,7 +21,7 @@ pub enum Access {
 /// # Errors
 /// [`Error::Io`].
 pub fn write(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let directory = directory_of(path);
     make_directory(directory)?;
     let attempt = || -> io::Result<()> {
         let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
@@ -35,12 +35,17 @@ pub fn write(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
     attempt().map_err(|source| Error::io("write", path, source))
 }
 
+/// A bare name lies in the working directory, and the parent that Rust gives it is empty.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
 /// Writes a private file that must not be there yet.
 ///
 /// # Errors
 /// [`Error::Io`], also if it exists.
 pub fn create_private(path: &Path, content: &[u8]) -> Result<(), Error> {
-    make_directory(path.parent().unwrap_or_else(|| Path::new(".")))?;
+    make_directory(directory_of(path))?;
     let attempt = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(content)?;

@@ -3,12 +3,16 @@
 //! The controller hands out files; whether they are believed is decided here, from the root that `ctl init`
 //! made or a token named. Nothing is signed on top of metadata that did not pass.
 
+pub mod change;
+pub mod draft;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use landfall_common::{AppName, ReleaseName, Sha256};
-use landfall_trust::metadata::{Root, Targets};
-use landfall_trust::policy::{app_role, release_path};
-use landfall_trust::{Limits, Lookup, Next, TrustError, TrustedStore, Updater};
+use landfall_common::Sha256;
+use landfall_trust::metadata::{Root, Targets, file_name};
+use landfall_trust::policy::POLICY_ROLE;
+use landfall_trust::{Limits, Lookup, Next, Signed, TrustError, TrustedStore, Updater};
 
 use crate::client::Client;
 use crate::clock;
@@ -71,7 +75,11 @@ pub async fn initialise_by_digest(directory: &Path, digest: &Sha256, client: &Cl
     Err(Error::Answer(format!("it has no release root with the digest {digest} that the token names")))
 }
 
-fn load(directory: &Path) -> Result<TrustedStore, Error> {
+/// Everything that is kept in the directory.
+///
+/// # Errors
+/// [`Error::Missing`] without a trusted root, [`Error::Io`].
+pub fn load(directory: &Path) -> Result<TrustedStore, Error> {
     if !is_initialised(directory) {
         return Err(no_root());
     }
@@ -93,6 +101,48 @@ fn load(directory: &Path) -> Result<TrustedStore, Error> {
         }
     }
     Ok(TrustedStore::from_files(found))
+}
+
+/// What is trusted at one moment: the ground on which a change is made, signed and judged.
+#[derive(Debug, Clone)]
+pub struct Trusted {
+    /// Who may sign what.
+    pub root: Root,
+    /// Whom root's signers trust further.
+    pub targets: Targets,
+    /// The roles delegated to, by name.
+    pub roles: BTreeMap<String, Targets>,
+}
+
+impl Trusted {
+    /// What this machine trusted last, without asking anybody: for a machine that has no network.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it has never seen the metadata, [`Error::Trust`] for a damaged file.
+    pub fn local(directory: &Path) -> Result<Self, Error> {
+        let store = load(directory)?;
+        let damaged = || Error::trust("this machine's copy of the release metadata is damaged");
+        let role = |name: &str| match store.get(&file_name(name, None)) {
+            Some(bytes) => {
+                Signed::<Targets>::read(name, bytes.to_vec()).map(|read| Some(read.body)).map_err(damaged())
+            }
+            None => Ok(None),
+        };
+        let root = Signed::<Root>::read("root", root_file(directory)?).map_err(damaged())?.body;
+        let targets = role("targets")?.ok_or_else(|| {
+            Error::missing(
+                "this machine has not seen the release metadata yet",
+                "ctl trust show, where the controller is",
+            )
+        })?;
+        let mut roles = BTreeMap::new();
+        for delegated in targets.delegations.iter().flat_map(|delegations| &delegations.roles) {
+            if let Some(found) = role(&delegated.name)? {
+                roles.insert(delegated.name.clone(), found);
+            }
+        }
+        Ok(Self { root, targets, roles })
+    }
 }
 
 impl Trust {
@@ -142,25 +192,37 @@ impl Trust {
             .ok_or_else(|| Error::trust("there are no trusted targets")(missing()))
     }
 
-    /// The trusted metadata of an application's role; none if nobody may sign its releases.
-    ///
-    /// # Errors
-    /// [`Error::Trust`].
-    pub async fn application(
-        &mut self,
-        application: &AppName,
-        release: &ReleaseName,
-        client: &Client,
-    ) -> Result<Option<Targets>, Error> {
-        let path = release_path(application, release);
+    /// Loads the roles that may speak for a target.
+    async fn search(&mut self, path: &str, client: &Client) -> Result<(), Error> {
         loop {
-            let found = self.updater.find(&path).map_err(Error::trust("the release metadata is refused"))?;
+            let found = self.updater.find(path).map_err(Error::trust("the release metadata is refused"))?;
             match found {
                 Lookup::Incomplete => self.drive(client).await?,
-                Lookup::Found(_) | Lookup::Absent => break,
+                Lookup::Found(_) | Lookup::Absent => return Ok(()),
             }
         }
-        Ok(self.updater.targets_role(&app_role(application)).cloned())
+    }
+
+    /// Root, targets and every role that targets delegates to.
+    ///
+    /// # Errors
+    /// [`Error::Trust`] for a role that does not pass.
+    pub async fn all(mut self, client: &Client) -> Result<Trusted, Error> {
+        let targets = self.targets()?.clone();
+        let mut roles = BTreeMap::new();
+        for role in targets.delegations.iter().flat_map(|delegations| &delegations.roles) {
+            let within = match role.name.strip_prefix("apps/") {
+                Some(application) => application,
+                None if role.name == POLICY_ROLE => "_policy",
+                None => continue,
+            };
+            // No release can have this name: the search visits the role and finds nothing.
+            self.search(&format!("{within}/ "), client).await?;
+            if let Some(found) = self.updater.targets_role(&role.name) {
+                roles.insert(role.name.clone(), found.clone());
+            }
+        }
+        Ok(Trusted { root: self.root().clone(), targets, roles })
     }
 
     /// Every role with its version and expiry.
@@ -169,3 +231,6 @@ impl Trust {
         self.updater.roles()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,17 @@ pub struct NewToken {
     pub expires: landfall_common::Timestamp,
 }
 
+/// What clients have seen of a repository that was put back to an earlier state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Roots between the one in force there and the newest, oldest first.
+    pub roots: Vec<Vec<u8>>,
+    /// The highest version of the snapshot.
+    pub snapshot_version: u64,
+    /// The highest version of the timestamp.
+    pub timestamp_version: u64,
+}
+
 /// Which entries of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogRange {

@@ -200,7 +200,7 @@ impl Maker<'_> {
         // Trusted before it is published: it is this machine that made it, and no answer can change that.
         trust::initialise(&self.profile.trust_directory(), &root)?;
         let roles = BTreeMap::from([(app_role(application), role)]);
-        self.client.publish_root(root, targets, roles).await?;
+        self.client.publish_root(root, targets, roles, None).await?;
         let file = self.profile.trust_directory().join("root.json");
         Ok(vec![
             format!("made and published the root of trust ({})", file.display()),
@@ -245,7 +245,7 @@ impl Maker<'_> {
             Vec::new()
         };
         if !done.is_empty() {
-            self.client.publish_root(root, new_targets, roles).await?;
+            self.client.publish_root(root, new_targets, roles, None).await?;
             Trust::refresh(self.profile.trust_directory(), self.client).await?;
         }
         Ok(done)

@@ -1,17 +1,21 @@
 //! Objects first, then the signature: a release is listed only when everything that it names is there.
 
+use std::path::PathBuf;
+
 use landfall_common::ReleaseCounter;
+use landfall_trust::KeyPair;
 use landfall_trust::policy::{ReleaseCustom, app_role};
-use landfall_trust::{Envelope, KeyPair};
 
 use super::content::New;
 use crate::client::Client;
 use crate::command::Session;
+use crate::command::trust::hand_on;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::output::format;
 use crate::output::progress::Bar;
 use crate::trust::Trust;
+use crate::trust::draft::{Body, Draft, DraftRelease};
 use crate::{clock, keys, pack};
 
 /// What release keys sign holds for so long; every release signs it anew.
@@ -45,16 +49,21 @@ pub(super) async fn publish(
         objects.len(),
         format::bytes(uploaded.bytes)
     ));
+    // So that it can be put back after a backup was restored.
+    new.cache.put(&new.bytes)?;
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let metadata = sign(profile, client, new, &pairs).await?;
-        match client.publish_release(new.bytes.clone(), metadata, new.notes.clone()).await {
+        let draft = sign(session, profile, client, new, &pairs).await?;
+        let role = draft.roles().into_values().next().unwrap_or_default();
+        match client.publish_release(new.bytes.clone(), role, new.notes.clone()).await {
             Ok(_) => break,
             Err(Error::Refused(refusal)) if refusal.reason == "REPOSITORY_CHANGED" && attempt < ATTEMPTS => {}
             Err(error) => return Err(error),
         }
     }
+    // What was published is kept here, too: the controller may be put back to before it.
+    Trust::refresh(profile.trust_directory(), client).await?.all(client).await?;
     output.note(format!("published {} {}", new.manifest.application, new.manifest.release));
     // The release is out; that old files lie about is no reason to fail.
     if let Err(error) = tokio::task::block_in_place(|| new.cache.trim(pack::CACHE_BYTES)) {
@@ -64,11 +73,17 @@ pub(super) async fn publish(
 }
 
 /// The next version of the application's role with this release in it, on top of verified metadata only.
-async fn sign(profile: &Profile, client: &Client, new: &New, pairs: &[KeyPair]) -> Result<Vec<u8>, Error> {
+async fn sign(
+    session: &Session,
+    profile: &Profile,
+    client: &Client,
+    new: &New,
+    pairs: &[KeyPair],
+) -> Result<Draft, Error> {
     let (application, release) = (&new.manifest.application, &new.manifest.release);
-    let mut trust = Trust::refresh(profile.trust_directory(), client).await?;
+    let trusted = Trust::refresh(profile.trust_directory(), client).await?.all(client).await?;
     let role = app_role(application);
-    let current = trust.application(application, release, client).await?.ok_or_else(|| {
+    let current = trusted.roles.get(&role).ok_or_else(|| {
         Error::missing(
             format!("no key may sign releases of {application} yet"),
             format!("ctl init --app {application}, where the root key is"),
@@ -87,23 +102,25 @@ async fn sign(profile: &Profile, client: &Client, new: &New, pairs: &[KeyPair]) 
     next.add_release(&new.bytes, &custom)
         .map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
 
-    let mut envelope = Envelope::unsigned(&next).map_err(Error::trust("the release cannot be signed"))?;
-    let authority = trust.targets()?.authority("targets", &role);
-    let authority = authority.ok_or_else(|| Error::Answer(format!("targets no longer names {role}")))?;
-    for pair in pairs.iter().filter(|pair| authority.keyids.contains(pair.keyid())) {
-        envelope.sign(pair).map_err(Error::trust("the release cannot be signed"))?;
+    let manifest = String::from_utf8(new.bytes.clone()).expect("canonical JSON is UTF-8");
+    let mut draft = Draft::of_release(DraftRelease { manifest, notes: new.notes.clone() });
+    draft.put(&role, &Body::Targets(next))?;
+    draft.sign(&trusted, pairs)?;
+    let lacks = draft.lacks(&trusted)?;
+    if lacks.is_empty() {
+        return Ok(draft);
     }
-    let missing = envelope.missing(&authority).map_err(Error::trust("the release cannot be signed"))?;
-    if missing > 0 {
-        let (have, threshold) = (pairs.len(), authority.threshold);
-        return Err(Error::missing(
-            format!(
-                "releases of {application} need {threshold} signature(s) of {} known key(s), and {missing} more \
-                 than this machine's {have} key(s) can give",
-                authority.keyids.len()
-            ),
-            "add the key files to release_keys of the context in config.toml, or release where they are",
-        ));
-    }
-    Ok(envelope.to_bytes())
+    let file = PathBuf::from(format!("{application}-{release}.draft.json"));
+    hand_on(session.output, &draft, &lacks, Some(&file))?;
+    let count: usize = lacks.iter().map(|lack| lack.count).max().unwrap_or(0);
+    Err(Error::missing(
+        format!(
+            "{application} {release} is not published yet: it lacks {}",
+            format::count(count as u64, "signature")
+        ),
+        format!(
+            "ctl trust sign {0}, where a further key is; ctl trust publish {0}; ctl release {release}",
+            file.display()
+        ),
+    ))
 }

@@ -1,0 +1,204 @@
+//! Signing a change, handing it on to the next signer, publishing it when there are enough.
+
+use std::path::{Path, PathBuf};
+
+use landfall_common::manifest::Manifest;
+use landfall_trust::KeyPair;
+
+use super::{list, own_keys, told};
+use crate::client::Client;
+use crate::command::Session;
+use crate::config::Profile;
+use crate::error::{Error, Exit};
+use crate::files::{self, Access};
+use crate::output::Output;
+use crate::trust::draft::{Draft, Lack};
+use crate::trust::{self, Trust, Trusted};
+use crate::{clock, output::format};
+
+/// Signs a change with what is here, and publishes it, or writes it down for the next signer. Returns whether it
+/// is published.
+pub(super) async fn finish(
+    session: &Session,
+    (profile, client): (&Profile, &Client),
+    trusted: &Trusted,
+    mut draft: Draft,
+    pairs: &[KeyPair],
+    place: &Place<'_>,
+) -> Result<bool, Error> {
+    let output = session.output;
+    for line in draft.differences(trusted)? {
+        output.line(line);
+    }
+    if !place.yes {
+        output.confirm("sign this?")?;
+    }
+    draft.sign(trusted, pairs)?;
+    let lacks = draft.lacks(trusted)?;
+    if lacks.is_empty() {
+        send(profile, client, &draft).await?;
+        output.line("published; hosts follow it at their next assignment");
+        told(&output, true, None);
+        return Ok(true);
+    }
+    let file = hand_on(output, &draft, &lacks, place.file)?;
+    told(&output, false, Some(&file));
+    Ok(false)
+}
+
+/// Where a change goes that others must sign.
+pub(super) struct Place<'p> {
+    /// The file, if somebody chose one.
+    pub file: Option<&'p Path>,
+    /// Whether not to ask.
+    pub yes: bool,
+}
+
+/// Writes a draft down, and says what it lacks and what comes next.
+///
+/// # Errors
+/// [`Error::Usage`] where a file is already: it may hold signatures.
+pub fn hand_on(output: Output, draft: &Draft, lacks: &[Lack], file: Option<&Path>) -> Result<PathBuf, Error> {
+    let file = file.map_or_else(|| PathBuf::from("landfall-draft.json"), Path::to_owned);
+    if files::read(&file)?.is_some() {
+        return Err(Error::usage(
+            format!("{} is there already, and may hold signatures", file.display()),
+            "look at it with ctl trust sign, or choose another name with --draft FILE",
+        ));
+    }
+    files::write(&file, &draft.to_bytes(), Access::Public)?;
+    output.line(format!("not in force yet: {} holds it for its other signers", file.display()));
+    tell(output, lacks, &file);
+    Ok(file)
+}
+
+fn tell(output: Output, lacks: &[Lack], file: &Path) {
+    for Lack { role, count, keys } in lacks {
+        let signatures = format::count(*count as u64, "signature");
+        output.line(format!("{role} lacks {signatures} of {}", list(keys)));
+    }
+    let file = file.display();
+    output.note(format!(
+        "next, where such a key is: ctl trust sign {file}\nand then anywhere: ctl trust publish {file}"
+    ));
+}
+
+/// `ctl trust sign`
+pub(super) async fn sign(session: &Session, file: &Path, yes: bool) -> Result<Exit, Error> {
+    let output = session.output;
+    let mut draft = read(file)?;
+    let profile = session.profile()?;
+    let trusted = match Client::connect(&profile).await {
+        Ok(client) => Trust::refresh(profile.trust_directory(), &client).await?.all(&client).await?,
+        Err(Error::Unreachable { .. } | Error::NotLoggedIn(_)) => {
+            output
+                .note("the controller is out of reach: this is shown against what this machine trusted last");
+            Trusted::local(&profile.trust_directory())?
+        }
+        Err(error) => return Err(error),
+    };
+    draft.check(&trusted, clock::now())?;
+    show_release(output, &draft)?;
+    for line in draft.differences(&trusted)? {
+        output.line(line);
+    }
+    if !yes {
+        output.confirm("sign this?")?;
+    }
+    let signed = draft.sign(&trusted, &own_keys(&profile)?)?;
+    if signed.is_empty() {
+        return Err(Error::missing(
+            "no key on this machine may sign it",
+            "ctl trust show names the keys that may; ctl context show the files that were looked at",
+        ));
+    }
+    files::write(file, &draft.to_bytes(), Access::Public)?;
+    output.line(format!("signed {}", signed.join(", ")));
+    let lacks = draft.lacks(&trusted)?;
+    if lacks.is_empty() {
+        output.note(format!("it has all its signatures; next: ctl trust publish {}", file.display()));
+    } else {
+        tell(output, &lacks, file);
+    }
+    output.json("lacks", &lacks);
+    Ok(Exit::Succeeded)
+}
+
+/// `ctl trust publish`
+pub(super) async fn publish(session: &Session, file: &Path) -> Result<Exit, Error> {
+    let output = session.output;
+    let draft = read(file)?;
+    let (profile, client) = session.connect().await?;
+    let trusted = Trust::refresh(profile.trust_directory(), &client).await?.all(&client).await?;
+    draft.check(&trusted, clock::now())?;
+    let lacks = draft.lacks(&trusted)?;
+    if let Some(Lack { role, count, keys }) = lacks.first() {
+        return Err(Error::missing(
+            format!("{role} lacks {} of {}", format::count(*count as u64, "signature"), list(keys)),
+            format!("ctl trust sign {}, where such a key is", file.display()),
+        ));
+    }
+    send(&profile, &client, &draft).await?;
+    output.line("published");
+    if let Some(release) = &draft.release {
+        let manifest = Manifest::from_bytes(release.manifest.as_bytes())?;
+        output.note(format!("next: ctl release {} --app {}", manifest.release, manifest.application));
+    }
+    told(&output, true, None);
+    Ok(Exit::Succeeded)
+}
+
+fn read(file: &Path) -> Result<Draft, Error> {
+    let bytes = files::read(file)?;
+    let bytes = bytes.ok_or_else(|| {
+        Error::usage(
+            format!("there is no file {}", file.display()),
+            "it comes from ctl trust change, or ctl release",
+        )
+    })?;
+    Draft::parse(&bytes).map_err(|error| {
+        let what = format!("{} is not a draft: {error}", file.display());
+        Error::usage(what, "copy it whole from the one who made it")
+    })
+}
+
+/// What the release is that the role lists: the signers list a digest, and this is what has it.
+fn show_release(output: Output, draft: &Draft) -> Result<(), Error> {
+    let Some(release) = &draft.release else { return Ok(()) };
+    let manifest = Manifest::from_bytes(release.manifest.as_bytes())?;
+    let digest = landfall_common::Sha256::of(release.manifest.as_bytes());
+    output.line(format!(
+        "{} {}: {}, {}",
+        manifest.application,
+        manifest.release,
+        format::count(manifest.file_count, "file"),
+        format::bytes(manifest.total_bytes)
+    ));
+    if let landfall_common::manifest::Origin::Git { commit, author, subject, .. } = &manifest.origin {
+        output.line(format!("commit {commit} of {author}: {subject}"));
+    }
+    output.line(format!("its manifest is {digest}"));
+    Ok(())
+}
+
+/// Publishes a draft that has its signatures, and trusts what is in force then.
+pub(super) async fn send(profile: &Profile, client: &Client, draft: &Draft) -> Result<(), Error> {
+    let directory = profile.trust_directory();
+    match &draft.release {
+        Some(release) => {
+            let role = draft.roles().into_values().next().unwrap_or_default();
+            client
+                .publish_release(release.manifest.clone().into_bytes(), role, release.notes.clone())
+                .await?;
+        }
+        None => {
+            let root = match draft.bytes("root") {
+                Some(root) => root,
+                None => trust::root_file(&directory)?,
+            };
+            let targets = draft.bytes("targets").unwrap_or_default();
+            client.publish_root(root, targets, draft.roles(), None).await?;
+        }
+    }
+    Trust::refresh(directory, client).await?.all(client).await.map(drop)
+}
