@@ -128,22 +128,26 @@ impl Host {
         self.wait_until_up(Some(before))
     }
 
-    /// Fills its disk to the last block. Nothing on the host owns what fills it.
+    /// Fills its disk until `left_bytes` are free. Nothing on the host owns what fills it.
     ///
     /// # Errors
-    /// If it is off.
-    pub fn fill_disk(&self) -> io::Result<()> {
-        let ballast = fs::File::create(self.mount()?.join("ballast"))?;
+    /// If it is off, or less is free already.
+    pub fn fill_disk(&self, left_bytes: u64) -> io::Result<()> {
+        let ballast = self.mount()?.join("ballast");
+        let file = fs::File::create(&ballast)?;
         // In ever smaller pieces: the last free blocks count too.
         let (mut end, mut piece) = (0, 1 << 30);
         while piece >= 4096 {
-            match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), end, piece) {
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), end, piece) {
                 Ok(()) => end += piece,
                 Err(rustix::io::Errno::NOSPC) => piece /= 2,
                 Err(error) => return Err(error.into()),
             }
         }
-        ballast.sync_all()
+        let kept =
+            end.checked_sub(left_bytes).ok_or_else(|| io::Error::other("the disk has not so much room"))?;
+        file.set_len(kept)?;
+        file.sync_all()
     }
 
     /// Gives its disk back what [`Host::fill_disk`] took.

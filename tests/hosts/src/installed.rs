@@ -127,6 +127,14 @@ impl Installed {
         Said::from(command.output()?).expect_code(0)
     }
 
+    /// Puts a file into the application; the next commit takes it along.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn file(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        fs::write(self.operator.join("application").join(name), content)
+    }
+
     /// Commits and tags the application as of `release`; its definition goes through `edit`.
     ///
     /// # Errors
