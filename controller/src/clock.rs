@@ -1,5 +1,6 @@
 //! The clock, as a value: tests hand in their own.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,10 @@ const LEAP: Duration = Duration::from_secs(5 * 60);
 
 /// Says what time it is.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    leaps: Arc<AtomicU64>,
+}
 
 impl Clock {
     /// The system's.
@@ -27,9 +31,14 @@ impl Clock {
     /// makes hosts look silent or a deadline fire early.
     #[must_use]
     pub fn steady() -> Self {
-        let system = Self::system();
+        Self::steadied(Self::system())
+    }
+
+    fn steadied(system: Self) -> Self {
         let anchor = Mutex::new((system.now(), Instant::now()));
-        Self::of(move || {
+        let leaps = Arc::new(AtomicU64::new(0));
+        let counter = leaps.clone();
+        let now = move || {
             let wall = system.now();
             let mut anchor = anchor.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let steady = anchor.0 + anchor.1.elapsed();
@@ -37,18 +46,47 @@ impl Clock {
                 return steady;
             }
             *anchor = (wall, Instant::now());
+            counter.fetch_add(1, Ordering::Relaxed);
             wall
-        })
+        };
+        Self { now: Arc::new(now), leaps }
+    }
+
+    /// How often it has leapt: from then on, what was to be over by some moment may have had less time than
+    /// that.
+    #[must_use]
+    pub fn leaps(&self) -> u64 {
+        self.leaps.load(Ordering::Relaxed)
     }
 
     /// A clock of one's own.
     pub fn of(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self { now: Arc::new(now), leaps: Arc::default() }
     }
 
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.now)()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_step_is_not_followed_and_a_leap_is_told_of() {
+        let wall = Arc::new(AtomicU64::new(1_000_000_000));
+        let set = wall.clone();
+        let clock = Clock::steadied(Clock::of(move || Timestamp::from_ms(wall.load(Ordering::Relaxed))));
+        set.fetch_add(200_000, Ordering::Relaxed);
+        assert!(clock.now() < Timestamp::from_ms(1_000_190_000), "a step of 200 s was followed");
+        assert_eq!(clock.leaps(), 0);
+        set.fetch_add(7_200_000, Ordering::Relaxed);
+        assert!(clock.now() >= Timestamp::from_ms(1_007_400_000));
+        assert_eq!(clock.leaps(), 1);
+        let _ = clock.now();
+        assert_eq!(clock.leaps(), 1, "it goes on steadily from there");
     }
 }

@@ -125,6 +125,7 @@ impl Reactor {
             sessions: Sessions::default(),
             writer,
             keys,
+            leaps: clock.leaps(),
             clock,
             tick,
             plan_due: Some(Instant::now()),
@@ -213,6 +214,7 @@ struct Core {
     writer: Arc<Writer>,
     keys: Arc<OnlineKeys>,
     clock: Clock,
+    leaps: u64,
     tick: watch::Sender<u64>,
     plan_due: Option<Instant>,
     plan_pause: Duration,
@@ -276,20 +278,35 @@ impl Core {
             }
             Event::Reported { host, connection, report } => {
                 self.observe(Observation::Reported { host: host.clone(), connection, report });
-                let pending = self.state.pending(&host, self.clock.now()).cloned();
+                let now = self.now();
+                let pending = self.state.pending(&host, now).cloned();
                 if let Some(assignment) = pending {
                     self.send(&assignment);
                 }
             }
             Event::Read(look) => {
-                look(&View { state: &self.state, report: &self.report, now: self.clock.now() });
+                let now = self.now();
+                look(&View { state: &self.state, report: &self.report, now });
             }
         }
         Ok(())
     }
 
+    /// What time it is. After a leap of the clock everything that takes time is given it anew.
+    fn now(&mut self) -> Timestamp {
+        let now = self.clock.now();
+        let leaps = self.clock.leaps();
+        if leaps != self.leaps {
+            tracing::warn!(%now, "the clock has leapt; leases and deadlines are counted anew");
+            self.leaps = leaps;
+            self.state.leapt(now);
+        }
+        now
+    }
+
     fn observe(&mut self, observation: Observation) {
-        match self.state.observe(observation, self.clock.now()) {
+        let now = self.now();
+        match self.state.observe(observation, now) {
             Attention::Plan => self.plan_within(self.plan_pause),
             Attention::Noted | Attention::Ignored => {}
         }
@@ -302,7 +319,8 @@ impl Core {
     }
 
     async fn command(&mut self, command: Command, along: Along) -> Result<Done, ControllerError> {
-        let decided = decide(&self.state, &command, self.clock.now())?;
+        let now = self.now();
+        let decided = decide(&self.state, &command, now)?;
         // The same request again: it was answered, and what belongs to it has happened.
         let repeated = decided.output.is_empty();
         if !repeated {
@@ -314,7 +332,7 @@ impl Core {
 
     async fn plan(&mut self) -> Result<(), ControllerError> {
         self.plan_due = None;
-        let (now, begun) = (self.clock.now(), Instant::now());
+        let (now, begun) = (self.now(), Instant::now());
         let planned = plan(&self.state, now);
         self.plan_pause = PLAN_PAUSE.max(begun.elapsed() * PLAN_SHARE);
         self.report = planned.report;

@@ -107,6 +107,11 @@ impl State {
         }
     }
 
+    /// The clock has leapt: no longer does what it says prove that so much time has passed.
+    pub fn leapt(&mut self, now: Timestamp) {
+        self.begin_anew(now);
+    }
+
     /// The clock was set back: no moment that was seen may lie ahead, or nothing would be overdue until then.
     fn begin_anew(&mut self, now: Timestamp) {
         self.latest = now;
