@@ -8,7 +8,7 @@ use landfall_common::{Duration, HostId, ReleaseName, RolloutId, StepName, Timest
 use serde::{Deserialize, Serialize};
 
 use crate::record::Place;
-use crate::refusal::seconds;
+use crate::refusal::{moment, seconds};
 
 /// How many hosts one sentence names, and how many sentences a place gets; the rest is counted.
 const NAMED: usize = 5;
@@ -329,7 +329,9 @@ impl fmt::Display for Why {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Paused { reason, by, since } => write!(f, "paused by {by} since {since}: {reason}"),
+            Self::Paused { reason, by, since } => {
+                write!(f, "paused by {by} since {}: {reason}", moment(*since))
+            }
             Self::Host { what, host, why } => write!(f, "{what} waits: {host} {why}"),
             Self::Budget { max_unavailable, out, waiting } => write!(
                 f,
@@ -353,8 +355,9 @@ impl fmt::Display for Wait {
             ),
             Self::Migrating { host, period, until } => write!(
                 f,
-                "{host} migrates since {}; without an answer its outcome counts as unknown at {until}",
-                seconds(*period)
+                "{host} has been migrating for {}; without an answer its outcome counts as unknown at {}",
+                seconds(*period),
+                moment(*until)
             ),
             Self::MigrationUnknown { rollout, host, reason } => write!(
                 f,

@@ -104,7 +104,8 @@ pub enum Refusal {
     /// Another rollout holds the place.
     #[error(
         "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; wait \
-         for it, or end it with `ctl abort {rollout}`"
+         for it, or end it with `ctl abort {rollout}`",
+        since = moment(*since)
     )]
     Held {
         /// Where.
@@ -174,7 +175,8 @@ pub enum Refusal {
     /// A migration is open.
     #[error(
         "{host} may be running the {direction} of rollout {rollout} until {until}; its outcome decides what \
-         can follow. If it stays unknown, `ctl migration resolve {rollout}` settles it"
+         can follow. If it stays unknown, `ctl migration resolve {rollout}` settles it",
+        until = moment(*until)
     )]
     MigrationOpen {
         /// Which rollout.
@@ -183,6 +185,20 @@ pub enum Refusal {
         host: HostId,
         /// Until when it may run.
         until: Timestamp,
+        /// `migration`, or its way back.
+        direction: &'static str,
+    },
+    /// A migration ended, and nobody knows how.
+    #[error(
+        "nobody knows whether the {direction} of rollout {rollout} took effect on {host}, and that decides what \
+         can follow. Look at the database, then type `ctl migration resolve {rollout} --applied` or `ctl \
+         migration resolve {rollout} --not-applied`"
+    )]
+    MigrationUnknown {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// The elected host.
+        host: HostId,
         /// `migration`, or its way back.
         direction: &'static str,
     },
@@ -202,6 +218,25 @@ pub enum Refusal {
         /// Where.
         place: Place,
     },
+    /// What failed is over, and not what hosts are to run.
+    #[error(
+        "rollout {rollout} of {release} has ended, and {place} does not run {release}: `ctl release {release}` \
+         tries it again"
+    )]
+    RetryEnded {
+        /// Where.
+        place: Box<Place>,
+        /// The rollout.
+        rollout: RolloutId,
+        /// What it was to bring.
+        release: ReleaseName,
+    },
+}
+
+/// A moment to the second, as sentences show it.
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
+    format!("{} UTC", at.whole_seconds().to_string().replace('T', " ").trim_end_matches('Z'))
 }
 
 /// A duration in whole seconds, as sentences show it.

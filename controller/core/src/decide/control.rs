@@ -133,6 +133,16 @@ impl Draft<'_> {
         let rollout = record.holder.as_ref().or(record.last.as_ref()).and_then(|id| self.state.rollout(id));
         let members = rollout.into_iter().flat_map(|rollout| self.state.members(&rollout.id));
         let going_back = rollout.is_some_and(|r| matches!(r.status.stage(), Some(Stage::RollingBack { .. })));
+        // After the end hosts are brought to what is in force, and to nothing else.
+        let ended = rollout.filter(|rollout| rollout.ended());
+        let in_force = record.in_force().map(|proven| proven.release.digest);
+        let members = members.filter(|member| match (ended, &member.state) {
+            (None, _) => true,
+            (Some(ended), MemberState::ReturnFailed) => {
+                ended.previous.as_ref().map(|previous| previous.digest) == in_force
+            }
+            (Some(ended), _) => Some(ended.release.digest) == in_force,
+        });
         let retried: Vec<Member> = members.filter_map(|m| self.retried(m, going_back)).collect();
         let mut hosts: Vec<_> = retried.iter().map(|member| member.host.clone()).collect();
         for member in retried {
@@ -150,7 +160,12 @@ impl Draft<'_> {
             }
         }
         if hosts.is_empty() {
-            return Err(nothing());
+            let over = ended.filter(|ended| Some(ended.release.digest) != in_force);
+            return Err(over.map_or_else(nothing, |over| Refusal::RetryEnded {
+                place: Box::new(place.clone()),
+                rollout: over.id.clone(),
+                release: over.release.name.clone(),
+            }));
         }
         self.log(LogEvent::HostsRetried {
             application: place.application.clone(),
@@ -189,17 +204,15 @@ impl Draft<'_> {
     /// A second migration must not begin beside one that may still run, and code must not go back before it is
     /// known which schema it would meet.
     fn no_open_migration(&self, rollout: &Rollout) -> Result<(), Refusal> {
-        let Some(lease) = rollout.status.stage().and_then(Stage::open_lease) else { return Ok(()) };
-        Err(Refusal::MigrationOpen {
-            rollout: rollout.id.clone(),
-            host: lease.host.clone(),
-            until: self.state.over_at(lease, self.now),
-            direction: if lease.direction == Direction::Up {
-                "migration"
-            } else {
-                "way back of the migration"
-            },
-        })
+        let stage = rollout.status.stage();
+        let Some(lease) = stage.and_then(Stage::open_lease) else { return Ok(()) };
+        let (rollout, host) = (rollout.id.clone(), lease.host.clone());
+        let direction =
+            if lease.direction == Direction::Up { "migration" } else { "way back of the migration" };
+        if matches!(stage.and_then(Stage::migration), Some(MigrationRun::Unknown { .. })) {
+            return Err(Refusal::MigrationUnknown { rollout, host, direction });
+        }
+        Err(Refusal::MigrationOpen { rollout, host, until: self.state.over_at(lease, self.now), direction })
     }
 
     fn place_of(&self, rollout: &Rollout) -> PlaceRecord {

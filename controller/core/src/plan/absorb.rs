@@ -1,6 +1,6 @@
 //! What hosts report becomes what members have done.
 
-use landfall_common::report::{Failure, OutcomeKind};
+use landfall_common::report::{Failure, Health, OutcomeKind};
 use landfall_common::time::human;
 use landfall_common::{Generation, StepName, Timestamp};
 
@@ -12,6 +12,7 @@ use crate::rollout::{Rollout, Stage};
 use crate::state::State;
 use crate::timing::{ACTIVATE_ACCEPT, ANSWER_MARGIN};
 
+use super::evidence::Proof;
 use super::table::{Seat, Table};
 
 /// What a report means for a member.
@@ -163,7 +164,7 @@ fn granted(
         }
         Standing::Overtaken if seat.fresh.is_some() => Some((Move::To(MemberState::Staged), None)),
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
-            let waited = overdue(seat, rollout, state, now)?;
+            let waited = overdue(seat, Proof::of(&rollout.strategy), state, now)?;
             let sentence = format!("it was asked to activate and has not said for {waited} how it ended");
             Some((Move::Fail(Left::Unknown, failure("activate", sentence)), None))
         }
@@ -172,9 +173,9 @@ fn granted(
 
 /// How long an answer has been awaited, once that is longer than any answer takes. After a start the
 /// controller gives its hosts the time to come back.
-fn overdue(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> Option<String> {
+fn overdue(seat: &Seat<'_>, proof: Proof, state: &State, now: Timestamp) -> Option<String> {
     let since = state.counted(seat.member.as_ref()?.since, now);
-    let bound = ACTIVATE_ACCEPT + rollout.strategy.healthy_deadline * 2 + ANSWER_MARGIN;
+    let bound = ACTIVATE_ACCEPT + proof.healthy_deadline * 2 + ANSWER_MARGIN;
     let back_again = now.since(state.started_at) >= ACTIVATE_ACCEPT;
     (now.since(since) >= bound && back_again).then(|| seconds(now.since(since)))
 }
@@ -199,7 +200,7 @@ fn committed(
         let sentence = format!("it had committed the release and now runs {name}");
         return Some((Move::Fail(left, failure("health", sentence)), None));
     }
-    let sentence = unstable(seat, rollout, state, now)?;
+    let sentence = unstable(seat, Proof::of(&rollout.strategy), state, now)?;
     Some((
         Move::Fail(Left::Held, failure("health", format!("it had committed the release and {sentence}"))),
         None,
@@ -208,14 +209,20 @@ fn committed(
 
 /// What is to be said of a host that was not healthy for long enough at a stretch for as long as the healthy
 /// deadline. One that flaps would hold the gate, or the end, for ever.
-fn unstable(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> Option<String> {
-    seat.fresh?;
+///
+/// It counts up to the host's newest word: how long it has been healthy it says only now and then, and a
+/// deadline may be shorter than the time between two heartbeats.
+fn unstable(seat: &Seat<'_>, proof: Proof, state: &State, now: Timestamp) -> Option<String> {
+    let told = seat.fresh?;
+    if matches!(told.report.health, Health::Healthy { period } if period >= proof.min_healthy) {
+        return None;
+    }
     let seen = &seat.host.seen;
     let since = state.counted(seat.member.as_ref()?.since, now).max(state.started_at);
     let seen = seen.connected_at.max(seen.stable_at).unwrap_or_default();
-    let unstable_for = now.since(since.max(seen));
-    (unstable_for >= rollout.strategy.healthy_deadline).then(|| {
-        let min_healthy = human::format(rollout.strategy.min_healthy);
+    let unstable_for = told.at.since(since.max(seen));
+    (unstable_for >= proof.healthy_deadline).then(|| {
+        let min_healthy = human::format(proof.min_healthy);
         format!("was not healthy for {min_healthy} at a stretch since {} ago", seconds(unstable_for))
     })
 }
@@ -264,7 +271,7 @@ fn returning(
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
             // A silent host is waited for: it was not this that failed.
             seat.fresh?;
-            let waited = overdue(seat, rollout, state, now)?;
+            let waited = overdue(seat, Proof::back(state, rollout), state, now)?;
             let sentence = format!("it was asked to go back and has not said for {waited} how it ended");
             Some((Move::ReturnFail(failure("activate", sentence)), None))
         }
@@ -280,7 +287,7 @@ fn returned(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -
         let sentence = format!("it had gone back and now runs {name}");
         return Some((Move::ReturnFail(failure("health", sentence)), None));
     }
-    let sentence = unstable(seat, rollout, state, now)?;
+    let sentence = unstable(seat, Proof::back(state, rollout), state, now)?;
     Some((Move::ReturnFail(failure("health", format!("it had gone back and {sentence}"))), None))
 }
 

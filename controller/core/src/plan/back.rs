@@ -11,7 +11,7 @@ use crate::timing::ACTIVATE_ACCEPT;
 use crate::turn::Fleet;
 
 use super::Turn;
-use super::evidence;
+use super::evidence::{self, Proof};
 use super::table::Table;
 
 /// Brings every host that was touched back, and ends once there is evidence of each.
@@ -49,9 +49,9 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         return table
             .pause(format!("going back to {} failed on {hosts}. Mend them and `ctl retry`", previous.name));
     }
-    let min_healthy = rollout.strategy.min_healthy;
+    let proof = Proof::back(table.state, rollout);
     let reason = reason(table);
-    let before = look(table, &previous, min_healthy);
+    let before = look(table, &previous, proof.min_healthy);
     if before.unsettled == 0 && failed == 0 {
         let failure = table.first_failure();
         return table.end(End::RolledBack { reason, failure }, Fleet::AsBefore);
@@ -67,8 +67,8 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let reason = format!("{reason}; it went back, but not on {away}");
         return table.fail(reason, Fleet::AsBefore);
     }
-    return_hosts(table, before.under_way);
-    let after = look(table, &previous, min_healthy);
+    return_hosts(table, before.under_way, proof);
+    let after = look(table, &previous, proof.min_healthy);
     if table.stalled() {
         // Somebody must say whether a host that is out for good is to hold the others.
         let why = table.report.waits.first().or(after.waits.first());
@@ -108,7 +108,7 @@ fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look
             MemberState::Returning { .. } | MemberState::ReturnDue if seat.fresh.is_none() => {
                 Some(table.unheard(seat))
             }
-            MemberState::Returning { .. } => Some(Why::Unanswered { period: table.now.since(member.since) }),
+            MemberState::Returning { .. } => Some(evidence::under_way(table, seat, member, min_healthy)),
             MemberState::ReturnDue => Some(Why::Blocked),
             _ => None,
         };
@@ -133,7 +133,7 @@ fn reason(table: &Table<'_>) -> String {
 }
 
 /// Hosts that are out go first: they cost nothing.
-fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts) {
+fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, proof: Proof) {
     let rollout = table.rollout();
     let Some(previous) = rollout.previous.clone() else { return };
     let id = rollout.id.clone();
@@ -145,8 +145,8 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts) {
     // Reverting would bring the failed release back.
     let order = Order::Activate {
         on_failure: OnFailure::Hold,
-        min_healthy: strategy.min_healthy,
-        healthy_deadline: strategy.healthy_deadline,
+        min_healthy: proof.min_healthy,
+        healthy_deadline: proof.healthy_deadline,
     };
     let (max_unavailable, now) = (table.max_unavailable(), table.now);
     let mut due: Vec<_> = (table.seats.iter().enumerate())

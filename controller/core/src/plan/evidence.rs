@@ -1,12 +1,50 @@
 //! The gate's question about one host: is there fresh evidence that it runs this release, healthily (P5)?
 
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::report::Health;
+use landfall_common::report::{Health, Phase};
+use landfall_common::strategy::Strategy;
 use landfall_common::{Duration, Generation};
 
+use crate::member::Member;
 use crate::reason::Why;
+use crate::rollout::Rollout;
+use crate::state::State;
 
 use super::table::{Seat, Table};
+
+/// How long a host has to be healthy, and within what time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub min_healthy: Duration,
+    pub healthy_deadline: Duration,
+}
+
+impl Proof {
+    pub fn of(strategy: &Strategy) -> Self {
+        Self { min_healthy: strategy.min_healthy, healthy_deadline: strategy.healthy_deadline }
+    }
+
+    /// For the release before: as its own definition says. What the failed one asks for may be the very thing
+    /// that is wrong with it, a deadline for instance that no host can meet.
+    pub fn back(state: &State, rollout: &Rollout) -> Self {
+        let place = &rollout.place;
+        let previous = rollout.previous.as_ref();
+        let previous = previous.and_then(|previous| state.release(&place.application, &previous.name));
+        let own = previous.and_then(|previous| previous.environments.get(&place.environment));
+        Self::of(own.unwrap_or(&rollout.strategy))
+    }
+}
+
+/// What a host is about that was asked to activate something and has not said how it ended.
+pub(super) fn under_way(table: &Table<'_>, seat: &Seat<'_>, member: &Member, min_healthy: Duration) -> Why {
+    match seat.fresh.map(|received| &received.report.phase) {
+        Some(Phase::Proving { healthy_for }) => Why::Young { period: *healthy_for, of: min_healthy },
+        Some(Phase::Activating { step } | Phase::Undoing { step } | Phase::Preparing { step }) => {
+            Why::Step { step: step.clone() }
+        }
+        _ => Why::Unanswered { period: table.now.since(member.since) },
+    }
+}
 
 /// `None` if there is evidence; else what is missing.
 ///

@@ -7,6 +7,7 @@ use crate::log::LogEvent;
 use crate::member::{Member, MemberState};
 use crate::observation::Standing;
 use crate::reason::Wait;
+use crate::refusal::moment;
 use crate::rollout::{Back, Lease, MigrationRun, Planned, Schema, Stage};
 use crate::timing::{LEASE_MARGIN, MIGRATE_ACCEPT, MIGRATION_ATTEMPTS};
 use crate::turn::{self, Fleet};
@@ -177,7 +178,8 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
             let reason = format!(
                 "{} was given the right to run it at {} and has not said how it ended; it cannot be \
                  running it any more",
-                lease.host, lease.issued_at
+                lease.host,
+                moment(lease.issued_at)
             );
             let failure = super::absorb::failure("migrate", reason.clone());
             ended(table, &lease, OutcomeKind::MigrationUnknown { failure });

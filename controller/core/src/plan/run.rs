@@ -1,7 +1,6 @@
 //! Batch by batch: who may activate (P4), when the next batch may begin (P5), and when it is over.
 
 use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
-use landfall_common::report::Phase;
 
 use crate::log::LogEvent;
 use crate::member::{Member, MemberState};
@@ -218,7 +217,6 @@ enum Pending {
 
 fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member) -> Pending {
     let rollout = table.rollout();
-    let asked = || Why::Unanswered { period: table.now.since(member.since) };
     match member.state {
         MemberState::Committed { generation } => {
             let min_healthy = rollout.strategy.min_healthy;
@@ -231,16 +229,7 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member) -> Pending {
         MemberState::Failed { .. } => Pending::Failed,
         _ if seat.fresh.is_none() => Pending::Silent(table.unheard(seat)),
         MemberState::Granted { .. } => {
-            let phase = seat.fresh.map(|received| &received.report.phase);
-            Pending::Waits(match phase {
-                Some(Phase::Proving { healthy_for }) => {
-                    Why::Young { period: *healthy_for, of: rollout.strategy.min_healthy }
-                }
-                Some(Phase::Activating { step } | Phase::Undoing { step } | Phase::Preparing { step }) => {
-                    Why::Step { step: step.clone() }
-                }
-                _ => asked(),
-            })
+            Pending::Waits(evidence::under_way(table, seat, member, rollout.strategy.min_healthy))
         }
         MemberState::Staged => Pending::Waits(Why::Blocked),
         _ => Pending::Waits(Why::NotStaged),

@@ -39,7 +39,7 @@ fn it_runs_once_per_rollout_before_anything_is_activated() {
     world.until("it runs", |w| w.word(&id) == StatusWord::Migrating);
     world.run(1);
     assert_eq!(world.runs(), ["v1"; 5]);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"web-01 migrates since 1s; without an answer its outcome counts as unknown at 2027-01-15T08:03:14Z");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-01 has been migrating for 1s; without an answer its outcome counts as unknown at 2027-01-15 08:03:14 UTC");
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world), [("v2".to_owned(), Direction::Up, 1)]);
 }
@@ -52,6 +52,9 @@ fn a_failed_one_ends_the_rollout_before_anything_is_activated() {
     assert_eq!(world.ended(&id), StatusWord::Failed);
     assert_eq!(world.most_out, 0);
     insta::assert_snapshot!(world.end_reason(&id), @"the migration failed on web-01: migrate said no; nothing was activated");
+    // That hosts should be tried again is no way to run it once more.
+    let retry = world.ask(Action::RetryFailed { place: place() }).unwrap_err();
+    insta::assert_snapshot!(retry, @"rollout r-7 of v2 has ended, and tenants in production does not run v2: `ctl release v2` tries it again");
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn one_of_unknown_outcome_waits_for_an_operator_and_never_runs_a_second_time_by_
     insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: migrate said no. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
     // Nothing else may begin meanwhile.
     let abort = Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() };
-    insta::assert_snapshot!(world.ask(abort).unwrap_err(), @"web-01 may be running the migration of rollout r-7 until 2027-01-15T08:03:02Z; its outcome decides what can follow. If it stays unknown, `ctl migration resolve r-7` settles it");
+    insta::assert_snapshot!(world.ask(abort).unwrap_err(), @"nobody knows whether the migration of rollout r-7 took effect on web-01, and that decides what can follow. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
     let reason = "the table is there".to_owned();
     world
         .ask(Action::ResolveMigration { rollout: id.clone(), verdict: MigrationVerdict::Applied, reason })
@@ -97,7 +100,7 @@ fn a_host_that_dies_with_the_lease_leaves_it_unknown_and_no_other_host_takes_ove
     world.until("it runs", |w| !runs(w).is_empty());
     world.host(1).up = false;
     world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: web-01 was given the right to run it at 2027-01-15T08:00:44Z and has not said how it ended; it cannot be running it any more. Look at the database, then type `ctl migration resolve r-8 --applied` or `ctl migration resolve r-8 --not-applied`");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: web-01 was given the right to run it at 2027-01-15 08:00:44 UTC and has not said how it ended; it cannot be running it any more. Look at the database, then type `ctl migration resolve r-8 --applied` or `ctl migration resolve r-8 --not-applied`");
     world.run(1000);
     assert_eq!(runs(&world).len(), 1);
     assert_eq!(world.runs(), ["v1"; 4]);

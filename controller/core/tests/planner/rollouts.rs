@@ -1,5 +1,6 @@
 //! Rollouts: the way there, the gate, the budget, the way back; the traps of FIELD_NOTES "Fleet".
 
+use landfall_common::assignment::{Assignment, Order};
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{Duration, RequestId};
 use landfall_controller_core::command::{Action, Answer};
@@ -140,6 +141,49 @@ fn a_host_that_flaps_just_below_min_healthy_ends_in_a_rollback() {
 
 /// One late failure must not undo 99 % done work (Nomad #10881), where the budget allows it.
 #[test]
+fn a_host_that_went_back_by_itself_is_given_the_time_to_say_that_it_is_well() {
+    let knobs = Strategy {
+        min_healthy: Duration::from_secs(2),
+        healthy_deadline: Duration::from_secs(4),
+        ..strategy()
+    };
+    let mut world = on_v1(3, knobs);
+    // The deadline is shorter than the time between two words of a host.
+    world.heartbeat = Duration::from_secs(10);
+    world.behaves("v2", Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("it goes back", |w| w.word(&id) == StatusWord::RollingBack);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"the way back waits: web-01 healthy for 0s of 2s");
+    world.until("it is back, or stands still", |w| w.word(&id) != StatusWord::RollingBack);
+    assert_eq!(world.word(&id), StatusWord::RolledBack, "{:?}", world.sentences);
+}
+
+#[test]
+fn the_way_back_is_proven_as_the_release_before_asks() {
+    let mut world = on_v1(3, Strategy { canary: 0, ..strategy() });
+    // What is wrong with v3 is its deadline: a host needs longer to start.
+    let hasty = Duration::from_millis(300);
+    let wrong = Strategy { canary: 1, min_healthy: hasty / 3, healthy_deadline: hasty, ..strategy() };
+    world.publish("v3", 3, None, wrong);
+    world.host(2).behaviour.insert(name("v3"), Behaviour::Bad);
+    let id = world.release("v3").unwrap();
+    let back = |assignment: &&Assignment| assignment.rollout == id && assignment.release.name == name("v1");
+    world.until("a host goes back", |w| w.issued.iter().any(|assignment| back(&assignment)));
+    let Order::Activate { min_healthy, healthy_deadline, .. } = world.issued.iter().find(back).unwrap().order
+    else {
+        panic!()
+    };
+    assert_eq!((min_healthy, healthy_deadline), (strategy().min_healthy, strategy().healthy_deadline));
+    world.run(4);
+    insta::assert_snapshot!(world.sentences.join("\n"), @r"
+    the way back waits: web-01 healthy for 2s of 10s
+    the way back waits: web-02 healthy for 4s of 10s
+    the way back waits: web-03 healthy for 2s of 10s
+    ");
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+}
+
+#[test]
 fn failures_within_the_budget_do_not_undo_the_others() {
     let strategy = Strategy { failure_budget: Amount::Count(1), ..strategy() };
     let mut world = on_v1(5, strategy);
@@ -190,7 +234,7 @@ fn a_second_rollout_is_refused_with_who_and_since_when() {
     world.publish("v3", 3, None, strategy());
     world.release("v2").unwrap();
     let refusal = world.release("v3").unwrap_err();
-    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15T08:00:29Z and now staging; wait for it, or end it with `ctl abort r-8`");
+    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15 08:00:29 UTC and now staging; wait for it, or end it with `ctl abort r-8`");
 }
 
 #[test]
@@ -218,7 +262,7 @@ fn a_paused_rollout_begins_nothing_and_its_deadlines_stand_still() {
     world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
     world.run(1000);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"paused by anna since 2027-01-15T08:00:46Z: lunch");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"paused by anna since 2027-01-15 08:00:46 UTC: lunch");
     world.ask(Action::Resume { rollout: id.clone() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }

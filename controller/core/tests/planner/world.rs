@@ -72,6 +72,9 @@ pub struct World {
     pub issued: Vec<Assignment>,
     /// The most hosts that were ever out of service at once since the last `watch`.
     pub most_out: usize,
+    /// Hosts to which nothing happens report only so often.
+    pub heartbeat: Duration,
+    told: BTreeMap<HostId, (Timestamp, HostReport)>,
 }
 
 pub fn place() -> Place {
@@ -122,6 +125,8 @@ impl World {
             sentences: Vec::new(),
             issued: Vec::new(),
             most_out: 0,
+            heartbeat: Duration::from_secs(1),
+            told: BTreeMap::new(),
         };
         (1..=hosts).for_each(|number| world.enrol(number));
         world.run(2);
@@ -353,6 +358,8 @@ impl World {
         self.now = Timestamp::from_ms(self.now.ms() - by);
         let now = self.now;
         self.hosts.values_mut().for_each(|host| host.healthy_since = now);
+        // Heartbeats go by a clock that is not set.
+        self.told.clear();
     }
 
     pub fn observe(&mut self, observation: Observation) -> Attention {
@@ -388,6 +395,9 @@ impl World {
                 self.next_connection
             });
             let _ = self.observe(Observation::Connected { host: id.clone(), connection });
+            if !self.is_news(&id, &report) {
+                continue;
+            }
             self.carry(|| Message::Report(id.clone(), connection, Box::new(report.clone())));
         }
         let planned = plan_place(&self.state, &place(), self.now);
@@ -396,6 +406,22 @@ impl World {
             self.checks.every_wait_has_a_reason(&self.state, &self.sentences);
         }
         self.most_out = self.most_out.max(self.hosts.values().filter(|host| !host.serves()).count());
+    }
+
+    /// Whether a host would send this: something happened, or it is time for a heartbeat.
+    fn is_news(&mut self, host: &HostId, report: &HostReport) -> bool {
+        let kind = |report: &HostReport| {
+            let (phase, health) =
+                (std::mem::discriminant(&report.phase), std::mem::discriminant(&report.health));
+            (report.generation, report.active.clone(), report.outcome.clone(), phase, health)
+        };
+        let last = self.told.get(host);
+        let is_news =
+            last.is_none_or(|(at, last)| self.now.since(*at) >= self.heartbeat || kind(last) != kind(report));
+        if is_news {
+            self.told.insert(host.clone(), (self.now, report.clone()));
+        }
+        is_news
     }
 
     pub fn run(&mut self, seconds: u32) {
