@@ -368,7 +368,8 @@ pub struct Control {
 #[derive(Debug, Subcommand)]
 pub enum Migration {
     /// Say whether a migration took effect, so that its rollout can go on
-    #[command(after_help = "\
+    // A group, so that whoever gives neither is shown both.
+    #[command(group = clap::ArgGroup::new("verdict").required(true).args(["applied", "not_applied"]), after_help = "\
 Look into the database first: nobody else can know.
 
 Examples:
@@ -381,7 +382,7 @@ Examples:
         #[command(flatten)]
         environment: Environment,
         /// It took effect
-        #[arg(long, conflicts_with = "not_applied", required_unless_present = "not_applied")]
+        #[arg(long)]
         applied: bool,
         /// It did not
         #[arg(long)]

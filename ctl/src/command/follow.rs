@@ -52,7 +52,8 @@ pub async fn follow(
             let why = match ending {
                 Ending::Waited(wait) => format!("--wait {} has passed", format::duration(wait)),
                 Ending::Paused => {
-                    format!("the rollout is paused, and waits for somebody: {}", rollout.reasons.join("; "))
+                    let (status, reasons) = (rollout.status.words(), rollout.reasons.join("; "));
+                    format!("the rollout is {status}, for somebody to say something: {reasons}")
                 }
                 _ => "detached".to_owned(),
             };
@@ -81,7 +82,9 @@ async fn watch(
     let mut paused_since: Option<Instant> = None;
     while !rollout.status.has_ended() {
         paused_since = match rollout.status {
-            Status::Paused if !output.is_live() => paused_since.or_else(|| Some(Instant::now())),
+            status if status.waits_for_somebody() && !output.is_live() => {
+                paused_since.or_else(|| Some(Instant::now()))
+            }
             _ => None,
         };
         let paused_until = paused_since.map(|since| since + PAUSED_PATIENCE);
@@ -202,9 +205,16 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
         Status::Failed => {
             let what = output.paint(Tone::Bad, "failed");
             let done = count(&[Progress::Committed]);
+            let next = if rollout.is_untouched() {
+                // `ctl rollback` would take the release away that is in force, and well.
+                format!(
+                    "mend what failed, then ctl release {to} again; or correct it and release it under a new name"
+                )
+            } else {
+                "then ctl retry or ctl rollback".to_owned()
+            };
             format!(
-                "{what}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}, \
-                 then ctl retry or ctl rollback"
+                "{what}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}; {next}"
             )
         }
         status => {

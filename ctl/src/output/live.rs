@@ -10,7 +10,7 @@ use landfall_common::Timestamp;
 use super::format;
 use super::progress::HEARTBEAT;
 use super::{Output, Tone};
-use crate::view::{Batch, HostState, Progress, Rollout};
+use crate::view::{Batch, HostState, Progress, Rollout, Status};
 
 /// More hosts than this are not named one by one on a line.
 const NAMED: usize = 4;
@@ -185,7 +185,15 @@ fn change_line(rollout: &Rollout) -> String {
     }
     let counts: Vec<String> =
         counts.iter().rev().map(|(progress, count)| format!("{count} {}", progress.words())).collect();
-    format!("{} {}: {}", rollout.to, rollout.status.words(), counts.join(", "))
+    let mut line = format!("{} {}: {}", rollout.to, rollout.status.words(), counts.join(", "));
+    // Where somebody has to act, the sentence that says so does not wait for the next heartbeat.
+    if rollout.status.waits_for_somebody()
+        && let Some(reason) = rollout.reasons.first()
+    {
+        line.push_str("; ");
+        line.push_str(reason);
+    }
+    line
 }
 
 /// What is awaited, as one line.
@@ -205,23 +213,47 @@ fn heartbeat(rollout: &Rollout, now: Timestamp) -> String {
 pub fn failure(output: &Output, rollout: &Rollout, host: &HostState) -> String {
     let Some(failure) = &host.failure else { return String::new() };
     let code = failure.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+    // A host that has done what was asked of it may still be the one on which the migration failed.
+    let state = match host.progress {
+        Progress::Reverted | Progress::RollingBack | Progress::RolledBack => host.progress.words(),
+        _ => Progress::Failed.words(),
+    };
     let mut text = format!(
-        "{} {}: step {}{code}: {}",
+        "{} {state}: step {}{code}: {}",
         output.paint(Tone::Bad, &host.host),
-        host.progress.words(),
         failure.step,
         failure.reason
     );
-    for line in &failure.tail {
+    for (line, times) in folded(&failure.tail) {
         let clean: String = line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
         text.push_str("\n  | ");
         text.push_str(&clean);
+        if times > 1 {
+            text.push_str(&format!("  ({times} times)"));
+        }
     }
-    let next = if rollout.status.has_ended() {
-        format!("ctl status {}", rollout.id)
-    } else {
-        format!("ctl pause {0}, or ctl rollback; state of every host: ctl status {0}", rollout.id)
-    };
-    text.push_str(&format!("\n  next: {next}"));
+    match rollout.status {
+        // How it ended says what can follow.
+        status if status.has_ended() => {}
+        Status::RollingBack => {
+            text.push_str(&format!("\n  it goes back by itself; ctl status {}", rollout.id));
+        }
+        _ => text.push_str(&format!(
+            "\n  next: ctl pause {0}, or ctl rollback; state of every host: ctl status {0}",
+            rollout.id
+        )),
+    }
     text
+}
+
+/// Lines with how often each comes one after the other.
+fn folded(lines: &[String]) -> Vec<(&str, usize)> {
+    let mut folded: Vec<(&str, usize)> = Vec::new();
+    for line in lines {
+        match folded.last_mut() {
+            Some((last, times)) if *last == line.as_str() => *times += 1,
+            _ => folded.push((line, 1)),
+        }
+    }
+    folded
 }

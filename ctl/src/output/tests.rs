@@ -3,7 +3,7 @@ use super::*;
 use crate::view::{Batch, Failure, HostState, Progress, Rollout, Status};
 
 fn host(name: &str, progress: Progress, detail: &str) -> HostState {
-    HostState { host: name.into(), progress, detail: detail.into(), failure: None }
+    HostState { host: name.into(), progress, detail: detail.into(), failure: None, touched: false }
 }
 
 pub(crate) fn rollout() -> Rollout {

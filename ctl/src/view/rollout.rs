@@ -47,6 +47,12 @@ impl Status {
         }
     }
 
+    /// Whether it stands still until somebody says something.
+    #[must_use]
+    pub fn waits_for_somebody(self) -> bool {
+        matches!(self, Self::Paused | Self::Waiting)
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn has_ended(self) -> bool {
@@ -187,6 +193,8 @@ pub struct HostState {
     pub detail: String,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// Whether the release is, or may have been, active on it because of the rollout.
+    pub touched: bool,
 }
 
 /// What a person needs to know of a failure.
@@ -217,6 +225,7 @@ impl From<v1::Rollout> for Rollout {
             host: host.host,
             detail: host.detail,
             failure: host.failure.map(Failure::from),
+            touched: host.touched,
         };
         let batch = |batch: v1::RolloutBatch| Batch {
             canary: batch.canary,
@@ -244,6 +253,12 @@ impl From<v1::Rollout> for Rollout {
 }
 
 impl Rollout {
+    /// Whether no host was asked to run the release.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.hosts().all(|(_, host)| !host.touched)
+    }
+
     /// Every host, with the number of its batch from 1.
     pub fn hosts(&self) -> impl Iterator<Item = (usize, &HostState)> {
         self.batches

@@ -6,6 +6,7 @@ use landfall_common::{Duration, Timestamp};
 use landfall_controller_core::log::Actor;
 use landfall_controller_core::member::{Left, Member, MemberState};
 use landfall_controller_core::observation::Host;
+use landfall_controller_core::refusal::moment;
 use landfall_controller_core::rollout::{
     End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Status, StatusWord,
 };
@@ -65,7 +66,9 @@ fn status(word: StatusWord) -> pb::RolloutStatus {
 fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
     let failed = |reason: &str, failure: &Option<HostFailure>| {
         let mut reasons = vec![reason.to_owned()];
-        reasons.extend(failure.as_ref().map(|failed| {
+        // Mostly it is the very reason.
+        let untold = failure.as_ref().filter(|failed| !reason.contains(&failed.failure.reason));
+        reasons.extend(untold.map(|failed| {
             format!("{}: {} failed: {}", failed.host, failed.failure.step, failed.failure.reason)
         }));
         reasons
@@ -115,6 +118,7 @@ fn host(view: &View<'_>, member: &Member) -> pb::RolloutHost {
         progress: progress(&member.state, phase).into(),
         detail: detail(member, seen, phase, view.now),
         failure: member.failure.as_ref().map(convert::failure_message),
+        touched: member.touched,
     }
 }
 
@@ -179,7 +183,9 @@ fn migration(rollout: &Rollout) -> String {
         (Some(MigrationRun::Leased { lease }), _) => {
             format!(
                 "{} runs it, since {}, until {} at the latest",
-                lease.host, lease.issued_at, lease.over_at
+                lease.host,
+                moment(lease.issued_at),
+                moment(lease.over_at)
             )
         }
         (Some(MigrationRun::Unknown { lease, reason, .. }), _) => format!(
