@@ -249,6 +249,12 @@ impl Session {
                     self.engine.send(Event::Distrusted { generation, failure });
                     return true;
                 }
+                Err(Distrust::Unkept(reason)) => {
+                    tracing::error!(host = %identity.host, generation = generation.0, reason, "the metadata of an assignment cannot be kept");
+                    let failure = Failure::new(step(), reason);
+                    self.engine.send(Event::Distrusted { generation, failure });
+                    return true;
+                }
                 Err(Distrust::Unavailable(reason)) => {
                     tracing::warn!(host = %identity.host, generation = generation.0, reason, "an assignment waits for its metadata");
                     return false;

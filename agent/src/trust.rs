@@ -32,6 +32,10 @@ pub enum Distrust {
     /// It could not be found out.
     #[error("{0}")]
     Unavailable(String),
+    /// This host cannot keep what it would have to remember, a full disk for instance. Asking again at once
+    /// gives the same, and a host that only hung up would look as if it were away.
+    #[error("{0}")]
+    Unkept(String),
 }
 
 impl From<TrustError> for Distrust {
@@ -118,7 +122,7 @@ pub async fn verify_release(
     identity: &Identity,
     now: Timestamp,
 ) -> Result<(), Distrust> {
-    let store = load(disk).map_err(|error| Distrust::Unavailable(chain(&error)))?;
+    let store = load(disk).map_err(|error| Distrust::Unkept(chain(&error)))?;
     let mut updater = Updater::start(store, now, Limits::default())?;
     drive(&mut updater, disk, client).await?;
     let app = &identity.application;
@@ -173,7 +177,7 @@ async fn drive(
     loop {
         match updater.advance()? {
             Next::Store { name, bytes } => {
-                save(disk, &name, &bytes).map_err(|error| Distrust::Unavailable(chain(&error)))?;
+                save(disk, &name, &bytes).map_err(|error| Distrust::Unkept(chain(&error)))?;
             }
             Next::Fetch(need) => {
                 let answer = client.get_metadata(GetMetadataRequest { name: need.name.clone() }).await;
