@@ -12,6 +12,7 @@ use crate::error::ControllerError;
 use crate::identity::{Identity, Role};
 use crate::keys::random;
 use crate::rpc::convert;
+use crate::rpc::operators::people;
 use crate::state::ControllerState;
 use crate::store::Batch;
 use crate::writer::Writer;
@@ -64,7 +65,9 @@ pub async fn remove_operator(
 ) -> Result<(String, Timestamp), ControllerError> {
     // The role does not matter: a name is denied in all of them.
     let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
-    let batch = Batch::new().put(format!("denied/{denied}"), convert::to_store(&now));
+    let batch = Batch::new()
+        .put(format!("denied/{denied}"), convert::to_store(&now))
+        .delete(format!("{}{name}", people::OPERATOR));
     let event = LogEvent::OperatorRemoved { name };
     writer.commit(batch, vec![NewEntry::by_controller(now, event)]).await?;
     Ok((denied, now))

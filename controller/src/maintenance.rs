@@ -10,6 +10,7 @@ use crate::ca::SERVER_LIFETIME;
 use crate::collection::Collection;
 use crate::enrolment::{HOST_GRACE, KEPT, TokenRecord};
 use crate::error::ControllerError;
+use crate::rpc::operators::people;
 use crate::rpc::{Context, convert};
 use crate::store::Batch;
 use crate::tls::CurrentCertificate;
@@ -144,6 +145,7 @@ async fn sweep(context: &Context, now: Timestamp) -> Result<(), ControllerError>
             old.push(entry.key);
         }
     }
+    old.extend(people::forgotten(&*context.store, now).await?);
     for keys in old.chunks(SWEPT_AT_ONCE) {
         let batch = keys.iter().fold(Batch::new(), |batch, key| batch.delete(key));
         context.writer.commit(batch, Vec::new()).await?;

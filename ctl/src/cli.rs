@@ -163,8 +163,7 @@ pub enum Command {
     Log(Log),
     /// Show hosts: state, release, health figures; make tokens; remove
     Hosts(Hosts),
-    /// Make tokens for operators
-    #[command(subcommand)]
+    /// Show operators; make tokens for them; remove
     Operators(Operators),
     /// Show and change who may sign releases: keys, thresholds, the floor
     #[command(subcommand)]
@@ -466,8 +465,24 @@ Examples:
 }
 
 /// `ctl operators`
+#[derive(Debug, Args)]
+pub struct Operators {
+    /// Something else than listing.
+    #[command(subcommand)]
+    pub command: Option<OperatorsCommand>,
+}
+
+/// Below `ctl operators`.
 #[derive(Debug, Subcommand)]
-pub enum Operators {
+pub enum OperatorsCommand {
+    /// Deny everything that an operator has: certificates and tokens
+    Remove {
+        /// The operator
+        name: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Make a single-use token by which an operator logs in
     #[command(after_help = "Example:\n  ctl operators token ana --role deployer")]
     Token {

@@ -469,6 +469,25 @@ impl Client {
         self.call(request, |mut o, q| async move { o.remove_host(q).await }).await.map(drop)
     }
 
+    /// Who has a certificate, or a token for one.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn operators(&self) -> Result<Vec<view::Operator>, Error> {
+        let request = v1::ListOperatorsRequest {};
+        let answer = self.call(request, |mut o, q| async move { o.list_operators(q).await });
+        Ok(answer.await?.operators.into_iter().map(view::Operator::from).collect())
+    }
+
+    /// Denies everything that an operator has now.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn remove_operator(&self, name: &str) -> Result<(), Error> {
+        let request = v1::RemoveOperatorRequest { request_id: request_id(), name: name.to_owned() };
+        self.call(request, |mut o, q| async move { o.remove_operator(q).await }).await.map(drop)
+    }
+
     /// Entries of the log, in their order.
     ///
     /// # Errors

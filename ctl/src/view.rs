@@ -9,9 +9,11 @@ use landfall_proto::v1;
 use serde::Serialize;
 
 mod host;
+mod operator;
 mod rollout;
 
 pub use host::{Figures, Host, Latency};
+pub use operator::Operator;
 pub use rollout::{Batch, Failure, HostState, Progress, Rollout, Status};
 
 /// A moment, where there is one.

@@ -10,8 +10,10 @@ use landfall_proto::v1 as pb;
 use landfall_proto::v1::enrolment_server::Enrolment;
 use tonic::{Request, Response, Status};
 
+use super::operators::people;
 use super::{Context, convert, fresh_rollout, origin};
 use crate::authorise::deny_key;
+use crate::ca::OPERATOR_LIFETIME;
 use crate::enrolment::{Grant, TokenRecord, Used, issued, may_renew, token_key, unknown};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
@@ -57,13 +59,15 @@ async fn join(
                 return Err(removed_since(name.as_str()));
             }
             let certificate = context.authority.issue(&request.csr, &identity, now)?;
+            let batch = used(&key, &stored, token, &request.csr, name.as_str(), now)?;
+            let life = (now, now + OPERATOR_LIFETIME);
+            let batch = people::noted(batch, &*context.store, (&name, role), life, &origin).await?;
             let entry = NewEntry {
                 at: now,
                 actor: Actor::Operator(name.clone()),
                 origin,
                 event: issued(&certificate)?,
             };
-            let batch = used(&key, &stored, token, &request.csr, name.as_str(), now)?;
             context.writer.commit(batch, vec![entry]).await.map_err(raced)?;
             Ok(pb::JoinResponse {
                 certificate: certificate.to_vec(),
@@ -181,6 +185,7 @@ async fn renew(
     let now = issuing.now;
     let pb::RenewRequest { certificate, csr, signature } = request;
     let known = may_renew(&context.authority, &context.denied, &certificate, &csr, &signature, now)?;
+    let mut batch = Batch::new();
     let actor = match &known.identity {
         Identity::Host(host) => {
             let asked = host.clone();
@@ -190,11 +195,15 @@ async fn renew(
             }
             Actor::Host(host.clone())
         }
-        Identity::Operator { name, .. } => Actor::Operator(name.clone()),
+        Identity::Operator { name, role } => {
+            let life = (now, now + OPERATOR_LIFETIME);
+            batch = people::noted(batch, &*context.store, (name, *role), life, &origin).await?;
+            Actor::Operator(name.clone())
+        }
     };
     let certificate = context.authority.issue(&csr, &known.identity, now)?;
     let entry = NewEntry { at: now, actor, origin, event: issued(&certificate)? };
-    context.writer.commit(Batch::new(), vec![entry]).await?;
+    context.writer.commit(batch, vec![entry]).await?;
     Ok(pb::RenewResponse {
         certificate: certificate.to_vec(),
         ca_certificate: context.authority.certificate().to_vec(),

@@ -5,6 +5,7 @@ mod info;
 mod log;
 mod objects;
 mod page;
+pub(crate) mod people;
 mod releases;
 mod rollouts;
 mod shown;
@@ -176,6 +177,21 @@ impl Operators for OperatorsService {
     async fn remove_host(&self, request: Request<pb::RemoveHostRequest>) -> Answer<pb::RemoveHostResponse> {
         let (context, caller) = (self.0.clone(), Caller::of(&request)?);
         to_its_end(async move { hosts::remove(&context, &caller, request.into_inner()).await }).await
+    }
+
+    async fn list_operators(
+        &self,
+        _: Request<pb::ListOperatorsRequest>,
+    ) -> Answer<pb::ListOperatorsResponse> {
+        Ok(Response::new(people::list(&self.0).await?))
+    }
+
+    async fn remove_operator(
+        &self,
+        request: Request<pb::RemoveOperatorRequest>,
+    ) -> Answer<pb::RemoveOperatorResponse> {
+        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
+        to_its_end(async move { people::remove(&context, &caller, request.into_inner()).await }).await
     }
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Answer<pb::ReadLogResponse> {

@@ -316,6 +316,58 @@ async fn a_removed_operator_is_shut_out_at_once_and_cannot_renew() {
 }
 
 #[tokio::test]
+async fn operators_are_listed_and_removed_by_an_admin() {
+    let mut server = Server::start().await;
+    let admin = server.admin().await;
+    let mut operators = server.operators(&admin).await;
+    let token = |id: &str, name: &str| pb::CreateTokenRequest {
+        request_id: id.to_owned(),
+        operator: Some(pb::OperatorToken { name: name.to_owned(), role: "deployer".to_owned() }),
+        ..pb::CreateTokenRequest::default()
+    };
+    let bob = operators.create_token(token("t-1", "bob")).await.unwrap().into_inner();
+    let bob = server.join(&bob.token_id, &bob.secret, "").await.unwrap().0;
+    operators.create_token(token("t-2", "carol")).await.unwrap();
+    let mut listed = async || {
+        let answer = operators.list_operators(pb::ListOperatorsRequest {}).await.unwrap().into_inner();
+        let line = |operator: pb::Operator| (operator.name, operator.role, operator.issued_ms > 0);
+        answer.operators.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let line = |name: &str, role: &str, is_in: bool| (name.to_owned(), role.to_owned(), is_in);
+    let all = [line("alice", "admin", true), line("bob", "deployer", true), line("carol", "deployer", false)];
+    assert_eq!(listed().await, all);
+
+    server.sleep(Duration::from_secs(1));
+    let remove =
+        |id: &str, name: &str| pb::RemoveOperatorRequest { request_id: id.into(), name: name.into() };
+    let mut theirs = server.operators(&bob).await;
+    theirs.get_info(pb::GetInfoRequest {}).await.unwrap();
+    let refused = theirs.remove_operator(remove("r-0", "alice")).await.unwrap_err();
+    assert_eq!(reason(&refused), "ROLE_TOO_LOW");
+    let mut admins = server.operators(&admin).await;
+    for name in ["bob", "carol"] {
+        admins.remove_operator(remove(name, name)).await.unwrap();
+    }
+    let refused = theirs.get_info(pb::GetInfoRequest {}).await.unwrap_err();
+    assert_eq!(reason(&refused), "REMOVED");
+    assert_eq!(listed().await, [line("alice", "admin", true)]);
+    for (name, expected) in [("alice", "PRECONDITION"), ("nobody", "NOT_FOUND")] {
+        assert_eq!(reason(&admins.remove_operator(remove("r-1", name)).await.unwrap_err()), expected);
+    }
+
+    // Who was let in again stays, whatever is repeated.
+    server.sleep(Duration::from_secs(1));
+    let anew = admins.create_token(token("t-3", "bob")).await.unwrap().into_inner();
+    let bob = server.join(&anew.token_id, &anew.secret, "").await.unwrap().0;
+    admins.remove_operator(remove("bob", "bob")).await.unwrap();
+    server.restart().await;
+    server.operators(&bob).await.get_info(pb::GetInfoRequest {}).await.unwrap();
+    let mut admins = server.operators(&admin).await;
+    let refused = admins.remove_operator(remove("bob", "alice")).await.unwrap_err();
+    assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
+}
+
+#[tokio::test]
 async fn a_removed_operator_gets_in_neither_by_the_used_token_nor_by_one_left_over() {
     let server = Server::start().await;
     let admin = server.admin().await;
