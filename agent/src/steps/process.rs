@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -230,6 +231,29 @@ pub(crate) fn signal_group(group: Pid, signal: Signal) {
 /// Whether a process group has a member that still runs. Zombies do not count: in a container nobody may
 /// ever reap them.
 pub(crate) fn group_lives(group: Pid) -> bool {
+    member_lives(group, 0)
+}
+
+/// As [`group_lives`], for a group that was begun `age` ago. Checks are asked every few seconds for ever, and on
+/// a host with many processes looking at each of them would be most of what an idle agent does.
+pub(crate) fn young_group_lives(group: Pid, age: Duration) -> bool {
+    // Ids are given in turn: whoever is in the group was started after its leader and has a higher one, unless
+    // they have begun again from below since.
+    let leader = group.as_raw_nonzero().get();
+    let is_in_turn = age < YOUNG && newest_pid().is_some_and(|newest| newest >= leader);
+    member_lives(group, if is_in_turn { leader } else { 0 })
+}
+
+/// In so short a time no host starts as many processes as there are ids.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// The id that was given last, from the end of `/proc/loadavg` (proc(5)).
+fn newest_pid() -> Option<i32> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().nth(4)?.parse().ok()
+}
+
+/// Whether a member of the group still runs whose id is `lowest` or higher.
+fn member_lives(group: Pid, lowest: i32) -> bool {
     if rustix::process::test_kill_process_group(group) == Err(rustix::io::Errno::SRCH) {
         return false;
     }
@@ -237,6 +261,7 @@ pub(crate) fn group_lives(group: Pid) -> bool {
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid >= lowest)
         .filter_map(Stat::of)
         .any(|stat| stat.group == group.as_raw_nonzero().get() && !stat.ended)
 }
@@ -311,6 +336,31 @@ mod tests {
     fn this_process_is_found() {
         let pid = i32::try_from(std::process::id()).unwrap();
         assert!(!Stat::of(pid).unwrap().ended);
+        assert!(newest_pid().is_some());
+    }
+
+    #[test]
+    fn a_member_is_found_after_its_leader_has_ended() {
+        let mut leader =
+            Command::new("sh").args(["-c", "sleep 60 & exit 0"]).process_group(0).spawn().unwrap();
+        let group = pid_of(&leader);
+        // Not reaped: its id stays taken.
+        rustix::process::waitid(
+            rustix::process::WaitId::Pid(group),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        )
+        .unwrap();
+        for age in [Duration::ZERO, YOUNG] {
+            assert!(young_group_lives(group, age) && group_lives(group));
+        }
+        signal_group(group, Signal::KILL);
+        while group_lives(group) {
+            std::thread::yield_now();
+        }
+        for age in [Duration::ZERO, YOUNG] {
+            assert!(!young_group_lives(group, age));
+        }
+        leader.wait().unwrap();
     }
 
     #[test]

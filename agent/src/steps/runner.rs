@@ -132,7 +132,7 @@ impl Running {
         let mut output_open = true;
         loop {
             let now = Instant::now();
-            if main_ended && !process::group_lives(group) {
+            if main_ended && !process::young_group_lives(group, self.begun.elapsed()) {
                 break;
             }
             if asked_at.is_none() && (main_ended || now >= self.begun + time) {
