@@ -23,7 +23,8 @@ const USAGE: &str = "usage: bench one-host|fleets|idle|requests|all DIRECTORY [K
 /// Pairs of runs behind each median.
 const PAIRS: u64 = 5;
 
-const FLEETS: [usize; 3] = [1, 10, 50];
+/// The sizes of fleets; `FLEETS=10,50` in the environment measures others.
+const FLEETS: &str = "1,10,50";
 
 /// Requests that must have gone out during releases.
 const REQUESTS: u64 = 50_000;
@@ -106,28 +107,50 @@ fn stage(directory: &Path, bin: &Path, hosts: usize) -> anyhow::Result<(tempfile
     Ok((root, stage))
 }
 
+/// CPU time by who used it.
+#[derive(Clone, Copy)]
+struct Cpu {
+    agents: Duration,
+    controller: Duration,
+    /// `ctl`: all that this process has waited for.
+    ctl: Duration,
+}
+
+impl Cpu {
+    fn now(stage: &Stage) -> Self {
+        let agents = stage.hosts.keys().filter_map(|host| stage.agent_id(host)).map(cpu::of).sum();
+        let controller = stage.controller_id().map(cpu::of).unwrap_or_default();
+        Self { agents, controller, ctl: cpu::of(std::process::id()) }
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            agents: self.agents.saturating_sub(earlier.agents),
+            controller: self.controller.saturating_sub(earlier.controller),
+            ctl: self.ctl.saturating_sub(earlier.ctl),
+        }
+    }
+
+    fn total(self) -> Duration {
+        self.agents + self.controller + self.ctl
+    }
+}
+
 /// Wall time, and CPU time of everything that took part, of one release of `tree`.
-fn release(stage: &Stage, tree: &Path, name: &str) -> anyhow::Result<(Duration, Duration)> {
+fn release(stage: &Stage, tree: &Path, name: &str) -> anyhow::Result<(Duration, Cpu)> {
     // What was written before does not count.
     floor::sync(&stage.root)?;
-    let before = all_cpu(stage);
+    let before = Cpu::now(stage);
     let began = Instant::now();
     let path = tree.display().to_string();
     stage.ctl_in(tree, &["release", name, "--artifact", &path, "--yes"])?.expect_code(0)?;
-    let (wall, after) = (began.elapsed(), all_cpu(stage));
+    let (wall, used) = (began.elapsed(), Cpu::now(stage).since(before));
     for host in stage.hosts.keys() {
         if stage.current(host) != name {
             bail!("{host} runs {:?} after the release of {name}", stage.current(host));
         }
     }
-    Ok((wall, after.saturating_sub(before)))
-}
-
-/// Of the controller and the agents, and of the `ctl` that this process has waited for.
-fn all_cpu(stage: &Stage) -> Duration {
-    let hosts = stage.hosts.keys().filter_map(|host| stage.agent_id(host));
-    let ids = stage.controller_id().into_iter().chain([std::process::id()]).chain(hosts);
-    ids.map(cpu::of).sum()
+    Ok((wall, used))
 }
 
 fn one_host(directory: &Path, bin: &Path) -> anyhow::Result<()> {
@@ -148,7 +171,7 @@ fn one_host(directory: &Path, bin: &Path) -> anyhow::Result<()> {
             fetched.push(after.values().sum::<u64>() - before.values().sum::<u64>());
         }
         walls.push(wall);
-        cpus.push(cpu);
+        cpus.push(cpu.total());
         floors.push(floor::release(directory)?);
     }
     let (wall, floor_wall) = (median_ms(&walls), median_ms(&floors));
@@ -203,45 +226,43 @@ fn one_host(directory: &Path, bin: &Path) -> anyhow::Result<()> {
 
 fn fleets(directory: &Path, bin: &Path, fabric: Option<&Fabric>) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for hosts in FLEETS {
+    let sizes = std::env::var("FLEETS").unwrap_or_else(|_| FLEETS.to_owned());
+    for hosts in sizes.split(',') {
+        let hosts: usize = hosts.parse().with_context(|| format!("FLEETS={sizes}"))?;
         let (root, stage) = stage(directory, bin, hosts)?;
         for (version, what) in [(1, "first release"), (2, "20 files changed")] {
             let tree = directory.join(format!("tree-{version}"));
             let (wall, cpu) = release(&stage, &tree, &format!("v{version}"))?;
-            rows.push(row("Landfall", what, hosts, wall, cpu));
+            let by = [per_host(cpu.agents, hosts), per_host(cpu.controller, hosts), seconds(cpu.ctl)];
+            rows.push(row("Landfall", what, hosts, wall, cpu.total(), by));
             println!("{}", rows[rows.len() - 1].join(" | "));
         }
-        let controller = stage.controller_id().map(cpu::of).unwrap_or_default();
-        let agents: Duration = stage.hosts.keys().filter_map(|host| stage.agent_id(host)).map(cpu::of).sum();
-        println!(
-            "{hosts} hosts, CPU since their start: controller {:.2} s, agents {:.2} s\n",
-            controller.as_secs_f64(),
-            agents.as_secs_f64()
-        );
         drop((stage, root));
         if let Some(fabric) = fabric {
             let (wall, cpu) = fabric.release(directory, hosts)?;
-            rows.push(row("Fabric", "any release", hosts, wall, cpu));
+            rows.push(row("Fabric", "any release", hosts, wall, cpu, Default::default()));
             println!("{}", rows[rows.len() - 1].join(" | "));
         }
     }
     println!("\n### From the command to all hosts, one machine\n");
-    println!("{}", markdown(&["tool", "release", "hosts", "wall", "wall per host", "CPU per host"], &rows));
+    let head =
+        ["tool", "release", "hosts", "wall", "CPU per host", "of it agent", "controller", "ctl, in all"];
+    println!("{}", markdown(&head, &rows));
     Ok(())
 }
 
-fn row(tool: &str, what: &str, hosts: usize, wall: Duration, cpu: Duration) -> Vec<String> {
-    let per_host = |total: Duration| {
-        format!("{:.3} s", total.as_secs_f64() / f64::from(u32::try_from(hosts).unwrap_or(1)))
-    };
-    vec![
-        tool.into(),
-        what.into(),
-        hosts.to_string(),
-        format!("{:.2} s", wall.as_secs_f64()),
-        per_host(wall),
-        per_host(cpu),
-    ]
+fn row(tool: &str, what: &str, hosts: usize, wall: Duration, cpu: Duration, by: [String; 3]) -> Vec<String> {
+    let [agents, controller, ctl] = by;
+    let (hosts_text, wall, cpu) = (hosts.to_string(), seconds(wall), per_host(cpu, hosts));
+    vec![tool.into(), what.into(), hosts_text, wall, cpu, agents, controller, ctl]
+}
+
+fn per_host(total: Duration, hosts: usize) -> String {
+    format!("{:.3} s", total.as_secs_f64() / f64::from(u32::try_from(hosts).unwrap_or(1)))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
 }
 
 fn idle(directory: &Path, bin: &Path) -> anyhow::Result<()> {
