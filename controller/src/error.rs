@@ -202,6 +202,8 @@ macro_rules! reasons {
 reasons! {
     /// A field is missing or breaks a rule.
     InvalidArgument = "INVALID_ARGUMENT",
+    /// Settings of a rollout that contradict each other.
+    StrategyInvalid = "STRATEGY_INVALID",
     /// No certificate where one is needed.
     CertificateRequired = "CERTIFICATE_REQUIRED",
     /// The certificate's time is over.

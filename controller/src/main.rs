@@ -183,9 +183,21 @@ async fn init(config: &Config, name: OperatorName) -> anyhow::Result<()> {
         "{} is initialised. Start the controller; then {name} logs in within one hour, with the token below:\n  \
          ctl login TOKEN --controller {}",
         config.state_dir.display(),
-        config.listen
+        dialled(config.listen, rustix::system::uname().nodename().to_str().unwrap_or_default())
     ))?;
     print(&token)
+}
+
+/// What to dial for this listen address: where it listens on every address, the host by its name.
+fn dialled(listen: std::net::SocketAddr, host: &str) -> String {
+    let port = listen.port();
+    match listen.ip() {
+        ip if !ip.is_unspecified() => listen.to_string(),
+        _ if host.is_empty() || host == "(none)" => {
+            format!("HOST:{port} (HOST is this machine's name or address)")
+        }
+        _ => format!("{host}:{port} (or another name or address of this machine)"),
+    }
 }
 
 async fn operator_token(
@@ -279,4 +291,22 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// What a person reads beside it.
 fn note(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stderr(), "{text}").context("cannot write to standard error")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_to_log_in_with_can_be_dialled() {
+        for (listen, host, shown) in [
+            ("10.0.0.1:7443", "ctrl", "10.0.0.1:7443"),
+            ("127.0.0.1:7443", "ctrl", "127.0.0.1:7443"),
+            ("0.0.0.0:7443", "ctrl", "ctrl:7443 (or another name or address of this machine)"),
+            ("[::]:7443", "ctrl", "ctrl:7443 (or another name or address of this machine)"),
+            ("[::]:7443", "", "HOST:7443 (HOST is this machine's name or address)"),
+        ] {
+            assert_eq!(dialled(listen.parse().unwrap(), host), shown);
+        }
+    }
 }

@@ -236,7 +236,12 @@ impl Client {
         let answer = self.call(request, |mut o, q| async move { o.get_release(q).await });
         match answer.await {
             Ok(answer) => Ok(Some((answer.release.unwrap_or_default().into(), answer.manifest))),
-            Err(Error::Refused(refusal)) if refusal.code == Code::NotFound => Ok(None),
+            // One whose manifest is damaged is there.
+            Err(Error::Refused(refusal))
+                if refusal.code == Code::NotFound && refusal.reason != status::OBJECT_DAMAGED =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

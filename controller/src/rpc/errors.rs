@@ -46,7 +46,9 @@ impl From<ControllerError> for Status {
 
 fn code(reason: Reason) -> Code {
     match reason {
-        Reason::InvalidArgument | Reason::CsrInvalid | Reason::BadObject => Code::InvalidArgument,
+        Reason::InvalidArgument | Reason::StrategyInvalid | Reason::CsrInvalid | Reason::BadObject => {
+            Code::InvalidArgument
+        }
         Reason::CertificateRequired
         | Reason::CertificateExpired
         | Reason::CertificateForeign
@@ -84,7 +86,7 @@ impl From<Refusal> for ControllerError {
             Refusal::NoHosts { .. } => Reason::NoHosts,
             Refusal::HostElsewhere { .. } => Reason::HostExists,
             Refusal::Held { .. } => Reason::RolloutInProgress,
-            Refusal::Strategy { .. } => Reason::InvalidArgument,
+            Refusal::Strategy { .. } => Reason::StrategyInvalid,
             Refusal::PlanChanged { .. } => Reason::PlanChanged,
             Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } => Reason::NoWayBack,
             Refusal::NothingBefore { .. } => Reason::NothingToGoBackTo,

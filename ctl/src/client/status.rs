@@ -11,6 +11,9 @@ use crate::error::{Error, Exit};
 /// The domain of the reasons that this program knows.
 const DOMAIN: &str = "landfall";
 
+/// The reason of a refusal to give an object of which the controller's copy is damaged.
+pub const OBJECT_DAMAGED: &str = "OBJECT_DAMAGED";
+
 /// A request that the controller answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -81,16 +84,30 @@ fn default_next(reason: &str) -> Option<String> {
         }
         "ROLE_TOO_LOW" => "ctl doctor shows your role; an administrator can give you another one",
         "ROLLOUT_IN_PROGRESS" => "ctl status --watch",
+        "STRATEGY_INVALID" => {
+            "change one of the two: on the command line (ctl release --help), or in [environment.NAME] of \
+             landfall.toml, which is released under a new name"
+        }
         "NO_ROOT" => "ctl init",
+        "BAD_MANIFEST" | "BAD_OBJECT" => {
+            "the same command again; if it stays so, ctl and the controller are of different versions: ctl doctor"
+        }
+        "MISSING_OBJECTS" | "REPOSITORY_CHANGED" | "WRONG_OFFSET" => "the same command again",
+        "BAD_SIGNATURE" => {
+            "ctl doctor shows which keys are here; ctl init, where the root key is, puts another in force"
+        }
+        "RELEASE_NAME_TAKEN" => "choose another name: git tag NAME, then ctl release NAME",
+        "DISK_FULL" => {
+            "make room on the controller's disk (ctl doctor says what releases take), then the same command again"
+        }
+        "INTERNAL" => "the controller's own log says more: journalctl -u landfall-controller",
         "NO_HOSTS" => "ctl hosts token, then on each host: landfall-agent join TOKEN --controller HOST:PORT",
         "NO_WAY_BACK" => "ctl release NAME --no-way-back, if you accept that",
         "PLAN_CHANGED" => "look at the new plan: ctl plan NAME",
         "CONTENT_REMOVED" => {
             "ctl release NAME --publish-only in the application's repository, then the same command again"
         }
-        "OBJECT_DAMAGED" => {
-            "ctl release NAME --publish-only in the application's repository uploads it again"
-        }
+        OBJECT_DAMAGED => "ctl release NAME --publish-only in the application's repository uploads it again",
         "NOTHING_TO_GO_BACK_TO" => "ctl releases",
         "OVERLOADED" => "the same command again in a while",
         "HOST_UNKNOWN" => "ctl hosts",

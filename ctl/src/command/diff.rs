@@ -98,6 +98,17 @@ async fn get(
     Ok((release, Manifest::from_bytes(&bytes)?))
 }
 
+/// A release that is listed may have no files any more.
+fn gone(error: Error) -> Error {
+    match error {
+        Error::Refused(refusal) if refusal.code == tonic::Code::NotFound => Error::usage(
+            format!("{}; the files of one of the two are not on the controller any more", refusal.message),
+            "ctl releases shows which; ctl release NAME --publish-only brings them back",
+        ),
+        other => other,
+    }
+}
+
 struct Reader<'r> {
     client: &'r Client,
     cache: &'r ObjectCache,
@@ -109,7 +120,7 @@ impl Reader<'_> {
         let bytes = match self.cache.read(&digest, MAX_DIRECTORY_BYTES) {
             Ok(bytes) => bytes,
             Err(_) => {
-                let bytes = self.client.object(&digest, MAX_DIRECTORY_BYTES).await?;
+                let bytes = self.client.object(&digest, MAX_DIRECTORY_BYTES).await.map_err(gone)?;
                 self.cache.put(&bytes)?;
                 bytes
             }

@@ -114,11 +114,25 @@ pub fn head(rollout: &Rollout, now: Timestamp) -> String {
     let end = rollout.ended.unwrap_or(now);
     let elapsed = rollout.started.map_or(Duration::ZERO, |started| end.since(started));
     let mut text = format!("{}: {}, {}", title(rollout), rollout.status.words(), format::duration(elapsed));
+    if let Some(fetched) = fetched(rollout.hosts().map(|(_, host)| host)) {
+        text.push_str("; fetched ");
+        text.push_str(&fetched);
+    }
     if let Some(reason) = rollout.reasons.first() {
         text.push_str("; ");
         text.push_str(reason);
     }
     text
+}
+
+/// `150 MiB of 720 MiB`, over the hosts that fetch.
+fn fetched<'h>(hosts: impl Iterator<Item = &'h HostState>) -> Option<String> {
+    let (mut done, mut total) = (0u64, 0u64);
+    for host in hosts {
+        done = done.saturating_add(host.done_bytes);
+        total = total.saturating_add(host.total_bytes);
+    }
+    (total > 0).then(|| format!("{} of {}", format::bytes(done), format::bytes(total)))
 }
 
 /// `v1.3 -> v1.4, tenants in production`.
@@ -150,7 +164,13 @@ fn states(hosts: &[HostState]) -> String {
     };
     let mut folded: BTreeMap<Progress, usize> = BTreeMap::new();
     let mut named = Vec::new();
+    // What many fetch is best told in one sum.
+    let fetching = hosts.iter().filter(|host| host.total_bytes > 0);
+    let sum = (fetching.clone().count() > NAMED).then(|| (fetching.clone().count(), fetched(fetching)));
     for host in hosts {
+        if sum.is_some() && host.total_bytes > 0 {
+            continue;
+        }
         // A single host is best called by its name.
         if quiet(host.progress) && hosts.len() > 1 {
             *folded.entry(host.progress).or_default() += 1;
@@ -162,9 +182,16 @@ fn states(hosts: &[HostState]) -> String {
     named.sort_by_key(|host| (!matches!(host.progress, Progress::Failed | Progress::Reverted), &host.host));
     let mut parts: Vec<String> =
         folded.iter().rev().map(|(progress, count)| format!("{count} {}", progress.words())).collect();
+    if let Some((count, Some(fetched))) = sum {
+        parts.push(format!("{count} fetching {fetched}"));
+    }
     parts.extend(named.iter().take(NAMED).map(|host| {
         let words = host.progress.words();
         match host.detail.as_str() {
+            _ if host.total_bytes > 0 => {
+                let (done, total) = (format::bytes(host.done_bytes), format::bytes(host.total_bytes));
+                format!("{} fetching {done} of {total}", host.host)
+            }
             "" => format!("{} {words}", host.host),
             // The controller's words may begin with what would be said twice.
             detail if detail.starts_with(words) => format!("{} {detail}", host.host),
@@ -197,7 +224,7 @@ fn change_line(rollout: &Rollout) -> String {
 }
 
 /// What is awaited, as one line.
-fn heartbeat(rollout: &Rollout, now: Timestamp) -> String {
+pub(super) fn heartbeat(rollout: &Rollout, now: Timestamp) -> String {
     let waiting = rollout.reasons.first().cloned().unwrap_or_else(|| {
         let busy = rollout.hosts().map(|(_, host)| host).find(|host| !host.detail.is_empty());
         busy.map_or_else(
@@ -205,7 +232,10 @@ fn heartbeat(rollout: &Rollout, now: Timestamp) -> String {
             |host| format!("{}: {}", host.host, host.detail),
         )
     });
-    format!("{}  {} {}: {waiting}", format::time(now), rollout.to, rollout.status.words())
+    let fetched =
+        fetched(rollout.hosts().map(|(_, host)| host)).map(|fetched| format!("fetched {fetched}; "));
+    let fetched = fetched.unwrap_or_default();
+    format!("{}  {} {}: {fetched}{waiting}", format::time(now), rollout.to, rollout.status.words())
 }
 
 /// A host's failure: the step, the exit code, the last lines, the next command.

@@ -3,7 +3,13 @@ use super::*;
 use crate::view::{Batch, Failure, HostState, Progress, Rollout, Status};
 
 fn host(name: &str, progress: Progress, detail: &str) -> HostState {
-    HostState { host: name.into(), progress, detail: detail.into(), failure: None, touched: false }
+    let (host, detail) = (name.into(), detail.into());
+    HostState { host, progress, detail, failure: None, done_bytes: 0, total_bytes: 0, touched: false }
+}
+
+fn fetching(name: &str, done_mib: u64, total_mib: u64) -> HostState {
+    let (done_bytes, total_bytes) = (done_mib << 20, total_mib << 20);
+    HostState { done_bytes, total_bytes, ..host(name, Progress::Staging, "fetching, 40 %") }
 }
 
 pub(crate) fn rollout() -> Rollout {
@@ -45,6 +51,30 @@ fn a_rollout_is_one_line_per_batch_with_healthy_hosts_folded() {
       canary   db-1 activating: restart-web
       batch 2  18 ok, web-19 proving: healthy for 4 s of 10 s
     "#);
+}
+
+#[test]
+fn staging_shows_bytes() {
+    let mut rollout = rollout();
+    rollout.status = Status::Staging;
+    rollout.reasons = vec!["staging: 2 of 8 hosts are ready".into()];
+    let many = (3..=8).map(|n| fetching(&format!("web-{n}"), 10 * n, 100));
+    rollout.batches = vec![
+        Batch { canary: true, hosts: vec![fetching("web-1", 34, 120)] },
+        Batch {
+            canary: false,
+            hosts: many.chain([host("web-2", Progress::Staging, "preparing: venv")]).collect(),
+        },
+    ];
+    let now = "2026-11-21T16:00:12Z".parse().unwrap();
+    let lines = rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch));
+    let text: Vec<String> = std::iter::once(live::head(&rollout, now)).chain(lines).collect();
+    insta::assert_snapshot!(text.join("\n"), @"
+    v1.3 -> v1.4, tenants in production: staging, 12s; fetched 364 MiB of 720 MiB; staging: 2 of 8 hosts are ready
+      canary   web-1 fetching 34.0 MiB of 120 MiB
+      batch 2  6 fetching 330 MiB of 600 MiB, web-2 staging: preparing: venv
+    ");
+    insta::assert_snapshot!(live::heartbeat(&rollout, now), @"2026-11-21 16:00:12  v1.4 staging: fetched 364 MiB of 720 MiB; staging: 2 of 8 hosts are ready");
 }
 
 #[test]

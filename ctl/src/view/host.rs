@@ -118,7 +118,7 @@ fn phase_words(phase: &v1::Phase) -> String {
         K::Unspecified => "unknown".to_owned(),
         K::Idle => "idle".to_owned(),
         K::Fetching => {
-            let percent = (phase.done_bytes * 100).checked_div(phase.total_bytes).unwrap_or(0);
+            let percent = phase.done_bytes.saturating_mul(100).checked_div(phase.total_bytes).unwrap_or(0);
             format!("fetching {percent}%")
         }
         K::Preparing => step("preparing"),

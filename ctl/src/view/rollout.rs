@@ -193,6 +193,10 @@ pub struct HostState {
     pub detail: String,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// While it fetches: the bytes that are there.
+    pub done_bytes: u64,
+    /// While it fetches: the bytes that it lacked in all.
+    pub total_bytes: u64,
     /// Whether the release is, or may have been, active on it because of the rollout.
     pub touched: bool,
 }
@@ -224,6 +228,8 @@ impl From<v1::Rollout> for Rollout {
             progress: host.progress().into(),
             host: host.host,
             detail: host.detail,
+            done_bytes: host.done_bytes,
+            total_bytes: host.total_bytes,
             failure: host.failure.map(Failure::from),
             touched: host.touched,
         };

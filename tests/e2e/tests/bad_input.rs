@@ -281,8 +281,11 @@ fn what_a_host_refuses() {
         "a tampered object",
         &said,
         1,
-        &["web-1", &digest, "damaged", "nothing that runs was touched", "next:", "ctl retry"],
+        &["web-1", &digest, "damaged", "uploads it again", "nothing that runs was touched", "next:"],
     );
+    // Whoever releases it again repairs it.
+    let said = world.release("tampered", &tampered, &["--publish-only"]).expect_code(0).unwrap();
+    assert!(said.err.contains("uploaded 1 of"), "{said:?}");
 
     // The same for what the controller itself has to read: its disk is at fault, and not who asks.
     let unreadable = world.artifact("unreadable", |text| text);
@@ -293,8 +296,10 @@ fn what_a_host_refuses() {
     let manifest =
         release.and_then(|release| release["digest"].as_str()).unwrap_or_else(|| panic!("{listed}"));
     world.tamper(manifest);
-    let said = world.release("unreadable", &unreadable, &[]);
-    world.refused("a tampered manifest", &said, 1, &[manifest, "cannot be read", "damaged", "from a backup"]);
+    let diff = || world.scene.ctl(&["diff", "tampered", "unreadable"]).unwrap();
+    world.refused("a tampered manifest", &diff(), 2, &[manifest, "damaged", "next:", "--publish-only"]);
+    world.release("unreadable", &unreadable, &["--publish-only"]).expect_code(0).unwrap();
+    diff().expect_code(0).unwrap();
 
     // A step that floods: its end is told, the agent keeps the last lines only.
     let flood = world.artifact("flood", |text| {

@@ -110,7 +110,8 @@ fn way_back(plan: &Plan) -> String {
 
 fn notes(plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
-    if !plan.unavailable.is_empty() {
+    // Before the first release nobody could serve.
+    if !plan.unavailable.is_empty() && plan.previous.is_some() {
         let names: Vec<String> = plan.unavailable.iter().take(5).map(ToString::to_string).collect();
         let more = plan.unavailable.len().saturating_sub(names.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };

@@ -113,11 +113,21 @@ fn batches(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutBatch> {
 fn host(view: &View<'_>, member: &Member) -> pb::RolloutHost {
     let seen = view.state.host(&member.host);
     let phase = seen.and_then(|host| Some(&host.seen.report.as_ref()?.report)).map(|report| &report.phase);
+    let (done_bytes, total_bytes) = match phase {
+        Some(Phase::Fetching { done_bytes, total_bytes })
+            if matches!(member.state, MemberState::Staging { .. }) =>
+        {
+            (*done_bytes, *total_bytes)
+        }
+        _ => (0, 0),
+    };
     pb::RolloutHost {
         host: member.host.to_string(),
         progress: progress(&member.state, phase).into(),
         detail: detail(member, seen, phase, view.now),
         failure: member.failure.as_ref().map(convert::failure_message),
+        done_bytes,
+        total_bytes,
         touched: member.touched,
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::FlockOperation;
 use crate::builder;
 use crate::cli::Release;
 use crate::client::Client;
+use crate::client::status::OBJECT_DAMAGED;
 use crate::command::{Session, parse_definition, read_definition};
 use crate::error::Error;
 use crate::files::{self, Access};
@@ -226,7 +227,12 @@ async fn published(
     application: &AppName,
     name: &ReleaseName,
 ) -> Result<Option<Known>, Error> {
-    match client.release(application, name).await? {
+    let found = match client.release(application, name).await {
+        // Its manifest has to be uploaded again, and so it is as if it were not there.
+        Err(Error::Refused(refusal)) if refusal.reason == OBJECT_DAMAGED => None,
+        other => other?,
+    };
+    match found {
         Some((release, bytes)) => Ok(Some(Known { release, manifest: Manifest::from_bytes(&bytes)? })),
         None => Ok(None),
     }
