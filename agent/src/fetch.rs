@@ -24,7 +24,7 @@ use tonic::transport::Channel;
 
 use crate::apply::store::{LackingFile, Store};
 use crate::error::{AgentError, chain};
-use object::{Sink, Wanted};
+use object::{Came, Sink, Wanted};
 
 /// How often an object may arrive as something else before the fetch is given up.
 const MAX_BAD_ANSWERS: u32 = 3;
@@ -123,8 +123,9 @@ impl Fetch {
                 let wanted = batch
                     .iter()
                     .map(|(digest, _)| Wanted { digest: *digest, sink: Sink::memory(MAX_DIRECTORY_BYTES) });
-                object::fetch(client, &self.app, wanted.collect(), &mut |arrived| {
-                    store.put_directory(arrived.digest, arrived.bytes).map(drop)
+                object::fetch(client, &self.app, wanted.collect(), &mut |came| match came {
+                    Came::Part { .. } => Ok(()),
+                    Came::Whole(arrived) => store.put_directory(arrived.digest, arrived.bytes).map(drop),
                 })
                 .await?;
             }
@@ -137,12 +138,19 @@ impl Fetch {
         for batch in lacking.files.chunks(BATCH) {
             let wanted =
                 batch.iter().map(|file| self.wanted(&store, file)).collect::<Result<_, AgentError>>()?;
-            object::fetch(client, &self.app, wanted, &mut |arrived| {
-                done_bytes += arrived.size;
-                // Some twenty messages for a release, however many files it has.
-                if done_bytes - told > total_bytes / 20 {
-                    told = done_bytes;
-                    tell(Event::Progress { generation, done_bytes, total_bytes });
+            object::fetch(client, &self.app, wanted, &mut |came| {
+                let now_bytes = match came {
+                    // A peer may send more than was announced; that is found at its end.
+                    Came::Part { bytes } => total_bytes.min(done_bytes + bytes),
+                    Came::Whole(arrived) => {
+                        done_bytes += arrived.size;
+                        done_bytes
+                    }
+                };
+                // Some twenty messages for a release, however many files it has, and however large they are.
+                if now_bytes.saturating_sub(told) > total_bytes / 20 {
+                    told = now_bytes;
+                    tell(Event::Progress { generation, done_bytes: now_bytes, total_bytes });
                 }
                 Ok(())
             })
@@ -163,8 +171,10 @@ impl Fetch {
             None => {
                 let wanted = Wanted { digest: release.digest, sink: Sink::memory(MAX_MANIFEST_BYTES) };
                 let mut found = None;
-                object::fetch(client, &self.app, vec![wanted], &mut |arrived| {
-                    found = Some(store.put_manifest(&release.name, release.digest, arrived.bytes)?);
+                object::fetch(client, &self.app, vec![wanted], &mut |came| {
+                    if let Came::Whole(arrived) = came {
+                        found = Some(store.put_manifest(&release.name, release.digest, arrived.bytes)?);
+                    }
                     Ok(())
                 })
                 .await?;

@@ -54,26 +54,20 @@ pub(super) fn begin_services(
         tokio::spawn(async move {
             let context = executor.context(&release, None, ended.clone());
             let asking = async {
+                let mut ran = false;
                 loop {
                     let begun = tokio::time::Instant::now();
                     let state = drivers::status(&executor.host, &service, &context).await;
-                    let answer = match &state {
-                        DriverState::Running { .. } => Ok(()),
-                        DriverState::Starting => Err("it is being started".to_owned()),
-                        DriverState::Failing { reason } | DriverState::Unknown { reason } => {
-                            Err(reason.clone())
-                        }
-                        DriverState::Stopped => Err("it does not run".to_owned()),
-                        DriverState::HolderGone { orphan: Some(pid) } => {
-                            Err(format!("its holder has died; process {pid} goes on serving"))
-                        }
-                        DriverState::HolderGone { orphan: None } => {
-                            Err("its holder has died, and it too".to_owned())
-                        }
-                    };
+                    ran |= matches!(state, DriverState::Running { .. });
+                    let answer = answer(&state, ran);
                     executor.engine.send(Event::Checked { watch, check: check.clone(), answer });
-                    if matches!(state, DriverState::HolderGone { .. }) {
-                        tracing::error!(service = %service.name, ?state, "the holder of a service has died");
+                    if let DriverState::HolderGone { orphan } = &state {
+                        if ran || orphan.is_some() {
+                            tracing::error!(service = %service.name, ?state, "the holder of a service has died");
+                        } else {
+                            // As after every boot of the machine.
+                            tracing::info!(service = %service.name, "a service does not run yet and is started");
+                        }
                         executor.ensure(vec![service.clone()], &release, digest).await;
                     }
                     tokio::time::sleep_until(begun + SERVICE_INTERVAL).await;
@@ -81,5 +75,36 @@ pub(super) fn begin_services(
             };
             ended.run_until_cancelled(asking).await;
         });
+    }
+}
+
+/// What a service's state means for its health; `ran` if it was seen running since the agent looks.
+fn answer(state: &DriverState, ran: bool) -> Result<(), String> {
+    match state {
+        DriverState::Running { .. } => Ok(()),
+        DriverState::Starting => Err("it is being started".to_owned()),
+        DriverState::Failing { reason } | DriverState::Unknown { reason } => Err(reason.clone()),
+        DriverState::Stopped => Err("it does not run".to_owned()),
+        DriverState::HolderGone { orphan: Some(pid) } => {
+            Err(format!("its holder has died; process {pid} goes on serving"))
+        }
+        DriverState::HolderGone { orphan: None } if ran => Err("its holder has died, and it too".to_owned()),
+        DriverState::HolderGone { orphan: None } => {
+            Err("it does not run yet, and is being started".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_has_not_run_since_the_boot_has_not_died() {
+        let gone = DriverState::HolderGone { orphan: None };
+        assert!(answer(&gone, false).unwrap_err().contains("not run yet"));
+        assert!(answer(&gone, true).unwrap_err().contains("has died"));
+        let orphan = DriverState::HolderGone { orphan: Some(7) };
+        assert!(answer(&orphan, false).unwrap_err().contains("goes on serving"), "the machine did not boot");
     }
 }

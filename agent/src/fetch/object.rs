@@ -58,12 +58,20 @@ pub(super) struct Arrived<'a> {
     pub size: u64,
 }
 
+/// What is told while objects come.
+pub(super) enum Came<'a> {
+    /// Of a large one so much has come, and it goes on.
+    Part { bytes: u64 },
+    /// It is here.
+    Whole(Arrived<'a>),
+}
+
 /// Asks for objects and takes them in turn.
 pub(super) async fn fetch(
     client: &mut AgentsClient<Channel>,
     disk: &Arc<dyn Disk>,
     wanted: Vec<Wanted>,
-    done: &mut (dyn FnMut(Arrived<'_>) -> Result<(), AgentError> + Send),
+    came: &mut (dyn FnMut(Came<'_>) -> Result<(), AgentError> + Send),
 ) -> Result<(), Stop> {
     let partial = Path::new(layout::PARTIAL);
     let kept: BTreeSet<PathBuf> =
@@ -100,8 +108,11 @@ pub(super) async fn fetch(
         };
         arriving.take(disk, &chunk.data, &mut room)?;
         if chunk.last {
-            arriving.finish(disk, &mut room, done)?;
+            arriving.finish(disk, &mut room, came)?;
         } else {
+            if let Destination::File(_, bytes) = &arriving.to {
+                came(Came::Part { bytes: *bytes })?;
+            }
             current = Some(arriving);
         }
     }
@@ -250,7 +261,7 @@ impl Arriving {
         mut self,
         disk: &Arc<dyn Disk>,
         room: &mut Room,
-        done: &mut (dyn FnMut(Arrived<'_>) -> Result<(), AgentError> + Send),
+        came: &mut (dyn FnMut(Came<'_>) -> Result<(), AgentError> + Send),
     ) -> Result<(), Stop> {
         self.forget(disk);
         let digest = self.digest;
@@ -261,15 +272,15 @@ impl Arriving {
         match self.to {
             Destination::Memory { file: None, .. } => {
                 let bytes = room.content.as_slice();
-                done(Arrived { digest, bytes, size: bytes.len() as u64 })?;
+                came(Came::Whole(Arrived { digest, bytes, size: bytes.len() as u64 }))?;
             }
             Destination::Memory { file: Some((store, file)), .. } => {
                 store.put_file(&file, &room.content)?;
-                done(Arrived { digest, bytes: &[], size: file.size })?;
+                came(Came::Whole(Arrived { digest, bytes: &[], size: file.size }))?;
             }
             Destination::File(writer, size) => {
                 writer.finish()?;
-                done(Arrived { digest, bytes: &[], size })?;
+                came(Came::Whole(Arrived { digest, bytes: &[], size }))?;
             }
         }
         Ok(())

@@ -50,6 +50,8 @@ pub struct Shared {
     pub padding: BTreeMap<Sha256, usize>,
     /// The stream of this object is cut after so many chunks, once.
     pub cut: BTreeMap<Sha256, usize>,
+    /// The stream of this object goes on after so many chunks only once it is told to.
+    pub hold: BTreeMap<Sha256, (usize, Arc<tokio::sync::Notify>)>,
 }
 
 pub struct Controller {
@@ -496,6 +498,7 @@ impl Agents for Service {
         request: Request<FetchObjectsRequest>,
     ) -> Result<Response<Self::FetchObjectsStream>, Status> {
         let mut answers = Vec::new();
+        let mut held = None;
         let mut shared = self.shared.lock().unwrap();
         for range in request.into_inner().objects {
             shared.asked += 1;
@@ -533,8 +536,18 @@ impl Agents for Service {
                 answers.push(Err(Status::unavailable("the test cut the stream")));
                 break;
             }
+            held = shared.hold.remove(&digest).map(|(after, go_on)| (answers.len() + after, go_on)).or(held);
             answers.extend(chunks.into_iter().map(Ok));
         }
-        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+        let answers = tokio_stream::iter(answers.into_iter().enumerate()).then(move |(index, answer)| {
+            let held = held.clone().filter(|(after, _)| *after == index);
+            async move {
+                if let Some((_, go_on)) = held {
+                    go_on.notified().await;
+                }
+                answer
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }

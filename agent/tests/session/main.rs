@@ -333,6 +333,32 @@ async fn an_interrupted_download_goes_on_where_it_ended() {
     assert_eq!(std::fs::read_dir(host.path("srv/shop/.landfall/partial")).unwrap().count(), 0);
 }
 
+#[tokio::test]
+async fn the_progress_of_one_large_file_is_told_while_it_comes() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let mut random = 7u64;
+    let mut noise = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random.to_be_bytes()[0]
+    };
+    let large: Vec<u8> = (0..3_000_000).map(|_| noise()).collect();
+    let v1 = release("v1", &[("large", large.clone())]);
+    let listed = controller.publish(&v1.objects, &v1.manifest, 1);
+    let go_on = std::sync::Arc::new(tokio::sync::Notify::new());
+    controller.shared.lock().unwrap().hold.insert(Sha256::of(&large), (25, go_on.clone()));
+    controller.assign(1, &listed, Order::Stage);
+    let half = controller.report("half of the file", |report| {
+        let phase = report.phase.as_ref();
+        phase.is_some_and(|phase| phase.done_bytes > 1_000_000 && phase.done_bytes < 2_000_000)
+    });
+    assert_eq!(half.await.phase.unwrap().total_bytes, 3_000_000);
+    go_on.notify_one();
+    controller.outcome(1, OutcomeKind::Staged).await;
+}
+
 /// How an agent ends while a migration runs.
 enum Ending {
     Killed,
