@@ -5,6 +5,7 @@
 //! not in it but behind one digest: [`Directory`] objects, each naming its children by theirs, so that
 //! two releases share whatever did not change.
 
+mod links;
 mod listing;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use crate::canonical::{self, CanonicalError};
 use crate::ids::{AppName, EnvName, ReleaseName, ServiceName, StepName};
 use crate::time::{Duration, Timestamp, duration_ms};
 use crate::{Sha256, strategy::Strategy};
+
+pub use links::Links;
 
 /// The only format of manifest there is; a reader refuses any other.
 pub const FORMAT: u32 = 1;
@@ -449,7 +452,8 @@ pub fn component(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that a symbolic link at `depth` directories below the release's root stays inside the release.
+/// Checks that a symbolic link at `depth` directories below the release's root stays inside the release, as far as
+/// that can be told without the others: [`Links`] follows them through each other.
 ///
 /// # Errors
 /// The rule that the link breaks, as a sentence.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use landfall_common::Sha256;
 use landfall_common::disk::Disk;
-use landfall_common::manifest::{Directory, Entry, link_target};
+use landfall_common::manifest::{Directory, Entry, Links, link_target};
 
 use crate::error::AgentError;
 use crate::layout;
@@ -56,6 +56,7 @@ impl<'a> Trees<'a> {
         visit: &mut dyn FnMut(&Path, &Entry) -> Result<(), AgentError>,
     ) -> Result<Vec<(Sha256, u64)>, AgentError> {
         let mut missing = Vec::new();
+        let mut links = Links::default();
         let mut stack = vec![(PathBuf::new(), 0, root, 0)];
         while let Some((path, depth, digest, size)) = stack.pop() {
             if depth > MAX_DEPTH {
@@ -68,8 +69,11 @@ impl<'a> Trees<'a> {
             for (name, entry) in &directory.entries {
                 let child = path.join(name);
                 match entry {
-                    Entry::Symlink { target } => link_target(depth, target)
-                        .map_err(|rule| AgentError::Layout(format!("{}: {rule}", child.display())))?,
+                    Entry::Symlink { target } => {
+                        link_target(depth, target)
+                            .map_err(|rule| AgentError::Layout(format!("{}: {rule}", child.display())))?;
+                        links.add(&child.to_string_lossy(), target);
+                    }
                     Entry::Directory { digest, size } => {
                         stack.push((child.clone(), depth + 1, *digest, *size));
                     }
@@ -78,6 +82,7 @@ impl<'a> Trees<'a> {
                 visit(&child, entry)?;
             }
         }
+        links.check().map_err(|(path, rule)| AgentError::Layout(format!("{path}: {rule}")))?;
         Ok(missing)
     }
 }

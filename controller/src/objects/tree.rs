@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use landfall_common::Sha256;
-use landfall_common::manifest::{Directory, Entry, MAX_DIRECTORY_BYTES, Manifest, link_target};
+use landfall_common::manifest::{Directory, Entry, Links, MAX_DIRECTORY_BYTES, Manifest, link_target};
 
 use super::Depot;
 use crate::error::{ControllerError, Reason};
@@ -28,11 +28,12 @@ pub async fn check(depot: &Depot, manifest: &Manifest) -> Result<(), ControllerE
         let message = format!("the tree of {} {} is refused: {why}", manifest.application, manifest.release);
         ControllerError::refused(Reason::BadManifest, message)
     };
-    let mut directories = vec![(manifest.tree, 0)];
+    let mut directories = vec![(manifest.tree, 0, String::new())];
+    let mut links = Links::default();
     let (mut files, mut bytes, mut entries) = (0u64, 0u64, 0u64);
     let mut needed = BTreeSet::new();
     let mut missing = Vec::new();
-    while let Some((digest, depth)) = directories.pop() {
+    while let Some((digest, depth, path)) = directories.pop() {
         if depth > MAX_DEPTH {
             return Err(refuse(format!("its directories are nested more than {MAX_DEPTH} deep")));
         }
@@ -57,8 +58,11 @@ pub async fn check(depot: &Depot, manifest: &Manifest) -> Result<(), ControllerE
                     bytes = bytes.saturating_add(size);
                     needed.insert(digest);
                 }
-                Entry::Directory { digest, .. } => directories.push((digest, depth + 1)),
+                Entry::Directory { digest, .. } => {
+                    directories.push((digest, depth + 1, format!("{path}{name}/")));
+                }
                 Entry::Symlink { target } => {
+                    links.add(&format!("{path}{name}"), &target);
                     link_target(depth, &target).map_err(|rule| refuse(format!("{name:?}: {rule}")))?;
                 }
             }
@@ -68,6 +72,7 @@ pub async fn check(depot: &Depot, manifest: &Manifest) -> Result<(), ControllerE
     if !missing.is_empty() {
         return Err(lacking(&missing));
     }
+    links.check().map_err(|(path, rule)| refuse(format!("{path:?}: {rule}")))?;
     if (files, bytes) != (manifest.file_count, manifest.total_bytes) {
         return Err(refuse(format!(
             "the manifest speaks of {} files with {} bytes, and the tree has {files} with {bytes}",
@@ -129,6 +134,22 @@ mod tests {
         depot.store(b"hello".to_vec()).await.unwrap();
         check(&depot, &manifest(tree, 1, 5)).await.unwrap();
         assert!(text(check(&depot, &manifest(tree, 2, 5)).await).contains("2 files"));
+        // `d` holds the link `up -> ..` in another tree: each link for itself stays inside.
+        let up = Directory {
+            entries: BTreeMap::from([("up".to_owned(), Entry::Symlink { target: "..".to_owned() })]),
+        };
+        let up = up.to_bytes().unwrap();
+        let size = up.len() as u64;
+        let up = depot.store(up).await.unwrap();
+        let together = Directory {
+            entries: BTreeMap::from([
+                ("d".to_owned(), Entry::Directory { digest: up, size }),
+                ("out".to_owned(), Entry::Symlink { target: "d/up/../etc".to_owned() }),
+            ]),
+        };
+        let together = depot.store(together.to_bytes().unwrap()).await.unwrap();
+        let refused = text(check(&depot, &manifest(together, 0, 0)).await);
+        assert!(refused.contains("out") && refused.contains("another link"), "{refused}");
         let escaping = depot.store(outer("../x").to_bytes().unwrap()).await.unwrap();
         assert!(text(check(&depot, &manifest(escaping, 1, 5)).await).contains("leaves the release"));
         assert!(text(check(&depot, &manifest(Sha256::of(b"none"), 0, 0)).await).contains("not here"));

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use landfall_common::manifest;
+use landfall_common::manifest::{self, Links};
 use unicode_normalization::UnicodeNormalization;
 
 use super::unpack::SPECIAL_BITS;
@@ -75,14 +75,18 @@ impl Globs {
 /// # Errors
 /// [`Error::Tree`] with everything that a release must not hold, [`Error::Io`].
 pub fn walk(root: &Path, exclude: &Globs) -> Result<BTreeMap<String, Node>, Error> {
-    let mut walk = Walk { exclude, problems: Vec::new() };
+    let mut walk = Walk { exclude, problems: Vec::new(), links: Links::default() };
     let tree = walk.directory(root, "", 0)?;
+    if let Err((path, rule)) = walk.links.check() {
+        walk.problem(&path, &rule);
+    }
     if walk.problems.is_empty() { Ok(tree) } else { Err(Error::Tree { problems: walk.problems }) }
 }
 
 struct Walk<'w> {
     exclude: &'w Globs,
     problems: Vec<String>,
+    links: Links,
 }
 
 impl Walk<'_> {
@@ -149,6 +153,7 @@ impl Walk<'_> {
                 self.problem(place, &rule);
                 return Ok(None);
             }
+            self.links.add(place, target);
             return Ok(Some(Node::Symlink { target: target.to_owned() }));
         }
         if kind.is_dir() {
