@@ -25,8 +25,13 @@ const MAX_LINE_BYTES: usize = 1024;
 /// The most checks that a report may name as failing.
 const MAX_FAILING: usize = 64;
 
-/// The most commits, and notes, that a rollout or a release carries.
+/// The most commits that a rollout carries, and all of their text: an entry of the log is read whole.
 const MAX_COMMITS: usize = 1000;
+const MAX_COMMITS_BYTES: usize = 64 * 1024;
+
+/// SHA-256 in hexadecimal is the longest id of a commit.
+const MAX_COMMIT_ID_BYTES: usize = 64;
+
 /// Release notes and reasons of operators.
 pub const MAX_NOTES_BYTES: usize = 64 * 1024;
 
@@ -186,14 +191,18 @@ fn failure(message: pb::Failure) -> Parsed<Failure> {
     let skip = message.tail.len().saturating_sub(TAIL_LINES);
     Ok(Failure {
         step: named("failure.step", &message.step)?,
-        reason: cut(message.reason),
+        reason: cut_line(message.reason),
         exit_code: message.exit_code,
-        tail: message.tail.into_iter().skip(skip).map(cut).collect(),
+        tail: message.tail.into_iter().skip(skip).map(cut_line).collect(),
     })
 }
 
-fn cut(mut text: String) -> String {
-    let mut end = text.len().min(MAX_LINE_BYTES);
+fn cut_line(text: String) -> String {
+    cut(text, MAX_LINE_BYTES)
+}
+
+fn cut(mut text: String, max: usize) -> String {
+    let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -211,7 +220,7 @@ fn health(message: pb::Health) -> Parsed<Health> {
                 .failing
                 .into_iter()
                 .take(MAX_FAILING)
-                .map(|(check, saw)| Ok((named("health.failing", &check)?, cut(saw))))
+                .map(|(check, saw)| Ok((named("health.failing", &check)?, cut_line(saw))))
                 .collect::<Parsed<BTreeMap<_, _>>>()?,
         },
     })
@@ -251,19 +260,32 @@ fn amount(field: &str, text: &str) -> Parsed<Option<Amount>> {
     Ok(Some(if percent { Amount::Percent(number) } else { Amount::Count(number) }))
 }
 
-/// The commits of a rollout, each `abc1234 subject`.
-///
-/// # Errors
-/// Too many of them.
-pub fn commits(changes: &[String]) -> Parsed<Vec<CommitLine>> {
-    if changes.len() > MAX_COMMITS {
-        return Err(ControllerError::invalid(format!("at most {MAX_COMMITS} changes are taken")));
-    }
+/// The commits of a rollout, newest first, as far as an entry of the log has room for them; the last line says how
+/// many are left out. Whoever rolls out two years at once shall not be refused for it.
+#[must_use]
+pub fn commits(changes: &[String]) -> Vec<CommitLine> {
     let line = |text: &String| {
         let (commit, subject) = text.split_once(' ').unwrap_or(("", text));
-        CommitLine { commit: commit.to_owned(), author: String::new(), subject: cut(subject.to_owned()) }
+        CommitLine {
+            commit: cut(commit.to_owned(), MAX_COMMIT_ID_BYTES),
+            author: String::new(),
+            subject: cut_line(subject.to_owned()),
+        }
     };
-    Ok(changes.iter().map(line).collect())
+    let mut room = MAX_COMMITS_BYTES;
+    let fits = |line: &CommitLine| {
+        let needed = line.commit.len() + line.subject.len();
+        let fits = needed <= room;
+        room = room.saturating_sub(needed);
+        fits
+    };
+    let mut lines: Vec<CommitLine> = changes.iter().take(MAX_COMMITS).map(line).take_while(fits).collect();
+    let left_out = changes.len() - lines.len();
+    if left_out > 0 {
+        let subject = format!("… and {left_out} more, which are left out here");
+        lines.push(CommitLine { commit: String::new(), author: String::new(), subject });
+    }
+    lines
 }
 
 /// A release, for the wire.
@@ -375,6 +397,26 @@ pub fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commits_have_bounded_room_and_say_how_many_are_left_out() {
+        let few = ["abc1234 a change".to_owned(), "nosubject".to_owned()];
+        let lines: Vec<_> = commits(&few).into_iter().map(|line| (line.commit, line.subject)).collect();
+        let line = |commit: &str, subject: &str| (commit.to_owned(), subject.to_owned());
+        assert_eq!(lines, [line("abc1234", "a change"), line("", "nosubject")]);
+        for many in [
+            vec!["abc1234 short".to_owned(); 5000],
+            vec![format!("{} {}", "a".repeat(1 << 20), "é".repeat(1 << 20)); 100],
+            vec!["x".repeat(1 << 20); 2000],
+        ] {
+            let lines = commits(&many);
+            let bytes: usize = lines.iter().map(|line| line.commit.len() + line.subject.len()).sum();
+            assert!(bytes <= MAX_COMMITS_BYTES + 100 && lines.len() <= MAX_COMMITS + 1, "{bytes}");
+            let left_out = many.len() - (lines.len() - 1);
+            assert!(lines.last().unwrap().subject.contains(&format!("{left_out} more")));
+        }
+        assert!(commits(&[]).is_empty());
+    }
 
     fn sample(result: OutcomeKind, phase: Phase, health: Health) -> HostReport {
         HostReport {

@@ -168,7 +168,7 @@ pub(super) async fn start(
         "" => None,
         id => Some(convert::digest(id)?),
     };
-    wanted.commits = convert::commits(&request.changes)?;
+    wanted.commits = convert::commits(&request.changes);
     let command = command(context, caller, &request.request_id, Action::Roll(wanted))?;
     let mut batch = Batch::new();
     if !request.changes.is_empty() {
