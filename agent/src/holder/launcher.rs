@@ -91,8 +91,11 @@ impl Launcher {
         }
         let file = places.spec_file(spec);
         let bytes = serde_json::to_vec_pretty(spec).expect("paths were read from UTF-8 configuration");
-        super::record::write(&file, &bytes)
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        // What is there already needs no room on a disk that may be full.
+        if std::fs::read(&file).ok().as_ref() != Some(&bytes) {
+            super::record::write(&file, &bytes)
+                .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        }
         match self {
             Self::Detached { program, arguments } => detach(program, arguments, &file, places, spec),
             Self::Systemd { template } => systemctl_start(template, spec).await,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -498,8 +498,8 @@ fn reserve() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// To the holder's own log (its standard error): there is no subscriber in this process.
-#[expect(clippy::print_stderr, reason = "a holder has no runtime, no subscriber and no other way to speak")]
+/// To the holder's own log (its standard error): there is no subscriber in this process. `eprintln!` would
+/// panic where the log cannot be written, and a full disk must not end what is held here.
 fn say(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

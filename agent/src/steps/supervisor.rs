@@ -23,10 +23,13 @@ use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
-use super::output::Output;
+use super::output::{KEPT_BYTES, Output};
 use super::process::{self, Stat};
 use super::runner::{self, Ended, Order};
 use super::{Cause, StepContext, StepFailure, StepOutput};
+
+/// Room for the note of the end: twice what is kept of the output, since JSON writes line ends as two bytes.
+const RESERVE_BYTES: usize = 4 * KEPT_BYTES;
 
 /// How often the note is looked at by an agent that was restarted meanwhile.
 const POLL: Duration = Duration::from_millis(100);
@@ -193,32 +196,79 @@ pub fn supervise(input: impl io::Read) -> io::Result<()> {
     let Instruction { step, mut order, deadline_ms, note } = serde_json::from_slice(&bytes)?;
     let termination = process::termination()?;
     let left = Duration::from_millis(deadline_ms.saturating_sub(clock_ms()));
+    let not_started = |reason: String| {
+        let cause = Some(Cause::NotStarted { reason });
+        let ended = Ended { cause, output: Output::default(), took: Duration::ZERO };
+        save(&note, &Note::Ended { step: step.clone(), ended })
+    };
     if left.is_zero() {
-        let cause = Cause::NotStarted { reason: "its deadline had passed before it could begin".to_owned() };
-        let ended = Ended { cause: Some(cause), output: Output::default(), took: Duration::ZERO };
-        return save(&note, &Note::Ended { step, ended });
+        return not_started("its deadline had passed before it could begin".to_owned());
     }
     order.time = order.time.min(left);
+    // What cannot be noted must not be begun.
+    if let Err(error) = reserve(&note) {
+        return not_started(format!("there is no room to note how it ends: {error}"));
+    }
     let pid = std::process::id();
     let started = i32::try_from(pid).ok().and_then(Stat::of).map_or(0, |stat| stat.started);
     save(&note, &Note::Begun { step: step.clone(), boot_id: process::boot_id(), pid, started })?;
     let ended = runner::run(&order, Some(&termination));
-    save(&note, &Note::Ended { step, ended })
+    let outcome = Ended { cause: ended.cause.clone(), output: Output::default(), took: ended.took };
+    // How it ended matters more than what it wrote.
+    save_reserved(&note, &Note::Ended { step: step.clone(), ended })
+        .or_else(|_| save_reserved(&note, &Note::Ended { step, ended: outcome }))
+}
+
+/// Room for the note of the end, which a step that fills the disk up cannot take: else nobody would know how
+/// it ended.
+fn reserve(note: &Path) -> io::Result<()> {
+    let path = beside(note, ".reserve");
+    let mut file = create(&path)?;
+    let reserved = file.write_all(&vec![0; RESERVE_BYTES]).and_then(|()| file.sync_all());
+    if reserved.is_err() {
+        // A part of it is of no use, and takes the room to say so.
+        let _ = fs::remove_file(&path);
+    }
+    reserved
+}
+
+/// Writes over what was reserved. The room that is not needed is given up last.
+fn save_reserved(path: &Path, note: &Note) -> io::Result<()> {
+    let reserved = beside(path, ".reserve");
+    let bytes = serde_json::to_vec(note)?;
+    let mut file = File::options().write(true).open(&reserved)?;
+    file.write_all(&bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()?;
+    name(&reserved, path)
 }
 
 fn save(path: &Path, note: &Note) -> io::Result<()> {
-    let mut temporary = path.to_owned().into_os_string();
-    temporary.push(".new");
-    let mut file: File =
-        fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+    let temporary = beside(path, ".new");
+    let mut file = create(&temporary)?;
     file.write_all(&serde_json::to_vec(note)?)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    // Without the directory the name may be lost with the power, and the step would look never begun.
+    name(&temporary, path)
+}
+
+/// Gives a whole file its name, durably: without the directory the name may be lost with the power, and the
+/// step would look never begun.
+fn name(file: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(file, path)?;
     match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 fn failure(step: &StepName, cause: Cause) -> StepFailure {
