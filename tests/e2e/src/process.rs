@@ -53,6 +53,14 @@ impl Process {
     /// If it cannot be waited for.
     pub fn terminate(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         signal(self.child.id(), "TERM");
+        self.wait(patience)
+    }
+
+    /// Waits for its end; SIGKILL if it has not ended within `patience`.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
@@ -104,6 +112,30 @@ pub fn signal(id: u32, signal: &str) {
     let _ = Command::new("kill").arg(format!("-{signal}")).arg(id.to_string()).stderr(Stdio::null()).status();
 }
 
+/// The ids of a process's children.
+#[must_use]
+pub fn children(id: u32) -> Vec<u32> {
+    let parent = |child: u32| {
+        // The name, in parentheses, may hold anything; the state and the parent follow it.
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    all().filter(|&child| parent(child) == Some(id)).collect()
+}
+
+/// A process's command line, with spaces between its words; empty when it is gone.
+#[must_use]
+pub fn command_line(id: u32) -> String {
+    let bytes = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()
+}
+
+/// The ids of all processes.
+fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
 /// The last `count` lines of a file, or nothing.
 #[must_use]
 pub fn tail(file: &Path, count: usize) -> String {
@@ -137,12 +169,7 @@ pub fn that_name(path: &Path) -> Vec<u32> {
         content.windows(needle.len()).any(|window| window == needle)
     };
     let own = std::process::id();
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|&id| id != own && (names("cmdline", id) || names("environ", id)))
-        .collect()
+    all().filter(|&id| id != own && (names("cmdline", id) || names("environ", id))).collect()
 }
 
 /// A port on loopback that was free a moment ago.
@@ -151,4 +178,11 @@ pub fn that_name(path: &Path) -> Vec<u32> {
 /// If none can be bound.
 pub fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Whether this process may mount things.
+#[must_use]
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

@@ -61,21 +61,30 @@ impl Scene {
         let address = stage.address.clone();
         stage.run_ctl(&["login", &token, "--controller", &address])?.expect_code(0)?;
         stage.run_ctl(&["init", "--app", APPLICATION])?.expect_code(0)?;
+        let mut scene = Self { stage, directory };
         for name in hosts {
-            stage.add_host(name, APPLICATION)?;
-            let said = stage.run_ctl(&[
-                "hosts",
-                "token",
-                "--app",
-                APPLICATION,
-                "--env",
-                "production",
-                "--name",
-                name,
-            ])?;
-            stage.join(name, &token_in(&said.expect_code(0)?)?)?;
+            scene.prepare(name)?;
+            scene.join(name)?;
         }
-        Ok(Self { stage, directory })
+        Ok(scene)
+    }
+
+    /// Prepares a host that has not joined; gives the directory of all that it has.
+    ///
+    /// # Errors
+    /// If a directory or file cannot be written.
+    pub fn prepare(&mut self, name: &str) -> io::Result<PathBuf> {
+        self.stage.add_host(name, APPLICATION)?;
+        Ok(self.path("hosts").join(name))
+    }
+
+    /// Lets a prepared host join.
+    ///
+    /// # Errors
+    /// If that fails, with what the program said.
+    pub fn join(&mut self, name: &str) -> io::Result<()> {
+        let said = self.ctl(&["hosts", "token", "--env", "production", "--name", name])?;
+        self.stage.join(name, &token_in(&said.expect_code(0)?)?)
     }
 
     /// A directory of this scene for anything.
