@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use landfall_common::Sha256;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
@@ -35,9 +35,6 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How much of the objects that are asked for together is read before it is sent.
 const READ_AHEAD_BYTES: usize = 4 * CHUNK_BYTES;
-
-/// How many objects are looked up at the same time.
-const LOOKUPS: usize = 32;
 
 /// Says, while it is there, that objects were stored that the disk may not have yet.
 const MARKER: &str = "unsynced";
@@ -208,33 +205,29 @@ impl Depot {
     /// [`ControllerError::Object`].
     pub async fn missing(&self, digests: Vec<Sha256>) -> Result<Vec<(Sha256, u64)>, ControllerError> {
         let _no_removal = self.0.removal.read().await;
-        let looked_up: Vec<(Sha256, Option<ObjectMeta>)> = futures::stream::iter(digests)
-            .map(|digest| async move { Ok::<_, ControllerError>((digest, self.meta(digest).await?)) })
-            .buffered(LOOKUPS)
-            .try_collect()
-            .await?;
-        let now = SystemTime::now();
-        let lately = now - collect::COUNTED_ANEW_AFTER;
-        let (mut missing, mut old) = (Vec::new(), Vec::new());
-        for (digest, meta) in looked_up {
-            match meta {
-                None => missing.push((digest, self.kept(digest))),
-                Some(meta) if SystemTime::from(meta.last_modified) < lately => old.push(digest),
-                Some(_) => {}
+        let depot = self.clone();
+        // One task for all: each look is a single call of the system, cheaper than a task of its own.
+        blocking(move || {
+            let now = SystemTime::now();
+            let lately = now - collect::COUNTED_ANEW_AFTER;
+            let mut missing = Vec::new();
+            for digest in digests {
+                let path = depot.path(digest);
+                let looked_up = match std::fs::metadata(&path).and_then(|meta| meta.modified()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        missing.push((digest, depot.kept(digest)));
+                        Ok(())
+                    }
+                    Ok(counted) if counted < lately => {
+                        std::fs::File::open(&path).and_then(|file| file.set_modified(now))
+                    }
+                    other => other.map(drop),
+                };
+                looked_up.map_err(|error| object_error("looked up", digest, error))?;
             }
-        }
-        if !old.is_empty() {
-            let depot = self.clone();
-            blocking(move || {
-                old.into_iter().try_for_each(|digest| {
-                    let counted =
-                        std::fs::File::open(depot.path(digest)).and_then(|file| file.set_modified(now));
-                    counted.map_err(|error| object_error("counted upon", digest, error))
-                })
-            })
-            .await?;
-        }
-        Ok(missing)
+            Ok(missing)
+        })
+        .await
     }
 
     /// One piece of an object's compressed form, from this offset on; empty at its end.
