@@ -13,6 +13,10 @@ help: ## this list
 build: ## the three programs, for trying things out (target/debug)
 	$(CARGO) build --bins
 
+.PHONY: packages
+packages: ## Debian packages of the three programs, into target/packages
+	@deploy/packages/build.sh
+
 .PHONY: demo
 demo: ## a Django application released to four hosts under load, on this machine (KEEP=1 leaves it running)
 	@tests/demo/run.sh

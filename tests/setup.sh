@@ -18,6 +18,8 @@ if [ "$(id -u)" = 0 ]; then
     need mkfs.ext4 e2fsprogs
     need ip iproute2
     need nft nftables
+    # Packages are made for them, with the dependencies that their programs have.
+    need dpkg-shlibdeps dpkg-dev
     need strip binutils
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0

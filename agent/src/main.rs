@@ -1,11 +1,11 @@
 //! `landfall-agent`: the command line. What it does lives in the library.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use landfall_agent::cli::{Arguments, Command};
 use landfall_agent::config::{self, Config};
 use landfall_agent::enrolment::{self, HostToken};
 use landfall_agent::ledger::Ledger;
@@ -14,52 +14,6 @@ use landfall_agent::{agent, engine, holder, memory, status, steps};
 use landfall_common::disk::{Disk, RealDisk};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-
-#[derive(Parser)]
-#[command(name = "landfall-agent", version, about = "Applies releases on this host", max_term_width = 100)]
-struct Arguments {
-    /// The configuration; /etc/landfall/agent.toml if it is there
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Enrol this host with a token from `ctl hosts token`
-    Join {
-        /// The token; `-` reads it from standard input, so that it is not seen in the list of processes
-        token: String,
-        /// Where the controller is, HOST:PORT
-        #[arg(long, value_name = "HOST:PORT")]
-        controller: Option<String>,
-        /// The name to enrol under, where the token fixes none; the host name if absent
-        #[arg(long, value_name = "NAME")]
-        name: Option<String>,
-    },
-    /// Run the agent
-    Run,
-    /// Show what this host runs and what happened last
-    Status {
-        /// The ledger's record as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Replace a lost ledger by what is on the disk; the agent must be stopped
-    Recover,
-    /// Print an agent.toml with every key and its default
-    Config,
-    /// Hold the socket and process of one service (started by the agent)
-    #[command(hide = true)]
-    Holder {
-        /// Its specification
-        specification: PathBuf,
-    },
-    /// Supervise one step (started by the agent)
-    #[command(hide = true)]
-    StepRunner,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

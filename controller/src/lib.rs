@@ -6,6 +6,7 @@ pub mod admin;
 pub mod authorise;
 pub mod backup;
 pub mod ca;
+pub mod cli;
 pub mod clock;
 pub mod collection;
 pub mod config;

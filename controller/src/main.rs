@@ -1,14 +1,13 @@
 //! `landfall-controller`: the program.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use landfall_common::time::human;
+use clap::Parser as _;
 use landfall_common::{Duration, OperatorName};
 use landfall_controller::admin::{self, Answer, Request};
+use landfall_controller::cli::{Arguments, Command};
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Config, LogFormat};
 use landfall_controller::identity::Role;
@@ -16,64 +15,6 @@ use landfall_controller::state::ControllerState;
 use landfall_controller::{backup, initialise, serve};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// The Landfall controller: keeps releases, plans rollouts, and tells agents what to run.
-///
-/// Without a command it serves until it is told to stop (SIGTERM or SIGINT).
-#[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "LANDFALL_CONTROLLER_CONFIG")]
-    config: PathBuf,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Makes the state directory, the certificate authority and the online keys, and prints the first
-    /// admin's token on standard output.
-    Init {
-        /// The first admin's name.
-        #[arg(long, default_value = "admin")]
-        name: OperatorName,
-    },
-    /// Prints a token by which an operator gets a certificate, also when every certificate has expired. The
-    /// controller may be running.
-    OperatorToken {
-        /// The operator's name.
-        #[arg(long)]
-        name: OperatorName,
-        /// viewer, deployer or admin.
-        #[arg(long)]
-        role: Role,
-        /// How long the token is good, at most 24h.
-        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = human::parse)]
-        valid_for: Duration,
-    },
-    /// Shuts an operator out at once: certificates that were issued until now are good for nothing. The
-    /// controller may be running.
-    OperatorRemove {
-        /// The operator's name.
-        #[arg(long)]
-        name: OperatorName,
-    },
-    /// Writes everything that must not be lost into one file, which then holds private keys. The controller
-    /// may be running.
-    Backup {
-        /// The file; `-` is standard output.
-        file: PathBuf,
-        /// Leave the releases' objects out: `ctl` uploads them again when a release is published anew.
-        #[arg(long)]
-        without_objects: bool,
-    },
-    /// Makes the state directory, which must be empty, from a backup.
-    Restore {
-        /// The file that `backup` wrote.
-        file: PathBuf,
-    },
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

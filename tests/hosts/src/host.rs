@@ -128,15 +128,14 @@ impl Host {
         self.wait_until_up(Some(before))
     }
 
-    /// Fills its disk until `left_bytes` are free. Nothing on the host owns what fills it.
+    /// Fills its disk until `left_bytes` are free, or fills it up again. Nothing on the host owns what fills it.
     ///
     /// # Errors
     /// If it is off, or less is free already.
     pub fn fill_disk(&self, left_bytes: u64) -> io::Result<()> {
-        let ballast = self.mount()?.join("ballast");
-        let file = fs::File::create(&ballast)?;
+        let file = fs::File::options().create(true).append(true).open(self.mount()?.join("ballast"))?;
         // In ever smaller pieces: the last free blocks count too.
-        let (mut end, mut piece) = (0, 1 << 30);
+        let (mut end, mut piece) = (file.metadata()?.len(), 1 << 30);
         while piece >= 4096 {
             match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), end, piece) {
                 Ok(()) => end += piece,

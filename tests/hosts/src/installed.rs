@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::fleet::{Fleet, Plan};
 use crate::host::Host;
+use crate::packages;
 
 /// The application's name, as in the README.
 pub const APPLICATION: &str = "tenants";
@@ -25,8 +26,14 @@ pub const DEPLOY: &str = "deploy";
 /// Where the application listens on each server.
 pub const PORT: u16 = 8080;
 
-/// Where the hosts see what the README calls "this directory".
+/// The version of the packages that are installed first.
+pub const VERSION: &str = "0.1.0";
+
+/// Where the hosts see the directory with the packages.
 const SOURCE: &str = "/usr/src/landfall";
+
+/// Where they see those of the next version.
+pub const NEXT: &str = "/usr/src/landfall-next";
 
 const DEFINITION: &str = r#"[application]
 name = "tenants"
@@ -60,7 +67,6 @@ pub struct Installed {
     /// The names of the servers.
     pub servers: Vec<String>,
     operator: PathBuf,
-    programs: PathBuf,
 }
 
 impl Installed {
@@ -69,17 +75,23 @@ impl Installed {
     /// # Errors
     /// The first thing that went wrong.
     pub fn new(servers: &[&str]) -> io::Result<Self> {
-        let programs = crate::programs::stripped()?;
-        let deploy = crate::repository().join("deploy");
-        let plan = Plan::new()
-            .share(&programs, &format!("{SOURCE}/target/release"))
-            .share(&deploy, &format!("{SOURCE}/deploy"))
-            .host(DEPLOY);
+        Self::with_next(servers, None)
+    }
+
+    /// The same, with the packages of another version at hand on each host, in [`NEXT`].
+    ///
+    /// # Errors
+    /// The first thing that went wrong.
+    pub fn with_next(servers: &[&str], next: Option<&str>) -> io::Result<Self> {
+        let mut plan = Plan::new().share(&packages::ensure(VERSION)?, SOURCE).host(DEPLOY);
+        if let Some(version) = next {
+            plan = plan.share(&packages::ensure(version)?, NEXT);
+        }
         let fleet = servers.iter().fold(plan, |plan, name| plan.host(name)).boot()?;
         let operator = fleet.path("operator");
         fs::create_dir_all(operator.join("application"))?;
         let servers = servers.iter().map(|&name| name.to_owned()).collect();
-        let installed = Self { fleet, servers, operator, programs };
+        let installed = Self { fleet, servers, operator };
         installed.git(&["init", "--quiet", "--initial-branch", "main"])?;
         installed.commit("v0", |text| text)?;
 
@@ -105,7 +117,7 @@ impl Installed {
 
     /// What a line of shell says that the operator types in the application's repository.
     fn you(&self, script: &str) -> io::Result<Said> {
-        let mut path = std::ffi::OsString::from(&self.programs);
+        let mut path = packages::programs().into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut command = Command::new("sh");
@@ -152,7 +164,7 @@ impl Installed {
     /// A command line of `ctl`, ready to be started.
     #[must_use]
     pub fn ctl_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.programs.join("ctl"));
+        let mut command = Command::new(packages::programs().join("ctl"));
         self.as_operator(&mut command);
         command.env("NO_COLOR", "1").args(arguments);
         command

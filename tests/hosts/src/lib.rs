@@ -11,7 +11,7 @@ pub mod fleet;
 pub mod host;
 pub mod installed;
 pub mod network;
-pub mod programs;
+pub mod packages;
 pub mod undertaker;
 
 use std::io;
@@ -46,7 +46,7 @@ pub fn can_boot() -> io::Result<()> {
         let message = "hosts with systemd are booted by root only: run `sudo make test`";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
-    let needed = ["mmdebstrap", "systemd-nspawn", "mkfs.ext4", "ip", "nft", "strip"];
+    let needed = ["mmdebstrap", "systemd-nspawn", "mkfs.ext4", "ip", "nft"];
     let missing: Vec<_> = needed.into_iter().filter(|program| !in_path(program)).collect();
     if missing.is_empty() {
         return Ok(());

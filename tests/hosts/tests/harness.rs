@@ -79,7 +79,7 @@ fn a_disk_is_full_stands_still_and_is_slow_and_a_clock_is_set() {
     let host = fleet.host("web-1");
 
     host.fill_disk(0).unwrap();
-    let said = host.exec(&["sh", "-c", "echo something >/srv/file && sync /srv/file"]).unwrap();
+    let said = host.exec(&["sh", "-c", "head -c 8M /dev/zero >/srv/file"]).unwrap();
     assert!(said.code != 0 && said.err.contains("No space left on device"), "{said:?}");
     host.free_disk().unwrap();
     host.sh("echo something >/srv/file && sync /srv/file").unwrap();

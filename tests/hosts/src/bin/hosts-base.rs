@@ -1,7 +1,9 @@
-//! Makes the base of the test hosts, so that the first test does not seem to hang: `make test` runs it.
+//! Makes what all test hosts need, so that the first test does not seem to hang: `make test` runs it.
 
 use std::io;
 
 fn main() -> io::Result<()> {
-    landfall_hosts::base::ensure().map(|_| ())
+    landfall_hosts::base::ensure()?;
+    landfall_hosts::packages::ensure(landfall_hosts::installed::VERSION)?;
+    Ok(())
 }

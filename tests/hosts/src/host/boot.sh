@@ -16,6 +16,9 @@ if [ ! -e "$directory/disk/seeded" ]; then
     : >"$directory/disk/seeded"
 fi
 
+# The journal lies outside of the host's disk: a test reads it also when that one is full or has lost its power.
+mkdir -p "$directory/journal"
+
 # The host sees one hierarchy of control groups, v2, whatever this machine mounts.
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -29,5 +32,6 @@ while [ $code = 133 ]; do
     code=0
     systemd-nspawn --quiet --directory="$directory/root" --boot --register=no --keep-unit --console=read-only \
         --machine="$name" --hostname="$name" --network-namespace-path="/run/netns/$network" \
-        --resolv-conf=off --timezone=off --link-journal=no --system-call-filter=pidfd_getfd "$@" || code=$?
+        --resolv-conf=off --timezone=off --link-journal=no --system-call-filter=pidfd_getfd \
+        --bind="$directory/journal:/var/log/journal" "$@" || code=$?
 done
