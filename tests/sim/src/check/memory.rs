@@ -138,6 +138,19 @@ impl Checks {
         }
         Ok(())
     }
+
+    /// The controller has started from this. What became durable and was not sent, for it died in between, it
+    /// cannot know from what was: it counts such a grant as one that may be taken (P4).
+    pub fn started_from(&mut self, durable: &Durable) {
+        let hosts: Vec<_> = self.memory.highest.keys().cloned().collect();
+        for host in hosts {
+            let Some(Record::Issued(issued)) = record(durable, &format!("issued/{host}")) else { continue };
+            let Some(assignment) = issued.assignment else { continue };
+            if self.newest.get(&host).is_none_or(|known| known.generation < assignment.generation) {
+                self.newest.insert(host, assignment);
+            }
+        }
+    }
 }
 
 fn record(durable: &Durable, key: &str) -> Option<Record> {

@@ -62,6 +62,7 @@ impl World {
             }
         };
         let remembers = self.checks.remembers(&durable);
+        self.checks.started_from(&durable);
         self.must(remembers);
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate.
