@@ -11,7 +11,7 @@ cargo build --locked --workspace --bins
 hosts=true
 [ "$(id -u)" = 0 ] || hosts=false
 if $hosts; then
-    cargo run --quiet --locked -p landfall-hosts --bin hosts-base
+    "${CARGO_TARGET_DIR:-target}/debug/hosts-base"
 fi
 left_out=()
 if cargo nextest --version >/dev/null 2>&1; then

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -125,22 +126,26 @@ while True:
     time.sleep(0.1)
 "#;
 
-/// Run by the next test in a process of its own, which it kills; by itself it has nothing to do.
-#[test]
-fn a_fleet_for_the_test_that_kills() {
-    let Some(file) = std::env::var_os("LANDFALL_HOSTS_TOLD") else { return };
+/// Set for the process that is killed: a file into which it writes where its fleet is.
+const TOLD: &str = "LANDFALL_HOSTS_TOLD";
+
+/// A fleet in the worst state to be left in, until this process is killed.
+fn stand_still_and_tell(file: &Path) {
     let fleet = Plan::new().host("web-1").boot().unwrap();
-    let _slow = fleet.host("web-1").stall_disk().unwrap();
+    let _stalled = fleet.host("web-1").stall_disk().unwrap();
     fs::write(file, fleet.path("x").parent().unwrap().to_str().unwrap()).unwrap();
     let _ = std::io::stdin().read(&mut [0]);
 }
 
 #[test]
 fn nothing_is_left_of_a_fleet_whose_test_was_killed() {
+    if let Some(file) = std::env::var_os(TOLD) {
+        return stand_still_and_tell(Path::new(&file));
+    }
     let told = landfall_hosts::directory().join(format!("told-{}", std::process::id()));
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_fleet_for_the_test_that_kills", "--nocapture"])
-        .env("LANDFALL_HOSTS_TOLD", &told)
+        .args(["--exact", "nothing_is_left_of_a_fleet_whose_test_was_killed", "--nocapture"])
+        .env(TOLD, &told)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -160,7 +165,6 @@ fn nothing_is_left_of_a_fleet_whose_test_was_killed() {
         left
     };
     assert_eq!(left().len(), 5, "{:?}", left());
-    child.stdin.as_mut().unwrap().flush().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     wait_until("all of it is gone", Duration::from_secs(60), || left().is_empty())
