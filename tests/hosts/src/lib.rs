@@ -3,6 +3,19 @@
 //! A test reads like a story: boot a [`fleet::Fleet`], put something on a host, cut its power, look what is
 //! there afterwards. It needs root. Nothing of a host is seen by the machine outside of it: its mounts and
 //! its network live in namespaces, and all of it ends with the process that booted it, however that one ends.
+//!
+//! ```no_run
+//! # fn main() -> std::io::Result<()> {
+//! let fleet = landfall_hosts::fleet::Plan::new().host("web-1").boot()?;
+//! let web = fleet.host("web-1");
+//! web.put("/srv/file", b"kept", 0o644)?;
+//! web.sh("sync -f /srv/file")?;
+//! web.cut_power()?;
+//! web.power_on()?;
+//! assert_eq!(web.get("/srv/file")?, b"kept");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod base;
 pub mod clock;
