@@ -15,17 +15,18 @@ if $hosts; then
 fi
 left_out=()
 if cargo nextest --version >/dev/null 2>&1; then
-    $hosts || left_out=(-E 'not (package(landfall-hosts) and kind(test))')
+    $hosts || left_out=(-E 'not (package(landfall-hosts) and kind(test) or test(on_a_host))')
     cargo nextest run --locked --workspace --no-fail-fast "${left_out[@]}"
 else
-    $hosts || left_out=(--exclude landfall-hosts)
+    left_out=(--)
+    $hosts || left_out=(--exclude landfall-hosts -- --skip on_a_host)
     cargo test --locked --workspace --no-fail-fast "${left_out[@]}"
 fi
 if ! $hosts; then
     cat >&2 <<'END'
 
 ################################################################################
-NOT RUN: the tests on hosts with systemd (tests/hosts). They need root:
+NOT RUN: the tests on hosts with systemd (tests/hosts, the driver "systemd"). They need root:
 
     sudo --preserve-env=PATH,HOME make test
 ################################################################################

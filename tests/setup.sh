@@ -22,18 +22,31 @@ if [ "$(id -u)" = 0 ]; then
     need dpkg-shlibdeps dpkg-dev
     need strip binutils
 fi
-[ ${#missing[@]} -gt 0 ] || exit 0
-
-install="apt-get install -y --no-install-recommends ${missing[*]}"
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "These packages are missing: ${missing[*]}" >&2
-    echo "On Debian or Ubuntu: sudo apt-get update && sudo $install" >&2
-    exit 1
-fi
-echo "Installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-{ apt-get update -q && $install; } >/tmp/landfall-setup.log 2>&1 || {
-    tail -20 /tmp/landfall-setup.log >&2
-    echo "Could not install: $install" >&2
-    exit 1
+install_missing() {
+    install="apt-get install -y --no-install-recommends ${missing[*]}"
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "These packages are missing: ${missing[*]}" >&2
+        echo "On Debian or Ubuntu: sudo apt-get update && sudo $install" >&2
+        exit 1
+    fi
+    echo "Installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -q && $install; } >/tmp/landfall-setup.log 2>&1 || {
+        tail -20 /tmp/landfall-setup.log >&2
+        echo "Could not install: $install" >&2
+        exit 1
+    }
 }
+[ ${#missing[@]} = 0 ] || install_missing
+
+# Supervisor, for the driver of that name: beside the build, since the package of a distribution would start it.
+tools=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/tools
+if [ ! -x "$tools/supervisor/bin/supervisord" ]; then
+    echo "Installing Supervisor into $tools/supervisor"
+    { python3 -m venv "$tools/supervisor" && "$tools/supervisor/bin/pip" install -q supervisor==4.3.0; } \
+        >/tmp/landfall-setup.log 2>&1 || {
+        tail -20 /tmp/landfall-setup.log >&2
+        echo "Could not install: $tools/supervisor/bin/pip install supervisor==4.3.0" >&2
+        exit 1
+    }
+fi

@@ -1,13 +1,23 @@
 //! Drivers: what starting, restarting and stopping a service means.
 //!
 //! Each kind is a file of its own with one type that implements [`Driver`], and [`of`] is the one place that
-//! knows them all: [`process`] (a [holder](crate::holder) owns socket and process) and [`exec`] (the
-//! application's own commands). What every driver must do is held by one suite, `tests/drivers`, which runs
+//! knows them all: [`process`] (a [holder](crate::holder) owns socket and process), [`exec`] (the application's
+//! own commands), [`systemd`] and [`supervisor`] (what the host's administrator has installed there). A service
+//! may change from one to another between releases ([`held`]). What every driver must do is held by one suite, `tests/drivers`, which runs
 //! each against the real thing. Which service is activated when, and what happens on failure, is decided
 //! elsewhere.
 
+mod evidence;
 pub mod exec;
+mod held;
+mod note;
 pub mod process;
+pub mod supervisor;
+pub mod systemd;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use landfall_common::manifest::{self, Service};
@@ -15,7 +25,9 @@ use landfall_common::report::Failure;
 use landfall_common::{ServiceName, Sha256, StepName};
 
 use crate::holder::{Launcher, Places};
-use crate::steps::StepContext;
+use crate::steps::{Output, StepContext};
+use held::Held;
+use note::{Incarnations, Notes};
 
 /// What the drivers of a host share.
 #[derive(Debug, Clone)]
@@ -24,6 +36,49 @@ pub struct DriverHost {
     pub launcher: Launcher,
     /// Where their files are.
     pub places: Places,
+    /// Where drivers keep what they must remember, `/var/lib/landfall/drivers`.
+    pub state: PathBuf,
+    bus: systemd::Bus,
+    seen: Arc<Mutex<BTreeMap<PathBuf, Seen>>>,
+}
+
+/// What was seen of a service that is started again by itself, without being counted by who does it.
+#[derive(Debug, Default)]
+struct Seen {
+    last: Incarnations,
+    restarts: u32,
+}
+
+impl DriverHost {
+    /// The drivers of a host that keep their files here.
+    #[must_use]
+    pub fn new(launcher: Launcher, places: Places, state: PathBuf) -> Self {
+        Self { launcher, places, state, bus: systemd::Bus::default(), seen: Arc::default() }
+    }
+
+    fn notes(&self, context: &StepContext, service: &ServiceName) -> Notes {
+        let name = format!("{}.{service}.attempt.json", context.identity.application);
+        Notes { path: self.state.join(name) }
+    }
+
+    /// How often a service was seen to run again since it was activated: a lower bound.
+    fn restarts(
+        &self,
+        context: &StepContext,
+        service: &ServiceName,
+        activated: Option<&Incarnations>,
+        now: &Incarnations,
+    ) -> u32 {
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = all.entry(self.notes(context, service).path).or_default();
+        if activated.is_none_or(|activated| activated == now) {
+            seen.restarts = 0;
+        } else if seen.last != *now {
+            seen.restarts += 1;
+        }
+        seen.last.clone_from(now);
+        seen.restarts
+    }
 }
 
 /// How a service is, as its driver sees it.
@@ -97,10 +152,18 @@ pub fn of<'a>(host: &'a DriverHost, service: &'a Service, context: &'a StepConte
         manifest::Driver::Exec { restart, stop, status } => {
             Box::new(exec::Exec { context, restart, stop: stop.as_ref(), status: status.as_ref() })
         }
+        manifest::Driver::Systemd { unit, socket, settle, timeout } => {
+            let (socket, settle, timeout) = (socket.as_deref(), *settle, *timeout);
+            Box::new(systemd::Systemd { host, name, context, unit, socket, settle, timeout })
+        }
+        manifest::Driver::Supervisor { target, server, signal, settle, timeout } => {
+            let (signal, settle, timeout) = (*signal, *settle, *timeout);
+            Box::new(supervisor::Supervisor { host, name, context, target, server, signal, settle, timeout })
+        }
     }
 }
 
-/// [`Driver::activate`] of a service's own driver.
+/// [`Driver::activate`] of a service's own driver, after what held the service by another one was ended.
 ///
 /// # Errors
 /// [`Failure`].
@@ -111,20 +174,45 @@ pub async fn activate(
     release: Sha256,
     attempt: &str,
 ) -> Result<(), Failure> {
+    leave(host, service, context).await?;
+    Held::new(service, context).write(host).map_err(|reason| fail(&service.name, reason))?;
     of(host, service, context).activate(release, attempt).await
 }
 
-/// [`Driver::deactivate`] of a service's own driver.
+/// [`Driver::deactivate`] of a service's own driver, and of the one that holds it, if that is another.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn deactivate(host: &DriverHost, service: &Service, context: &StepContext) -> Result<(), Failure> {
-    of(host, service, context).deactivate().await
+    leave(host, service, context).await?;
+    of(host, service, context).deactivate().await?;
+    Held::remove(host, &context.identity.application, &service.name);
+    Ok(())
+}
+
+/// Ends what holds a service otherwise than this definition of it does.
+async fn leave(host: &DriverHost, service: &Service, context: &StepContext) -> Result<(), Failure> {
+    let Some(held) = Held::read(host, &context.identity.application, &service.name) else { return Ok(()) };
+    if held::is_same_place(&held.service, service) {
+        return Ok(());
+    }
+    tracing::info!(service = %service.name, "the service moves to another driver, unit or program");
+    of(host, &held.service, &held.context(context)).deactivate().await
 }
 
 /// [`Driver::status`] of a service's own driver.
 pub async fn status(host: &DriverHost, service: &Service, context: &StepContext) -> DriverState {
     of(host, service, context).status().await
+}
+
+/// A failure of a service that no process stands behind.
+fn fail(service: &ServiceName, reason: impl Into<String>) -> Failure {
+    Failure::new(step_name(service), reason)
+}
+
+/// The last lines of a text, as they may be printed.
+fn last_lines(text: &str) -> Vec<String> {
+    Output { first: text.to_owned(), ..Output::default() }.last_lines()
 }
 
 /// The name under which a failure of a service is reported.

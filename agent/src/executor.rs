@@ -68,7 +68,7 @@ impl Executor {
             app,
             app_dir: config.app_dir(&identity.application),
             config: config.clone(),
-            host: DriverHost { launcher: config.launcher(), places: config.places() },
+            host: DriverHost::new(config.launcher(), config.places(), config.state_dir.join("drivers")),
             engine,
             link,
             latencies: Arc::default(),

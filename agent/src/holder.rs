@@ -28,7 +28,7 @@ mod control;
 pub mod launcher;
 pub mod machine;
 mod ready;
-mod record;
+pub(crate) mod record;
 mod server;
 mod service;
 pub mod socket;

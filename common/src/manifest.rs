@@ -195,6 +195,111 @@ pub enum Driver {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<Step>,
     },
+    /// A unit of the host's systemd, which its administrator has installed.
+    Systemd {
+        /// Which, and what restarting means for it.
+        unit: Unit,
+        /// The socket unit that keeps the listening socket while the service is restarted; its full name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        socket: Option<String>,
+        /// A unit that does not say itself that it is ready must have stayed active for so long.
+        #[serde(rename = "settle_ms", with = "duration_ms")]
+        settle: Duration,
+        /// How long each job of systemd may take.
+        #[serde(rename = "timeout_ms", with = "duration_ms")]
+        timeout: Duration,
+    },
+    /// Processes of the host's Supervisor, configured by its administrator.
+    Supervisor {
+        /// Which.
+        target: Supervised,
+        /// The path of Supervisor's socket, with the words of [`Step`].
+        server: String,
+        /// Sent instead of stopping and starting each process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<ReloadSignal>,
+        /// After a signal, a process must have stayed up for so long.
+        #[serde(rename = "settle_ms", with = "duration_ms")]
+        settle: Duration,
+        /// How long each process may take to stop, and to start.
+        #[serde(rename = "timeout_ms", with = "duration_ms")]
+        timeout: Duration,
+    },
+}
+
+/// Which unit of systemd a service is, and what making it run another release means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Unit {
+    /// One unit, which runs what `current` names.
+    Fixed {
+        /// Its full name, such as `tenants-web.service`.
+        name: String,
+        /// What is asked of systemd.
+        how: Renewal,
+    },
+    /// Two instances of a template, `a` and `b`, which run what `current` names when they start: the new one
+    /// is started in the slot that is free, then the old one is stopped.
+    Slots {
+        /// The template, such as `tenants-web@.service`.
+        template: String,
+    },
+    /// One instance of a template for each release, by the release's name (escaped as systemd-escape does):
+    /// the new one is started, then the old one is stopped.
+    Releases {
+        /// The template, such as `tenants-web@.service`.
+        template: String,
+    },
+}
+
+/// How a unit that runs comes to run another release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// It is stopped and started.
+    Restart,
+    /// It reloads by itself.
+    Reload,
+}
+
+/// What of a Supervisor a service is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Supervised {
+    /// One process, `web` or `group:web`.
+    Program {
+        /// Its name.
+        name: String,
+    },
+    /// All processes of a group, renewed one after another.
+    Group {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A signal on which a process loads its program anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ReloadSignal {
+    /// `SIGHUP`.
+    Hup,
+    /// `SIGUSR1`.
+    Usr1,
+    /// `SIGUSR2`.
+    Usr2,
+}
+
+impl ReloadSignal {
+    /// Its name without `SIG`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hup => "HUP",
+            Self::Usr1 => "USR1",
+            Self::Usr2 => "USR2",
+        }
+    }
 }
 
 /// How a new process shows that it is ready to take over.

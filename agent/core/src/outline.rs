@@ -53,7 +53,7 @@ pub const SERVICE_INTERVAL: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn service_check(service: &Service) -> Option<StepName> {
     let can_say = match &service.driver {
-        Driver::Process { .. } => true,
+        Driver::Process { .. } | Driver::Systemd { .. } | Driver::Supervisor { .. } => true,
         Driver::Exec { status, .. } => status.is_some(),
     };
     can_say.then(|| crate::step(&format!("service.{}", service.name)))

@@ -74,7 +74,7 @@ impl Record {
 
 /// Writes a file so that a reader finds the old or the new content, readable by nobody else (it holds the
 /// environment of services).
-pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary = path.to_owned().into_os_string();
     temporary.push(format!(".{}.new", std::process::id()));
     let result = (|| {

@@ -22,7 +22,7 @@ pub struct Identity {
 }
 
 /// What the words in commands, environments, addresses and URLs stand for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Words {
     /// `{release}`: the release's own directory.
     pub release: String,

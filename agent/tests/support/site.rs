@@ -44,18 +44,32 @@ impl Site {
             logs: root.join("logs"),
             log_bytes: 64 * 1024,
         };
-        Self { root: root.to_owned(), host: DriverHost { launcher, places }, owned: None }
+        Self {
+            root: root.to_owned(),
+            host: DriverHost::new(launcher, places, root.join("drivers")),
+            owned: None,
+        }
     }
 
+    /// What surrounds a release: its own directory, where releases are laid out at all.
     pub fn context(&self, release: &str) -> StepContext {
+        let app = self.root.join("app");
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (directory, words) = if app.exists() {
+            let directory = app.join("releases").join(release);
+            let (release, current) = (text(directory.clone()), text(app.join("current")));
+            (directory, Words { release, current, ..Words::default() })
+        } else {
+            (self.root.clone(), Words { release: text(self.root.clone()), ..Words::default() })
+        };
         StepContext {
             identity: Identity {
                 application: APPLICATION.parse().unwrap(),
                 environment: "production".parse().unwrap(),
                 release: release.parse().unwrap(),
             },
-            words: Words { release: self.root.to_string_lossy().into_owned(), ..Words::default() },
-            directory: self.root.clone(),
+            words,
+            directory,
             home: self.root.clone(),
             log: None,
             deadline: None,

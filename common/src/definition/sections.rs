@@ -1,15 +1,17 @@
-//! Each table of the definition, read into the types of the manifest, with its defaults.
+//! Each table of the definition, read into the types of the manifest, with its defaults. What runs has a room
+//! of its own, [`services`].
+
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{At, Reader, Section, Span};
-use crate::ids::{EnvName, ServiceName, StepName};
-use crate::manifest::{
-    Check, Driver, Migration, Probe, Ready, Retention, Service, Shared, Step, WayBack, component,
-};
+use crate::ids::{EnvName, StepName};
+use crate::manifest::{Check, Migration, Probe, Retention, Shared, Step, WayBack, component};
 use crate::strategy::{Strategy, StrategyKind};
 use crate::time::{Duration, human};
 use crate::words;
+pub(super) use services::services;
 
 /// A build may compile a whole application.
 pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -21,10 +23,6 @@ const MIGRATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// By so much the lease outlasts the migration's timeout unless it is given: time to end the step and to
 /// report.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
-const READY_ALIVE: Duration = Duration::from_secs(2);
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-const EXEC_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RETENTION: u32 = 1000;
@@ -201,59 +199,6 @@ pub(super) fn globs(section: &Section<'_>, key: &str) -> Vec<String> {
     list.into_iter().map(|glob| glob.value).collect()
 }
 
-/// `[[service]]`.
-pub(super) fn services(sections: Vec<Section<'_>>) -> Vec<Service> {
-    let mut taken = Taken::new();
-    let read = |section: Section<'_>| {
-        let name = name(&section, ServiceName::new);
-        if let Some(name) = &name {
-            unique(&section, name, &mut taken);
-        }
-        let kind = section.string("driver");
-        if !section.has("driver") {
-            section.missing("driver", "driver = \"process\"");
-        }
-        let kind = kind?;
-        let driver = match kind.value.as_str() {
-            "process" => process(&section),
-            "exec" => exec(&section, name.as_ref().map_or("service", |name| name.value.as_str())),
-            other => {
-                let known = ["process", "exec"];
-                let help = match super::diagnostic::nearest(other, known) {
-                    Some(like) => format!("did you mean \"{like}\"?"),
-                    None => "known drivers: \"process\", \"exec\"".to_owned(),
-                };
-                section.reader.wrong(kind.span, format!("unknown driver {other:?}"), Some(help));
-                None
-            }
-        };
-        Some(Service { name: name?.value, driver: driver? })
-    };
-    sections.into_iter().filter_map(read).collect()
-}
-
-/// Refuses the keys of the other driver, which would else be silently without effect.
-fn only_for(section: &Section<'_>, driver: &str, keys: &[&str]) {
-    for key in keys.iter().filter(|key| section.has(key)) {
-        let message = format!("`{key}` is for services with driver \"{driver}\" only");
-        section.reader.wrong(section.key_span(key), message, Some(format!("remove `{key}`")));
-    }
-}
-
-fn process(section: &Section<'_>) -> Option<Driver> {
-    only_for(section, "exec", &["restart", "stop", "status", "timeout"]);
-    let command = required_command(section, "command", Place::Host);
-    let environment = environment(section, Place::Host);
-    let listen = section.string("listen").filter(|listen| address(section, listen, true)).map(|at| at.value);
-    let ready = if section.has("ready") {
-        ready(section, listen.is_some())
-    } else {
-        Some(Ready::Alive { period: READY_ALIVE })
-    };
-    let stop_timeout = duration(section, "stop_timeout", STOP_TIMEOUT);
-    Some(Driver::Process { command: command?, environment, listen, ready: ready?, stop_timeout })
-}
-
 /// Checks `host:port` (or `unix:/path`, where `unix` says so); either may be or hold words.
 fn address(section: &Section<'_>, text: &At<String>, unix: bool) -> bool {
     check_words(section.reader, text, Place::Host);
@@ -290,58 +235,6 @@ fn one_of<'k>(section: &Section<'_>, keys: &[&'k str]) -> Option<&'k str> {
             None
         }
     }
-}
-
-fn ready(service: &Section<'_>, listens: bool) -> Option<Ready> {
-    let section = service.table("ready", "ready", "`ready`")?;
-    let timeout = duration(&section, "timeout", READY_TIMEOUT);
-    match one_of(&section, &["http", "notify", "alive"])? {
-        "http" => {
-            let path = section.string("http")?;
-            if !path.value.starts_with('/') {
-                let help = Some("write the path alone, such as `http = \"/healthz\"`".to_owned());
-                section.reader.wrong(path.span, "`http` must be a path beginning with '/'", help);
-                return None;
-            }
-            if !listens {
-                let message = "`ready.http` needs `listen`: the holder asks over a socket like that one";
-                let help = Some("add `listen = \"127.0.0.1:8000\"`, or use `notify` or `alive`".to_owned());
-                section.reader.wrong(section.key_span("http"), message, help);
-            }
-            Some(Ready::Http { path: path.value, timeout })
-        }
-        "notify" => {
-            if section.boolean("notify")? {
-                return Some(Ready::Notify { timeout });
-            }
-            let help = Some("write `notify = true`, or use `http` or `alive`".to_owned());
-            section.reader.wrong(section.key_span("notify"), "`notify = false` says nothing", help);
-            None
-        }
-        _ => {
-            if section.has("timeout") {
-                let help = Some("remove `timeout`".to_owned());
-                section.reader.wrong(section.key_span("timeout"), "`alive` has no timeout", help);
-            }
-            Some(Ready::Alive { period: section.duration("alive")?.value })
-        }
-    }
-}
-
-fn exec(section: &Section<'_>, service: &str) -> Option<Driver> {
-    only_for(section, "process", &["command", "listen", "ready", "stop_timeout"]);
-    let environment = environment(section, Place::Host);
-    let timeout = duration(section, "timeout", EXEC_TIMEOUT);
-    let step = |verb: &str, command| {
-        // A service's name has at most 63 bytes, and so has a step's.
-        let stem = &service[..service.len().min(63 - verb.len() - 1)];
-        let name = StepName::new(format!("{stem}-{verb}")).ok()?;
-        Some(Step { name, command, environment: environment.clone(), timeout })
-    };
-    let restart = required_command(section, "restart", Place::Host);
-    let stop = command(section, "stop", Place::Host).and_then(|command| step("stop", command));
-    let status = command(section, "status", Place::Host).and_then(|command| step("status", command));
-    Some(Driver::Exec { restart: step("restart", restart?)?, stop, status })
 }
 
 /// `[[check]]`.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::manifest::{Driver, Probe, Ready, WayBack};
+use crate::manifest::{Driver, Probe, Ready, ReloadSignal, Renewal, Supervised, Unit, WayBack};
 use crate::strategy::Amount;
 use crate::time::Duration;
 
@@ -306,7 +306,7 @@ listen = "8000"
 ready = { http = "healthz" }
 [[service]]
 name = "worker"
-driver = "systemd"
+driver = "sytemd"
 [[service]]
 name = "queue"
 driver = "exec"
@@ -334,10 +334,10 @@ ready = { http = "/healthz" }
       10 | ready = { http = "healthz" }
          |                  ^^^^^^^^^
       help: write the path alone, such as `http = "/healthz"`
-    landfall.toml:13:10: unknown driver "systemd"
-      13 | driver = "systemd"
-         |          ^^^^^^^^^
-      help: known drivers: "process", "exec"
+    landfall.toml:13:10: unknown driver "sytemd"
+      13 | driver = "sytemd"
+         |          ^^^^^^^^
+      help: did you mean "systemd"?
     landfall.toml:14:1: [[service]] has no `restart`
       14 | [[service]]
          | ^^^^^^^^^^^
@@ -354,6 +354,197 @@ ready = { http = "/healthz" }
       27 | ready = { http = "/healthz" }
          |           ^^^^
       help: add `listen = "127.0.0.1:8000"`, or use `notify` or `alive`
+    "#);
+}
+
+#[test]
+fn services_of_the_hosts_own_systemd_and_supervisor_are_read() {
+    let text = r#"
+[application]
+name = "tenants"
+[[service]]
+name = "web"
+driver = "systemd"
+unit = "tenants-web@{release}.service"
+socket = "tenants-web.socket"
+[[service]]
+name = "mail"
+driver = "systemd"
+unit = "tenants-mail@{slot}.service"
+[[service]]
+name = "worker"
+driver = "systemd"
+unit = "tenants-worker.service"
+how = "reload"
+settle = "5s"
+timeout = "30s"
+[[service]]
+name = "queue"
+driver = "supervisor"
+group = "tenants"
+[[service]]
+name = "beat"
+driver = "supervisor"
+program = "tenants:beat"
+server = "{run}/supervisor.sock"
+signal = "SIGHUP"
+"#;
+    let services = parse(text).unwrap().program.services;
+    let systemd = |unit, socket: Option<&str>, settle, timeout| Driver::Systemd {
+        unit,
+        socket: socket.map(str::to_owned),
+        settle: Duration::from_secs(settle),
+        timeout: Duration::from_secs(timeout),
+    };
+    let supervisor = |target, server: &str, signal| Driver::Supervisor {
+        target,
+        server: server.to_owned(),
+        signal,
+        settle: Duration::from_secs(2),
+        timeout: Duration::from_secs(120),
+    };
+    let expected = [
+        systemd(
+            Unit::Releases { template: "tenants-web@.service".into() },
+            Some("tenants-web.socket"),
+            2,
+            120,
+        ),
+        systemd(Unit::Slots { template: "tenants-mail@.service".into() }, None, 2, 120),
+        systemd(Unit::Fixed { name: "tenants-worker.service".into(), how: Renewal::Reload }, None, 5, 30),
+        supervisor(Supervised::Group { name: "tenants".into() }, "/var/run/supervisor.sock", None),
+        supervisor(
+            Supervised::Program { name: "tenants:beat".into() },
+            "{run}/supervisor.sock",
+            Some(ReloadSignal::Hup),
+        ),
+    ];
+    assert_eq!(services.iter().map(|service| service.driver.clone()).collect::<Vec<_>>(), expected);
+    // Their canonical form is signed: it stays as it is.
+    let canonical = |driver: &Driver| {
+        let bytes = crate::canonical::to_vec(driver).unwrap();
+        assert_eq!(serde_json::from_slice::<Driver>(&bytes).unwrap(), *driver);
+        String::from_utf8(bytes).unwrap()
+    };
+    let forms: Vec<_> = expected.iter().map(canonical).collect();
+    insta::assert_snapshot!(forms.join("\n"), @r#"
+    {"settle_ms":2000,"socket":"tenants-web.socket","timeout_ms":120000,"type":"systemd","unit":{"template":"tenants-web@.service","type":"releases"}}
+    {"settle_ms":2000,"timeout_ms":120000,"type":"systemd","unit":{"template":"tenants-mail@.service","type":"slots"}}
+    {"settle_ms":5000,"timeout_ms":30000,"type":"systemd","unit":{"how":"reload","name":"tenants-worker.service","type":"fixed"}}
+    {"server":"/var/run/supervisor.sock","settle_ms":2000,"target":{"name":"tenants","type":"group"},"timeout_ms":120000,"type":"supervisor"}
+    {"server":"{run}/supervisor.sock","settle_ms":2000,"signal":"HUP","target":{"name":"tenants:beat","type":"program"},"timeout_ms":120000,"type":"supervisor"}
+    "#);
+}
+
+#[test]
+fn a_unit_that_cannot_be_and_a_program_that_supervisor_cannot_have_are_refused() {
+    insta::assert_snapshot!(wrong(r#"
+[[service]]
+name = "a"
+driver = "systemd"
+[[service]]
+name = "b"
+driver = "systemd"
+unit = "tenants-web"
+how = "relaod"
+command = ["true"]
+[[service]]
+name = "c"
+driver = "systemd"
+unit = "tenants-web@.service"
+[[service]]
+name = "d"
+driver = "systemd"
+unit = "web@{slot}.service"
+how = "restart"
+socket = "web.service"
+[[service]]
+name = "e"
+driver = "systemd"
+unit = "{slot}.service"
+[[service]]
+name = "f"
+driver = "systemd"
+unit = "web-{port}.service"
+[[service]]
+name = "g"
+driver = "supervisor"
+[[service]]
+name = "h"
+driver = "supervisor"
+program = "tenants:*"
+server = "http://127.0.0.1:9001"
+settle = "1s"
+[[service]]
+name = "i"
+driver = "supervisor"
+program = "a b"
+group = "web"
+signal = "KILL"
+server = "unix:///run/s.sock"
+"#), @r#"
+    landfall.toml:4:1: [[service]] has no `unit`
+      4 | [[service]]
+        | ^^^^^^^^^^^
+      help: add `unit = "tenants-web.service"`
+    landfall.toml:10:8: "tenants-web" does not end in .service
+      10 | unit = "tenants-web"
+         |        ^^^^^^^^^^^^^
+      help: write `unit = "tenants-web.service"`
+    landfall.toml:11:7: `how` is "relaod"
+      11 | how = "relaod"
+         |       ^^^^^^^^
+      help: did you mean "reload"?
+    landfall.toml:12:1: `command` is for services with driver "process" only
+      12 | command = ["true"]
+         | ^^^^^^^
+      help: remove `command`
+    landfall.toml:16:8: "tenants-web@.service" is a template, which cannot run itself
+      16 | unit = "tenants-web@.service"
+         |        ^^^^^^^^^^^^^^^^^^^^^^
+      help: write `unit = "tenants-web@{slot}.service"` or `unit = "tenants-web@{release}.service"`
+    landfall.toml:21:1: `how` has no meaning for instances: the new one is started before the old one stops
+      21 | how = "restart"
+         | ^^^
+      help: remove `how`
+    landfall.toml:22:10: "web.service" does not end in .socket
+      22 | socket = "web.service"
+         |          ^^^^^^^^^^^^^
+      help: write `socket = "web.socket"`
+    landfall.toml:26:8: "{slot}.service" does not name instances of a template
+      26 | unit = "{slot}.service"
+         |        ^^^^^^^^^^^^^^^^
+      help: write `unit = "web@{slot}.service"` or `unit = "web@{release}.service"`
+    landfall.toml:30:8: "web-{port}.service" is not the name of a unit: systemd takes letters, digits and :-_.\@
+      30 | unit = "web-{port}.service"
+         |        ^^^^^^^^^^^^^^^^^^^^
+    landfall.toml:31:1: [[service]] needs one of `program`, `group`
+      31 | [[service]]
+         | ^^^^^^^^^^^
+    landfall.toml:37:11: "tenants:*" names a whole group
+      37 | program = "tenants:*"
+         |           ^^^^^^^^^^^
+      help: write `group = "tenants"`
+    landfall.toml:38:10: "http://127.0.0.1:9001" is not the path of a socket
+      38 | server = "http://127.0.0.1:9001"
+         |          ^^^^^^^^^^^^^^^^^^^^^^^
+      help: write `server = "/var/run/supervisor.sock"`; Supervisor is asked on its own host only
+    landfall.toml:39:1: `settle` needs `signal`: a process that is started has Supervisor's own `startsecs`
+      39 | settle = "1s"
+         | ^^^^^^
+      help: remove `settle`
+    landfall.toml:44:1: [[service]] has both `program` and `group`
+      44 | group = "web"
+         | ^^^^^
+      help: keep one of them
+    landfall.toml:45:10: "KILL" is not a signal on which a process loads its program anew
+      45 | signal = "KILL"
+         |          ^^^^^^
+      help: write "HUP", "USR1" or "USR2", or leave `signal` out to stop and start it
+    landfall.toml:46:10: "unix:///run/s.sock" is not the path of a socket
+      46 | server = "unix:///run/s.sock"
+         |          ^^^^^^^^^^^^^^^^^^^^
+      help: write `server = "/run/s.sock"`
     "#);
 }
 

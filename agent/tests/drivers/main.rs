@@ -1,0 +1,14 @@
+//! One suite, and every driver against the real thing: holders, commands, Supervisor, and (on a test host,
+//! with root) systemd.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of this is tests")]
+
+#[path = "../support/world.rs"]
+mod world;
+
+mod exec;
+mod moves;
+mod process;
+mod stage;
+mod suite;
+mod supervisor;
+mod systemd;

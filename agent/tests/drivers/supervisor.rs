@@ -1,0 +1,198 @@
+//! The driver `supervisor` on the stage: a real supervisord, without root.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use landfall_agent::drivers::DriverState;
+use landfall_common::manifest::{Driver, ReloadSignal, Service, Supervised};
+
+use crate::stage::{Behaviour, CODE, Stage, Traits, WORDS};
+use crate::suite::{laws, tests_of_all_laws};
+use crate::world::site::{SERVICE, Site, release_digest};
+
+const TRAITS: Traits = Traits {
+    keeps_old: false,
+    repeats: false,
+    counts_restarts: true,
+    sees_readiness: true,
+    knows_release: true,
+    knows_stopped: true,
+};
+
+pub fn service(site: &Site) -> Service {
+    of(site, Supervised::Program { name: "web".to_owned() }, None)
+}
+
+fn of(site: &Site, target: Supervised, signal: Option<ReloadSignal>) -> Service {
+    let driver = Driver::Supervisor {
+        target,
+        server: site.root.join("supervisor.sock").to_string_lossy().into_owned(),
+        signal,
+        settle: Duration::from_millis(500),
+        timeout: Duration::from_secs(30),
+    };
+    Service { name: SERVICE.parse().unwrap(), driver }
+}
+
+/// The supervisord that `tests/setup.sh` installs, or the machine's own.
+fn supervisord() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target"),
+        PathBuf::from,
+    );
+    let own = target.join("tools/supervisor/bin/supervisord");
+    if own.is_file() { own } else { "supervisord".into() }
+}
+
+/// Starts a supervisord with the program `web`; `more` is added to its section.
+pub async fn start(site: &Site, more: &str) {
+    start_in(site, "current", more).await;
+}
+
+async fn start_in(site: &Site, directory: &str, more: &str) {
+    let root = site.root.display();
+    let text = format!(
+        "[unix_http_server]\nfile={root}/supervisor.sock\n\
+         [supervisord]\nlogfile={root}/supervisord.log\npidfile={root}/supervisord.pid\nchildlogdir={root}\n\
+         [rpcinterface:supervisor]\n\
+         supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
+         [program:web]\ncommand=sh run\ndirectory={root}/app/{directory}\nautostart=false\nautorestart=true\n\
+         startsecs=1\nstartretries=1\nstopasgroup=true\nkillasgroup=true\nenvironment=SITE=\"{root}\"\n{more}\n"
+    );
+    let file = site.root.join("supervisord.conf");
+    std::fs::write(&file, text).unwrap();
+    let program = supervisord();
+    let mut child = Command::new(&program)
+        .args(["--nodaemon", "--configuration"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .env("SITE", &site.root)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}; `tests/setup.sh` installs it", program.display()));
+    let socket = site.root.join("supervisor.sock");
+    let listening = async {
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            let said = || std::fs::read_to_string(site.root.join("supervisord.log")).unwrap_or_default();
+            assert!(child.try_wait().unwrap().is_none(), "supervisord ended: {}", said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), listening).await.expect("supervisord does not listen");
+    // It ends with the site; until then somebody has to take its end.
+    std::thread::spawn(move || child.wait());
+}
+
+async fn stage() -> Stage {
+    let site = Site::new();
+    start(&site, "").await;
+    Stage { service: service(&site), site, traits: TRAITS }
+}
+
+laws!(tests_of_all_laws);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_two_is_renewed_one_after_the_other_and_never_has_none() {
+    let site = Site::new();
+    start(&site, "process_name=%(program_name)s_%(process_num)d\nnumprocs=2").await;
+    let service = of(&site, Supervised::Group { name: "web".to_owned() }, None);
+    let stage = Stage { service, site, traits: TRAITS };
+    stage.release("v1", Behaviour::Serve);
+    stage.release("v2", Behaviour::Serve);
+    stage.release("v3", Behaviour::Crash);
+    stage.expect("v1", "g1").await;
+    stage.expect_running("v1", 2).await;
+    let mut least = usize::MAX;
+    {
+        let mut renewal = std::pin::pin!(stage.activate("v2", "g2"));
+        loop {
+            tokio::select! {
+                ended = &mut renewal => break ended.unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(5)) => least = least.min(stage.running().len()),
+            }
+        }
+    }
+    assert_eq!(least, 1, "one at a time, and never none");
+    stage.expect_running("v2", 2).await;
+    // A bad release takes one of them and leaves the other.
+    let failure = stage.activate("v3", "g3").await.unwrap_err();
+    assert!(failure.reason.contains("web:web_0"), "{failure:?}");
+    assert_eq!(stage.running(), ["v2"]);
+    assert!(matches!(stage.state().await, DriverState::Failing { .. }));
+    // The way back leaves alone what was not touched.
+    let kept = stage.starts();
+    stage.expect("v2", "g3-back").await;
+    stage.expect_running("v2", 2).await;
+    let starts = stage.starts();
+    assert!(starts.starts_with(&kept) && starts.len() == kept.len() + 1, "{kept:?} {starts:?}");
+}
+
+/// On SIGHUP it goes to where `current` points now and runs the program there, as the same process.
+const LOADS_ANEW: &str = r#"
+trap 'cd "$SITE/app/current" && exec sh ./run' HUP
+echo "$(basename "$(pwd -P)") $$" >>"$SITE/starts"
+while :; do sleep 0.05 & wait $!; done
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_signal_nothing_is_stopped() {
+    let site = Site::new();
+    start(&site, "").await;
+    let target = Supervised::Program { name: "web:web".to_owned() };
+    let stage = Stage { service: of(&site, target, Some(ReloadSignal::Hup)), site, traits: TRAITS };
+    for release in ["v1", "v2"] {
+        stage.release(release, Behaviour::Serve);
+        let run = stage.site.root.join(format!("app/releases/{release}/run"));
+        std::fs::write(run, LOADS_ANEW).unwrap();
+    }
+    stage.release("v3", Behaviour::Crash);
+    stage.expect("v1", "g1").await;
+    stage.expect("v2", "g2").await;
+    stage.expect("v2", "g2").await;
+    let starts = stage.starts();
+    assert_eq!(starts.iter().map(|(release, _)| release.as_str()).collect::<Vec<_>>(), ["v1", "v2"]);
+    assert_eq!(starts[0].1, starts[1].1, "it is the same process");
+    assert_eq!(
+        stage.state().await,
+        DriverState::Running { release: Some(release_digest("v2")), restarts: 0 }
+    );
+    let failure = stage.activate("v3", "g3").await.unwrap_err();
+    assert!(failure.reason.contains("SIGHUP ended it"), "{failure:?}");
+    assert!(failure.tail.iter().any(|line| line == WORDS), "{failure:?}");
+    assert!(failure.exit_code.is_none_or(|code| code == CODE), "{failure:?}");
+    stage.expect("v2", "g3-back").await;
+    assert_eq!(stage.running(), ["v2"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_unknown_and_the_failure_says_what_to_do() {
+    let site = Site::new();
+    let stage = Stage { service: service(&site), site, traits: TRAITS };
+    stage.release("v1", Behaviour::Serve);
+    let failure = stage.activate("v1", "g1").await.unwrap_err();
+    assert!(failure.reason.contains("Supervisor does not answer at"), "{failure:?}");
+    assert!(matches!(stage.state().await, DriverState::Unknown { .. }));
+
+    start(&stage.site, "").await;
+    let unknown = of(&stage.site, Supervised::Program { name: "nope".to_owned() }, None);
+    let stage = Stage { service: unknown, ..stage };
+    let failure = stage.activate("v1", "g1").await.unwrap_err();
+    assert!(failure.reason.contains("Supervisor knows no program \"nope\""), "{failure:?}");
+    let DriverState::Unknown { reason } = stage.state().await else { panic!() };
+    assert!(reason.contains("supervisorctl status"), "{reason}");
+    stage.site.deactivate(&stage.service).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_names_a_release_instead_of_current_is_noticed() {
+    let site = Site::new();
+    start_in(&site, "releases/v1", "").await;
+    let stage = Stage { service: service(&site), site, traits: TRAITS };
+    stage.release("v1", Behaviour::Serve);
+    stage.release("v2", Behaviour::Serve);
+    stage.expect("v1", "g1").await;
+    let failure = stage.activate("v2", "g2").await.unwrap_err();
+    assert!(failure.reason.contains("was started in the directory of v1"), "{failure:?}");
+}

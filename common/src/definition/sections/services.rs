@@ -1,0 +1,311 @@
+//! `[[service]]`: what runs, by its driver.
+
+use super::{Place, Taken, address, check_words, command, duration, environment, name, one_of};
+use super::{required_command, unique};
+use crate::definition::diagnostic::nearest;
+use crate::definition::keys;
+use crate::definition::reader::{At, Section};
+use crate::ids::{ServiceName, StepName};
+use crate::manifest::{Driver, Ready, ReloadSignal, Renewal, Service, Step, Supervised, Unit};
+use crate::time::Duration;
+
+const READY_ALIVE: Duration = Duration::from_secs(2);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+/// Above the 90 s that systemd itself gives a unit to start, so that its own word is heard.
+const JOB_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+const SETTLE: Duration = Duration::from_secs(2);
+/// Where Debian's package puts it.
+const SUPERVISOR: &str = "/var/run/supervisor.sock";
+/// systemd takes names of at most 255 bytes.
+const MAX_UNIT: usize = 255;
+
+/// The drivers, and the keys that each reads.
+const OWN: [(&str, &[&str]); 4] = [
+    ("process", &["command", "environment", "listen", "ready", "stop_timeout"]),
+    ("exec", &["restart", "stop", "status", "environment", "timeout"]),
+    ("systemd", &["unit", "how", "socket", "settle", "timeout"]),
+    ("supervisor", &["program", "group", "server", "signal", "settle", "timeout"]),
+];
+
+/// `[[service]]`.
+pub(in crate::definition) fn services(sections: Vec<Section<'_>>) -> Vec<Service> {
+    let mut taken = Taken::new();
+    let read = |section: Section<'_>| {
+        let name = name(&section, ServiceName::new);
+        if let Some(name) = &name {
+            unique(&section, name, &mut taken);
+        }
+        let kind = section.string("driver");
+        if !section.has("driver") {
+            section.missing("driver", "driver = \"process\"");
+        }
+        let kind = kind?;
+        let known = OWN.map(|(driver, _)| driver);
+        if known.contains(&kind.value.as_str()) {
+            only_own(&section, &kind.value);
+        }
+        let driver = match kind.value.as_str() {
+            "process" => process(&section),
+            "exec" => exec(&section, name.as_ref().map_or("service", |name| name.value.as_str())),
+            "systemd" => systemd(&section),
+            "supervisor" => supervisor(&section),
+            other => {
+                let help = match nearest(other, known) {
+                    Some(like) => format!("did you mean \"{like}\"?"),
+                    None => format!("known drivers: {}", known.map(|name| format!("{name:?}")).join(", ")),
+                };
+                section.reader.wrong(kind.span, format!("unknown driver {other:?}"), Some(help));
+                None
+            }
+        };
+        Some(Service { name: name?.value, driver: driver? })
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+/// Refuses the keys of other drivers, which would else be silently without effect.
+fn only_own(section: &Section<'_>, driver: &str) {
+    let own = OWN.iter().find(|(name, _)| *name == driver).map_or(&[][..], |(_, keys)| keys);
+    for key in keys::of("[[service]]").iter().filter(|key| section.has(key) && !own.contains(key)) {
+        let others: Vec<_> =
+            OWN.iter().filter(|(_, keys)| keys.contains(key)).map(|(name, _)| name).collect();
+        let others = match others[..] {
+            [] => continue,
+            [only] => format!("driver {only:?}"),
+            [first, second, ..] => format!("driver {first:?} or {second:?}"),
+        };
+        let message = format!("`{key}` is for services with {others} only");
+        section.reader.wrong(section.key_span(key), message, Some(format!("remove `{key}`")));
+    }
+}
+
+fn process(section: &Section<'_>) -> Option<Driver> {
+    let command = required_command(section, "command", Place::Host);
+    let environment = environment(section, Place::Host);
+    let listen = section.string("listen").filter(|listen| address(section, listen, true)).map(|at| at.value);
+    let ready = if section.has("ready") {
+        ready(section, listen.is_some())
+    } else {
+        Some(Ready::Alive { period: READY_ALIVE })
+    };
+    let stop_timeout = duration(section, "stop_timeout", STOP_TIMEOUT);
+    Some(Driver::Process { command: command?, environment, listen, ready: ready?, stop_timeout })
+}
+
+fn ready(service: &Section<'_>, listens: bool) -> Option<Ready> {
+    let section = service.table("ready", "ready", "`ready`")?;
+    let timeout = duration(&section, "timeout", READY_TIMEOUT);
+    match one_of(&section, &["http", "notify", "alive"])? {
+        "http" => {
+            let path = section.string("http")?;
+            if !path.value.starts_with('/') {
+                let help = Some("write the path alone, such as `http = \"/healthz\"`".to_owned());
+                section.reader.wrong(path.span, "`http` must be a path beginning with '/'", help);
+                return None;
+            }
+            if !listens {
+                let message = "`ready.http` needs `listen`: the holder asks over a socket like that one";
+                let help = Some("add `listen = \"127.0.0.1:8000\"`, or use `notify` or `alive`".to_owned());
+                section.reader.wrong(section.key_span("http"), message, help);
+            }
+            Some(Ready::Http { path: path.value, timeout })
+        }
+        "notify" => {
+            if section.boolean("notify")? {
+                return Some(Ready::Notify { timeout });
+            }
+            let help = Some("write `notify = true`, or use `http` or `alive`".to_owned());
+            section.reader.wrong(section.key_span("notify"), "`notify = false` says nothing", help);
+            None
+        }
+        _ => {
+            if section.has("timeout") {
+                let help = Some("remove `timeout`".to_owned());
+                section.reader.wrong(section.key_span("timeout"), "`alive` has no timeout", help);
+            }
+            Some(Ready::Alive { period: section.duration("alive")?.value })
+        }
+    }
+}
+
+fn exec(section: &Section<'_>, service: &str) -> Option<Driver> {
+    let environment = environment(section, Place::Host);
+    let timeout = duration(section, "timeout", EXEC_TIMEOUT);
+    let step = |verb: &str, command| {
+        // A service's name has at most 63 bytes, and so has a step's.
+        let stem = &service[..service.len().min(63 - verb.len() - 1)];
+        let name = StepName::new(format!("{stem}-{verb}")).ok()?;
+        Some(Step { name, command, environment: environment.clone(), timeout })
+    };
+    let restart = required_command(section, "restart", Place::Host);
+    let stop = command(section, "stop", Place::Host).and_then(|command| step("stop", command));
+    let status = command(section, "status", Place::Host).and_then(|command| step("status", command));
+    Some(Driver::Exec { restart: step("restart", restart?)?, stop, status })
+}
+
+fn systemd(section: &Section<'_>) -> Option<Driver> {
+    if !section.has("unit") {
+        section.missing("unit", "unit = \"tenants-web.service\"");
+    }
+    let socket = section.string("socket").and_then(|socket| unit_name(section, socket, ".socket", "socket"));
+    let settle = duration(section, "settle", SETTLE);
+    let timeout = duration(section, "timeout", JOB_TIMEOUT);
+    let unit = section.string("unit").and_then(|text| unit(section, text))?;
+    Some(Driver::Systemd { unit, socket, settle, timeout })
+}
+
+/// A unit, or the instances of a template: `web@{slot}.service`, `web@{release}.service`.
+fn unit(section: &Section<'_>, text: At<String>) -> Option<Unit> {
+    let how = section.string("how");
+    let instances = |word: &str| text.value.contains(word).then(|| text.value.replacen(word, "", 1));
+    let (slots, releases) = (instances("{slot}"), instances("{release}"));
+    if let Some(template) = slots.as_ref().or(releases.as_ref()) {
+        if !template.ends_with("@.service") {
+            let message = format!("{:?} does not name instances of a template", text.value);
+            let help = "write `unit = \"web@{slot}.service\"` or `unit = \"web@{release}.service\"`";
+            section.reader.wrong(text.span, message, Some(help.to_owned()));
+            return None;
+        }
+        if how.is_some() {
+            let message =
+                "`how` has no meaning for instances: the new one is started before the old one stops";
+            section.reader.wrong(section.key_span("how"), message, Some("remove `how`".to_owned()));
+        }
+        let is_slots = slots.is_some();
+        let template =
+            unit_name(section, At { value: template.clone(), span: text.span }, ".service", "unit")?;
+        return Some(if is_slots { Unit::Slots { template } } else { Unit::Releases { template } });
+    }
+    if text.value.ends_with("@.service") {
+        let stem = text.value.trim_end_matches(".service");
+        let message = format!("{:?} is a template, which cannot run itself", text.value);
+        let help =
+            format!("write `unit = \"{stem}{{slot}}.service\"` or `unit = \"{stem}{{release}}.service\"`");
+        section.reader.wrong(text.span, message, Some(help));
+        return None;
+    }
+    let how = match how.as_ref().map(|how| how.value.as_str()) {
+        None | Some("restart") => Renewal::Restart,
+        Some("reload") => Renewal::Reload,
+        Some(other) => {
+            let help = match nearest(other, ["restart", "reload"]) {
+                Some(like) => format!("did you mean \"{like}\"?"),
+                None => "write `how = \"restart\"` or `how = \"reload\"`".to_owned(),
+            };
+            let span = how.as_ref().map_or_else(|| section.span.clone(), |how| how.span.clone());
+            section.reader.wrong(span, format!("`how` is {other:?}"), Some(help));
+            Renewal::Restart
+        }
+    };
+    let name = unit_name(section, text, ".service", "unit")?;
+    Some(Unit::Fixed { name, how })
+}
+
+/// The name of a unit with its suffix, in systemd's characters.
+fn unit_name(section: &Section<'_>, text: At<String>, suffix: &str, key: &str) -> Option<String> {
+    let stem = text.value.strip_suffix(suffix);
+    let good = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
+    let wrong = match stem {
+        None => format!("{:?} does not end in {suffix}", text.value),
+        Some("" | "@") => format!("{:?} has no name before {suffix}", text.value),
+        Some(_) if text.value.len() > MAX_UNIT => format!("`{key}` has more than {MAX_UNIT} bytes"),
+        Some(stem) if !stem.bytes().all(good) => {
+            format!("{:?} is not the name of a unit: systemd takes letters, digits and :-_.\\@", text.value)
+        }
+        Some(_) => return Some(text.value),
+    };
+    let bare = text.value.split_once('.').map_or(text.value.as_str(), |(bare, _)| bare);
+    let likely = stem.is_none() && !bare.is_empty() && bare.bytes().all(good);
+    let help = likely.then(|| format!("write `{key} = \"{bare}{suffix}\"`"));
+    section.reader.wrong(text.span, wrong, help);
+    None
+}
+
+fn supervisor(section: &Section<'_>) -> Option<Driver> {
+    let target = match one_of(section, &["program", "group"]) {
+        Some("program") => section
+            .string("program")
+            .and_then(|text| supervised(section, text, true))
+            .map(|name| Supervised::Program { name }),
+        Some(_) => section
+            .string("group")
+            .and_then(|text| supervised(section, text, false))
+            .map(|name| Supervised::Group { name }),
+        None => None,
+    };
+    let server = match section.string("server") {
+        None => Some(SUPERVISOR.to_owned()),
+        Some(server) => {
+            check_words(section.reader, &server, Place::Host);
+            let is_path = server.value.starts_with('/') || server.value.starts_with('{');
+            if !is_path {
+                let message = format!("{:?} is not the path of a socket", server.value);
+                let help = match server.value.strip_prefix("unix://") {
+                    Some(path) => format!("write `server = {path:?}`"),
+                    None => {
+                        format!("write `server = {SUPERVISOR:?}`; Supervisor is asked on its own host only")
+                    }
+                };
+                section.reader.wrong(server.span, message, Some(help));
+            }
+            is_path.then_some(server.value)
+        }
+    };
+    let signal = section.string("signal");
+    let read = signal.as_ref().map(|signal| match signal.value.trim_start_matches("SIG") {
+        "HUP" => Some(ReloadSignal::Hup),
+        "USR1" => Some(ReloadSignal::Usr1),
+        "USR2" => Some(ReloadSignal::Usr2),
+        other => {
+            let message = format!("{other:?} is not a signal on which a process loads its program anew");
+            let help = "write \"HUP\", \"USR1\" or \"USR2\", or leave `signal` out to stop and start it";
+            section.reader.wrong(signal.span.clone(), message, Some(help.to_owned()));
+            None
+        }
+    });
+    if section.has("settle") && signal.is_none() {
+        let message = "`settle` needs `signal`: a process that is started has Supervisor's own `startsecs`";
+        section.reader.wrong(section.key_span("settle"), message, Some("remove `settle`".to_owned()));
+    }
+    let settle = duration(section, "settle", SETTLE);
+    let timeout = duration(section, "timeout", JOB_TIMEOUT);
+    let signal = match read {
+        None => None,
+        Some(signal) => Some(signal?),
+    };
+    Some(Driver::Supervisor { target: target?, server: server?, signal, settle, timeout })
+}
+
+/// The name of a program (`web`, `group:web`) or a group.
+fn supervised(section: &Section<'_>, text: At<String>, in_group: bool) -> Option<String> {
+    let good = |part: &str| {
+        !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || ":/[]*".contains(c))
+    };
+    let parts: Vec<&str> = text.value.split(':').collect();
+    let known = match parts[..] {
+        [name] => good(name),
+        [group, "*"] if good(group) => {
+            let message = format!("{:?} names a whole group", text.value);
+            section.reader.wrong(text.span, message, Some(format!("write `group = {group:?}`")));
+            return None;
+        }
+        [group, name] => in_group && good(group) && good(name),
+        _ => false,
+    };
+    if !known {
+        let help = if in_group {
+            "write \"web\" or \"group:web\""
+        } else {
+            "write the group's own name, such as \"web\""
+        };
+        section.reader.wrong(
+            text.span,
+            format!("{:?} is not a name of Supervisor's", text.value),
+            Some(help.to_owned()),
+        );
+        return None;
+    }
+    Some(text.value)
+}
