@@ -10,9 +10,13 @@ need curl curl
 need msgfmt gettext
 need npm npm
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+# The proxies that requests are led by.
+PATH=$PATH:/usr/sbin:/sbin
+proxies=()
+command -v nginx >/dev/null 2>&1 || { missing+=(nginx-light); proxies+=(nginx); }
+command -v haproxy >/dev/null 2>&1 || { missing+=(haproxy); proxies+=(haproxy); }
 # The test hosts, which only root can boot.
 if [ "$(id -u)" = 0 ]; then
-    PATH=$PATH:/usr/sbin:/sbin
     need mmdebstrap mmdebstrap
     need systemd-nspawn systemd-container
     need mkfs.ext4 e2fsprogs
@@ -38,6 +42,10 @@ install_missing() {
     }
 }
 [ ${#missing[@]} = 0 ] || install_missing
+# The tests start their own; what the packages have started is not wanted.
+if [ ${#proxies[@]} -gt 0 ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now "${proxies[@]}" >/dev/null 2>&1 || true
+fi
 
 # Supervisor, for the driver of that name: beside the build, since the package of a distribution would start it.
 tools=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/tools

@@ -44,6 +44,12 @@ launcher = "detached"
 # port = 8101
 "#;
 
+/// The whole file with every key at its default.
+#[must_use]
+pub fn template() -> String {
+    format!("{TEMPLATE}{}", crate::traffic::settings::TEMPLATE)
+}
+
 /// The configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,6 +68,8 @@ pub struct Config {
     pub launcher: LauncherKind,
     /// The host's own words.
     pub variables: BTreeMap<String, Value>,
+    /// The proxies of this host.
+    pub traffic: crate::traffic::Settings,
 }
 
 /// How holders are started.
@@ -95,6 +103,7 @@ impl Default for Config {
             log_dir: "/var/log/landfall".into(),
             launcher: LauncherKind::default(),
             variables: BTreeMap::new(),
+            traffic: Default::default(),
         }
     }
 }
@@ -133,6 +142,7 @@ impl Config {
         if let Some(controller) = &self.controller {
             check_address(controller)?;
         }
+        self.traffic.check()?;
         for name in self.variables.keys() {
             let known = landfall_common::words::KNOWN.contains(&name.as_str());
             let text = format!("{{{name}}}");
@@ -211,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_template_holds_the_defaults() {
-        assert_eq!(load(TEMPLATE).unwrap(), Config::default());
+        assert_eq!(load(&template()).unwrap(), Config::default());
     }
 
     #[test]
@@ -224,6 +234,10 @@ mod tests {
             ("[variables]\nrelease = 1", "cannot be used"),
             ("[variables]\nPort = 1", "cannot be used"),
             ("[variables]\nport = 1.5", "port"),
+            ("[traffic.nginx]\nanswer = \"localhost\"", "is not IP:PORT"),
+            ("[traffic.nginx]\nreload = []", "nginx would never take the file up"),
+            ("[traffic.nginx]\ndirectives = [\"keepalive 16;\"]", "without its semicolon"),
+            ("[traffic.haproxy]\nstate_file = \"state\"", "is not an absolute path"),
         ] {
             let error = load(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -6,6 +6,7 @@
 //! runs the very same code over a disk and a runner of its own.
 
 pub mod task;
+mod traffic;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -240,6 +241,14 @@ impl<R: Runner> Engine<R> {
         match self.task(&effect, now) {
             Ok(Some(task)) => self.runner.start(task),
             Ok(None) => {}
+            Err(failure) if matches!(effect, Effect::Aim { .. } | Effect::Retire { .. }) => {
+                let result = Err(failure.reason);
+                self.waiting.push_front(match effect {
+                    Effect::Aim { aim } => Event::Aimed { aim, result },
+                    Effect::Retire { slot, release } => Event::Retired { slot, release, result },
+                    _ => return,
+                });
+            }
             Err(failure) if self.machine.record.state.awaits().as_ref() == Some(&effect) => {
                 let finish = Finish::Failed { failure };
                 self.waiting.push_front(Event::Done { effect: Box::new(effect), finish });
@@ -274,8 +283,7 @@ impl<R: Runner> Engine<R> {
                 Task::Step { step, release: release.clone(), effect }
             }
             Effect::Smoke { release, step, .. } => {
-                let manifest = self.known(release)?;
-                let step = pick(&manifest.program.smoke, *step)?;
+                let step = pick(&self.placed(release)?.smoke, *step)?;
                 Task::Step { step, release: release.clone(), effect }
             }
             Effect::Migrate { migrating } | Effect::ResumeMigration { migrating } => {
@@ -285,27 +293,61 @@ impl<R: Runner> Engine<R> {
                 Task::Migrate { step, left, migrating: migrating.clone(), effect }
             }
             Effect::Act { generation, action } => {
+                let attempt = |release: &ReleaseName| format!("g{generation}-{release}");
                 let (service, release, activate) = match action {
                     Action::Restart { service, release } => (service, release, true),
                     Action::Stop { service, release } => (service, release, false),
                     Action::Swap { .. } => return Ok(None),
+                    Action::Start { slot, release, kept } => {
+                        let service = self.instance(release, *slot)?;
+                        let digest = self.digest_of(release)?;
+                        return Ok(Some(Task::Service {
+                            service,
+                            release: release.clone(),
+                            digest,
+                            attempt: attempt(release),
+                            activate: true,
+                            unless_running: *kept,
+                            effect,
+                        }));
+                    }
+                    Action::WarmUp { slot, release } => {
+                        let manifest = self.known(release)?;
+                        let slots = traffic::slots(&manifest, release)?;
+                        return Ok(Some(Task::WarmUp {
+                            address: slots.address(*slot).to_owned(),
+                            paths: slots.warm_up.clone(),
+                            timeout: slots.warm_up_timeout,
+                            release: release.clone(),
+                            effect,
+                        }));
+                    }
+                    Action::Lead { aim } => return self.lead(aim, effect.clone()).map(Some),
+                    Action::Retire { slot, release } => {
+                        return self.retire(*slot, release, effect.clone()).map(Some);
+                    }
                 };
                 let manifest = self.known(release)?;
                 let definition = manifest.program.services.into_iter().find(|s| s.name == *service);
                 let service = definition
                     .ok_or_else(|| Failure::new(action.name(), "the release has no such service"))?;
                 let digest = self.digest_of(release)?;
-                let attempt = format!("g{generation}-{release}");
-                Task::Service { service, release: release.clone(), digest, attempt, activate, effect }
+                let attempt = attempt(release);
+                let (release, unless_running) = (release.clone(), false);
+                Task::Service { service, release, digest, attempt, activate, unless_running, effect }
+            }
+            Effect::Aim { aim } => return self.lead(aim, effect.clone()).map(Some),
+            Effect::Retire { slot, release } => {
+                return self.retire(*slot, release, effect.clone()).map(Some);
             }
             Effect::Watch { watch, release } => {
-                let program = self.known(release)?.program;
+                let program = self.placed(release)?;
                 let digest = self.digest_of(release)?;
                 let (checks, services) = (program.checks, program.services);
                 Task::Watch { watch: *watch, release: release.clone(), checks, services, digest }
             }
             Effect::Ensure { release } => {
-                let services = self.known(release)?.program.services;
+                let services = self.placed(release)?.services;
                 let digest = self.digest_of(release)?;
                 Task::Ensure { services, release: release.clone(), digest }
             }

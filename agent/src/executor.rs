@@ -2,6 +2,7 @@
 //!
 //! It makes no choice. What it is told to begin it begins, and how that ended it tells the engine.
 
+mod acts;
 pub mod watching;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,9 @@ pub struct Executor {
     watching: std::sync::Mutex<CancellationToken>,
     /// Services are changed one at a time, whoever asks for it.
     services: Mutex<()>,
+    /// What the engine wants done to services and proxies, in the order in which it does.
+    acts: mpsc::UnboundedSender<Task>,
+    to_act: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Task>>>,
     /// A step that is being ended has ended before the next one begins.
     steps: Mutex<()>,
     stop: CancellationToken,
@@ -63,7 +67,10 @@ impl Executor {
         link: Link,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, AgentError> {
+        let (acts, to_act) = mpsc::unbounded_channel();
         Ok(Arc::new(Self {
+            acts,
+            to_act: std::sync::Mutex::new(Some(to_act)),
             identity: identity.clone(),
             app,
             app_dir: config.app_dir(&identity.application),
@@ -83,8 +90,13 @@ impl Executor {
 
     /// Takes tasks until the engine is gone.
     pub async fn run(self: Arc<Self>, mut tasks: mpsc::UnboundedReceiver<Task>) {
+        let to_act = self.to_act.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let acting = to_act.map(|to_act| tokio::spawn(acts::run(self.clone(), to_act)));
         while let Some(task) = tasks.recv().await {
             self.clone().begin(task);
+        }
+        if let Some(acting) = acting {
+            acting.abort();
         }
     }
 
@@ -100,8 +112,12 @@ impl Executor {
                 watching::begin_services(&self, watch, &release, services, digest, &ended);
                 watching::begin(self, watch, &release, checks, &ended);
             }
-            Task::Ensure { services, release, digest } => {
-                tokio::spawn(async move { self.ensure(services, &release, digest).await });
+            act @ (Task::Service { .. }
+            | Task::Ensure { .. }
+            | Task::WarmUp { .. }
+            | Task::Lead { .. }
+            | Task::Retire { .. }) => {
+                let _ = self.acts.send(act);
             }
             Task::Fetch { release, bases, effect } => {
                 let Effect::Fetch { generation, .. } = effect else { return };
@@ -146,23 +162,6 @@ impl Executor {
                         })
                     };
                     self.done(effect, conclusion(result));
-                });
-            }
-            Task::Service { service, release, digest, attempt, activate, effect } => {
-                let context = self.context(&release, None, CancellationToken::new());
-                tokio::spawn(async move {
-                    let held = self.services.lock().await;
-                    let result = if activate {
-                        drivers::activate(&self.host, &service, &context, digest, &attempt).await
-                    } else {
-                        drivers::deactivate(&self.host, &service, &context).await
-                    };
-                    drop(held);
-                    let finish = match result {
-                        Ok(()) => Finish::Ok,
-                        Err(failure) => Finish::Failed { failure },
-                    };
-                    self.done(effect, finish);
                 });
             }
         }
@@ -278,6 +277,10 @@ fn finish_of(result: Result<(), StepFailure>) -> Finish {
         Ok(()) => Finish::Ok,
         Err(failure) => Finish::Failed { failure: Failure::from(failure) },
     }
+}
+
+fn own_step(name: &str) -> StepName {
+    StepName::new(name).expect("a step of the agent's own has a valid name")
 }
 
 /// How a migration ended: only one that ran to its own end, or never began, is known to have failed.

@@ -26,5 +26,6 @@ pub mod session;
 pub mod status;
 pub mod steps;
 pub mod tls;
+pub mod traffic;
 pub mod trust;
 pub mod wire;

@@ -41,7 +41,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         // Small programs without a runtime, and without the agent's configuration.
         Command::Holder { specification } => return Ok(holder::run(&specification)?),
         Command::StepRunner => return Ok(steps::supervisor::supervise(std::io::stdin().lock())?),
-        Command::Config => return print(config::TEMPLATE),
+        Command::Config => return print(&config::template()),
         Command::Join { .. } | Command::Run | Command::Status { .. } | Command::Recover => {}
     }
     let config = Config::load(arguments.config.as_deref())?;

@@ -104,7 +104,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         application: application?,
         exclude: exclude.unwrap_or_default(),
         build,
-        program: Program { prepare, migrate, services, checks, smoke, shared, retention },
+        program: Program { prepare, migrate, services, checks, smoke, shared, retention, traffic: None },
         schema_files: schema_files.unwrap_or_default(),
         environments,
     })

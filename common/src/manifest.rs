@@ -7,6 +7,7 @@
 
 mod links;
 mod listing;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::time::{Duration, Timestamp, duration_ms};
 use crate::{Sha256, strategy::Strategy};
 
 pub use links::Links;
+pub use traffic::Traffic;
 
 /// The only format of manifest there is; a reader refuses any other.
 pub const FORMAT: u32 = 1;
@@ -97,6 +99,9 @@ pub struct Program {
     /// How many releases a host keeps.
     #[serde(default)]
     pub retention: Retention,
+    /// What stands in front of a service on each host, and how a change is led around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 /// One action: an argv without a shell, in a clean environment, with a deadline.

@@ -67,6 +67,29 @@ pub fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<Stri
     })
 }
 
+/// Replaces the words for which `value` gives something, and leaves every other as a word.
+#[must_use]
+pub fn fill<'w>(text: &str, value: impl Fn(&str) -> Option<&'w str>) -> String {
+    parts(text).into_iter().fold(String::new(), |mut out, part| {
+        match part {
+            // What was quoted must stay so for whoever replaces the rest.
+            Part::Text(text) if inner(text).is_some_and(is_name) && !out.ends_with('$') => {
+                out.push_str(&format!("{{{text}}}"));
+            }
+            Part::Text(text) => out.push_str(text),
+            Part::Word(name) => match value(name) {
+                Some(value) => out.push_str(value),
+                None => out.push_str(&format!("{{{name}}}")),
+            },
+        }
+        out
+    })
+}
+
+fn inner(text: &str) -> Option<&str> {
+    text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+}
+
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
@@ -93,6 +116,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Replacing some words first and the rest later is replacing all of them at once.
+        #[test]
+        fn words_may_be_replaced_in_two_turns(text in "[ab{}$ ]{0,24}") {
+            let first = |name: &str| (name == "a").then_some("1");
+            let rest = |name: &str| Some(if name == "a" { "1" } else { "2" }.to_owned());
+            proptest::prop_assert_eq!(expand(&fill(&text, first), rest), expand(&text, rest));
+        }
+
         #[test]
         fn a_text_is_the_sum_of_its_parts(text in "[a-z{}$ é]{0,20}") {
             proptest::prop_assume!(!text.contains("{{"));

@@ -3,6 +3,7 @@
 mod activation;
 mod migration;
 mod staging;
+mod traffic;
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{Failure, Outcome, OutcomeKind};
@@ -11,6 +12,7 @@ use landfall_common::{Generation, Sha256};
 use crate::accept::{Acceptance, Refusal, accept};
 use crate::effect::{Effect, Event, Finish};
 use crate::judge::Judge;
+use crate::plan::Action;
 use crate::record::{Accepted, Installed, Machine, Watched};
 use crate::state::{Job, State, Terms};
 use crate::{Now, step};
@@ -42,6 +44,8 @@ pub fn decide(machine: &Machine, event: Event, now: Now) -> Output {
         Event::Done { effect, finish } => turn.done(&effect, finish),
         Event::Checked { watch, check, answer } => turn.checked(watch, &check, answer),
         Event::Named { result } => turn.named(result),
+        Event::Aimed { aim, result } => turn.aimed(aim, result),
+        Event::Retired { slot, release, result } => turn.retired(slot, &release, result),
         Event::Tick => turn.tick(),
     }
     Output { next: turn.machine, effects: turn.effects }
@@ -68,20 +72,27 @@ impl Turn {
             // Steps of preparation build on one another; what a half one left is removed with all the others.
             State::Preparing { step, .. } => *step = 0,
             // The host may have been rebooted, so that nothing of what was restarted runs: all steps again.
-            State::Activating { at, .. } | State::Undoing { at, .. } => *at = 0,
+            State::Activating { at, plan, .. } | State::Undoing { at, plan, .. } => {
+                *at = 0;
+                traffic::skip_what_made_room(plan, &self.machine.record.placement);
+            }
             _ => {}
         }
         self.drop_interrupted_lease();
+        self.place_active();
         let restarts = matches!(self.machine.record.state, State::Activating { .. } | State::Undoing { .. });
         if let Some(active) = self.machine.record.active.clone()
             && !restarts
         {
             self.effects.push(Effect::NameActive { release: active.clone() });
             self.effects.push(Effect::Ensure { release: active });
+            // After a reboot, only once it runs again.
+            self.confirm_aim();
         }
         self.watch_active();
         self.sweep();
         self.effects.extend(self.machine.record.state.awaits());
+        self.retire();
         self.effects.push(Effect::Report);
     }
 
@@ -199,6 +210,10 @@ impl Turn {
         if self.machine.live.misnamed.is_some() {
             self.name_active();
         }
+        if self.machine.live.misaimed.is_some() {
+            self.confirm_aim();
+        }
+        self.retire();
         match self.machine.record.state.clone() {
             State::Proving { activation } => self.prove(activation),
             State::Confirming { activation, failure, back } => self.confirm(&activation, failure, &back),
@@ -238,6 +253,16 @@ impl Turn {
     fn enter(&mut self, state: State) {
         self.effects.extend(state.awaits());
         self.effects.push(Effect::Report);
+        let placement = &mut self.machine.record.placement;
+        match state.awaits() {
+            // From this moment on it may run there,
+            Some(Effect::Act { action: Action::Start { slot, release, .. }, .. }) => {
+                placement.slots.insert(slot, release);
+            }
+            // and requests may go there.
+            Some(Effect::Act { action: Action::Lead { aim }, .. }) => placement.trying = Some(aim),
+            _ => {}
+        }
         self.machine.record.state = state;
     }
 
@@ -252,6 +277,8 @@ impl Turn {
         if self.machine.live.misnamed.is_some() {
             self.name_active();
         }
+        self.settle_aim();
+        self.retire();
         self.sweep();
     }
 
@@ -269,7 +296,8 @@ impl Turn {
             return;
         };
         let release = active.release.name.clone();
-        let judge = Judge::new(&active.outline.checks, self.now.mono);
+        let slot = self.machine.record.placement.slot_of(&release);
+        let judge = Judge::new(&active.outline.checks_in(slot), self.now.mono);
         self.machine.live.watches += 1;
         let number = self.machine.live.watches;
         self.machine.live.watch = Some(Watched { number, release: release.clone(), judge });

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
+use landfall_common::manifest::traffic::Slot;
 use landfall_common::report::Failure;
 use landfall_common::{Generation, ReleaseName, Sha256, StepName};
 use serde::{Deserialize, Serialize};
 
 use crate::outline::Outline;
+use crate::placement::Aim;
 use crate::plan::Action;
 use crate::state::Migrating;
 
@@ -84,6 +86,19 @@ pub enum Effect {
     /// after its rename, or a person. Answered by [`Event::Named`].
     NameActive {
         /// The active release.
+        release: ReleaseName,
+    },
+    /// Lead requests where the record wants them, unless they go there already. Answered by [`Event::Aimed`].
+    Aim {
+        /// Where.
+        aim: Aim,
+    },
+    /// End what runs in a slot that requests are not led to any more, after those that are under way have
+    /// ended or have run out of time. Answered by [`Event::Retired`].
+    Retire {
+        /// Which.
+        slot: Slot,
+        /// The release that runs there.
         release: ReleaseName,
     },
     /// Start those services of the active release that do not run (the host was rebooted, or one died).
@@ -163,6 +178,22 @@ pub enum Event {
     /// How [`Effect::NameActive`] ended.
     Named {
         /// The reason, if `current` may name something else.
+        result: Result<(), String>,
+    },
+    /// How [`Effect::Aim`] ended.
+    Aimed {
+        /// Where.
+        aim: Aim,
+        /// The reason, if requests may go elsewhere.
+        result: Result<(), String>,
+    },
+    /// How [`Effect::Retire`] ended.
+    Retired {
+        /// Which slot.
+        slot: Slot,
+        /// What ran there.
+        release: ReleaseName,
+        /// The reason, if it may still run.
         result: Result<(), String>,
     },
     /// A check has answered.

@@ -1,9 +1,12 @@
 //! What the machine needs to know of a release's program: names and order, nothing that executes.
 
+use landfall_common::manifest::traffic::Slot;
 use landfall_common::manifest::{Driver, Program, Service, WayBack};
 use landfall_common::time::{Duration, duration_ms};
 use landfall_common::{ServiceName, StepName};
 use serde::{Deserialize, Serialize};
+
+use crate::placement::TrafficOutline;
 
 /// The names of what a release consists of, in their order. Kept in the record, so that a decision after a
 /// restart needs no other file.
@@ -21,6 +24,42 @@ pub struct Outline {
     pub smoke: Vec<StepName>,
     /// How many releases the host keeps, at least 2.
     pub retention: usize,
+    /// How its requests are led around a change, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficOutline>,
+}
+
+impl Outline {
+    /// The service that has slots.
+    #[must_use]
+    pub fn slotted(&self) -> Option<&ServiceName> {
+        match &self.traffic {
+            Some(TrafficOutline::Slots { service, .. }) => Some(service),
+            Some(TrafficOutline::Gate) | None => None,
+        }
+    }
+
+    /// The services that have one place each, in their order.
+    pub fn plain(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.iter().filter(|service| self.slotted() != Some(*service))
+    }
+
+    /// Whether a service is one of [`Self::plain`].
+    #[must_use]
+    pub fn has_plain(&self, service: &ServiceName) -> bool {
+        self.plain().any(|known| known == service)
+    }
+
+    /// The checks, with the one of the service that has slots under the name that it has in this slot.
+    #[must_use]
+    pub fn checks_in(&self, slot: Option<Slot>) -> Vec<CheckOutline> {
+        let mut checks = self.checks.clone();
+        if let (Some(service), Some(slot)) = (self.slotted(), slot) {
+            let (plain, placed) = (check_name(service), check_name(&slot.instance(service)));
+            checks.iter_mut().filter(|check| check.name == plain).for_each(|c| c.name = placed.clone());
+        }
+        checks
+    }
 }
 
 /// The names of a migration's steps.
@@ -56,7 +95,11 @@ pub fn service_check(service: &Service) -> Option<StepName> {
         Driver::Process { .. } | Driver::Systemd { .. } | Driver::Supervisor { .. } => true,
         Driver::Exec { status, .. } => status.is_some(),
     };
-    can_say.then(|| crate::step(&format!("service.{}", service.name)))
+    can_say.then(|| check_name(&service.name))
+}
+
+fn check_name(service: &ServiceName) -> StepName {
+    crate::step(&format!("service.{service}"))
 }
 
 impl From<&Program> for Outline {
@@ -88,6 +131,10 @@ impl From<&Program> for Outline {
                 .collect(),
             smoke: program.smoke.iter().map(|step| step.name.clone()).collect(),
             retention: (program.retention.releases as usize).max(2),
+            traffic: program.traffic.as_ref().map(|traffic| match traffic.slots() {
+                Some(slots) => TrafficOutline::Slots { service: slots.service.clone(), keep: slots.keep },
+                None => TrafficOutline::Gate,
+            }),
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
+use landfall_common::manifest::traffic::Slot;
 use landfall_common::report::{Failure, Outcome};
 use landfall_common::{AppName, Duration, EnvName, Generation, HostId, ReleaseName, ServiceName, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::judge::Judge;
 use crate::outline::Outline;
+use crate::placement::{Aim, Placement};
 use crate::state::State;
 
 /// Who this host is: pinned at enrolment, and never changed by an assignment (P1).
@@ -53,6 +55,9 @@ pub struct Record {
     /// its services still run another release is well possible.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_doubt: bool,
+    /// What runs in which slot, and where requests are led.
+    #[serde(default, skip_serializing_if = "Placement::is_empty")]
+    pub placement: Placement,
 }
 
 /// A fence: the number of an assignment and what it said.
@@ -90,6 +95,7 @@ impl Record {
             queued: None,
             strays: BTreeMap::new(),
             in_doubt: false,
+            placement: Placement::default(),
         }
     }
 
@@ -121,6 +127,7 @@ impl Record {
         guarded.extend(self.queued.as_ref().map(|assignment| assignment.release.name.clone()));
         // What ends a service stands in the manifest of its release.
         guarded.extend(self.strays.values().cloned());
+        guarded.extend(self.placement.releases().cloned());
         match &self.state {
             State::Activating { activation, .. }
             | State::Proving { activation }
@@ -179,6 +186,14 @@ pub struct Live {
     /// Why `current` may name another release than the active one. Until it is put right, tried again with
     /// every tick, the host is not healthy: whatever runs, what a restart would run is not known.
     pub misnamed: Option<String>,
+    /// Why requests may be led elsewhere than to the active release. Put right in the same way.
+    pub misaimed: Option<String>,
+    /// Whether [`crate::Effect::Aim`] is under way.
+    pub aiming: bool,
+    /// The slot for which [`crate::Effect::Retire`] is under way.
+    pub retiring: Option<Slot>,
+    /// A slot could not be retired; it is tried again from then on.
+    pub retire_after: Option<Duration>,
     /// The number of the newest report.
     pub sequence: u64,
 }
@@ -201,6 +216,18 @@ impl Machine {
         Self { record, live: Live::default() }
     }
 
+    /// Whether requests are led to a slot, or should be.
+    pub(crate) fn is_needed(&self, slot: Slot) -> bool {
+        let placement = &self.record.placement;
+        let should = self
+            .record
+            .active()
+            .filter(|active| active.outline.slotted().is_some())
+            .and_then(|active| placement.slot_of(&active.release.name));
+        let may = placement.trying.as_ref().and_then(Aim::slot);
+        [placement.aimed(), may, should].contains(&Some(slot))
+    }
+
     /// When the machine wants a [`crate::Event::Tick`], counted from now; `None` if only events move it.
     #[must_use]
     pub fn wake_after(&self) -> Option<Duration> {
@@ -210,7 +237,11 @@ impl Machine {
         const MISNAMED: Duration = Duration::from_secs(2);
         match self.record.state {
             State::Proving { .. } | State::Confirming { .. } | State::Migrating { .. } => Some(GRAIN),
-            _ => self.live.misnamed.as_ref().map(|_| MISNAMED),
+            _ => {
+                let is_wrong = self.live.misnamed.is_some() || self.live.misaimed.is_some();
+                let retires = self.record.placement.slots.keys().any(|slot| !self.is_needed(*slot));
+                (is_wrong || retires).then_some(MISNAMED)
+            }
         }
     }
 }

@@ -38,6 +38,9 @@ impl Machine {
         if let Some(reason) = &self.live.misnamed {
             return Health::Unhealthy { failing: [(step("current"), reason.clone())].into() };
         }
+        if let Some(reason) = &self.live.misaimed {
+            return Health::Unhealthy { failing: [(step("traffic"), reason.clone())].into() };
+        }
         match (&self.live.watch, &self.record.active) {
             (Some(watch), Some(active)) if watch.release == *active => watch.judge.standing(now.mono).into(),
             _ => Health::Unknown,

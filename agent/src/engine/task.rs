@@ -3,7 +3,8 @@
 use landfall_agent_core::state::Migrating;
 use landfall_agent_core::{Action, Effect};
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::manifest::{Check, Service, Step};
+use landfall_common::manifest::traffic::Slot;
+use landfall_common::manifest::{Check, Service, Step, Traffic};
 use landfall_common::report::HostReport;
 use landfall_common::{Duration, ReleaseName, Sha256};
 
@@ -19,7 +20,6 @@ pub trait Runner {
 
 /// What the engine wants, with all that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "at most a few exist, each for a moment")]
 pub enum Task {
     /// Get a release: the manifest into the [store](crate::apply::store::Store), then directory objects and
     /// files until nothing is lacking beside `bases`. Answered by
@@ -64,6 +64,45 @@ pub enum Task {
         attempt: String,
         /// Whether it is to run.
         activate: bool,
+        /// It is left as it is if it runs.
+        unless_running: bool,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Ask what runs in a slot until it answers as it should.
+    WarmUp {
+        /// Where it listens; words are still in it.
+        address: String,
+        /// What is asked for; the connection alone if nothing is.
+        paths: Vec<String>,
+        /// How long all of it may take.
+        timeout: Duration,
+        /// The release that runs there.
+        release: ReleaseName,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Lead requests somewhere, unless they go there already. Answered as its effect is.
+    Lead {
+        /// Who leads them.
+        traffic: Traffic,
+        /// Where to.
+        to: Endpoint,
+        /// The release that says so.
+        release: ReleaseName,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// End what runs in a slot, once its requests have ended or have run out of time. Answered as its effect is.
+    Retire {
+        /// What runs there.
+        service: Service,
+        /// Where it listens; words are still in it.
+        address: String,
+        /// How long its requests may take to end.
+        drain: Duration,
+        /// The release that runs there.
+        release: ReleaseName,
         /// To answer with.
         effect: Effect,
     },
@@ -92,6 +131,24 @@ pub enum Task {
     },
     /// End fetches and steps that run; their answers are not awaited any more.
     Cancel,
+}
+
+/// Where requests are to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// To an address.
+    At {
+        /// Which; words are still in it.
+        address: String,
+        /// The slot that it is, if it is one.
+        slot: Option<Slot>,
+        /// The release that listens there.
+        release: ReleaseName,
+    },
+    /// To this host.
+    Open,
+    /// Not to this host.
+    Nowhere,
 }
 
 /// Whether the engine itself carries an effect out.

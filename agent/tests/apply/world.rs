@@ -81,6 +81,7 @@ impl Release {
                 smoke: vec![step("smoke")],
                 shared,
                 retention: Retention { releases: 2 },
+                traffic: None,
             },
             environments: BTreeMap::new(),
         };
@@ -399,7 +400,10 @@ fn effect_of(task: &Task) -> Option<Effect> {
         Task::Fetch { effect, .. }
         | Task::Step { effect, .. }
         | Task::Migrate { effect, .. }
-        | Task::Service { effect, .. } => Some(effect.clone()),
+        | Task::Service { effect, .. }
+        | Task::WarmUp { effect, .. }
+        | Task::Lead { effect, .. }
+        | Task::Retire { effect, .. } => Some(effect.clone()),
         Task::Watch { .. } | Task::Ensure { .. } | Task::Cancel => None,
     }
 }

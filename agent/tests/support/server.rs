@@ -179,8 +179,9 @@ fn talk(mut stream: impl Stream, state: &State, status: u64) {
                 format!("{} {}", std::env::var("LANDFALL_RELEASE").unwrap_or_default(), std::process::id());
             let connection = if close { "close" } else { "keep-alive" };
             let answer = format!(
-                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
-                body.len()
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: {connection}\r\nX-Release: {}\r\n\r\n{body}",
+                body.len(),
+                std::env::var("LANDFALL_RELEASE").unwrap_or_default(),
             );
             if stream.write_all(answer.as_bytes()).is_err() || close {
                 return;

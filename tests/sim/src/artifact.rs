@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
+use landfall_common::manifest::Traffic;
+use landfall_common::manifest::traffic::{Proxy, Slots, Switch};
 use landfall_common::manifest::{
     Check, Directory, Driver, Entry, FORMAT, Manifest, Migration, Origin, Probe, Program, Retention, Service,
     Shared, Step, WayBack,
@@ -33,6 +35,8 @@ pub struct ReleasePlan {
     pub bad_ppm: u32,
     /// In what way, see [`Quality`].
     pub badness: u64,
+    /// Whether its first service has two slots behind a proxy.
+    pub slots: bool,
 }
 
 /// How a release does on a host.
@@ -109,6 +113,7 @@ impl ReleasePlan {
             migration: None,
             bad_ppm: 0,
             badness: 0,
+            slots: false,
         }
     }
 
@@ -212,6 +217,20 @@ impl ReleasePlan {
             smoke: (0..self.smoke).map(|n| step(&format!("smoke-{n}"), seconds(20))).collect(),
             shared: Shared { directories: vec!["media".to_owned()], files: Vec::new() },
             retention: Retention { releases: self.retention },
+            traffic: self.slots.then(|| Traffic {
+                proxy: Proxy::Slots {
+                    slots: Slots {
+                        service: ServiceName::new("web").expect("a valid name"),
+                        blue: "127.0.0.1:8001".to_owned(),
+                        green: "127.0.0.1:8002".to_owned(),
+                        keep: seconds(60),
+                        warm_up: vec!["/".to_owned()],
+                        warm_up_timeout: seconds(10),
+                    },
+                    switch: Switch::Nginx { upstream: "tenants".to_owned() },
+                },
+                drain: seconds(10),
+            }),
         }
     }
 }

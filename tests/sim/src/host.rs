@@ -43,6 +43,8 @@ pub struct Host {
     pub doom: Doom,
     /// What really runs: each service with the release it runs.
     pub services: BTreeMap<ServiceName, ReleaseName>,
+    /// The service that the proxy leads requests to; it forgets nothing.
+    pub led_to: Option<ServiceName>,
     /// The checks that are being made.
     pub watch: Option<Watching>,
     /// Services that are about to be started if they do not run.
@@ -79,6 +81,8 @@ pub struct Watching {
     pub release: ReleaseName,
     /// What is asked.
     pub probes: Vec<Probing>,
+    /// The service that answers for the application, if the release says which.
+    pub front: Option<ServiceName>,
 }
 
 /// Something that is asked again and again.
@@ -146,6 +150,7 @@ impl Host {
             sick_until: 0,
             doom: Doom::None,
             services: BTreeMap::new(),
+            led_to: None,
             watch: None,
             ensuring: None,
             tasks: BTreeSet::new(),

@@ -106,6 +106,15 @@ impl Scenario {
         for number in 1..=dice.between(3, 6) {
             releases.push(draw_release(dice, number, &strategy, migrations));
         }
+        // Not by the dice: the worlds of the other seeds are what they were before there were slots.
+        let first = match seed % 5 {
+            3 => Some(1),
+            4 if seed % 10 == 4 => Some(2),
+            _ => None,
+        };
+        for plan in releases.iter_mut().filter(|plan| first.is_some_and(|first| plan.number >= first)) {
+            plan.slots = true;
+        }
         let operators = if dice.chance(600_000) { Operators::Restless } else { Operators::Patient };
         let faults = draw_faults(dice, hosts as u64);
         Self { seed, hosts, safety_ms, releases, operators, faults, sabotage: None }

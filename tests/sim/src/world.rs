@@ -16,7 +16,8 @@ mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_agent_core::{Effect, Finish};
+use landfall_agent::engine::task::Endpoint;
+use landfall_agent_core::{Effect, Event as AgentEvent, Finish};
 use landfall_common::assignment::{Assignment, ReleaseRef};
 use landfall_common::manifest::Step;
 use landfall_common::report::HostReport;
@@ -62,9 +63,39 @@ enum Event {
 /// What runs below an agent.
 #[derive(Debug, Clone)]
 enum Doing {
-    Fetch { release: ReleaseRef, bases: Vec<(ReleaseName, Sha256)>, effect: Effect, tries: u32 },
-    Step { step: Step, release: ReleaseName, effect: Effect },
-    Service { service: ServiceName, release: ReleaseName, activate: bool, effect: Effect },
+    Fetch {
+        release: ReleaseRef,
+        bases: Vec<(ReleaseName, Sha256)>,
+        effect: Effect,
+        tries: u32,
+    },
+    Step {
+        step: Step,
+        release: ReleaseName,
+        effect: Effect,
+    },
+    Service {
+        service: ServiceName,
+        release: ReleaseName,
+        activate: bool,
+        unless_running: bool,
+        effect: Effect,
+    },
+    WarmUp {
+        release: ReleaseName,
+        effect: Effect,
+    },
+    Lead {
+        to: Endpoint,
+        effect: Effect,
+    },
+    Retire {
+        service: ServiceName,
+        effect: Effect,
+    },
+    Answer {
+        event: AgentEvent,
+    },
     Ensure,
 }
 

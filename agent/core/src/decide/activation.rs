@@ -6,8 +6,9 @@ use landfall_common::{Duration, Generation, ReleaseName};
 
 use super::Turn;
 use super::staging::failure_of;
-use crate::effect::Finish;
+use crate::effect::{Effect, Finish};
 use crate::judge::Verdict;
+use crate::placement::Target;
 use crate::plan::{self, Action};
 use crate::record::Installed;
 use crate::state::{Activation, State, Terms};
@@ -28,15 +29,19 @@ impl Turn {
             return self.enter(State::Proving { activation });
         }
         let from = record.active().filter(|active| active.release.name != name);
-        let mut plan = plan::forward(from, to);
+        let mut plan = plan::forward(from, to, &record.placement);
         plan::end_strays(&mut plan, &record.strays, to);
+        // What is under way comes first, and what it was about the plan now knows.
+        self.machine.live.retiring = None;
         self.enter(State::Activating { activation, plan, at: 0 });
     }
 
     pub(super) fn acted(&mut self, activation: Activation, plan: Vec<Action>, at: usize, finish: Finish) {
         if finish != Finish::Ok {
-            if let Action::Swap { .. } = &plan[at] {
-                self.swap_failed(&finish);
+            match &plan[at] {
+                Action::Swap { .. } => self.swap_failed(&finish),
+                Action::Lead { .. } => self.lead_failed(&finish),
+                _ => {}
             }
             return self.fail(activation, &plan[..=at], failure_of(finish));
         }
@@ -45,9 +50,7 @@ impl Turn {
                 self.leave_strays(to);
                 self.swapped(to);
             }
-            Action::Restart { service, .. } | Action::Stop { service, .. } => {
-                self.machine.record.strays.remove(service);
-            }
+            action => self.was_done(action),
         }
         if at + 1 < plan.len() {
             return self.enter(State::Activating { activation, plan, at: at + 1 });
@@ -57,10 +60,22 @@ impl Turn {
         self.tick();
     }
 
+    /// What the record says after an action that is not a swap.
+    fn was_done(&mut self, action: &Action) {
+        match action {
+            Action::Restart { service, .. } | Action::Stop { service, .. } => {
+                self.machine.record.strays.remove(service);
+            }
+            Action::Lead { aim } => self.leads(aim.clone()),
+            Action::Retire { slot, release } => self.vacated(*slot, release),
+            Action::Swap { .. } | Action::Start { .. } | Action::WarmUp { .. } => {}
+        }
+    }
+
     fn swapped(&mut self, to: &ReleaseName) {
         let record = &mut self.machine.record;
         if let Some(installed) = record.installed.get(to) {
-            record.strays.retain(|service, _| !installed.outline.services.contains(service));
+            record.strays.retain(|service, _| !installed.outline.has_plain(service));
         }
         record.active = Some(to.clone());
         record.in_doubt = true;
@@ -73,7 +88,7 @@ impl Turn {
         let record = &mut self.machine.record;
         let Some(active) = record.active.as_ref().filter(|active| *active != to) else { return };
         let (Some(from), Some(to)) = (record.installed.get(active), record.installed.get(to)) else { return };
-        let left = from.outline.services.iter().filter(|service| !to.outline.services.contains(service));
+        let left = from.outline.plain().filter(|service| !to.outline.has_plain(service));
         let left: Vec<_> = left.map(|service| (service.clone(), from.release.name.clone())).collect();
         record.strays.extend(left);
     }
@@ -111,7 +126,7 @@ impl Turn {
         let keep = record.installed.get(&activation.to).map_or(2, |i| i.outline.retention);
         record.state = State::Idle;
         record.retain(keep);
-        self.end(activation.generation, OutcomeKind::Committed);
+        self.end_activation(activation, OutcomeKind::Committed);
     }
 
     fn proven(&mut self, name: &ReleaseName) {
@@ -126,8 +141,8 @@ impl Turn {
         let record = &self.machine.record;
         let from = activation.from.as_ref().filter(|from| **from != activation.to);
         let from = from.and_then(|name| record.installed.get(name));
-        let begun =
-            record.installed.get(&activation.to).map(|to| plan::forward(from, to)).unwrap_or_default();
+        let to = record.installed.get(&activation.to);
+        let begun = to.map(|to| plan::whole(from, to, &record.placement)).unwrap_or_default();
         self.fail(activation, &begun, failure);
     }
 
@@ -153,15 +168,15 @@ impl Turn {
                 if self.machine.record.active.as_ref() == Some(&activation.to) {
                     self.machine.record.in_doubt = true;
                 }
-                return self.end(activation.generation, OutcomeKind::Held { failure });
+                return self.end_activation(&activation, OutcomeKind::Held { failure });
             }
         };
         let Some(to) = record.installed.get(&activation.to) else {
             let undo = Failure::new(step("undo"), "the failed release is not on record");
-            return self.end(activation.generation, OutcomeKind::UndoFailed { failure, undo });
+            return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
         };
         let from = activation.from.as_ref().and_then(|name| record.installed.get(name));
-        let mut plan = plan::back(from, to, back, begun);
+        let mut plan = plan::back(from, to, back, begun, &record.placement);
         plan::end_strays(&mut plan, &record.strays, back);
         let back = back.release.name.clone();
         self.enter(State::Undoing { activation, failure, back, plan, at: 0, undo: None });
@@ -171,18 +186,23 @@ impl Turn {
         let State::Undoing { activation, failure, back, plan, at, mut undo } = state else { return };
         match (finish, &plan[at]) {
             (Finish::Ok, Action::Swap { to }) => self.swapped(to),
-            (Finish::Ok, Action::Restart { service, .. } | Action::Stop { service, .. }) => {
-                self.machine.record.strays.remove(service);
-            }
-            // Services would be restarted from a link that still leads to the failed release.
-            (finish, Action::Swap { .. }) => {
-                self.swap_failed(&finish);
+            (Finish::Ok, action) => self.was_done(action),
+            // Services would be restarted from a link that still leads to the failed release, or be ended
+            // while they get the requests.
+            (finish, action) if is_a_ground(action, &plan[at..]) => {
+                match action {
+                    Action::Swap { .. } => self.swap_failed(&finish),
+                    Action::Lead { .. } => self.lead_failed(&finish),
+                    _ => {}
+                }
                 self.watch_active();
                 let undo = failure_of(finish);
-                return self.end(activation.generation, OutcomeKind::UndoFailed { failure, undo });
+                return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
             }
+            // On the way back that is not worth stopping for; it is taken in again below.
+            (_, Action::Lead { aim }) if aim.to == Target::Nowhere => {}
             // The other services are still worth bringing back.
-            (finish, Action::Restart { .. } | Action::Stop { .. }) => {
+            (finish, _) => {
                 undo.get_or_insert(failure_of(finish));
             }
         }
@@ -191,8 +211,10 @@ impl Turn {
         }
         self.watch_active();
         if let Some(undo) = undo {
-            return self.end(activation.generation, OutcomeKind::UndoFailed { failure, undo });
+            return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
         }
+        // What was not touched on the way there may have stopped meanwhile: the host may have been rebooted.
+        self.effects.push(Effect::Ensure { release: back.clone() });
         self.enter(State::Confirming { activation, failure, back });
         self.tick();
     }
@@ -204,12 +226,24 @@ impl Turn {
             Verdict::Waiting(_) => {}
             Verdict::Proven => {
                 self.proven(back);
-                self.end(activation.generation, OutcomeKind::Reverted { failure });
+                self.end_activation(activation, OutcomeKind::Reverted { failure });
             }
             Verdict::TimedOut { check, reason } => {
                 let undo = Failure::new(check, format!("release {back} is back, but {reason}"));
-                self.end(activation.generation, OutcomeKind::UndoFailed { failure, undo });
+                self.end_activation(activation, OutcomeKind::UndoFailed { failure, undo });
             }
         }
+    }
+}
+
+/// Whether what comes after it on the way back stands on it.
+fn is_a_ground(action: &Action, rest: &[Action]) -> bool {
+    let leads_to_service =
+        |action: &Action| matches!(action, Action::Lead { aim } if matches!(aim.to, Target::Plain { .. }));
+    match action {
+        Action::Restart { .. } => rest.iter().any(leads_to_service),
+        Action::Swap { .. } | Action::Start { .. } | Action::WarmUp { .. } => true,
+        Action::Lead { aim } => matches!(aim.to, Target::Slot { .. } | Target::Plain { .. }),
+        Action::Stop { .. } | Action::Retire { .. } => false,
     }
 }

@@ -147,6 +147,7 @@ impl Harness {
             checks: vec![CheckOutline { name: "http".parse().unwrap(), max_age: S(100_000) }],
             smoke: vec!["smoke".parse().unwrap()],
             retention: 3,
+            traffic: None,
         }
     }
 

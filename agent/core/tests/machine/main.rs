@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 
 mod harness;
+mod slots;
 
 use harness::{Harness, S, activate, activate_with, failure, migrate, stage};
 use landfall_agent_core::{Action, Effect, Event, Finish, State};

@@ -91,6 +91,7 @@ impl Checks {
         host: &HostId,
         disk: &SimDisk,
         services: &BTreeMap<ServiceName, ReleaseName>,
+        led_to: Option<&ServiceName>,
         report: &HostReport,
     ) -> Result<(), Violation> {
         let Some(said) = &report.active else { return Ok(()) };
@@ -107,7 +108,19 @@ impl Checks {
             let what = format!("{host} says that {} is active, and current is {found:?}", said.release.name);
             return Err(Violation::new("P2", what));
         }
-        if let Some((service, other)) = services.iter().find(|(_, runs)| **runs != said.release.name) {
+        // A slot that requests are not led to is kept for the way back, and serves nobody.
+        let kept = |service: &ServiceName| is_slot(service) && led_to != Some(service);
+        let has_slots = (self.releases.get(&said.release.digest))
+            .is_some_and(|release| release.manifest.program.slots().is_some());
+        if has_slots && led_to.and_then(|service| services.get(service)) != Some(&said.release.name) {
+            let what = format!(
+                "{host} is at rest and healthy with {}, and requests go to {led_to:?} of {services:?}",
+                said.release.name
+            );
+            return Err(Violation::new("P2", what));
+        }
+        let mut serving = services.iter().filter(|(service, _)| !kept(service));
+        if let Some((service, other)) = serving.find(|(_, runs)| **runs != said.release.name) {
             let what = format!(
                 "{host} is at rest and healthy with {}, and {service} runs {other}",
                 said.release.name
@@ -116,6 +129,45 @@ impl Checks {
         }
         Ok(())
     }
+
+    /// The proxy of a host leads requests to a service, and these are ready for none.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn led(
+        &mut self,
+        host: &HostId,
+        to: Option<&ServiceName>,
+        bad: &[ServiceName],
+    ) -> Result<(), Violation> {
+        match to.filter(|to| bad.contains(to)) {
+            Some(to) => {
+                Err(Violation::new("P3", format!("{host} leads requests to {to}, which never answers")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What ran in a slot of a host was ended.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn vacated(
+        &mut self,
+        host: &HostId,
+        led_to: Option<&ServiceName>,
+        ended: &ServiceName,
+    ) -> Result<(), Violation> {
+        if led_to != Some(ended) {
+            return Ok(());
+        }
+        Err(Violation::new("P3", format!("{host} has ended {ended} while requests were led to it")))
+    }
+}
+
+/// Whether a service is one that runs in a slot.
+fn is_slot(service: &ServiceName) -> bool {
+    service.as_str().ends_with("-blue") || service.as_str().ends_with("-green")
 }
 
 /// The release that `current` names.

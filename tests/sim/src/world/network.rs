@@ -79,7 +79,8 @@ impl World {
 
     pub(super) fn carry_report(&mut self, host: usize, report: HostReport) {
         let agent = &self.hosts[host];
-        let said = self.checks.said(&agent.id, &agent.app_disk, &agent.services, &report);
+        let said =
+            self.checks.said(&agent.id, &agent.app_disk, &agent.services, agent.led_to.as_ref(), &report);
         self.must(said);
         let Some(connection) = self.hosts[host].connection else { return };
         if self.is_cut(host) {

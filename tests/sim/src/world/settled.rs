@@ -27,9 +27,14 @@ impl World {
         let in_force = record.in_force()?;
         for host in self.hosts.iter().filter(|host| host.enrolled) {
             let really = current::active(&host.app_disk.fork()).unwrap_or_default();
+            // A slot that requests are not led to may be kept for a while.
+            let kept = |service: &landfall_common::ServiceName| {
+                super::tasks::is_slot(service) && host.led_to.as_ref() != Some(service)
+            };
+            let serving = || host.services.iter().filter(|(service, _)| !kept(service));
             let runs = really.as_ref() == Some(&in_force.release.name)
-                && host.services.values().all(|release| *release == in_force.release.name)
-                && host.services.len() == self.releases_services(&in_force.release.name);
+                && serving().all(|(_, release)| *release == in_force.release.name)
+                && serving().count() == self.releases_services(&in_force.release.name);
             let has_reason = sentences.iter().any(|sentence| sentence.contains(host.id.as_str()))
                 || !matches!(record.convergence, Convergence::On);
             // Beyond twenty sentences hosts are only counted.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use landfall_agent::apply::store::Store;
 use landfall_agent::engine::Task;
+use landfall_agent::engine::task::Endpoint;
 use landfall_agent::error::AgentError;
 use landfall_agent_core::outline::service_check;
 use landfall_agent_core::state::Migrating;
@@ -12,6 +13,7 @@ use landfall_agent_core::{Effect, Event as AgentEvent, Finish};
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::disk::Disk;
 use landfall_common::manifest::Step;
+use landfall_common::manifest::traffic::Slot;
 use landfall_common::report::Failure;
 use landfall_common::{Duration, ReleaseName, Sha256};
 
@@ -37,6 +39,9 @@ impl World {
             }
             Task::Watch { watch, release, checks, services, .. } => {
                 let process = self.hosts[host].process;
+                // In a slot it is known who answers; elsewhere whoever listens does.
+                let front = services.first().map(|service| service.name.clone());
+                let front = front.filter(is_slot);
                 let of_checks = checks.into_iter().map(|check| Probing {
                     name: check.name,
                     interval_ms: u64::try_from(check.interval.as_millis()).unwrap_or(2_000),
@@ -51,7 +56,7 @@ impl World {
                     let delay = self.dice.between(5, 500);
                     self.after(delay, Event::Probe { host, process, watch, check });
                 }
-                self.hosts[host].watch = Some(Watching { number: watch, release, probes });
+                self.hosts[host].watch = Some(Watching { number: watch, release, probes, front });
                 return;
             }
             Task::Migrate { step, left, migrating, effect } => {
@@ -63,11 +68,36 @@ impl World {
             Task::Step { step, release, effect } => {
                 (self.dice.between(20, 3_000), Doing::Step { step, release, effect })
             }
-            Task::Service { service, release, activate, effect, .. } => {
+            Task::Service { service, release, activate, unless_running, effect, .. } => {
                 // Services are touched one at a time, in the order in which it was asked.
                 self.ensure(host);
                 let service = service.name;
-                (self.dice.between(50, 3_000), Doing::Service { service, release, activate, effect })
+                let doing = Doing::Service { service, release, activate, unless_running, effect };
+                (self.dice.between(50, 3_000), doing)
+            }
+            Task::WarmUp { release, effect, .. } => {
+                (self.dice.between(20, 3_000), Doing::WarmUp { release, effect })
+            }
+            Task::Lead { to, effect, .. } => {
+                self.ensure(host);
+                let delay = self.dice.between(20, 1_000);
+                if matches!(effect, Effect::Act { .. }) {
+                    (delay, Doing::Lead { to, effect })
+                } else {
+                    // Nobody waits for it, and yet what comes after it must find it done.
+                    let event = self.lead(host, &to, effect);
+                    (delay, Doing::Answer { event })
+                }
+            }
+            Task::Retire { service, effect, .. } => {
+                self.ensure(host);
+                let (delay, service) = (self.dice.between(20, 5_000), service.name);
+                if matches!(effect, Effect::Act { .. }) {
+                    (delay, Doing::Retire { service, effect })
+                } else {
+                    let event = self.vacate(host, &service, effect);
+                    (delay, Doing::Answer { event })
+                }
             }
             Task::Ensure { services, release, .. } => {
                 let services = services.into_iter().map(|service| service.name).collect();
@@ -94,6 +124,13 @@ impl World {
                 if still_here && self.dice.chance(500_000) {
                     self.service_runs(host, service, release);
                 }
+            } else if let Doing::Lead { to, effect } = doing
+                && !self.hosts[host].services.is_empty()
+                && self.hosts[host].agent.is_none()
+                && self.dice.chance(500_000)
+            {
+                // So may a proxy that was told to reload.
+                self.lead(host, &to, effect);
             }
             return;
         }
@@ -120,8 +157,10 @@ impl World {
                 let finish = self.step_ends(host, &step, &release, &effect);
                 (effect, finish)
             }
-            Doing::Service { service, release, activate, effect } => {
-                let finish = if !activate {
+            Doing::Service { service, release, activate, unless_running, effect } => {
+                let finish = if unless_running && self.hosts[host].services.contains_key(&service) {
+                    Finish::Ok
+                } else if !activate {
                     self.hosts[host].services.remove(&service);
                     Finish::Ok
                 } else if self.quality(host, &release) == Quality::Crashes || self.fails_by_chance() {
@@ -132,6 +171,24 @@ impl World {
                 };
                 (effect, finish)
             }
+            Doing::WarmUp { release, effect } => {
+                let is_bad = matches!(self.quality(host, &release), Quality::Sick | Quality::Crashes);
+                let finish = if is_bad || self.fails_by_chance() {
+                    failed("traffic", "it was not warm within 10s")
+                } else {
+                    Finish::Ok
+                };
+                (effect, finish)
+            }
+            Doing::Lead { to, effect } => {
+                let event = self.lead(host, &to, effect);
+                return self.tell(host, event);
+            }
+            Doing::Retire { service, effect } => {
+                let event = self.vacate(host, &service, effect);
+                return self.tell(host, event);
+            }
+            Doing::Answer { event } => return self.tell(host, event),
             Doing::Ensure => return self.ensure(host),
         };
         if self.hosts[host].is_off() {
@@ -156,6 +213,54 @@ impl World {
         let is_whole = self.checks.service_started(&agent.id, &agent.app_disk, &release);
         agent.services.insert(service, release);
         self.must(is_whole);
+    }
+
+    /// The proxy leads requests elsewhere; now and then it fails, and nobody knows whether it did.
+    fn lead(&mut self, host: usize, to: &Endpoint, effect: Effect) -> AgentEvent {
+        let service = match to {
+            Endpoint::At { slot: Some(slot), .. } => {
+                Some(slot.instance(&landfall_common::ServiceName::new("web").expect("a valid name")))
+            }
+            Endpoint::At { slot: None, .. } => landfall_common::ServiceName::new("web").ok(),
+            Endpoint::Open | Endpoint::Nowhere => None,
+        };
+        let fails = self.fails_by_chance();
+        let listens = service.as_ref().is_none_or(|service| self.hosts[host].services.contains_key(service));
+        if listens && !(fails && self.dice.chance(500_000)) {
+            self.hosts[host].led_to = service;
+            let agent = &self.hosts[host];
+            let bad = agent.services.iter().filter(|(service, _)| is_slot(service));
+            let bad: Vec<_> = bad
+                .filter(|(_, runs)| matches!(self.quality(host, runs), Quality::Sick | Quality::Crashes))
+                .map(|(service, _)| service.clone())
+                .collect();
+            let result = self.checks.led(&agent.id, agent.led_to.as_ref(), &bad);
+            self.must(result);
+        }
+        let result = match (listens, fails) {
+            (true, false) => Ok(()),
+            (true, true) => Err("the proxy was reloaded and does not answer".to_owned()),
+            (false, _) => Err("nobody listens there".to_owned()),
+        };
+        match effect {
+            Effect::Aim { aim } => AgentEvent::Aimed { aim, result },
+            effect => {
+                let finish = result.map_or_else(|reason| failed("traffic", reason), |()| Finish::Ok);
+                AgentEvent::Done { effect: Box::new(effect), finish }
+            }
+        }
+    }
+
+    /// What runs in a slot is ended.
+    fn vacate(&mut self, host: usize, service: &landfall_common::ServiceName, effect: Effect) -> AgentEvent {
+        self.hosts[host].services.remove(service);
+        let agent = &self.hosts[host];
+        let result = self.checks.vacated(&agent.id, agent.led_to.as_ref(), service);
+        self.must(result);
+        match effect {
+            Effect::Retire { slot, release } => AgentEvent::Retired { slot, release, result: Ok(()) },
+            effect => AgentEvent::Done { effect: Box::new(effect), finish: Finish::Ok },
+        }
     }
 
     fn fails_by_chance(&mut self) -> bool {
@@ -226,7 +331,10 @@ impl World {
         let expected = watch.release.clone();
         let service = service.map(|service| agent.services.get(&service).cloned());
         // Whoever asks a port is answered by whatever listens there, whichever release was expected.
-        let runs = agent.services.values().next().cloned();
+        let runs = match &watch.front {
+            Some(front) => agent.services.get(front).cloned(),
+            None => agent.services.values().next().cloned(),
+        };
         let is_sick = agent.sick_until > self.now;
         let answer = match runs {
             _ if service.is_some() => match service.flatten() {
@@ -367,4 +475,9 @@ impl World {
 
 fn unknown(step: &Step, reason: &str) -> Finish {
     Finish::Unknown { failure: Failure::new(step.name.clone(), reason) }
+}
+
+/// Whether a service is one that runs in a slot.
+pub(super) fn is_slot(service: &landfall_common::ServiceName) -> bool {
+    [Slot::Blue, Slot::Green].iter().any(|slot| service.as_str().ends_with(&format!("-{slot}")))
 }

@@ -1,0 +1,87 @@
+//! What the tasks of slots and proxies need, out of manifests.
+
+use landfall_agent_core::{Aim, Effect, Target};
+use landfall_common::ReleaseName;
+use landfall_common::manifest::traffic::{Slot, Slots};
+use landfall_common::manifest::{Driver, Manifest, Program, Service};
+use landfall_common::report::Failure;
+
+use super::task::Endpoint;
+use super::{Engine, Runner, Task, name};
+
+/// The slots of a release.
+pub(super) fn slots<'m>(manifest: &'m Manifest, release: &ReleaseName) -> Result<&'m Slots, Failure> {
+    let missing = || Failure::new(name("traffic"), format!("release {release} has no slots"));
+    manifest.program.slots().ok_or_else(missing)
+}
+
+impl<R: Runner> Engine<R> {
+    /// The program of a release as it runs here: in the slot that the record knows.
+    pub(super) fn placed(&self, release: &ReleaseName) -> Result<Program, Failure> {
+        let program = self.known(release)?.program;
+        let slot = self.machine.record.placement.slot_of(release);
+        Ok(match slot.filter(|_| program.slots().is_some()) {
+            Some(slot) => program.in_slot(slot),
+            None => program,
+        })
+    }
+
+    /// The service of a release that has slots, in one of them.
+    pub(super) fn instance(&self, release: &ReleaseName, slot: Slot) -> Result<Service, Failure> {
+        let manifest = self.known(release)?;
+        let wanted = slot.instance(&slots(&manifest, release)?.service);
+        let services = manifest.program.in_slot(slot).services;
+        services.into_iter().find(|service| service.name == wanted).ok_or_else(|| {
+            Failure::new(name("traffic"), format!("release {release} has no service for its slots"))
+        })
+    }
+
+    pub(super) fn lead(&self, aim: &Aim, effect: Effect) -> Result<Task, Failure> {
+        let by = self.known(&aim.by)?;
+        let missing = || Failure::new(name("traffic"), format!("release {} has no traffic", aim.by));
+        let traffic = by.program.traffic.clone().ok_or_else(missing)?;
+        let to = match &aim.to {
+            Target::Slot { slot, release } => Endpoint::At {
+                address: slots(&by, release)?.address(*slot).to_owned(),
+                slot: Some(*slot),
+                release: release.clone(),
+            },
+            Target::Plain { release } => {
+                let service = &slots(&by, &aim.by)?.service;
+                let address = self.listens(release, service)?;
+                Endpoint::At { address, slot: None, release: release.clone() }
+            }
+            Target::Open => Endpoint::Open,
+            Target::Nowhere => Endpoint::Nowhere,
+        };
+        Ok(Task::Lead { traffic, to, release: aim.by.clone(), effect })
+    }
+
+    /// Where a service of a release without slots listens.
+    fn listens(
+        &self,
+        release: &ReleaseName,
+        service: &landfall_common::ServiceName,
+    ) -> Result<String, Failure> {
+        let services = self.known(release)?.program.services;
+        let found = services.into_iter().find(|known| known.name == *service);
+        match found.map(|service| service.driver) {
+            Some(Driver::Process { listen: Some(address), .. }) => Ok(address),
+            _ => Err(Failure::new(
+                name("traffic"),
+                format!(
+                    "release {release} does not say where its service {service} listens, so no request can \
+                     be led to it; lead them there in the proxy itself, or activate a release with slots"
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn retire(&self, slot: Slot, release: &ReleaseName, effect: Effect) -> Result<Task, Failure> {
+        let manifest = self.known(release)?;
+        let address = slots(&manifest, release)?.address(slot).to_owned();
+        let drain = manifest.program.traffic.as_ref().map(|traffic| traffic.drain).unwrap_or_default();
+        let service = self.instance(release, slot)?;
+        Ok(Task::Retire { service, address, drain, release: release.clone(), effect })
+    }
+}

@@ -1,0 +1,15 @@
+//! Requests led around releases by a real proxy: the agent's program, its holders, nginx and HAProxy from
+//! Debian, and a constant load of 200 requests a second.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
+#![allow(dead_code, reason = "what is shared with other tests is not used as a whole")]
+
+#[path = "../session/controller.rs"]
+mod controller;
+
+mod host;
+#[path = "../../../tests/e2e/src/load.rs"]
+mod load;
+mod nginx;
+#[path = "../support/world.rs"]
+mod world;
