@@ -94,6 +94,9 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let shared = shared.map(|section| sections::shared(&section)).unwrap_or_default();
     let retention = root.table("retention", "[retention]", "[retention]");
     let retention = retention.map(|section| sections::retention(&section)).unwrap_or_default();
+    let named = application.as_ref().map(AppName::as_str);
+    let traffic = root.table("traffic", "[traffic]", "[traffic]");
+    let traffic = traffic.and_then(|section| sections::traffic(&section, named, &services));
     let mut environments = sections::environments(root.named_tables("environment", "[environment.NAME]"));
     if environments.is_empty() {
         let production = EnvName::new("production").expect("a literal that is a valid name");
@@ -104,7 +107,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         application: application?,
         exclude: exclude.unwrap_or_default(),
         build,
-        program: Program { prepare, migrate, services, checks, smoke, shared, retention, traffic: None },
+        program: Program { prepare, migrate, services, checks, smoke, shared, retention, traffic },
         schema_files: schema_files.unwrap_or_default(),
         environments,
     })

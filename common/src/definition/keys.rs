@@ -16,6 +16,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "shared",
             "environment",
             "retention",
+            "traffic",
         ],
     ),
     ("[application]", &["name"]),
@@ -79,6 +80,23 @@ pub const TABLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("[retention]", &["releases"]),
+    (
+        "[traffic]",
+        &[
+            "proxy",
+            "drain",
+            "slots",
+            "upstream",
+            "backend",
+            "server",
+            "switch",
+            "drain_command",
+            "undrain_command",
+            "environment",
+            "timeout",
+        ],
+    ),
+    ("slots", &["service", "blue", "green", "keep", "warm_up", "warm_up_timeout"]),
 ];
 
 /// The keys of one table of [`TABLES`].

@@ -2,6 +2,7 @@
 //! of its own, [`services`].
 
 mod services;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use crate::strategy::{Strategy, StrategyKind};
 use crate::time::{Duration, human};
 use crate::words;
 pub(super) use services::services;
+pub(super) use traffic::traffic;
 
 /// A build may compile a whole application.
 pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -203,6 +205,8 @@ pub(super) fn globs(section: &Section<'_>, key: &str) -> Vec<String> {
 fn address(section: &Section<'_>, text: &At<String>, unix: bool) -> bool {
     check_words(section.reader, text, Place::Host);
     let good = match text.value.strip_prefix("unix:") {
+        // The whole address of a slot.
+        _ if text.value == "{address}" => true,
         Some(path) => unix && (path.starts_with('/') || path.starts_with('{')),
         None => text.value.rsplit_once(':').is_some_and(|(host, port)| {
             let number = port.parse::<u16>().is_ok_and(|port| port > 0);
