@@ -131,6 +131,9 @@ pub struct Activation {
     pub generation: Generation,
     /// What was active.
     pub from: Option<ReleaseName>,
+    /// Whether what was active was in doubt: some of its services may have run another release.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_in_doubt: bool,
     /// What is to be.
     pub to: ReleaseName,
     /// On which terms.

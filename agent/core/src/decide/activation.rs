@@ -18,7 +18,8 @@ impl Turn {
     pub(super) fn begin_activation(&mut self, generation: Generation, to: &Installed, terms: Terms) {
         let record = &self.machine.record;
         let name = to.release.name.clone();
-        let activation = Activation { generation, from: record.active.clone(), to: name.clone(), terms };
+        let (from, from_in_doubt) = (record.active.clone(), record.in_doubt);
+        let activation = Activation { generation, from, from_in_doubt, to: name.clone(), terms };
         let runs_well = record.active.as_ref() == Some(&name)
             && record.strays.is_empty()
             && !record.in_doubt
@@ -176,6 +177,8 @@ impl Turn {
             return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
         };
         let from = activation.from.as_ref().and_then(|name| record.installed.get(name));
+        // What ran before may have been a mix: then undoing what was begun would only bring that mix back.
+        let from = from.filter(|from| !activation.from_in_doubt || from.release != back.release);
         let mut plan = plan::back(from, to, back, begun, &record.placement);
         plan::end_strays(&mut plan, &record.strays, back);
         let back = back.release.name.clone();

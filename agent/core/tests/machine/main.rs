@@ -224,6 +224,23 @@ fn a_way_back_that_fails_is_told_and_the_other_services_still_come_back() {
 }
 
 #[test]
+fn a_way_back_to_a_release_that_was_held_half_way_restarts_all_of_it() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.commit(2, "v2");
+    host.assign(harness::activate_with(3, "v1", OnFailure::Hold));
+    host.fail_next("restart-web");
+    host.run();
+    assert!(matches!(host.outcome(), OutcomeKind::Held { .. }), "the worker runs v2, and v1 is active");
+    host.acts.clear();
+    host.assign(activate(4, "v3"));
+    host.fail_next("restart-web");
+    host.run();
+    let back: Vec<_> = host.acts.iter().skip(2).map(|action| action.name().to_string()).collect();
+    assert_eq!(back, ["swap", "restart-web", "restart-worker"]);
+}
+
+#[test]
 fn a_restart_that_fails_undoes_only_what_was_begun() {
     let mut host = Harness::new();
     host.commit(1, "v1");
