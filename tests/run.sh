@@ -2,7 +2,7 @@
 # Everything: unit tests, laws, the simulated world, the application's own tests, real processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests/setup.sh
+tests/setup.sh tests
 # The application of the demo has tests of its own, in Python; it takes each release of its history in turn.
 sh examples/tenants/test.sh
 # The end-to-end tests run the programs from target/debug.

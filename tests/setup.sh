@@ -1,8 +1,19 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo need beyond Rust, Git, Python 3 and make, or names the command.
+# Installs what the demo or the tests need beyond Rust, Git, Python 3 and make, or names the command.
+#   tests/setup.sh demo|tests
 set -euo pipefail
 
+purpose=${1:-}
+case $purpose in
+demo | tests) ;;
+*)
+    echo "usage: tests/setup.sh demo|tests" >&2
+    exit 2
+    ;;
+esac
+
 missing=()
+services=()
 need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}")
 }
@@ -10,13 +21,18 @@ need curl curl
 need msgfmt gettext
 need npm npm
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-# The proxies that requests are led by.
-PATH=$PATH:/usr/sbin:/sbin
-proxies=()
-command -v nginx >/dev/null 2>&1 || { missing+=(nginx-light); proxies+=(nginx); }
-command -v haproxy >/dev/null 2>&1 || { missing+=(haproxy); proxies+=(haproxy); }
+if [ "$purpose" = tests ]; then
+    PATH=$PATH:/usr/sbin:/sbin
+    # The proxies that requests are led by.
+    command -v nginx >/dev/null 2>&1 || { missing+=(nginx-light); services+=(nginx); }
+    command -v haproxy >/dev/null 2>&1 || { missing+=(haproxy); services+=(haproxy); }
+    # Not in PATH: Debian keeps the programs of each version in a directory of its own.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { missing+=(postgresql); services+=(postgresql); }
+    # Certificates that have expired.
+    need faketime faketime
+fi
 # The test hosts, which only root can boot.
-if [ "$(id -u)" = 0 ]; then
+if [ "$purpose" = tests ] && [ "$(id -u)" = 0 ]; then
     need mmdebstrap mmdebstrap
     need systemd-nspawn systemd-container
     need mkfs.ext4 e2fsprogs
@@ -42,9 +58,10 @@ install_missing() {
     }
 }
 [ ${#missing[@]} = 0 ] || install_missing
+[ "$purpose" = tests ] || exit 0
 # The tests start their own; what the packages have started is not wanted.
-if [ ${#proxies[@]} -gt 0 ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now "${proxies[@]}" >/dev/null 2>&1 || true
+if [ ${#services[@]} -gt 0 ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now "${services[@]}" >/dev/null 2>&1 || true
 fi
 
 # Supervisor, for the driver of that name: beside the build, since the package of a distribution would start it.

@@ -2,7 +2,7 @@
 # A Django application released to four hosts on this machine, under load. KEEP=1 leaves it running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-tests/setup.sh
+tests/setup.sh demo
 echo "Building Landfall (the first time takes a few minutes)…"
 cargo build --locked --quiet --bins
 # The program itself ends all that it started, also on Ctrl-C, and also when this script is gone.

@@ -1,6 +1,7 @@
 //! End to end: the real programs as real processes, killed for real.
 
 pub mod load;
+pub mod postgres;
 pub mod process;
 pub mod python;
 pub mod scene;

@@ -64,7 +64,7 @@ pub fn can_boot() -> io::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let message = format!("not installed: {}; `tests/setup.sh` installs them", missing.join(", "));
+    let message = format!("not installed: {}; `tests/setup.sh tests` installs them", missing.join(", "));
     Err(io::Error::new(io::ErrorKind::NotFound, message))
 }
 
