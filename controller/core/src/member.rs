@@ -22,9 +22,20 @@ pub struct Member {
     /// set it stays: a host that is tried again has still been touched, and must go back with the others.
     #[serde(default)]
     pub touched: bool,
-    /// The first thing that went wrong on it, kept through the way back.
+    /// The first thing that went wrong on it before the way back, kept through that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What went wrong on the way back: somebody has to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_failure: Option<Failure>,
+}
+
+impl Member {
+    /// What went wrong last: where there is a way back, its failure is the one to be mended.
+    #[must_use]
+    pub fn newest_failure(&self) -> Option<&Failure> {
+        self.return_failure.as_ref().or(self.failure.as_ref())
+    }
 }
 
 /// How far a host is in a rollout.

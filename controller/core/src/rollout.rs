@@ -3,6 +3,8 @@
 //! `Staging → Migrating → Running → ended`, and from each a way into `RollingBack`, `Paused` and the ends.
 //! What a stage needs to know it carries; there is no field that only some stages use.
 
+use std::fmt;
+
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::report::Failure;
 use landfall_common::strategy::Strategy;
@@ -238,6 +240,16 @@ pub struct HostFailure {
     pub host: HostId,
     /// What failed.
     pub failure: Failure,
+}
+
+impl fmt::Display for HostFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { step, reason, exit_code, .. } = &self.failure;
+        match exit_code {
+            Some(code) => write!(f, "{} at {step} (exit code {code}): {reason}", self.host),
+            None => write!(f, "{} at {step}: {reason}", self.host),
+        }
+    }
 }
 
 /// The word for a status, as people and programs read it.

@@ -1,7 +1,7 @@
 //! A rollout as it happens: on a terminal one line per batch, with healthy hosts folded into a number; off
 //! one, a line per change and a heartbeat. The first failure of a host is printed with all that is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,7 +10,7 @@ use landfall_common::Timestamp;
 use super::format;
 use super::progress::HEARTBEAT;
 use super::{Output, Tone};
-use crate::view::{Batch, HostState, Progress, Rollout, Status};
+use crate::view::{Batch, Failure, HostState, Progress, Rollout, Status};
 
 /// More hosts than this are not named one by one on a line.
 const NAMED: usize = 4;
@@ -19,7 +19,8 @@ const NAMED: usize = 4;
 pub struct View {
     output: Output,
     bars: Option<Bars>,
-    failed: BTreeSet<String>,
+    /// The failures that were printed; a host that fails on the way back too has another one.
+    told: BTreeMap<String, Failure>,
     last_line: String,
     spoke: Instant,
 }
@@ -39,7 +40,7 @@ impl View {
             let head = multi.add(line_bar());
             Bars { multi, head, batches: Vec::new() }
         });
-        Self { output, bars, failed: BTreeSet::new(), last_line: String::new(), spoke: Instant::now() }
+        Self { output, bars, told: BTreeMap::new(), last_line: String::new(), spoke: Instant::now() }
     }
 
     /// Shows a new state.
@@ -47,10 +48,10 @@ impl View {
         let fresh: Vec<&HostState> = rollout
             .hosts()
             .map(|(_, host)| host)
-            .filter(|host| host.failure.is_some() && !self.failed.contains(&host.host))
+            .filter(|host| host.failure.is_some() && self.told.get(&host.host) != host.failure.as_ref())
             .collect();
         for host in fresh {
-            self.failed.insert(host.host.clone());
+            self.told.extend(host.failure.clone().map(|failure| (host.host.clone(), failure)));
             self.print(&failure(&self.output, rollout, host));
         }
         if let Some(bars) = &mut self.bars {

@@ -192,7 +192,9 @@ impl Draft<'_> {
             MemberState::ReturnFailed => MemberState::ReturnDue,
             _ => return None,
         };
-        Some(Member { state, since: self.now, failure: None, ..member.clone() })
+        // What began the way back stays told while it is tried again.
+        let failure = if state == MemberState::ReturnDue { member.failure.clone() } else { None };
+        Some(Member { state, since: self.now, failure, return_failure: None, ..member.clone() })
     }
 
     fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {

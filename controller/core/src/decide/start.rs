@@ -132,6 +132,7 @@ impl Draft<'_> {
                     since: self.now,
                     touched: false,
                     failure: None,
+                    return_failure: None,
                 })));
             }
         }

@@ -59,8 +59,7 @@ pub(super) fn members(table: &mut Table<'_>) {
             Move::To(state) => seat.set(state, now),
             Move::Fail(left, failure) => seat.fail(left, failure, now),
             Move::ReturnFail(failure) => {
-                seat.set(MemberState::ReturnFailed, now);
-                seat.blame(failure);
+                seat.fail_return(failure, now);
             }
         }
     }

@@ -6,7 +6,7 @@ use landfall_common::{Duration, Generation};
 use crate::member::{Left, MemberState};
 use crate::reason::{Doing, Hosts, Wait, Why};
 use crate::refusal::seconds;
-use crate::rollout::{Back, End, Stage};
+use crate::rollout::{Back, End, HostFailure, Stage};
 use crate::timing::ACTIVATE_ACCEPT;
 use crate::turn::Fleet;
 
@@ -42,12 +42,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     let targeted = table.members().count();
     let failed = table.members().filter(|(_, m)| matches!(m.state, MemberState::ReturnFailed)).count();
     if failed > rollout.strategy.failure_budget.at_most(targeted) {
-        let hosts: Hosts = (table.members())
-            .filter(|(_, member)| matches!(member.state, MemberState::ReturnFailed))
-            .map(|(_, member)| member.host.clone())
-            .collect();
-        return table
-            .pause(format!("going back to {} failed on {hosts}. Mend them and `ctl retry`", previous.name));
+        return table.pause(return_failed(table, &previous));
     }
     let proof = Proof::back(table.state, rollout);
     let reason = reason(table);
@@ -82,6 +77,23 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     }
     after.waits.into_iter().for_each(|wait| table.wait(wait));
     Turn::None
+}
+
+/// Where the way back failed, and why on the first of those hosts.
+fn return_failed(table: &Table<'_>, previous: &ReleaseRef) -> String {
+    let failed = || table.members().filter(|(_, member)| matches!(member.state, MemberState::ReturnFailed));
+    let hosts: Hosts = failed().map(|(_, member)| member.host.clone()).collect();
+    let why = failed()
+        .min_by_key(|(_, member)| (member.since, &member.host))
+        .and_then(|(_, member)| {
+            let failure = member.return_failure.clone()?;
+            Some(format!(": {}", HostFailure { host: member.host.clone(), failure }))
+        })
+        .unwrap_or_default();
+    format!(
+        "going back to {} failed on {hosts}{why}. Mend what is the matter, then `ctl retry`",
+        previous.name
+    )
 }
 
 /// How far the way back is.

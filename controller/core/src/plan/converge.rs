@@ -127,7 +127,7 @@ fn failed_in_last_rollout(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRe
         }
         _ => false,
     };
-    let reason = || member.failure.as_ref().map_or_else(String::new, |failure| failure.reason.clone());
+    let reason = || member.newest_failure().map_or_else(String::new, |failure| failure.reason.clone());
     tried.then(reason)
 }
 

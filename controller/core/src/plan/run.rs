@@ -56,10 +56,7 @@ pub(super) fn over_budget(table: &Table<'_>) -> Option<String> {
 }
 
 fn first_failure(table: &Table<'_>) -> String {
-    table.first_failure().map_or_else(String::new, |failed| {
-        let code = failed.failure.exit_code.map_or_else(String::new, |code| format!(" (exit code {code})"));
-        format!(": {} at {}{code}: {}", failed.host, failed.failure.step, failed.failure.reason)
-    })
+    table.first_failure().map_or_else(String::new, |failed| format!(": {failed}"))
 }
 
 /// Goes back, if that is wanted and possible; else pauses with the reason.

@@ -131,7 +131,9 @@ impl<'a> Table<'a> {
 
     /// The first thing that went wrong in the rollout.
     pub fn first_failure(&self) -> Option<HostFailure> {
-        let failed = self.members().filter_map(|(_, member)| Some((member, member.failure.as_ref()?)));
+        let failed = self.members().filter_map(|(_, member)| {
+            Some((member, member.failure.as_ref().or(member.return_failure.as_ref())?))
+        });
         let (member, failure) = failed.min_by_key(|(member, _)| (member.since, &member.host))?;
         Some(HostFailure { host: member.host.clone(), failure: failure.clone() })
     }
@@ -288,6 +290,13 @@ impl Seat<'_> {
     pub fn fail(&mut self, left: Left, failure: Failure, now: Timestamp) {
         self.set(MemberState::Failed { left }, now);
         self.blame(failure);
+    }
+
+    pub fn fail_return(&mut self, failure: Failure, now: Timestamp) {
+        self.set(MemberState::ReturnFailed, now);
+        if let Some(member) = &mut self.member {
+            member.to_mut().return_failure = Some(failure);
+        }
     }
 
     /// Keeps the first failure of the host.

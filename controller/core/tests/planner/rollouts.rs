@@ -184,6 +184,21 @@ fn the_way_back_is_proven_as_the_release_before_asks() {
 }
 
 #[test]
+fn a_way_back_that_fails_says_where_and_why() {
+    let mut world = on_v1(3, strategy());
+    world.host(2).behaviour.insert(name("v2"), Behaviour::Bad);
+    world.host(1).behaviour.insert(name("v1"), Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("the way back has failed", |w| w.word(&id) == StatusWord::Paused);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"paused by controller since 2027-01-15 08:01:48 UTC: going back to v1 failed on web-01: web-01 at healthz (exit code 1): healthz said no. Mend what is the matter, then `ctl retry`");
+    // What began it is not forgotten over that.
+    world.host(1).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-02 at healthz (exit code 1): healthz said no");
+}
+
+#[test]
 fn failures_within_the_budget_do_not_undo_the_others() {
     let strategy = Strategy { failure_budget: Amount::Count(1), ..strategy() };
     let mut world = on_v1(5, strategy);

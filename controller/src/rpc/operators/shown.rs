@@ -125,7 +125,7 @@ fn host(view: &View<'_>, member: &Member) -> pb::RolloutHost {
         host: member.host.to_string(),
         progress: progress(&member.state, phase).into(),
         detail: detail(member, seen, phase, view.now),
-        failure: member.failure.as_ref().map(convert::failure_message),
+        failure: member.newest_failure().map(convert::failure_message),
         done_bytes,
         total_bytes,
         touched: member.touched,
