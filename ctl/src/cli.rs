@@ -154,7 +154,7 @@ pub enum Command {
     Resume(Control),
     /// End a rollout where it stands
     Abort(Control),
-    /// Try the failed hosts of a rollout again
+    /// Try failed hosts again: those of the rollout under way, or those that do not run what is in force
     Retry(Control),
     /// Say how a migration of unknown outcome ended
     #[command(subcommand)]

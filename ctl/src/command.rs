@@ -159,19 +159,60 @@ impl Session {
         id: Option<&str>,
         env: Option<&EnvName>,
     ) -> Result<view::Rollout, Error> {
+        self.rollout(client, id, env, Meant::UnderWay).await
+    }
+
+    /// The rollout whose failed hosts are meant: the one under way, or else the last one, since hosts that do
+    /// not run what is in force may be tried again at any time.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there never was one.
+    pub async fn newest_rollout(
+        &self,
+        client: &Client,
+        id: Option<&str>,
+        env: Option<&EnvName>,
+    ) -> Result<view::Rollout, Error> {
+        self.rollout(client, id, env, Meant::Newest).await
+    }
+
+    async fn rollout(
+        &self,
+        client: &Client,
+        id: Option<&str>,
+        env: Option<&EnvName>,
+        meant: Meant,
+    ) -> Result<view::Rollout, Error> {
         if let Some(id) = id {
             return client.rollout(id).await;
         }
         let application = self.application(client).await?;
         let environment = self.local_environment(env)?;
-        let newest = client.rollouts(Some(&application), Some(&environment), 10).await?;
-        newest.into_iter().find(|rollout| !rollout.status.has_ended()).ok_or_else(|| {
-            Error::usage(
-                format!("no rollout of {application} is under way in {environment}"),
-                "ctl status shows how the last one ended",
-            )
-        })
+        let mut newest = client.rollouts(Some(&application), Some(&environment), 10).await?;
+        let at = match (newest.iter().position(|rollout| !rollout.status.has_ended()), meant) {
+            (Some(at), _) => at,
+            (None, Meant::Newest) if !newest.is_empty() => 0,
+            (None, Meant::Newest) => {
+                return Err(Error::usage(
+                    format!("there never was a rollout of {application} in {environment}"),
+                    "ctl releases shows what there is; ctl release NAME brings it to the hosts",
+                ));
+            }
+            (None, Meant::UnderWay) => {
+                return Err(Error::usage(
+                    format!("no rollout of {application} is under way in {environment}"),
+                    "ctl status shows how the last one ended",
+                ));
+            }
+        };
+        Ok(newest.swap_remove(at))
     }
+}
+
+/// Which rollout a command without an id means.
+enum Meant {
+    UnderWay,
+    Newest,
 }
 
 /// Reads a definition from a file.

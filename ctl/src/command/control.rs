@@ -13,8 +13,21 @@ pub(super) async fn run(
 ) -> Result<Exit, Error> {
     let (_, client) = session.connect().await?;
     let env = arguments.environment.env.as_ref();
-    let rollout = session.running_rollout(&client, arguments.rollout.as_deref(), env).await?;
+    let id = arguments.rollout.as_deref();
+    let is_retry = matches!(control, Control::RetryFailed);
+    let rollout = match is_retry {
+        true => session.newest_rollout(&client, id, env).await?,
+        false => session.running_rollout(&client, id, env).await?,
+    };
     let rollout = client.control(&rollout.id, control, arguments.reason.clone()).await?;
+    if is_retry && rollout.status.has_ended() {
+        // How the rollout ended stays as it is; the hosts are brought to what is in force.
+        let Rollout { application, environment, .. } = &rollout;
+        session.output.line(format!("{application} in {environment}: the hosts that failed are tried again"));
+        session.output.line("next: ctl status");
+        session.output.json("rollout", &rollout);
+        return Ok(Exit::Succeeded);
+    }
     show(session, &rollout);
     Ok(Exit::Succeeded)
 }
