@@ -256,6 +256,8 @@ reasons! {
     RolloutInProgress = "ROLLOUT_IN_PROGRESS",
     /// There is no way back from the migration.
     NoWayBack = "NO_WAY_BACK",
+    /// Hosts refuse the release: it is below the signed floor.
+    BelowFloor = "BELOW_FLOOR",
     /// No host to roll out to.
     NoHosts = "NO_HOSTS",
     /// No release to go back to.

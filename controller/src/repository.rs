@@ -10,12 +10,13 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::manifest::Manifest;
-use landfall_common::{AppName, Duration, Sha256, Timestamp};
+use landfall_common::{AppName, Duration, ReleaseCounter, Sha256, Timestamp};
 use landfall_controller_core::log::LogEvent;
 use landfall_trust::metadata::{Targets, file_name};
-use landfall_trust::policy::{ReleaseCustom, app_role, release_path};
+use landfall_trust::policy::{AppPolicy, POLICY_ROLE, ReleaseCustom, app_role, policy_path, release_path};
 use landfall_trust::repository::{File, Lifetimes, Repository};
 use landfall_trust::{Signed, TrustError};
+use serde::Deserialize as _;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::{ControllerError, Reason};
@@ -52,6 +53,8 @@ pub struct Summary {
     pub expiries: BTreeMap<String, Timestamp>,
     /// The applications that the top-level targets role delegates.
     pub applications: Vec<AppName>,
+    /// The number below which the hosts of an application accept no release.
+    pub floors: BTreeMap<AppName, ReleaseCounter>,
 }
 
 impl ReleaseRepository {
@@ -508,7 +511,7 @@ fn follows(
 }
 
 fn summarise(repository: &Repository) -> Summary {
-    let applications = repository
+    let applications: Vec<AppName> = repository
         .targets_role("targets")
         .and_then(|targets| targets.delegations.as_ref())
         .map(|delegations| {
@@ -517,7 +520,12 @@ fn summarise(repository: &Repository) -> Summary {
         })
         .unwrap_or_default();
     let expiries = repository.expiries().into_iter().map(|(expires, role)| (role, expires)).collect();
-    Summary { root_version: repository.root().header.version, expiries, applications }
+    let floor = |app: &AppName| {
+        let custom = repository.targets_role(POLICY_ROLE)?.targets.get(&policy_path(app))?.custom.as_ref()?;
+        Some((app.clone(), AppPolicy::deserialize(custom).ok()?.min_release_counter))
+    };
+    let floors = applications.iter().filter_map(floor).collect();
+    Summary { root_version: repository.root().header.version, expiries, applications, floors }
 }
 
 fn bounded(role: &str, bytes: &[u8]) -> Result<(), ControllerError> {

@@ -68,6 +68,7 @@ fn code(reason: Reason) -> Code {
         | Reason::Precondition
         | Reason::PlanChanged
         | Reason::NoWayBack
+        | Reason::BelowFloor
         | Reason::NoHosts
         | Reason::ContentRemoved
         | Reason::NothingToGoBackTo => Code::FailedPrecondition,

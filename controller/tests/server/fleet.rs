@@ -23,7 +23,7 @@ use landfall_proto::v1::agents_client::AgentsClient;
 use landfall_proto::v1::enrolment_client::EnrolmentClient;
 use landfall_proto::v1::operators_client::OperatorsClient;
 use landfall_trust::metadata::{Root, Targets};
-use landfall_trust::policy::{ReleaseCustom, app_role};
+use landfall_trust::policy::{POLICY_ROLE, ReleaseCustom, app_role};
 use landfall_trust::{Envelope, KeyPair, PublicKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tonic::transport::{Channel, Endpoint};
@@ -231,8 +231,10 @@ pub fn token(text: &str) -> (String, String) {
     (value["id"].as_str().unwrap().to_owned(), value["secret"].as_str().unwrap().to_owned())
 }
 
-/// The release key, and what was last signed with it.
+/// The root and the release key, and what was last signed with the latter.
 pub struct Signer {
+    pub root: KeyPair,
+    root_file: Vec<u8>,
     pub release: KeyPair,
     pub role: Targets,
 }
@@ -254,10 +256,11 @@ impl Signer {
         let info = operators.get_info(pb::GetInfoRequest {}).await.unwrap().into_inner();
         let (root, release) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let request = Self::root_request(&root, &release, &info.snapshot_key, &info.timestamp_key, server);
+        let root_file = request.root.clone();
         let answer = operators.publish_root(request).await.unwrap().into_inner();
         assert_eq!(answer.root_version, 1);
         let role = Targets::first(server.clock().now() + YEAR);
-        Self { release, role }
+        Self { root, root_file, release, role }
     }
 
     pub fn root_request(
@@ -283,6 +286,24 @@ impl Signer {
             roles: BTreeMap::from([(app_role(&application()), signed(&Targets::first(expires), release))]),
             resume: None,
         }
+    }
+
+    /// Lets the release key sign floors too, and signs the floor of the application.
+    pub async fn raise_floor(&self, server: &Server, admin: &Credentials, floor: ReleaseCounter) {
+        let expires = server.clock().now() + YEAR;
+        let mut targets = Targets::first(expires).next(expires);
+        targets.delegate_app(&application(), std::slice::from_ref(self.release.public()), 1);
+        targets.delegate_policy(std::slice::from_ref(self.release.public()), 1);
+        let mut policy = Targets::first(expires);
+        policy.set_floor(&application(), floor).unwrap();
+        let request = pb::PublishRootRequest {
+            request_id: format!("floor-{floor}"),
+            root: self.root_file.clone(),
+            targets: signed(&targets, &self.root),
+            roles: BTreeMap::from([(POLICY_ROLE.to_owned(), signed(&policy, &self.release))]),
+            resume: None,
+        };
+        server.operators(admin).await.publish_root(request).await.unwrap();
     }
 
     /// Uploads the objects of a release and publishes it.

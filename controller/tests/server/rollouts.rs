@@ -1,7 +1,7 @@
 //! Rollouts over real sessions, with agents that pretend.
 
-use landfall_common::Sha256;
 use landfall_common::merkle::{CHECKPOINT_TYPE, Checkpoint, Frontier, verify_consistency};
+use landfall_common::{ReleaseCounter, Sha256};
 use landfall_proto::v1 as pb;
 use landfall_proto::v1::operators_client::OperatorsClient;
 use landfall_trust::director::verify_document;
@@ -196,6 +196,37 @@ async fn an_operator_goes_back_by_hand() {
     let ended = follow(&mut operators, &begun.id).await;
     assert_eq!(ended.status(), pb::RolloutStatus::Succeeded, "{:?}", ended.reasons);
     assert_eq!(ended.to.unwrap().name, "v1");
+}
+
+#[tokio::test]
+async fn what_is_below_the_signed_floor_is_refused_before_it_begins() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut signer = Signer::publish_root(&server, &admin).await;
+    let _agents = fleet(&server, &admin, &Memory::default()).await;
+    let mut operators = server.operators(&admin).await;
+    for release in ["v1", "v2", "v3"] {
+        signer.release(&server, &admin, release).await;
+        let begun = operators.start_rollout(start(release)).await.unwrap().into_inner().rollout.unwrap();
+        assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
+    }
+    signer.raise_floor(&server, &admin, ReleaseCounter(2)).await;
+    let back_to = |release: &str| pb::RollbackRequest {
+        request_id: format!("back-to-{release}"),
+        application: "shop".to_owned(),
+        environment: "production".to_owned(),
+        release: release.to_owned(),
+        reason: String::new(),
+    };
+    let refused = operators.rollback(back_to("v1")).await.unwrap_err();
+    assert_eq!(reason(&refused), "BELOW_FLOOR");
+    insta::assert_snapshot!(refused.message(), @"v1 of shop is number 1, and the signed floor is number 2 (v2): every host refuses what is below, also to go back, and a floor only rises. What v1 holds can be released again under a new name");
+    let listed = operators.list_rollouts(pb::ListRolloutsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.rollouts.len(), 3, "nothing has begun");
+    // The floor itself may be gone back to; from there nothing is left.
+    let begun = operators.rollback(back_to("")).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(follow(&mut operators, &begun.id).await.to.unwrap().name, "v2");
+    assert_eq!(reason(&operators.rollback(back_to("")).await.unwrap_err()), "BELOW_FLOOR");
 }
 
 #[tokio::test]

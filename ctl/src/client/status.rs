@@ -103,6 +103,7 @@ fn default_next(reason: &str) -> Option<String> {
         "INTERNAL" => "the controller's own log says more: journalctl -u landfall-controller",
         "NO_HOSTS" => "ctl hosts token, then on each host: landfall-agent join TOKEN --controller HOST:PORT",
         "NO_WAY_BACK" => "ctl release NAME --no-way-back, if you accept that",
+        "BELOW_FLOOR" => "tag that commit with a new name: git tag NAME COMMIT, then ctl release NAME",
         "PLAN_CHANGED" => "look at the new plan: ctl plan NAME",
         "CONTENT_REMOVED" => {
             "ctl release NAME --publish-only in the application's repository, then the same command again"

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use landfall_common::{Duration, RolloutId};
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::{Duration, ReleaseName, RolloutId};
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
 use landfall_controller_core::log::MigrationVerdict;
-use landfall_controller_core::preview::{Plan, PlannedWayBack, preview};
+use landfall_controller_core::preview::{Plan, PlannedWayBack, preview, preview_rollback};
+use landfall_controller_core::record::Place;
 use landfall_controller_core::rollout::Schema;
 use landfall_proto::v1 as pb;
 use tokio::sync::mpsc;
@@ -169,6 +171,12 @@ pub(super) async fn start(
         id => Some(convert::digest(id)?),
     };
     wanted.commits = convert::commits(&request.changes);
+    let (place, name) = (wanted.place.clone(), wanted.release.clone());
+    above_floor(context, move |view| {
+        let record = view.state.release(&place.application, &name)?;
+        Some((place, record.release.clone()))
+    })
+    .await?;
     let command = command(context, caller, &request.request_id, Action::Roll(wanted))?;
     let mut batch = Batch::new();
     if !request.changes.is_empty() {
@@ -176,6 +184,36 @@ pub(super) async fn start(
     }
     let done = context.reactor.command(command, Along { batch, entries: Vec::new() }).await?;
     answered(context, done.answer).await
+}
+
+/// What going back would bring: the release before the one under way, or an older one that was proven.
+fn aim(view: &View<'_>, place: &Place, to: Option<&ReleaseName>) -> Option<ReleaseRef> {
+    let holder = view.state.place(place).and_then(|record| view.state.rollout(record.holder.as_ref()?));
+    match holder {
+        Some(holder) => holder.previous.clone(),
+        None => preview_rollback(view.state, place, to, view.now).ok().map(|plan| plan.release),
+    }
+}
+
+/// Every host would refuse a release below the signed floor: that is said before a rollout begins.
+async fn above_floor(
+    context: &Context,
+    aim: impl FnOnce(&View<'_>) -> Option<(Place, ReleaseRef)> + Send + 'static,
+) -> Result<(), ControllerError> {
+    let floors = context.repository.summary().floors;
+    let below = move |view: &View<'_>| {
+        let (Place { application, .. }, ReleaseRef { name, counter, .. }) = aim(view)?;
+        let floor = *floors.get(&application).filter(|floor| counter < **floor)?;
+        let first = view.state.releases(&application).find(|record| record.release.counter == floor);
+        let first = first.map_or_else(String::new, |record| format!(" ({})", record.release.name));
+        Some(format!(
+            "{name} of {application} is number {counter}, and the signed floor is number {floor}{first}: every \
+             host refuses what is below, also to go back, and a floor only rises. What {name} holds can be \
+             released again under a new name"
+        ))
+    };
+    let below = context.reactor.read(below).await?;
+    below.map_or(Ok(()), |sentence| Err(ControllerError::refused(Reason::BelowFloor, sentence)))
 }
 
 pub(super) async fn roll_back(
@@ -189,6 +227,8 @@ pub(super) async fn roll_back(
         name => Some(convert::release_name(name)?),
     };
     let reason = convert::text("reason", request.reason)?;
+    let (aimed_at, named) = (place.clone(), to.clone());
+    above_floor(context, move |view| aim(view, &aimed_at, named.as_ref()).map(|aim| (aimed_at, aim))).await?;
     let command = command(context, caller, &request.request_id, Action::RollBack { place, to, reason })?;
     let done = context.reactor.command(command, Along::default()).await?;
     answered(context, done.answer).await
