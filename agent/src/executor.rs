@@ -3,6 +3,7 @@
 //! It makes no choice. What it is told to begin it begins, and how that ended it tells the engine.
 
 mod acts;
+mod notes;
 pub mod watching;
 
 use std::path::{Path, PathBuf};
@@ -150,10 +151,12 @@ impl Executor {
             Task::Migrate { step, left, migrating, effect } => {
                 let mut context = self.context(&migrating.release, Some(&step.name), token(&self.migrating));
                 context.deadline = Some(std::time::Instant::now() + asked_to_end_after(left));
-                let note = self.note(migrating.fence);
+                let fence = migrating.fence;
+                let note = notes::path(&self.config.state_dir, fence);
                 let is_new = matches!(effect, Effect::Migrate { .. });
                 tokio::spawn(async move {
                     let result = if is_new {
+                        notes::sweep(&self.config.state_dir, fence, &step.name);
                         self.migrate(&step, &context, note).await
                     } else {
                         supervisor::wait(&note, &step.name).await.map(drop).map_err(|failure| {
@@ -261,10 +264,6 @@ impl Executor {
             deadline: None,
             cancel,
         }
-    }
-
-    fn note(&self, fence: u64) -> PathBuf {
-        self.config.state_dir.join("migrations").join(format!("{fence}.json"))
     }
 
     fn done(&self, effect: Effect, finish: Finish) {
