@@ -1,5 +1,6 @@
 //! Probes: asking once whether something is well. What follows from the answer is decided elsewhere.
 
+pub(crate) mod answer;
 mod http;
 
 use std::time::Duration;

@@ -36,7 +36,7 @@ async fn a_new_one_that_is_never_ready_is_ended_and_its_last_words_are_told() {
     for (bad, why) in [
         (
             service(&address, &["status=500", "say=bad settings"], http_ready(600)),
-            "it answered with status 500",
+            "it answered with status 500: v2 ",
         ),
         (service(&address, &["accept=no", "say=bad settings"], notify_ready(300)), "READY=1"),
     ] {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::socket::Private;
+use crate::probes::answer::{self, Head};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -149,6 +150,11 @@ impl Question {
     /// One stage further, as far as that goes without waiting.
     fn try_go_on(&mut self, now: Instant) -> Result<(), String> {
         if !matches!(self.stage, Stage::Pause { .. }) && now >= self.wake_at() {
+            if let Stage::Reading { answer, .. } = &self.stage
+                && let Some(refusal) = refusal(answer)
+            {
+                return Err(refusal);
+            }
             return Err(format!("it accepted nothing or gave no answer for {} s", ANSWER_TIMEOUT.as_secs()));
         }
         match &mut self.stage {
@@ -170,17 +176,23 @@ impl Question {
                 }
             }
             Stage::Reading { stream, answer, .. } => {
-                let mut buffer = [0; STATUS_LINE_BYTES];
+                let mut buffer = [0; 4096];
+                let mut is_over = false;
                 match rustix::net::recv(&*stream, &mut buffer, RecvFlags::DONTWAIT) {
-                    Ok((0, _)) => return Err("it closed the connection without an answer".to_owned()),
+                    Ok((0, _)) => is_over = true,
                     Ok((count, _)) => answer.extend_from_slice(&buffer[..count]),
                     Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(error) => return Err(format!("reading: {error}")),
+                    Err(error) => return Err(refusal(answer).unwrap_or_else(|| format!("reading: {error}"))),
                 }
                 match status(answer) {
+                    None if is_over => return Err("it closed the connection without an answer".to_owned()),
                     None => {}
                     Some(Ok(200..=399)) => self.answered = true,
-                    Some(Ok(status)) => return Err(format!("it answered with status {status}")),
+                    Some(Ok(_)) if is_over || is_told(answer) => {
+                        return Err(refusal(answer).unwrap_or_default());
+                    }
+                    // Its status is not all that it says.
+                    Some(Ok(_)) => {}
                     Some(Err(())) => return Err("its answer is not HTTP".to_owned()),
                 }
             }
@@ -220,6 +232,23 @@ fn status(answer: &[u8]) -> Option<Result<u16, ()>> {
     let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
     let status = words.next().and_then(|status| status.parse().ok()).filter(|_| is_http);
     Some(status.ok_or(()))
+}
+
+/// An answer that is no yes, with what it says besides; nothing while there is none.
+fn refusal(answer: &[u8]) -> Option<String> {
+    let status = status(answer)?.ok()?;
+    let head = Head::parse(answer).ok().flatten();
+    let word = head.map_or_else(String::new, |head| answer::first_line(&head, answer));
+    Some(format!("it answered with status {status}{word}"))
+}
+
+/// Whether all that is shown of such an answer is there.
+fn is_told(answer: &[u8]) -> bool {
+    match Head::parse(answer) {
+        Ok(Some(head)) => answer::has_first_line(&head, answer),
+        Ok(None) => answer.len() >= answer::SHOWN_BYTES,
+        Err(_) => true,
+    }
 }
 
 #[cfg(test)]

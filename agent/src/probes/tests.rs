@@ -57,6 +57,11 @@ async fn an_answer_is_health_only_with_the_status_and_the_text_that_were_asked_f
     assert!(ask(fine, 200, Some("ill")).await.unwrap_err().contains("but without \"ill\""));
     assert!(ask(fine, 204, None).await.unwrap_err().contains("answered 200, expected 204"));
     assert!(ask(b"HTTP/1.1 503 No\r\n\r\n", 200, None).await.unwrap_err().contains("503"));
+    let word = ask(b"HTTP/1.1 503 No\r\nContent-Length: 30\r\n\r\nno MAIL_FROM\x1b\nmore", 200, None).await;
+    assert!(
+        word.as_ref().unwrap_err().ends_with("answered 503, expected 200: no MAIL_FROM\\u{1b}"),
+        "{word:?}"
+    );
     assert!(ask(b"220 smtp\r\n", 200, None).await.unwrap_err().contains("not HTTP"));
 }
 
