@@ -1,5 +1,6 @@
 //! A program under test: started, watched, killed by its own process id and never left behind.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -170,6 +171,17 @@ pub fn that_name(path: &Path) -> Vec<u32> {
     };
     let own = std::process::id();
     all().filter(|&id| id != own && (names("cmdline", id) || names("environ", id))).collect()
+}
+
+/// The ids of all processes with this variable in their environment.
+#[must_use]
+pub fn with_variable(name: &str, value: &OsStr) -> Vec<u32> {
+    let wanted = [name.as_bytes(), b"=", value.as_encoded_bytes()].concat();
+    let has = |id: u32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == wanted)
+    };
+    all().filter(|&id| has(id)).collect()
 }
 
 /// A port on loopback that was free a moment ago.

@@ -16,6 +16,9 @@ use crate::process::{self, Process, free_port, wait_until};
 /// How long a program may take to start on a loaded machine.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Says in its environment to which stage a process belongs.
+const STAGE: &str = "LANDFALL_STAGE";
+
 /// One host: an agent with directories of its own.
 pub struct Host {
     /// Its name.
@@ -118,7 +121,7 @@ impl Stage {
 
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
-        command.env_remove("RUST_LOG").env("NO_COLOR", "1").env("LANDFALL_STAGE", &self.root);
+        command.env_remove("RUST_LOG").env("NO_COLOR", "1").env(STAGE, &self.root);
         command
     }
 
@@ -303,19 +306,34 @@ impl Stage {
             host.agent = None;
         }
         self.controller = None;
-        // The holders and their services outlive the agents on purpose: the stage ends them.
-        for name in ["TERM", "KILL"] {
-            for id in process::that_name(&self.root) {
-                process::signal(id, name);
-            }
-            let root = self.root.clone();
-            if wait_until("all have ended", Duration::from_secs(5), || process::that_name(&root).is_empty())
-                .is_ok()
-            {
-                return;
-            }
+        // The holders and their services outlive the agents on purpose: the stage ends them, and also what
+        // a test has torn from its parent.
+        end_all(|| process::that_name(&self.root));
+    }
+}
+
+/// Ends processes until none is found any more.
+pub fn end_all(find: impl Fn() -> Vec<u32>) {
+    for name in ["TERM", "KILL"] {
+        find().into_iter().for_each(|id| process::signal(id, name));
+        if wait_until("all have ended", Duration::from_secs(5), || find().is_empty()).is_ok() {
+            return;
         }
     }
+}
+
+/// The ids of what a stage below `root` has started and of what that has started in turn: services have an
+/// environment of their own, but a holder for a parent.
+#[must_use]
+pub fn started_in(root: &Path) -> Vec<u32> {
+    let mut found = process::with_variable(STAGE, root.as_os_str());
+    let mut at = 0;
+    while at < found.len() {
+        let children = process::children(found[at]).into_iter().filter(|child| !found.contains(child));
+        found.extend(children.collect::<Vec<_>>());
+        at += 1;
+    }
+    found
 }
 
 impl Drop for Stage {

@@ -1,7 +1,8 @@
 //! `make demo`: a real application released to four hosts on this machine, under a constant load.
 //!
 //! v1.3 is installed, v1.4 released, v1.5 fails and goes back by itself, and v1.4 is rolled back by hand.
-//! The demo fails if an outcome is not the expected one or a single request was lost.
+//! The demo fails if an outcome is not the expected one or a single request was lost. `demo end DIR` ends one
+//! that was left running with `KEEP=1`.
 #![expect(clippy::print_stdout, reason = "it tells a person what happens")]
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -13,7 +14,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use landfall_e2e::load::{Counts, Load};
 use landfall_e2e::process;
-use landfall_e2e::stage::{Stage, token_in};
+use landfall_e2e::stage::{self, Stage, token_in};
+
+/// Of the directory that a demo takes place in.
+const PREFIX: &str = "landfall-demo-";
 
 const HOSTS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
 
@@ -24,7 +28,13 @@ const REQUESTS_PER_S: u32 = 40;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
-    match run() {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let result = match &*arguments {
+        [] => run(),
+        [word, root] if word == "end" => end(Path::new(root)),
+        _ => Err(anyhow::anyhow!("usage: demo, or demo end DIR")),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if INTERRUPTED.load(Ordering::SeqCst) => ExitCode::from(130),
         Err(error) => {
@@ -37,7 +47,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let bin = std::env::current_exe()?.parent().context("the demo's own directory")?.to_owned();
-    let directory = tempfile::Builder::new().prefix("landfall-demo-").tempdir()?;
+    let directory = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
     let keep = std::env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0");
     end_all_on_interrupt(directory.path());
 
@@ -54,6 +64,24 @@ fn run() -> anyhow::Result<()> {
         }
     }
     result
+}
+
+/// Ends what a demo has left running, and nothing else: not the shell of somebody who looks at it.
+fn end(root: &Path) -> anyhow::Result<()> {
+    let root = std::path::absolute(root)?;
+    let is_demo = root.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    if !is_demo || !root.join("controller/controller.toml").is_file() {
+        bail!("{} is not the directory of a demo", root.display());
+    }
+    let count = stage::started_in(&root).len();
+    stage::end_all(|| stage::started_in(&root));
+    let left = stage::started_in(&root);
+    if !left.is_empty() {
+        bail!("still running: {left:?}");
+    }
+    std::fs::remove_dir_all(&root).with_context(|| format!("{} cannot be removed", root.display()))?;
+    println!("{count} processes were ended, and {} is gone.", root.display());
+    Ok(())
 }
 
 fn tell(stage: &mut Stage, repository: &Path) -> anyhow::Result<()> {
@@ -252,5 +280,10 @@ fn print_what_to_try(stage: &Stage, root: &Path) {
     for host in stage.hosts.values() {
         println!("  curl http://127.0.0.1:{}/healthz    # {}", host.port, host.name);
     }
-    println!("\nTo end it all:\n  pkill -f {}", root.display());
+    let demo = bin.join("demo");
+    println!(
+        "\nTo end all of it, and to remove that directory:\n  {} end {}",
+        demo.display(),
+        root.display()
+    );
 }
