@@ -1,8 +1,8 @@
 //! The driver `systemd` on the stage: real units on a test host, asked by an agent that is not root and has
 //! nothing but the polkit rules of `deploy/`.
 //!
-//! The test boots a host, installs the units as its administrator would, and runs this same binary there as
-//! the user `landfall`, once for each kind of unit.
+//! The test boots a host, installs the units as its administrator would, and runs this same binary there in
+//! the agent's own unit, with its user and its sandbox, once for each kind of unit.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -143,23 +143,34 @@ fn on_a_host_units_keep_every_law_of_the_drivers() {
     let program = format!("/programs/{}", program.file_name().unwrap().to_string_lossy());
     prepare(host, &program);
     for case in CASES {
-        let test = "systemd::inside_a_host";
-        let environment = format!("{CASE}={}", case.name);
-        let words = ["runuser", "-u", "landfall", "--", "env", &environment, "RUST_BACKTRACE=0", &program];
-        let said = host.exec(&[&words[..], &["--exact", test, "--nocapture"]].concat()).unwrap();
-        assert_eq!(said.code, 0, "{}:\n{}\n{}\n{}", case.name, said.out, said.err, host.last_words());
-        assert!(said.out.contains("1 passed"), "{}: {}", case.name, said.out);
+        let unit = format!("drv-agent@{}.service", case.name);
+        let said = host.exec(&["systemctl", "start", &unit]).unwrap();
+        let journal = host.sh(&format!("journalctl --no-pager -o cat -u {unit}")).unwrap();
+        assert_eq!(said.code, 0, "{}:\n{journal}\n{}", case.name, host.last_words());
+        assert!(journal.contains("1 passed"), "{}: {journal}", case.name);
     }
 }
 
+/// Runs this binary instead of the agent, to its end.
+const INSTEAD: &str = "[Unit]\nConditionPathExists=\n[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\n\
+    KillMode=control-group\nTimeoutStartSec=infinity\nEnvironment=RUST_BACKTRACE=0\n\
+    Environment=LANDFALL_DRIVER_CASE=%i\nExecStart=\n\
+    ExecStart=PROGRAM --exact systemd::inside_a_host --nocapture\n";
+
 /// What an administrator does.
 fn prepare(host: &Host, program: &str) {
-    host.sh("useradd --system --home-dir /srv/drivers landfall; usermod -aG systemd-journal landfall")
-        .unwrap();
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy/polkit");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy");
+    let copy = |from: &str, to: &str| {
+        host.put(to, &std::fs::read(deploy.join(from)).unwrap(), 0o644).unwrap();
+    };
+    copy("systemd/sysusers.d/landfall-agent.conf", "/usr/lib/sysusers.d/landfall-agent.conf");
+    copy("systemd/system/landfall-agent.service", "/etc/systemd/system/drv-agent@.service");
+    let instead = INSTEAD.replace("PROGRAM", program);
+    host.put("/etc/systemd/system/drv-agent@.service.d/test.conf", instead.as_bytes(), 0o644).unwrap();
+    host.sh("systemd-sysusers").unwrap();
     let listed: Vec<_> = CASES.iter().flat_map(|case| case.listed).map(|unit| format!("{unit:?},")).collect();
     for name in ["40-landfall-units.rules", "50-landfall.rules"] {
-        let text = std::fs::read_to_string(deploy.join(name)).unwrap();
+        let text = std::fs::read_to_string(deploy.join("polkit").join(name)).unwrap();
         let text = text.replacen("var units = [", &format!("var units = [{}", listed.join(" ")), 1);
         host.put(&format!("/etc/polkit-1/rules.d/{name}"), text.as_bytes(), 0o644).unwrap();
     }
