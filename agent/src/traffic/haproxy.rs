@@ -221,7 +221,9 @@ struct Server {
 impl Server {
     fn is_up(&self) -> bool {
         const RUNNING: u32 = 2;
-        self.operational == RUNNING && self.admin == 0
+        // Says only that haproxy.cfg has it `disabled`, which was overruled since.
+        const DISABLED_IN_CONFIGURATION: u32 = 0x04;
+        self.operational == RUNNING && self.admin & !DISABLED_IN_CONFIGURATION == 0
     }
 
     fn is_at(&self, address: &str) -> bool {
@@ -274,9 +276,10 @@ mod tests {
     #[test]
     fn the_tables_of_haproxy_are_read_by_their_headers() {
         let state = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
-                     3 shop 1 blue 127.0.0.1 2 0 8001\n3 shop 2 green 127.0.0.1 2 8 8002\n";
+                     3 shop 1 blue 127.0.0.1 2 0 8001\n3 shop 2 green 127.0.0.1 2 12 8002\n\
+                     3 shop 3 web 127.0.0.1 2 4 8003\n";
         let servers = servers(state);
-        assert!(servers["blue"].is_up() && !servers["green"].is_up());
+        assert!(servers["blue"].is_up() && servers["web"].is_up() && !servers["green"].is_up());
         assert!(servers["green"].is_at("127.0.0.1:8002") && !servers["blue"].is_at("127.0.0.1:8002"));
         let stat = "# pxname,svname,qcur,qmax,scur,smax\nshop,blue,0,0,7,9\nshop,BACKEND,0,0,8,9\n";
         assert_eq!(sessions(stat, "shop", "blue"), Some(7));

@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 #![allow(dead_code, reason = "what is shared with other tests is not used as a whole")]
 
+mod command;
 #[path = "../session/controller.rs"]
 mod controller;
-
+mod haproxy;
 mod host;
 #[path = "../../../tests/e2e/src/load.rs"]
 mod load;

@@ -5,6 +5,10 @@
 pub enum Sabotage {
     /// P2: something removes a file of the release that is active.
     HalfRelease,
+    /// P2: the proxy says that it leads requests elsewhere, and does not.
+    ProxyLies,
+    /// P3: a release that never answers is taken for warm.
+    ColdIsWarm,
     /// P4: the controller lets every staged host activate at once.
     BudgetIgnored,
     /// P5: the controller opens the gate to all batches with the first.

@@ -41,6 +41,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
     for seed in [
         29,         // A held activation left a service of the release before running for ever.
         5081,       // The same, after a crash.
+        1004,       // A slot was ended that requests were still led to, after its proxy had not followed.
         20_425,     // A release that was proven once and failed now was reported as proven.
         20_186,     // Services that were started late, after the release had changed.
         200_729,    // A clock of the controller that was set back held the progress deadline up.
@@ -100,6 +101,34 @@ fn with_migrations(scenario: &mut Scenario) {
 #[test]
 fn a_release_that_loses_a_file_is_noticed() {
     is_noticed(Sabotage::HalfRelease, "P2", |_| {});
+}
+
+fn with_slots(scenario: &mut Scenario) {
+    for plan in &mut scenario.releases {
+        plan.slots = true;
+    }
+}
+
+#[test]
+fn in_a_calm_world_every_release_with_slots_succeeds() {
+    let mut scenario = Scenario::calm(2, 4, 4);
+    with_slots(&mut scenario);
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    assert_eq!(outcome.statistics.succeeded, 4, "{:?}", outcome.statistics);
+}
+
+#[test]
+fn a_proxy_that_lies_is_noticed() {
+    is_noticed(Sabotage::ProxyLies, "P2", with_slots);
+}
+
+#[test]
+fn a_cold_release_that_gets_requests_is_noticed() {
+    is_noticed(Sabotage::ColdIsWarm, "P3", |scenario| {
+        with_slots(scenario);
+        scenario.releases[1].bad_ppm = 1_000_000;
+    });
 }
 
 #[test]

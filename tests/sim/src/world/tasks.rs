@@ -173,7 +173,8 @@ impl World {
             }
             Doing::WarmUp { release, effect } => {
                 let is_bad = matches!(self.quality(host, &release), Quality::Sick | Quality::Crashes);
-                let finish = if is_bad || self.fails_by_chance() {
+                let is_taken = self.scenario.sabotage == Some(Sabotage::ColdIsWarm);
+                let finish = if (is_bad && !is_taken) || self.fails_by_chance() {
                     failed("traffic", "it was not warm within 10s")
                 } else {
                     Finish::Ok
@@ -226,7 +227,8 @@ impl World {
         };
         let fails = self.fails_by_chance();
         let listens = service.as_ref().is_none_or(|service| self.hosts[host].services.contains_key(service));
-        if listens && !(fails && self.dice.chance(500_000)) {
+        let lies = self.scenario.sabotage == Some(Sabotage::ProxyLies);
+        if listens && !lies && !(fails && self.dice.chance(500_000)) {
             self.hosts[host].led_to = service;
             let agent = &self.hosts[host];
             let bad = agent.services.iter().filter(|(service, _)| is_slot(service));
