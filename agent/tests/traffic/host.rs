@@ -50,7 +50,7 @@ pub fn slots(keep: Duration) -> Slots {
         green: "127.0.0.1:{green}".into(),
         keep,
         warm_up: vec!["/".into()],
-        warm_up_timeout: Duration::from_secs(3),
+        warm_up_timeout: Duration::from_secs(8),
     }
 }
 
