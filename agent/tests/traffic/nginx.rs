@@ -100,7 +100,8 @@ async fn scene() -> Scene {
 }
 
 fn plan(name: &'static str) -> Plan {
-    Plan { arguments: vec!["notify=yes"], ..Plan::new(name) }
+    // A slot is drained by the word of the release that leaves it.
+    Plan { arguments: vec!["notify=yes"], drain: Duration::from_millis(500), ..Plan::new(name) }
 }
 
 fn load(port: u16) -> Load {
@@ -234,8 +235,7 @@ async fn the_old_slot_is_drained_until_its_deadline_and_what_is_cut_then_is_told
     });
     // Somebody holds on to the first slot, as a websocket does.
     let held = std::net::TcpStream::connect(("127.0.0.1", blue)).unwrap();
-    let brief = Duration::from_millis(500);
-    let v2 = Plan { keep: brief, drain: brief, ..plan("v2") };
+    let v2 = Plan { keep: Duration::from_millis(500), ..plan("v2") };
     let v2 = scene.host.publish(&v2, 2);
     scene.host.activate(&v2).await;
     scene.host.logs("connections did not end within the drain").await;
