@@ -77,8 +77,17 @@ impl Nginx {
 }
 
 impl Drop for Nginx {
+    /// The master ends its workers before itself, and must not be killed before it has.
     fn drop(&mut self) {
+        let pid = std::fs::read_to_string(self.root.join("nginx.pid")).unwrap_or_default();
         self.run(&["-s", "stop"]);
+        // What has ended and was not waited for has an empty one.
+        let master = PathBuf::from("/proc").join(pid.trim()).join("cmdline");
+        let lives = || std::fs::read(&master).is_ok_and(|line| !line.is_empty());
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while !pid.is_empty() && lives() && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
