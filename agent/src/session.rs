@@ -102,7 +102,8 @@ impl Session {
             match ended {
                 Ok(why) => tracing::info!(host = %self.enrolled.identity.host, why, "session ended"),
                 Err(error) => {
-                    tracing::warn!(host = %self.enrolled.identity.host, error = %chain(&error), "no session");
+                    let error = self.expired().unwrap_or_else(|| chain(&error));
+                    tracing::warn!(host = %self.enrolled.identity.host, %error, "no session");
                 }
             }
             // A session that held for a while was a good one; one that is refused at once is none.
@@ -115,6 +116,13 @@ impl Session {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// A certificate that has expired is refused without a word: the connection just breaks.
+    fn expired(&self) -> Option<String> {
+        let (_, until) = self.credentials.borrow().validity().ok()?;
+        (until <= clock::wall())
+            .then(|| format!("this host's certificate expired at {until}; a session needs it renewed first"))
     }
 
     async fn connection(&mut self, told: &mut Told) -> Result<&'static str, AgentError> {

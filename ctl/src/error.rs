@@ -346,8 +346,18 @@ impl Error {
             Self::NotReproduced { release, .. } => {
                 format!("tag the commit of {release} under a new name and release that: git tag NEW {release}^{{commit}}")
             }
+            Self::Unreachable { reason, .. } if reason.contains("certificate not valid yet") => {
+                "compare the clocks: this machine's is behind the controller's (date, timedatectl)".into()
+            }
+            Self::Unreachable { reason, .. } if reason.contains("certificate expired") => {
+                "compare the clocks: this machine's is ahead of the controller's (date, timedatectl)".into()
+            }
             Self::Unreachable { .. } => "ctl doctor".into(),
-            Self::NotLoggedIn(_) => "ctl login TOKEN (an administrator makes one: ctl operators token NAME --role ROLE)".into(),
+            Self::NotLoggedIn(_) => {
+                "ctl login TOKEN (an administrator makes one: ctl operators token NAME --role ROLE; or, on the \
+                 controller's host: landfall-controller operator-token --name NAME --role ROLE)"
+                    .into()
+            }
             Self::Refused(refusal) => return refusal.next.clone(),
             Self::Trust {
                 source:

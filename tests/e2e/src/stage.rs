@@ -5,6 +5,7 @@
 //! agents included.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ pub struct Stage {
     pub address: String,
     bin: PathBuf,
     controller: Option<Process>,
+    clock: Vec<(&'static str, OsString)>,
     keep: bool,
 }
 
@@ -102,12 +104,36 @@ impl Stage {
             address: format!("127.0.0.1:{}", free_port()?),
             bin: bin.to_owned(),
             controller: None,
+            clock: Vec::new(),
             keep: false,
         };
         let config =
             format!("listen = \"{}\"\nstate_dir = {:?}\n", stage.address, root.join("controller/state"));
         fs::write(stage.controller_config(), config)?;
         Ok(stage)
+    }
+
+    /// Moves the clock of whatever is started from now on: `+13h`, `+40d`, `+0`.
+    ///
+    /// # Errors
+    /// If faketime is not installed, with the command that installs it.
+    pub fn set_clock(&mut self, offset: &str) -> io::Result<()> {
+        let places = fs::read_dir("/usr/lib").into_iter().flatten();
+        let library = places
+            .filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketimeMT.so.1")))
+            .find(|library| library.is_file())
+            .ok_or_else(|| {
+                let message =
+                    "faketime is not installed: `tests/setup.sh tests`, or apt-get install faketime";
+                io::Error::new(io::ErrorKind::NotFound, message)
+            })?;
+        // The other clock is all processes' common one, and goes on as it does.
+        self.clock = vec![
+            ("LD_PRELOAD", library.into()),
+            ("FAKETIME", offset.into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        Ok(())
     }
 
     /// Leaves everything running when the stage is dropped.
@@ -121,7 +147,7 @@ impl Stage {
 
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
-        command.env_remove("RUST_LOG").env("NO_COLOR", "1").env(STAGE, &self.root);
+        command.envs(self.clock.clone()).env_remove("RUST_LOG").env("NO_COLOR", "1").env(STAGE, &self.root);
         command
     }
 
