@@ -49,6 +49,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         301_209,    // A swap that failed after its rename left `current` at a release that was not active.
         701_421,    // The same, in a larger world.
         55_000_334, // After a failed activation only what it had begun was undone, on a host that was half way before.
+        33_000_834, // A slot was ended although requests might have been led to it.
         91_001_654, // A clock that leapt while the controller was down ended a migration's lease.
     ] {
         must_hold(&run(seed, false));

@@ -10,7 +10,9 @@ use super::{Action, Aim, Installed, Placement, Target, TrafficOutline, changed};
 /// Into the slot that requests are not led to.
 pub(super) fn forward(from: Option<&Installed>, to: &Installed, placement: &Placement) -> Vec<Action> {
     let aimed = placement.aimed().or_else(|| placement.last().and_then(Aim::slot));
-    let slot = aimed.map_or(Slot::Blue, Slot::other);
+    // Where nobody knows what requests are led to, a slot in which nothing runs is the one that is free.
+    let empty = || [Slot::Blue, Slot::Green].into_iter().find(|slot| !placement.slots.contains_key(slot));
+    let slot = aimed.map(Slot::other).or_else(empty).unwrap_or(Slot::Blue);
     let mut plan = Vec::new();
     // An earlier release with a gate was left in place behind it.
     if placement.last().is_some_and(|aim| matches!(aim.to, Target::Open | Target::Nowhere)) {
@@ -20,7 +22,11 @@ pub(super) fn forward(from: Option<&Installed>, to: &Installed, placement: &Plac
     let kept = aimed.is_some() && occupant == Some(&to.release.name);
     if let Some(release) = occupant.filter(|_| !kept) {
         // Only what is certain not to serve is ended.
-        plan.extend(placement.aim.clone().map(|aim| Action::Lead { aim }));
+        let other = placement.slots.get(&slot.other()).map(|release| {
+            let to = Target::Slot { slot: slot.other(), release: release.clone() };
+            Aim { by: release.clone(), to }
+        });
+        plan.extend(placement.aim.clone().or(other).map(|aim| Action::Lead { aim }));
         plan.push(Action::Retire { slot, release: release.clone() });
     }
     plan.extend(into(slot, kept, from, to));
