@@ -175,7 +175,15 @@ pub async fn activate(
     attempt: &str,
 ) -> Result<(), Failure> {
     leave(host, service, context).await?;
-    Held::new(service, context).write(host).map_err(|reason| fail(&service.name, reason))?;
+    if let Err(reason) = Held::new(service, context).write(host) {
+        // A disk that is full must not keep a service from going back: what is known of the same place is
+        // enough to end it there.
+        let known = Held::read(host, &context.identity.application, &service.name);
+        if !known.is_some_and(|known| held::is_same_place(&known.service, service)) {
+            return Err(fail(&service.name, reason));
+        }
+        tracing::warn!(service = %service.name, reason, "what holds the service is not written down anew");
+    }
     of(host, service, context).activate(release, attempt).await
 }
 
