@@ -60,11 +60,14 @@ impl Sweep {
     }
 
     fn next_release(&self, disk: &dyn Disk) -> Result<Option<PathBuf>, AgentError> {
+        // Whatever the record says: the very first swap may have failed after its rename.
+        let current = super::current(disk)?;
+        let stays = |name: &str| self.keep.iter().chain(&current).any(|kept| kept.as_str() == name);
         for parent in [layout::RELEASES, layout::PREPARED, layout::MANIFESTS] {
             for entry in disk.list(Path::new(parent))? {
                 let name = entry.name.to_string_lossy();
                 let plain = name.strip_prefix(layout::STAGING_PREFIX).unwrap_or(&name);
-                if !self.keep.iter().any(|kept| kept.as_str() == plain) {
+                if !stays(plain) {
                     return Ok(Some(Path::new(parent).join(&entry.name)));
                 }
             }

@@ -216,6 +216,20 @@ fn retention_removes_old_releases_with_all_that_belongs_to_them() {
 }
 
 #[test]
+fn what_current_names_is_not_removed_whatever_the_record_says() {
+    let all: Vec<_> = (1..=4).map(|n| Release::new(&format!("v{n}"), n, files(&n.to_string()))).collect();
+    let mut world = World::new(&all);
+    for n in 1..=4 {
+        world.assign(n, &format!("v{n}"), Order::Stage);
+        world.settle();
+        if n == 1 {
+            std::os::unix::fs::symlink("releases/v1", world.app().join("current")).unwrap();
+        }
+    }
+    assert_eq!(world.names("releases"), ["v1", "v3", "v4"]);
+}
+
+#[test]
 fn a_code_only_release_costs_few_syncs() {
     let mut world = World::new(&releases());
     world.activate(1, "v1");
