@@ -260,7 +260,7 @@ impl Turn {
                 placement.slots.insert(slot, release);
             }
             // and requests may go there.
-            Some(Effect::Act { action: Action::Lead { aim }, .. }) => placement.trying = Some(aim),
+            Some(Effect::Act { action: Action::Lead { aim }, .. }) => placement.try_aim(aim),
             _ => {}
         }
         self.machine.record.state = state;

@@ -4,7 +4,7 @@
 //! crash at any instant the record names everything that may run. The aim is what the proxy was last *known*
 //! to do; while that is in question nothing that it may lead to is ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::manifest::traffic::Slot;
 use landfall_common::time::{Duration, duration_ms};
@@ -23,6 +23,9 @@ pub struct Placement {
     /// Where they are being led, or where it failed to: from when it was begun until the aim is known again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trying: Option<Aim>,
+    /// Slots that were tried before that and failed too: requests may be led there until an aim is known.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub doubted: BTreeSet<Slot>,
     /// How long the slot that served before goes on running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
@@ -116,6 +119,19 @@ impl Placement {
     #[must_use]
     pub fn aimed(&self) -> Option<Slot> {
         self.aim.as_ref().and_then(Aim::slot)
+    }
+
+    /// Requests are about to be led elsewhere.
+    pub(crate) fn try_aim(&mut self, aim: Aim) {
+        let before = self.trying.replace(aim);
+        self.doubted.extend(before.as_ref().and_then(Aim::slot));
+    }
+
+    /// Requests are known to be led there, and so to nothing else.
+    pub(crate) fn know_aim(&mut self, aim: Aim) {
+        self.aim = Some(aim);
+        self.trying = None;
+        self.doubted.clear();
     }
 
     /// Where requests may go: where they are being led, or else where they go.

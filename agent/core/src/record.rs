@@ -225,7 +225,7 @@ impl Machine {
             .filter(|active| active.outline.slotted().is_some())
             .and_then(|active| placement.slot_of(&active.release.name));
         let may = placement.trying.as_ref().and_then(Aim::slot);
-        [placement.aimed(), may, should].contains(&Some(slot))
+        [placement.aimed(), may, should].contains(&Some(slot)) || placement.doubted.contains(&slot)
     }
 
     /// When the machine wants a [`crate::Event::Tick`], counted from now; `None` if only events move it.

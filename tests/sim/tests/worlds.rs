@@ -50,6 +50,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         701_421,    // The same, in a larger world.
         55_000_334, // After a failed activation only what it had begun was undone, on a host that was half way before.
         33_000_834, // A slot was ended although requests might have been led to it.
+        66_005_533, // The same: of two slots that were tried in vain only the last one counted.
         44_000_890, // What `current` named was removed, for the record did not know of it.
         91_001_654, // A clock that leapt while the controller was down ended a migration's lease.
     ] {

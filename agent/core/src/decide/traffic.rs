@@ -178,8 +178,7 @@ impl Turn {
     }
 
     pub(super) fn leads(&mut self, aim: Aim) {
-        self.machine.record.placement.aim = Some(aim);
-        self.machine.record.placement.trying = None;
+        self.machine.record.placement.know_aim(aim);
         self.machine.live.misaimed = None;
     }
 

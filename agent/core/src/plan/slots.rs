@@ -86,7 +86,7 @@ pub(super) fn led(to: &Installed, placement: &Placement) -> Placement {
         None => None,
     };
     let aim = target.map(|to| Aim { by: release, to }).or_else(|| placement.last().cloned());
-    Placement { aim, trying: None, ..placement.clone() }
+    Placement { aim, trying: None, doubted: Default::default(), ..placement.clone() }
 }
 
 /// Ends what runs in slots, for a release that has none.
