@@ -72,7 +72,12 @@ impl Turn {
             // Steps of preparation build on one another; what a half one left is removed with all the others.
             State::Preparing { step, .. } => *step = 0,
             // The host may have been rebooted, so that nothing of what was restarted runs: all steps again.
-            State::Activating { at, plan, .. } | State::Undoing { at, plan, .. } => {
+            State::Activating { at, plan, reached, .. } => {
+                *reached = (*reached).max(*at);
+                *at = 0;
+                *reached -= traffic::skip_what_made_room(plan, &self.machine.record.placement);
+            }
+            State::Undoing { at, plan, .. } => {
                 *at = 0;
                 traffic::skip_what_made_room(plan, &self.machine.record.placement);
             }
@@ -186,7 +191,7 @@ impl Turn {
             State::Unpacking { job, installed } => self.unpacked(job, installed, finish),
             State::Preparing { job, installed, step } => self.prepared(job, installed, step, finish),
             State::Migrating { migrating, .. } => self.migrated(&migrating, finish),
-            State::Activating { activation, plan, at } => self.acted(activation, plan, at, finish),
+            activating @ State::Activating { .. } => self.acted(activating, finish),
             State::Smoking { activation, at } => self.smoked(activation, at, finish),
             undoing @ State::Undoing { .. } => self.undone(undoing, finish),
             State::Idle | State::Proving { .. } | State::Confirming { .. } => {}

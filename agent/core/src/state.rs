@@ -55,6 +55,9 @@ pub enum State {
         plan: Vec<Action>,
         /// The one that is under way.
         at: usize,
+        /// The furthest one that an agent began before it was killed: from there on nothing was touched.
+        #[serde(default)]
+        reached: usize,
     },
     /// Waiting for health to last.
     Proving {
@@ -179,9 +182,10 @@ impl State {
             Self::Migrating { migrating, resumed: true } => {
                 Some(Effect::ResumeMigration { migrating: migrating.clone() })
             }
-            Self::Activating { activation, plan, at } | Self::Undoing { activation, plan, at, .. } => plan
-                .get(*at)
-                .map(|action| Effect::Act { generation: activation.generation, action: action.clone() }),
+            Self::Activating { activation, plan, at, .. } | Self::Undoing { activation, plan, at, .. } => {
+                plan.get(*at)
+                    .map(|action| Effect::Act { generation: activation.generation, action: action.clone() })
+            }
             Self::Smoking { activation, at } => Some(Effect::Smoke {
                 generation: activation.generation,
                 release: activation.to.clone(),

@@ -34,17 +34,19 @@ impl Turn {
         plan::end_strays(&mut plan, &record.strays, to);
         // What is under way comes first, and what it was about the plan now knows.
         self.machine.live.retiring = None;
-        self.enter(State::Activating { activation, plan, at: 0 });
+        self.enter(State::Activating { activation, plan, at: 0, reached: 0 });
     }
 
-    pub(super) fn acted(&mut self, activation: Activation, plan: Vec<Action>, at: usize, finish: Finish) {
+    pub(super) fn acted(&mut self, state: State, finish: Finish) {
+        let State::Activating { activation, plan, at, reached } = state else { return };
         if finish != Finish::Ok {
             match &plan[at] {
                 Action::Swap { .. } => self.swap_failed(&finish),
                 Action::Lead { .. } => self.lead_failed(&finish),
                 _ => {}
             }
-            return self.fail(activation, &plan[..=at], failure_of(finish));
+            let begun = &plan[..=at.max(reached)];
+            return self.fail(activation, begun, failure_of(finish));
         }
         match &plan[at] {
             Action::Swap { to } => {
@@ -54,7 +56,7 @@ impl Turn {
             action => self.was_done(action),
         }
         if at + 1 < plan.len() {
-            return self.enter(State::Activating { activation, plan, at: at + 1 });
+            return self.enter(State::Activating { activation, plan, at: at + 1, reached });
         }
         self.watch_active();
         self.enter(State::Proving { activation });

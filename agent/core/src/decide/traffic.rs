@@ -14,15 +14,14 @@ use crate::state::{Activation, State};
 /// What could not be ended is tried again after this.
 const RETIRE_AGAIN: Duration = Duration::from_secs(30);
 
-/// A plan that is begun again does not make room again: what is in the slot now is the release to come.
-pub(super) fn skip_what_made_room(plan: &mut Vec<Action>, placement: &Placement) {
+/// A plan that is begun again does not make room again: what is in the slot now is the release to come. How
+/// many steps that leaves out.
+pub(super) fn skip_what_made_room(plan: &mut Vec<Action>, placement: &Placement) -> usize {
     let start = plan.iter().position(|action| match action {
         Action::Start { slot, release, .. } => placement.slots.get(slot) == Some(release),
         _ => false,
     });
-    if let Some(start) = start {
-        plan.drain(..start);
-    }
+    plan.drain(..start.unwrap_or(0)).count()
 }
 
 impl Turn {

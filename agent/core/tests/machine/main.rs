@@ -436,6 +436,22 @@ fn a_restarted_agent_begins_an_activation_again_and_finishes_it() {
     assert_eq!(host.outcome(), &OutcomeKind::Committed);
 }
 
+/// The killed attempt had restarted `web`: that the second one fails before it comes to that changes nothing.
+#[test]
+fn what_was_begun_before_a_restart_is_undone_though_the_next_attempt_fails_at_once() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.assign(activate(2, "v2"));
+    for _ in 0..6 {
+        host.run_one();
+    }
+    host.restart();
+    host.fail_next("swap");
+    host.forget();
+    host.run();
+    assert_eq!(host.names(), ["swap", "swap", "restart-web", "restart-worker"]);
+}
+
 proptest::proptest! {
     /// Whatever arrives in whatever order: the accepted generation and the lease only grow, and no migration
     /// is begun twice with one lease.
