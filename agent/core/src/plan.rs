@@ -75,7 +75,7 @@ impl Action {
     }
 
     /// The service with one place that it is about.
-    fn service(&self) -> Option<&ServiceName> {
+    pub(crate) fn service(&self) -> Option<&ServiceName> {
         match self {
             Self::Restart { service, .. } | Self::Stop { service, .. } => Some(service),
             _ => None,

@@ -48,13 +48,17 @@ pub struct Record {
     /// An accepted assignment that waits until what is under way has ended; only the newest one does.
     pub queued: Option<Assignment>,
     /// Services that may run although the active release does not have them, each with the release that does:
-    /// an activation that was held half way never came to ending them. The next one does.
+    /// a way there or back that ended early never came to ending them. The next one does.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub strays: BTreeMap<ServiceName, ReleaseName>,
     /// The active release was left in place although it failed: whatever it has proven before, that some of
     /// its services still run another release is well possible.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_doubt: bool,
+    /// Why services may run another release than the active one: the step at which the way to it ended
+    /// early. Until a whole way has been gone the host is not healthy, whatever its checks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed: Option<Failure>,
     /// What runs in which slot, and where requests are led.
     #[serde(default, skip_serializing_if = "Placement::is_empty")]
     pub placement: Placement,
@@ -95,6 +99,7 @@ impl Record {
             queued: None,
             strays: BTreeMap::new(),
             in_doubt: false,
+            mixed: None,
             placement: Placement::default(),
         }
     }

@@ -41,6 +41,11 @@ impl Machine {
         if let Some(reason) = &self.live.misaimed {
             return Health::Unhealthy { failing: [(step("traffic"), reason.clone())].into() };
         }
+        if let Some(failure) = &self.record.mixed {
+            let reason =
+                format!("{}; until a release is activated, services may run another one", failure.reason);
+            return Health::Unhealthy { failing: [(failure.step.clone(), reason)].into() };
+        }
         match (&self.live.watch, &self.record.active) {
             (Some(watch), Some(active)) if watch.release == *active => watch.judge.standing(now.mono).into(),
             _ => Health::Unknown,

@@ -49,7 +49,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         301_209,    // A swap that failed after its rename left `current` at a release that was not active.
         701_421,    // The same, in a larger world.
         55_000_334, // After a failed activation only what it had begun was undone, on a host that was half way before.
-        66_005_024, // The same: what an agent had begun before it was killed was forgotten.
+        66_005_024, // A way back that ended half way was called healthy, and what it left was never ended.
         33_000_834, // A slot was ended although requests might have been led to it.
         66_005_533, // The same: of two slots that were tried in vain only the last one counted.
         44_000_890, // What `current` named was removed, for the record did not know of it.

@@ -45,19 +45,18 @@ impl Turn {
                 Action::Lead { .. } => self.lead_failed(&finish),
                 _ => {}
             }
-            let begun = &plan[..=at.max(reached)];
-            return self.fail(activation, begun, failure_of(finish));
+            let failure = failure_of(finish);
+            self.left_undone(&plan[at..], &activation.to, &failure);
+            return self.fail(activation, &plan[..=at.max(reached)], failure);
         }
         match &plan[at] {
-            Action::Swap { to } => {
-                self.leave_strays(to);
-                self.swapped(to);
-            }
+            Action::Swap { to } => self.swapped(to, &plan[at + 1..]),
             action => self.was_done(action),
         }
         if at + 1 < plan.len() {
             return self.enter(State::Activating { activation, plan, at: at + 1, reached });
         }
+        self.machine.record.mixed = None;
         self.watch_active();
         self.enter(State::Proving { activation });
         self.tick();
@@ -75,25 +74,28 @@ impl Turn {
         }
     }
 
-    fn swapped(&mut self, to: &ReleaseName) {
+    /// What the steps to come will end runs on until then, and after them if they are never taken.
+    fn swapped(&mut self, to: &ReleaseName, rest: &[Action]) {
         let record = &mut self.machine.record;
         if let Some(installed) = record.installed.get(to) {
             record.strays.retain(|service, _| !installed.outline.has_plain(service));
         }
+        record.strays.extend(rest.iter().filter_map(|action| match action {
+            Action::Stop { service, release } => Some((service.clone(), release.clone())),
+            _ => None,
+        }));
         record.active = Some(to.clone());
         record.in_doubt = true;
         self.machine.live.watch = None;
         self.machine.live.misnamed = None;
     }
 
-    /// What the release that was active has and the next one has not runs on until its turn comes.
-    fn leave_strays(&mut self, to: &ReleaseName) {
+    /// The way to a release has ended before these steps.
+    fn left_undone(&mut self, rest: &[Action], to: &ReleaseName, failure: &Failure) {
         let record = &mut self.machine.record;
-        let Some(active) = record.active.as_ref().filter(|active| *active != to) else { return };
-        let (Some(from), Some(to)) = (record.installed.get(active), record.installed.get(to)) else { return };
-        let left = from.outline.plain().filter(|service| !to.outline.has_plain(service));
-        let left: Vec<_> = left.map(|service| (service.clone(), from.release.name.clone())).collect();
-        record.strays.extend(left);
+        if record.active.as_ref() == Some(to) && rest.iter().any(|action| action.service().is_some()) {
+            record.mixed = Some(failure.clone());
+        }
     }
 
     pub(super) fn prove(&mut self, activation: Activation) {
@@ -190,7 +192,7 @@ impl Turn {
     pub(super) fn undone(&mut self, state: State, finish: Finish) {
         let State::Undoing { activation, failure, back, plan, at, mut undo } = state else { return };
         match (finish, &plan[at]) {
-            (Finish::Ok, Action::Swap { to }) => self.swapped(to),
+            (Finish::Ok, Action::Swap { to }) => self.swapped(to, &plan[at + 1..]),
             (Finish::Ok, action) => self.was_done(action),
             // Services would be restarted from a link that still leads to the failed release, or be ended
             // while they get the requests.
@@ -202,6 +204,7 @@ impl Turn {
                 }
                 self.watch_active();
                 let undo = failure_of(finish);
+                self.left_undone(&plan[at..], &back, &undo);
                 return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
             }
             // On the way back that is not worth stopping for; it is taken in again below.
@@ -215,6 +218,7 @@ impl Turn {
             return self.enter(State::Undoing { activation, failure, back, plan, at: at + 1, undo });
         }
         self.watch_active();
+        self.machine.record.mixed = undo.clone();
         if let Some(undo) = undo {
             return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
         }

@@ -452,6 +452,34 @@ fn what_was_begun_before_a_restart_is_undone_though_the_next_attempt_fails_at_on
     assert_eq!(host.names(), ["swap", "swap", "restart-web", "restart-worker"]);
 }
 
+/// Found by the simulation, seed 66005024: the host called itself healthy, and a service of the failed release
+/// ran on beside the old one for ever.
+#[test]
+fn a_way_back_that_ends_half_way_leaves_the_host_unhealthy_and_the_next_release_clears_up() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.services = vec!["web", "mailer"];
+    host.assign(activate(2, "v2"));
+    host.run();
+    host.wait(S(300));
+    host.run_one();
+    host.restart();
+    host.fail_next("swap");
+    host.run();
+    assert!(matches!(host.outcome(), OutcomeKind::UndoFailed { .. }));
+    host.send(Event::Named { result: Ok(()) });
+    host.checks_answer(Ok(()));
+    let Health::Unhealthy { failing } = host.report().health else { panic!("{:?}", host.report().health) };
+    assert!(failing[&"swap".parse().unwrap()].contains("services may run another one"), "{failing:?}");
+    host.services = vec!["web"];
+    host.forget();
+    host.commit(3, "v3");
+    assert_eq!(host.names()[4..8], ["swap", "restart-web", "stop-worker", "stop-mailer"]);
+    assert!(host.record().strays.is_empty());
+    host.checks_answer(Ok(()));
+    assert!(matches!(host.report().health, Health::Healthy { .. }));
+}
+
 proptest::proptest! {
     /// Whatever arrives in whatever order: the accepted generation and the lease only grow, and no migration
     /// is begun twice with one lease.

@@ -132,6 +132,11 @@ impl World {
         self.outage_until = 0;
         self.scenario.faults.stale = false;
         self.controller.clock_ahead_ms = 0;
+        let now = self.controller_now();
+        if let Some(running) = &mut self.controller.running {
+            // As the clock of the real one tells of each leap.
+            running.state.leapt(now);
+        }
         self.note(format_args!("the world heals"));
         for host in &mut self.hosts {
             host.cut_until = 0;
