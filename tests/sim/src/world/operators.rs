@@ -291,9 +291,6 @@ impl World {
         let tries = self.patience.entry(format!("migration {id}")).or_default();
         *tries += 1;
         let by_hand = self.healed && *tries > 3;
-        if by_hand && lease.direction == Direction::Up {
-            self.checks.database.said_applied.push(rollout.release.name.clone());
-        }
         let verdict =
             if applied || by_hand { MigrationVerdict::Applied } else { MigrationVerdict::NotApplied };
         self.ask_anew(Action::ResolveMigration { rollout: id, verdict, reason: "looked".to_owned() });
@@ -301,9 +298,23 @@ impl World {
 
     /// What an accepted verdict means for the account of the database.
     fn resolve_truth(&mut self, action: &Action) {
-        if let Action::ResolveMigration { rollout, verdict: MigrationVerdict::NotApplied, .. } = action {
-            for run in self.checks.database.runs.iter_mut().filter(|run| run.rollout == *rollout) {
-                run.written_off = true;
+        let Action::ResolveMigration { rollout: id, verdict, .. } = action else { return };
+        match verdict {
+            MigrationVerdict::NotApplied => {
+                for run in self.checks.database.runs.iter_mut().filter(|run| run.rollout == *id) {
+                    run.written_off = true;
+                }
+            }
+            // Also a careless word, said before there was anything to ask and come late: it is a person's.
+            MigrationVerdict::Applied => {
+                let state = self.controller.running.as_ref().map(|controller| &controller.state);
+                let Some(rollout) = state.and_then(|state| state.rollout(id)) else { return };
+                let run = rollout.status.stage().and_then(|stage| stage.migration());
+                if let Some(MigrationRun::Unknown { lease, .. }) = run
+                    && lease.direction == Direction::Up
+                {
+                    self.checks.database.said_applied.push(rollout.release.name.clone());
+                }
             }
         }
     }
