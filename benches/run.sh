@@ -4,7 +4,7 @@
 # idle, requests or swarm measures only that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests/setup.sh
+tests/setup.sh demo
 cargo build --locked --release -p landfall-controller -p landfall-agent -p landfall-ctl -p landfall-benches --bins
 part=${PART:-all}
 if [ "$part" = all ] || [ "$part" = swarm ]; then
