@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "it prints tables")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ const FLEETS: &str = "1,10,50";
 const REQUESTS: u64 = 50_000;
 
 const REQUESTS_PER_S: u32 = 500;
+
+/// The check of [`DEFINITION`].
+const EXEC_CHECK: &str = r#"exec = ["test", "-e", "{current}/package000/module00000.py"]"#;
 
 const DEFINITION: &str = r#"
 [application]
@@ -267,27 +271,41 @@ fn seconds(time: Duration) -> String {
 
 fn idle(directory: &Path, bin: &Path) -> anyhow::Result<()> {
     let (_root, mut stage) = stage(directory, bin, 1)?;
-    release(&stage, &directory.join("tree-1"), "v1")?;
+    let tree = directory.join("tree-1");
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let connect = format!("tcp = \"{}\"", listener.local_addr()?);
+    // Whom the check connects to; it ends with this program.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
     let mut rows = Vec::new();
-    for what in ["after its first release of 6,000 files", "started again, connected"] {
-        std::thread::sleep(Duration::from_secs(10));
-        let agent = stage.agent_id("host-1").context("the agent runs")?;
-        let (began, own, all) = (Instant::now(), cpu::of_threads(agent), cpu::of(agent));
-        std::thread::sleep(Duration::from_secs(60));
-        let share =
-            |used: Duration| format!("{:.3} %", used.as_secs_f64() * 100.0 / began.elapsed().as_secs_f64());
-        rows.push(vec![
-            what.into(),
-            format!("{:.1} MiB", mib(cpu::resident_bytes(agent))),
-            share(cpu::of_threads(agent).saturating_sub(own)),
-            share(cpu::of(agent).saturating_sub(all)),
-        ]);
+    for (name, probe) in [("v1", connect.as_str()), ("v2", EXEC_CHECK)] {
+        fs::write(tree.join("landfall.toml"), DEFINITION.replace(EXEC_CHECK, probe))?;
+        release(&stage, &tree, name)?;
+        let check = probe.split(' ').next().unwrap_or_default();
+        rows.push(idle_minute(&stage, &format!("after release {name} of 6,000 files"), check)?);
         stage.kill_agent("host-1")?;
         stage.start_agent("host-1")?;
+        rows.push(idle_minute(&stage, "started again, connected", check)?);
     }
     println!("\n### The idle agent, over 60 s\n");
-    println!("{}", markdown(&["agent", "resident", "of one core", "with the checks that it runs"], &rows));
+    let head = ["agent", "check, each second", "resident", "of one core", "with the programs that it starts"];
+    println!("{}", markdown(&head, &rows));
     Ok(())
+}
+
+fn idle_minute(stage: &Stage, what: &str, check: &str) -> anyhow::Result<Vec<String>> {
+    std::thread::sleep(Duration::from_secs(10));
+    let agent = stage.agent_id("host-1").context("the agent runs")?;
+    let (began, own, all) = (Instant::now(), cpu::of_threads(agent), cpu::of(agent));
+    std::thread::sleep(Duration::from_secs(60));
+    let share =
+        |used: Duration| format!("{:.3} %", used.as_secs_f64() * 100.0 / began.elapsed().as_secs_f64());
+    Ok(vec![
+        what.into(),
+        check.into(),
+        format!("{:.1} MiB", mib(cpu::resident_bytes(agent))),
+        share(cpu::of_threads(agent).saturating_sub(own)),
+        share(cpu::of(agent).saturating_sub(all)),
+    ])
 }
 
 /// Releases, one after the other, of a small service on three hosts, until enough requests have been sent.
