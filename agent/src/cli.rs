@@ -29,6 +29,10 @@ pub enum Command {
         /// The name to enrol under, where the token fixes none; the host name if absent
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// This host is enrolled already, and keeps its releases: its certificate has expired for good, it was
+        /// removed, or the controller was built anew
+        #[arg(long, conflicts_with = "name")]
+        again: bool,
     },
     /// Run the agent
     Run,

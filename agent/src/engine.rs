@@ -65,7 +65,7 @@ pub fn enrol(disks: &Disks, identity: Identity) -> Result<(), AgentError> {
 /// # Errors
 /// [`AgentError::Locked`] if the agent runs, [`AgentError::Disk`].
 pub fn recover(disks: &Disks, identity: Identity) -> Result<Option<ReleaseName>, AgentError> {
-    let _lock = lock(disks)?;
+    let _lock = lock(&*disks.state)?;
     let mut installed = Vec::new();
     for entry in disks.app.list(Path::new(crate::layout::MANIFESTS))? {
         let Some(name) = entry.name.to_str().and_then(|name| ReleaseName::new(name).ok()) else { continue };
@@ -92,9 +92,12 @@ pub fn recover(disks: &Disks, identity: Identity) -> Result<Option<ReleaseName>,
     Ok(active)
 }
 
-fn lock(disks: &Disks) -> Result<Box<dyn DiskLock>, AgentError> {
-    disks
-        .state
+/// Keeps every other agent off this state directory.
+///
+/// # Errors
+/// [`AgentError::Locked`], [`AgentError::Disk`].
+pub(crate) fn lock(state: &dyn Disk) -> Result<Box<dyn DiskLock>, AgentError> {
+    state
         .try_lock(Path::new("agent.lock"))?
         .ok_or_else(|| AgentError::Locked { what: "agent.lock".to_owned() })
 }
@@ -105,7 +108,7 @@ impl<R: Runner> Engine<R> {
     /// # Errors
     /// [`AgentError::Locked`], [`AgentError::NoLedger`], [`AgentError::LedgerLost`], [`AgentError::Disk`].
     pub fn open(disks: Disks, runner: R) -> Result<Self, AgentError> {
-        let lock = lock(&disks)?;
+        let lock = lock(&*disks.state)?;
         let (ledger, record) = Ledger::open(disks.state.clone())?;
         apply::init(&*disks.app)?;
         let machine = Machine::new(record);

@@ -1,8 +1,12 @@
 //! How a host joins, and how it renews its certificate.
 //!
 //! At the join the agent believes nobody but the token: it pins the CA's key that the token names, the release
-//! root whose digest it names, and the application and the environment. The order on the disk is: the request's key, then the credentials,
-//! the trusted root, the ledger, and last the identity, which says that all of it is there.
+//! root whose digest it names, and the application and the environment. The order on the disk is: the request's
+//! key, then the credentials, the trusted root, the ledger, and last the identity, which says that all of it is
+//! there.
+//!
+//! A host that joins again keeps its ledger, its releases and what it trusts: the token's root must stand in the
+//! same chain as its own, and no version that it has seen is forgotten.
 
 use std::path::Path;
 
@@ -12,6 +16,7 @@ use landfall_common::token::Bearer;
 use landfall_common::{AppName, EnvName, HostId, Sha256, Token};
 use landfall_proto::v1::enrolment_client::EnrolmentClient;
 use landfall_proto::v1::{JoinRequest, JoinResponse, RenewRequest};
+use landfall_trust::store::ROOT;
 use landfall_trust::updater::follow_roots;
 use landfall_trust::{PublicKey, TrustedStore};
 
@@ -45,24 +50,54 @@ impl HostToken {
         let root = token.root.ok_or_else(|| wrong("it names no release root".to_owned()))?;
         Ok(Self { token, root, application, environment, name })
     }
+
+    /// A host that is enrolled stays where and who it is.
+    fn must_be_for(&self, identity: &Identity) -> Result<(), AgentError> {
+        let here = self.application == identity.application && self.environment == identity.environment;
+        if here && self.name.as_ref().is_none_or(|name| *name == identity.host) {
+            return Ok(());
+        }
+        let name = self.name.as_ref().map_or("any host", HostId::as_str);
+        let reason = format!(
+            "it is for {name} of {} in {}, and this is {} of {} in {}; make one with `ctl hosts token --env {} --name \
+             {}`, or remove this host's state directory to enrol it as another one",
+            self.application,
+            self.environment,
+            identity.host,
+            identity.application,
+            identity.environment,
+            identity.environment,
+            identity.host,
+        );
+        Err(AgentError::Token { reason })
+    }
 }
 
-/// Enrols this host.
+/// Enrols this host, or with `again` one that is enrolled already, for the same place and under the same name.
 ///
 /// # Errors
-/// [`AgentError::LedgerExists`] if it is enrolled already; [`AgentError::Token`], [`AgentError::Connect`],
-/// [`AgentError::Controller`] for a refusal, [`AgentError::Trust`] for a root that is not the token's.
+/// [`AgentError::Enrolled`] if it is enrolled already, or without `again`; [`AgentError::Locked`] if its agent
+/// runs; [`AgentError::Token`], [`AgentError::Connect`], [`AgentError::Controller`] for a refusal,
+/// [`AgentError::Trust`] for a root that is not the token's.
 pub async fn join(
     state: &std::sync::Arc<dyn Disk>,
     token: &HostToken,
     controller: &str,
     dialler: &Dialler,
     host_name: &str,
+    again: bool,
 ) -> Result<Enrolled, AgentError> {
     state.ensure_dir(Path::new(""))?;
-    if let Some(enrolled) = Enrolled::load(&**state)? {
-        return Err(AgentError::LedgerExists { host: enrolled.identity.host.to_string() });
+    let before = Enrolled::load(&**state)?.map(|enrolled| enrolled.identity);
+    let _lock = engine::lock(&**state)?;
+    if let Some(identity) = &before {
+        if !again {
+            return Err(AgentError::Enrolled { host: identity.host.to_string() });
+        }
+        token.must_be_for(identity)?;
     }
+    let host_name = before.as_ref().map_or(host_name, |identity| identity.host.as_str());
+    let known = before.is_some().then(|| trust::load(&**state)).transpose()?;
     let pending = Pending::begin(&**state, &token.token.id)?;
     let channel = tls::connect(dialler, &Anchor::Key(token.token.ca), None).await?;
     let request = JoinRequest {
@@ -73,31 +108,34 @@ pub async fn join(
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let response = EnrolmentClient::new(channel).join(request).await.map_err(refused)?.into_inner();
-    let (enrolled, store) = check(token, controller, host_name, &response)?;
+    let (enrolled, store) = check(token, controller, host_name, &response, known)?;
     pending.certified(response.certificate).save(&**state)?;
     trust::save_all(&**state, &store)?;
-    let disks = Disks { state: state.clone(), app: state.clone() };
-    match engine::enrol(&disks, enrolled.identity.clone()) {
-        // A join that was cut short after this.
-        Ok(()) | Err(AgentError::LedgerExists { .. }) => {}
-        Err(error) => return Err(error),
+    if before.is_none() {
+        let disks = Disks { state: state.clone(), app: state.clone() };
+        match engine::enrol(&disks, enrolled.identity.clone()) {
+            // A join that was cut short after this.
+            Ok(()) | Err(AgentError::LedgerExists { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     enrolled.save(&**state)?;
     Ok(enrolled)
 }
 
-/// Holds the answer against the token.
+/// Holds the answer against the token, and its roots against those that are `known` here.
 fn check(
     token: &HostToken,
     controller: &str,
     host_name: &str,
     response: &JoinResponse,
+    known: Option<TrustedStore>,
 ) -> Result<(Enrolled, TrustedStore), AgentError> {
     let wrong = |reason: String| AgentError::Controller { reason };
     if tls::key_digest(&response.ca_certificate) != Some(token.token.ca) {
         return Err(wrong("its answer holds another CA than the token names".to_owned()));
     }
-    let store = trusted(token, &response.roots)?;
+    let store = trusted(token, &response.roots, known)?;
     let director_keys = response
         .director_keys
         .iter()
@@ -132,17 +170,34 @@ fn check(
     Ok((enrolled, store))
 }
 
-/// The trust that begins with the root that the token names, and goes on to the newest that follows from it: the
-/// root may have been rotated since the token was made.
-fn trusted(token: &HostToken, roots: &[Vec<u8>]) -> Result<TrustedStore, AgentError> {
+/// The trust that begins with the root that the token names, or with the one that is known already, and goes on
+/// to the newest that follows from it: the root may have been rotated since.
+fn trusted(
+    token: &HostToken,
+    roots: &[Vec<u8>],
+    known: Option<TrustedStore>,
+) -> Result<TrustedStore, AgentError> {
+    let wrong = |reason: &str| AgentError::Controller { reason: reason.to_owned() };
     let pinned = roots.iter().position(|root| Sha256::of(root) == token.root).ok_or_else(|| {
-        let reason = "none of its release roots is the one that the token names; make a new token with `ctl hosts \
-                      token`, and ask who changed the root if that does not help";
-        AgentError::Controller { reason: reason.to_owned() }
+        wrong(
+            "none of its release roots is the one that the token names; make a new token with `ctl hosts token`, and \
+             ask who changed the root if that does not help",
+        )
     })?;
-    let (pinned, newer) = (&roots[pinned], &roots[pinned + 1..]);
-    let store = TrustedStore::initialise(pinned).map_err(AgentError::Trust)?;
-    follow_roots(store, newer).map_err(AgentError::Trust)
+    let (store, at) = match known {
+        None => (TrustedStore::initialise(&roots[pinned]).map_err(AgentError::Trust)?, pinned),
+        Some(store) => {
+            let known = store.get(ROOT).unwrap_or_default();
+            let at = roots.iter().position(|root| root == known).ok_or_else(|| {
+                wrong(
+                    "the release root that this host trusts is none of its roots: whoever signs there now did not \
+                     sign before. If that is meant, remove this host's state directory and enrol it as a new one",
+                )
+            })?;
+            (store, at)
+        }
+    };
+    follow_roots(store, &roots[at + 1..]).map_err(AgentError::Trust)
 }
 
 /// Gets the next certificate, for a new key, and puts it in the place of the old one. Works with a certificate

@@ -32,6 +32,15 @@ pub enum AgentError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A first join of a host that has joined.
+    #[error(
+        "this host is enrolled already, as {host}; `landfall-agent join TOKEN --again` renews that with a new token \
+         from `ctl hosts token`, and keeps its releases"
+    )]
+    Enrolled {
+        /// As whom.
+        host: String,
+    },
     /// There is one already, where a new one was to be made.
     #[error("there is a ledger of host {host} already; this host is enrolled")]
     LedgerExists {

@@ -1,6 +1,6 @@
 //! Who this host is, and what it shows for it: written at enrolment, below `identity/` in the state directory.
 //!
-//! `identity.json` never changes after enrolment. `credentials.json` holds key and certificate in one file,
+//! `identity.json` changes only when the host joins again. `credentials.json` holds key and certificate in one file,
 //! so that a renewal replaces both or neither.
 
 use std::path::Path;

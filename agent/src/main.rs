@@ -46,8 +46,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     }
     let config = Config::load(arguments.config.as_deref())?;
     match arguments.command {
-        Command::Join { token, controller, name } => {
-            runtime()?.block_on(join(&config, &token, controller, name))
+        Command::Join { token, controller, name, again } => {
+            runtime()?.block_on(join(&config, &token, controller, name, again))
         }
         Command::Run => {
             memory::use_one_arena();
@@ -76,6 +76,7 @@ async fn join(
     token: &str,
     controller: Option<String>,
     name: Option<String>,
+    again: bool,
 ) -> anyhow::Result<()> {
     let mut text = token.to_owned();
     if token == "-" {
@@ -92,7 +93,7 @@ async fn join(
     let state: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.state_dir));
     let name = name.unwrap_or_else(agent::host_name);
     let dialler = Dialler::tcp(controller.clone());
-    let enrolled = enrolment::join(&state, &token, &controller, &dialler, &name).await?;
+    let enrolled = enrolment::join(&state, &token, &controller, &dialler, &name, again).await?;
     let identity = enrolled.identity;
     print(&format!(
         "enrolled as {} for {} in {}; start it with `landfall-agent run`\n",

@@ -90,7 +90,11 @@ fn save(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), AgentError> {
     Ok(disk.write_atomic(&path, bytes)?)
 }
 
-fn load(disk: &dyn Disk) -> Result<TrustedStore, AgentError> {
+/// Reads what is trusted.
+///
+/// # Errors
+/// [`AgentError::Disk`].
+pub fn load(disk: &dyn Disk) -> Result<TrustedStore, AgentError> {
     let mut files = Vec::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {

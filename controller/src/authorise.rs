@@ -125,7 +125,7 @@ pub fn authorise(
     let name = certificate.identity.name();
     if certificate.not_after <= now {
         let message = format!(
-            "the certificate of {name} expired at {}; renew it, or join again with a new token",
+            "the certificate of {name} expired at {}; renew it, or let it in again: `landfall-agent join TOKEN --again`",
             certificate.not_after
         );
         return Err(ControllerError::refused(Reason::CertificateExpired, message));

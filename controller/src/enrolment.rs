@@ -215,11 +215,16 @@ pub fn may_renew(
     }
     let name = known.identity.name();
     if denied.denies(&deny_key(&known.identity), known.issued_at) {
-        let message = format!("{name} was removed; it can join again with a new token");
+        let message = format!(
+            "{name} was removed; with a new token, `landfall-agent join TOKEN --again` lets it in again"
+        );
         return Err(ControllerError::refused(Reason::Removed, message));
     }
     let (grace, hint) = match known.identity {
-        Identity::Host(_) => (HOST_GRACE, "30 days is the most; join again with a new token"),
+        Identity::Host(_) => (
+            HOST_GRACE,
+            "30 days is the most; remove the host, and let it in again with a new token: `landfall-agent join TOKEN --again`",
+        ),
         Identity::Operator { .. } => (Duration::ZERO, "log in again with a new token"),
     };
     if now >= known.not_after + grace {

@@ -98,7 +98,9 @@ impl AgentsService {
 }
 
 fn not_enrolled(host: &HostId) -> ControllerError {
-    let message = format!("{host} is not enrolled any more; it can join again with a new token");
+    let message = format!(
+        "{host} is not enrolled any more; with a new token, `landfall-agent join TOKEN --again` lets it in again"
+    );
     ControllerError::refused(Reason::Removed, message)
 }
 

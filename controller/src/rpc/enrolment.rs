@@ -107,7 +107,9 @@ async fn join(
             if repeated {
                 // The answer to the first one got lost, unless the host was removed since.
                 if !enrolled {
-                    let message = format!("{host} was removed; it can join again with a new token");
+                    let message = format!(
+                        "{host} was removed; with a new token, `landfall-agent join TOKEN --again` lets it in again"
+                    );
                     return Err(ControllerError::refused(Reason::Removed, message));
                 }
                 context.writer.commit(along.batch, along.entries).await.map_err(raced)?;
@@ -146,7 +148,9 @@ async fn join(
 
 /// What is said to whoever was removed after the token was made or used.
 fn removed_since(name: &str) -> ControllerError {
-    let message = format!("{name} was removed since; it can join again with a new token");
+    let message = format!(
+        "{name} was removed since; with a new token, `landfall-agent join TOKEN --again` lets it in again"
+    );
     ControllerError::refused(Reason::Removed, message)
 }
 
@@ -190,7 +194,9 @@ async fn renew(
         Identity::Host(host) => {
             let asked = host.clone();
             if !context.reactor.read(move |view| view.state.host(&asked).is_some()).await? {
-                let message = format!("{host} is not enrolled any more; it can join again with a new token");
+                let message = format!(
+                    "{host} is not enrolled any more; with a new token, `landfall-agent join TOKEN --again` lets it in again"
+                );
                 return Err(ControllerError::refused(Reason::Removed, message));
             }
             Actor::Host(host.clone())

@@ -267,11 +267,19 @@ impl Stage {
     /// # Errors
     /// If either fails.
     pub fn join(&mut self, name: &str, token: &str) -> io::Result<()> {
-        let mut command = self.program("landfall-agent");
-        command.arg("--config").arg(&self.hosts[name].config);
-        command.args(["join", token, "--controller", &self.address]);
-        Said::from(command.output()?).expect_code(0)?;
+        let address = self.address.clone();
+        self.run_agent(name, &["join", token, "--controller", &address])?.expect_code(0)?;
         self.start_agent(name)
+    }
+
+    /// Runs one command of a host's agent.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run_agent(&self, name: &str, arguments: &[&str]) -> io::Result<Said> {
+        let mut command = self.program("landfall-agent");
+        command.arg("--config").arg(&self.hosts[name].config).args(arguments);
+        Ok(Said::from(command.output()?))
     }
 
     /// Starts the agent of a host that has joined.
