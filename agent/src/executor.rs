@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_agent_core::{Effect, Event, Finish, Identity};
 use landfall_common::disk::Disk;
+use landfall_common::manifest::Service;
 use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
@@ -200,26 +202,52 @@ impl Executor {
         result.map(drop).map_err(|failure| (failure.is_conclusive() && !was_begun, failure))
     }
 
-    /// Starts what does not run, and takes over what lost its holder.
-    async fn ensure(
+    /// Starts what does not run, and takes over what lost its holder. Services whose manager cannot be asked
+    /// yet, as after a boot when the agent is up first, are asked for again until it answers, or `current`
+    /// names another release; nothing waits for that.
+    async fn ensure(self: &Arc<Self>, services: Vec<Service>, release: &ReleaseName, digest: Sha256) {
+        let mut unseen = self.ensure_seen(services, release, digest).await;
+        for service in &unseen {
+            tracing::warn!(service = %service.name, %release, "how the service is cannot be asked yet, and is again");
+        }
+        let (executor, release) = (self.clone(), release.clone());
+        let asking = async move {
+            while !unseen.is_empty() {
+                tokio::time::sleep(SERVICE_INTERVAL).await;
+                unseen = executor.ensure_seen(unseen, &release, digest).await;
+            }
+        };
+        let stop = self.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(asking).await });
+    }
+
+    /// [`Self::ensure`], once; the services of which nothing could be learnt though their driver can say it.
+    async fn ensure_seen(
         &self,
-        services: Vec<landfall_common::manifest::Service>,
+        services: Vec<Service>,
         release: &ReleaseName,
         digest: Sha256,
-    ) {
+    ) -> Vec<Service> {
+        let mut unseen = Vec::new();
         // Held throughout: an activation either waits, or has swapped `current` before.
         let _held = self.services.lock().await;
         for service in services {
             if !is_active(&self.app_dir, release) {
-                return;
+                return Vec::new();
             }
             let context = self.context(release, None, CancellationToken::new());
             let state = drivers::status(&self.host, &service, &context).await;
             let wanted = match &state {
                 DriverState::Running { release, .. } => release.is_some_and(|running| running != digest),
                 DriverState::Stopped | DriverState::HolderGone { .. } | DriverState::Failing { .. } => true,
-                // A command without a status cannot be asked; after a reboot it is the init system's to start.
-                DriverState::Starting | DriverState::Unknown { .. } => false,
+                DriverState::Unknown { .. } => {
+                    // A command without a status cannot be asked; after a reboot it is the init system's to start.
+                    if service_check(&service).is_some() {
+                        unseen.push(service);
+                    }
+                    continue;
+                }
+                DriverState::Starting => false,
             };
             if wanted {
                 tracing::info!(service = %service.name, %release, ?state, "the service is started");
@@ -231,6 +259,7 @@ impl Executor {
                 }
             }
         }
+        unseen
     }
 
     /// What surrounds a step or service of a release.

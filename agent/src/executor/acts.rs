@@ -42,7 +42,7 @@ pub(super) async fn run(executor: Arc<Executor>, mut acts: mpsc::UnboundedReceiv
     }
 }
 
-async fn act(executor: &Executor, task: Task) {
+async fn act(executor: &Arc<Executor>, task: Task) {
     match task {
         Task::Service { service, release, digest, attempt, activate, unless_running, effect } => {
             let context = executor.context(&release, None, CancellationToken::new());

@@ -15,7 +15,7 @@ use landfall_common::assignment::{Direction, Order};
 use landfall_common::manifest::{
     Check, Directory, Driver, Entry, Manifest, Migration, Origin, Probe, Program, Service, Step, WayBack,
 };
-use landfall_proto::v1::{HealthKind, OutcomeKind};
+use landfall_proto::v1::{HealthKind, HostReport, OutcomeKind};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_landfall-agent");
 
@@ -192,6 +192,42 @@ async fn a_host_joins_takes_a_release_and_survives_a_kill() {
     assert_eq!(controller.shared.lock().unwrap().asked, 3, "manifest, tree and one file were lacking");
     let status = String::from_utf8(host.call(&["status"]).await.stdout).unwrap();
     assert!(status.contains("active       v2") && status.contains("generation 2: committed"), "{status}");
+}
+
+/// As after a reboot, when the agent is up before the manager of its services.
+#[tokio::test]
+async fn a_service_that_could_not_be_asked_for_is_started_once_it_can() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    let manager = host.path("manager");
+    let up = |answer: &str| {
+        std::fs::write(&manager, format!("#!/bin/sh\n{answer}\n")).unwrap();
+        std::fs::set_permissions(&manager, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let mut v1 = simple("v1", "good 1");
+    let Driver::Exec { status, .. } = &mut v1.manifest.program.services[0].driver else { unreachable!() };
+    let asked = vec![manager.to_str().unwrap().to_owned(), "{out}".to_owned()];
+    *status = Some(Step { command: asked, ..step("status", "") });
+    up("test -e \"$1\"");
+    host.join(&controller).await;
+    host.start();
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.activate(1, &v1);
+    controller.outcome(1, OutcomeKind::Committed).await;
+
+    host.stop().await;
+    std::fs::remove_file(&manager).unwrap();
+    std::fs::remove_file(host.path("out")).unwrap();
+    controller.shared.lock().unwrap().reports.clear();
+    host.start();
+    let is_unknown = |r: &HostReport| format!("{:?}", r.health).contains("service.web");
+    controller.report("that the service cannot be asked for", is_unknown).await;
+    assert!(!host.path("out").exists(), "nobody has started it");
+    up("test -e \"$1\"");
+    controller
+        .report("healthy again", |r| r.health.as_ref().is_some_and(|h| h.kind() == HealthKind::Healthy))
+        .await;
+    assert_eq!(std::fs::read_to_string(host.path("out")).unwrap(), "good 1");
 }
 
 #[tokio::test]
