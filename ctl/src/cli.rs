@@ -450,6 +450,9 @@ Examples:
         /// How long the token can be used, at most 24h
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
         valid_for: Duration,
+        /// Do not ask about an environment that landfall.toml does not have
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Deny a host from now on and forget it
     Remove {

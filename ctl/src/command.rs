@@ -10,6 +10,7 @@ mod init;
 mod log;
 mod login;
 mod operators;
+mod place;
 mod plan;
 mod release;
 mod releases;
@@ -68,8 +69,18 @@ impl Session {
     /// # Errors
     /// [`Error::Definition`].
     pub fn local_definition(&self) -> Result<Option<Definition>, Error> {
+        self.local_definition_or(
+            "correct the file, or do without it: add --app NAME, and --env NAME where the command takes it",
+        )
+    }
+
+    /// As [`Session::local_definition`], with other words on what to do about a file that is not valid.
+    ///
+    /// # Errors
+    /// [`Error::Definition`].
+    pub fn local_definition_or(&self, next: &'static str) -> Result<Option<Definition>, Error> {
         let Some(path) = config::nearest_definition(&self.directory) else { return Ok(None) };
-        read_definition(&path).map(Some)
+        read_definition(&path, next).map(Some)
     }
 
     /// The application that is meant: `--app`, the nearest `landfall.toml`, the context, or the only one
@@ -141,12 +152,27 @@ impl Session {
     /// # Errors
     /// Those of [`Session::environment`].
     pub fn local_environment(&self, asked: Option<&EnvName>) -> Result<EnvName, Error> {
-        let definition = self.local_definition()?;
-        // Hosts may be in environments that this working tree does not know (any more).
-        match asked {
-            Some(asked) => Ok(asked.clone()),
-            None => self.environment(None, definition.iter().flat_map(|d| d.environments.keys())),
+        // Hosts may be in environments that this working tree does not know (any more). And whoever says it needs
+        // no file, which may be in the middle of being edited.
+        if let Some(asked) = asked {
+            return Ok(asked.clone());
         }
+        let definition = self.local_definition()?;
+        let definition = definition.filter(|definition| self.is_meant(definition));
+        self.environment(None, definition.iter().flat_map(|d| d.environments.keys()))
+    }
+
+    /// Whether a definition is that of the application which `--app` names, if it names one.
+    fn is_meant(&self, definition: &Definition) -> bool {
+        self.global.app.as_ref().is_none_or(|asked| *asked == definition.application)
+    }
+
+    /// The environments of an application, by the working tree's definition; none where there is no such
+    /// definition, or none that can be read.
+    #[must_use]
+    pub fn defined_environments(&self, application: &AppName) -> Option<Vec<EnvName>> {
+        let definition = self.local_definition().ok().flatten()?;
+        (definition.application == *application).then(|| definition.environments.into_keys().collect())
     }
 
     /// The rollout that is meant: by its id, or the one under way in an environment.
@@ -215,23 +241,22 @@ enum Meant {
     Newest,
 }
 
-/// Reads a definition from a file.
+/// Reads a definition from a file; `next` is what to do about one that is not valid.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Definition`].
-pub fn read_definition(path: &Path) -> Result<Definition, Error> {
+pub fn read_definition(path: &Path, next: &'static str) -> Result<Definition, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::io("read", path, source))?;
-    parse_definition(&path.display().to_string(), bytes)
+    parse_definition(&path.display().to_string(), bytes, next)
 }
 
-/// Reads a definition from bytes.
+/// Reads a definition from bytes; `next` is what to do about one that is not valid.
 ///
 /// # Errors
-/// [`Error::Definition`], [`Error::Config`] if they are not UTF-8.
-pub fn parse_definition(label: &str, bytes: Vec<u8>) -> Result<Definition, Error> {
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::Config { path: label.into(), reason: "it is not UTF-8".to_owned() })?;
-    Definition::parse(label, &text).map_err(Error::Definition)
+/// [`Error::Definition`], [`Error::Usage`] if they are not UTF-8.
+pub fn parse_definition(label: &str, bytes: Vec<u8>, next: &'static str) -> Result<Definition, Error> {
+    let text = String::from_utf8(bytes).map_err(|_| Error::usage(format!("{label} is not UTF-8"), next))?;
+    Definition::parse(label, &text).map_err(|mistakes| Error::Definition { mistakes, next })
 }
 
 /// The knobs as the controller takes them.
@@ -300,3 +325,6 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Completion { .. } | Command::ExitCodes => Ok(Exit::Succeeded),
     }
 }
+
+#[cfg(test)]
+mod tests;

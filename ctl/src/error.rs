@@ -93,8 +93,13 @@ pub enum Error {
         place: String,
     },
     /// The definition is not valid.
-    #[error("landfall.toml is not valid: {} found", count(.0.len(), "mistake"))]
-    Definition(Vec<Diagnostic>),
+    #[error("landfall.toml is not valid: {} found", count(mistakes.len(), "mistake"))]
+    Definition {
+        /// What is wrong with it.
+        mistakes: Vec<Diagnostic>,
+        /// What to do about it: that depends on what the file was read for.
+        next: &'static str,
+    },
     /// An archive of the commit leaves out its submodules.
     #[error("the commit has submodules, which a release cannot hold: {}", .0.join(", "))]
     Submodules(Vec<String>),
@@ -257,7 +262,7 @@ impl Error {
             | Self::NotARepository { .. }
             | Self::NoTag { .. }
             | Self::NoDefinition { .. }
-            | Self::Definition(_)
+            | Self::Definition { .. }
             | Self::Glob { .. }
             | Self::Declined => Exit::Usage,
             Self::BuildLocked { .. } => Exit::LockHeld,
@@ -280,7 +285,7 @@ impl Error {
             Self::NotARepository { .. } => "not_a_repository".into(),
             Self::NoTag { .. } => "no_tag".into(),
             Self::NoDefinition { .. } => "no_definition".into(),
-            Self::Definition(_) | Self::Glob { .. } => "invalid_definition".into(),
+            Self::Definition { .. } | Self::Glob { .. } => "invalid_definition".into(),
             Self::Submodules(_) => "submodules".into(),
             Self::LfsPointers(_) => "lfs_pointers".into(),
             Self::Archive { .. } => "archive".into(),
@@ -305,7 +310,7 @@ impl Error {
     #[must_use]
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::Definition(found) => found.iter().map(ToString::to_string).collect(),
+            Self::Definition { mistakes, .. } => mistakes.iter().map(ToString::to_string).collect(),
             Self::Tree { problems } => problems.clone(),
             Self::Build { tail, .. } => tail.iter().map(|line| format!("| {line}")).collect(),
             Self::Unreachable { reason, .. } => vec![format!("because {reason}")],
@@ -331,7 +336,7 @@ impl Error {
                 "write one with `ctl init`, commit it, and tag that commit (reference: docs/reference/landfall-toml.md)"
                     .into()
             }
-            Self::Definition(_) => "correct the file, commit, and tag that commit".into(),
+            Self::Definition { next, .. } => (*next).into(),
             Self::Submodules(_) => "vendor their files into the repository, or release a built tree with --artifact DIR".into(),
             Self::LfsPointers(_) => "git lfs install && git lfs fetch --all, then the same command again".into(),
             Self::Tree { .. } => "remove or rename them, or leave them out with [source] exclude".into(),

@@ -139,9 +139,16 @@ impl Output {
     /// # Errors
     /// [`Error::Usage`] off a terminal, [`Error::Declined`].
     pub fn confirm(&self, question: &str) -> Result<(), Error> {
+        self.confirm_or(question, "repeat the command with --yes")
+    }
+
+    /// As [`Output::confirm`], with other words on what to do where nobody can answer.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] off a terminal, [`Error::Declined`].
+    pub fn confirm_or(&self, question: &str, next: &str) -> Result<(), Error> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            let next = "look at it with `ctl plan`, then repeat the command with --yes";
-            return Err(Error::usage("there is nobody to say yes: this is not a terminal", next));
+            return Err(nobody_answers(question, next));
         }
         let _ = write!(io::stderr(), "{question} [y/N] ");
         let _ = io::stderr().flush();
@@ -152,6 +159,10 @@ impl Output {
             _ => Err(Error::Declined),
         }
     }
+}
+
+fn nobody_answers(question: &str, next: &str) -> Error {
+    Error::usage(format!("{question} There is nobody to say yes: this is not a terminal"), next)
 }
 
 fn painted(tone: Tone, text: &str) -> String {

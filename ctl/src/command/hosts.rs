@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::Session;
+use super::place::{self, Asked};
 use crate::cli::{Environment, Hosts, HostsCommand};
 use crate::client::{Bearer, Client};
 use crate::clock;
@@ -13,14 +14,15 @@ use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::trust::Trust;
 use crate::view::{Figures, Host};
-use landfall_common::{HostId, Sha256, Timestamp};
+use landfall_common::{AppName, EnvName, HostId, Sha256, Timestamp};
 
 pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Error> {
     let (profile, client) = session.connect().await?;
     match &arguments.command {
         None => list(session, &client, arguments).await,
-        Some(HostsCommand::Token { environment, name, labels, valid_for }) => {
-            let wanted = Wanted { environment, name: name.as_deref(), labels, valid_for: *valid_for };
+        Some(HostsCommand::Token { environment, name, labels, valid_for, yes }) => {
+            let wanted =
+                Wanted { environment, name: name.as_deref(), labels, valid_for: *valid_for, yes: *yes };
             token(session, &profile, &client, wanted).await
         }
         Some(HostsCommand::Remove { host, reason, yes }) => {
@@ -41,7 +43,12 @@ async fn list(session: &Session, client: &Client, arguments: &Hosts) -> Result<E
     let application = session.known_application()?;
     let hosts = client.hosts(application.as_ref(), arguments.env.as_ref()).await?;
     if hosts.is_empty() {
-        output.line("no host has joined; next: ctl hosts token, then on the host: landfall-agent join TOKEN");
+        let environment = arguments.env.as_ref();
+        let asked = Asked { noun: "host", application: application.as_ref(), environment };
+        let nothing = place::nothing_in(session, client, asked).await?;
+        output.line(format!(
+            "{nothing} has joined; next: ctl hosts token, which says what to type on the host"
+        ));
     } else {
         let now = clock::now();
         let rows = hosts.iter().map(|host| row(&output, host, now)).collect();
@@ -110,6 +117,21 @@ struct Wanted<'w> {
     name: Option<&'w str>,
     labels: &'w [(String, String)],
     valid_for: std::time::Duration,
+    yes: bool,
+}
+
+/// The question before a token for a place that the working tree's definition does not have: what the token says
+/// holds for the host for good.
+fn doubt(application: &AppName, environment: &EnvName, defined: &[EnvName]) -> Option<String> {
+    let names: Vec<&str> = defined.iter().map(EnvName::as_str).collect();
+    (!names.is_empty() && !defined.contains(environment)).then(|| {
+        format!(
+            "landfall.toml of {application} has no environment {environment:?}, only {}; a host keeps its environment \
+             for good. Make the token all the same?",
+            names.join(", "),
+            environment = environment.as_str()
+        )
+    })
 }
 
 async fn token(
@@ -121,6 +143,11 @@ async fn token(
     let output = session.output;
     let application = session.application(client).await?;
     let environment = session.local_environment(wanted.environment.env.as_ref())?;
+    let defined = session.defined_environments(&application).unwrap_or_default();
+    if let Some(question) = doubt(&application, &environment, &defined).filter(|_| !wanted.yes) {
+        let next = "the same command with an environment that there is; or with --yes, if this one is meant";
+        output.confirm_or(&question, next)?;
+    }
     let name = wanted.name.map(HostId::new).transpose();
     let name = name.map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
     // The root that the host begins with comes from this operator's own trusted copy, never from the
@@ -151,6 +178,17 @@ async fn token(
 mod tests {
     use super::*;
     use crate::output::table;
+
+    #[test]
+    fn a_token_for_an_environment_that_the_definition_lacks_is_asked_about() {
+        let env = |name| EnvName::new(name).unwrap();
+        let shop = AppName::new("shop").unwrap();
+        let defined = [env("production"), env("staging")];
+        insta::assert_snapshot!(doubt(&shop, &env("prodction"), &defined).unwrap(), @r#"landfall.toml of shop has no environment "prodction", only production, staging; a host keeps its environment for good. Make the token all the same?"#);
+        assert_eq!(doubt(&shop, &env("staging"), &defined), None);
+        // Without a definition there is nothing to hold it against.
+        assert_eq!(doubt(&shop, &env("prodction"), &[]), None);
+    }
 
     #[test]
     fn hosts_are_shown_with_their_state_release_and_figures() {

@@ -82,7 +82,9 @@ fn definition_or_first(session: &Session, say: &mut impl FnMut(String)) -> Resul
         return Ok(application.clone());
     }
     if nearest_definition(&session.directory).is_some() {
-        let definition = session.local_definition()?.expect("the file was there a moment ago");
+        let definition = session
+            .local_definition_or("correct the file, or name the application: ctl init --app NAME")?
+            .expect("the file was there a moment ago");
         return Ok(definition.application);
     }
     let application = name_of(&session.directory)?;

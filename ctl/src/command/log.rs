@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Session;
+use super::place::{self, Asked};
 use crate::cli::{Log, LogCommand};
 use crate::client::LogRange;
 use crate::error::{Error, Exit};
@@ -48,7 +49,13 @@ pub(super) async fn run(session: &Session, arguments: &Log) -> Result<Exit, Erro
     }
     let application = if arguments.all { None } else { session.known_application()? };
     let limit = if arguments.all { arguments.limit } else { READ };
-    let range = LogRange { from: 0, limit, last: true, application, environment: arguments.env.clone() };
+    let range = LogRange {
+        from: 0,
+        limit,
+        last: true,
+        application: application.clone(),
+        environment: arguments.env.clone(),
+    };
     let entries = client.log(range).await?;
     if arguments.all {
         output.table(&["when (utc)", "who", "what"], entries.iter().map(row).collect());
@@ -59,7 +66,10 @@ pub(super) async fn run(session: &Session, arguments: &Log) -> Result<Exit, Erro
     let surplus = deployments.len().saturating_sub(usize::try_from(arguments.limit).unwrap_or(usize::MAX));
     deployments.drain(..surplus);
     if deployments.is_empty() {
-        output.line("nothing was rolled out yet; everything else: ctl log --all");
+        let asked =
+            Asked { noun: "rollout", application: application.as_ref(), environment: arguments.env.as_ref() };
+        let nothing = place::nothing_in(session, &client, asked).await?;
+        output.line(format!("{nothing} yet; everything else: ctl log --all"));
     } else {
         let header =
             ["when (utc)", "application", "environment", "release", "by", "duration", "outcome", "changes"];

@@ -75,7 +75,11 @@ async fn begin(
             let id = if plan.refusals.is_empty() { "" } else { plan.plan_id.as_str() };
             return client.start(intent, id, changes).await.map(Some);
         }
-        output.confirm(&format!("release {} to {}?", intent.release, intent.environment))?;
+        let look = format!(
+            "look at it with `ctl plan {} --env {}`, then repeat the command with --yes",
+            intent.release, intent.environment
+        );
+        output.confirm_or(&format!("release {} to {}?", intent.release, intent.environment), &look)?;
         match client.start(intent, &plan.plan_id, changes.clone()).await {
             Err(Error::Refused(refusal)) if refusal.reason == "PLAN_CHANGED" => {
                 output.note("the plan has changed meanwhile:");

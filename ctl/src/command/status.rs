@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::place::{self, Asked, LOOK_BACK};
 use super::{Session, follow};
 use crate::cli::Status;
 use crate::client::Client;
 use crate::error::{Error, Exit};
 use crate::output::{Tone, format};
 use crate::view::Rollout;
-
-/// Far enough back to find the newest rollout of every environment of one application.
-const LOOK_BACK: u32 = 200;
 
 pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, Error> {
     let output = session.output;
@@ -38,7 +36,9 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         newest.entry((rollout.application.clone(), rollout.environment.clone())).or_insert(rollout);
     }
     if newest.is_empty() {
-        output.line("nothing was rolled out yet; next: ctl release TAG");
+        let asked = Asked { noun: "rollout", application: application.as_ref(), environment };
+        let nothing = place::nothing_in(session, &client, asked).await?;
+        output.line(format!("{nothing} yet; next: ctl release TAG"));
     }
     let hosts = client.hosts(application.as_ref(), environment).await?;
     let mut blocks = Vec::new();
@@ -49,8 +49,11 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         for host in &here {
             *releases.entry(host.active.as_deref().unwrap_or("nothing")).or_default() += 1;
         }
-        let releases: Vec<_> =
+        let mut releases: Vec<_> =
             releases.iter().map(|(release, count)| format!("{release} on {count}")).collect();
+        if here.is_empty() {
+            releases.push("no host; next: ctl hosts token".to_owned());
+        }
         let gone = here.iter().filter(|host| !host.connected).count();
         let unhealthy = here.iter().filter(|host| host.health == "unhealthy").count();
         let mut line = format!("{application} in {environment}: {}", releases.join(", "));
@@ -89,7 +92,10 @@ async fn watched(session: &Session, client: &Client, arguments: &Status) -> Resu
     let environment = arguments.environment.env.as_ref();
     let rollouts = client.rollouts(application.as_ref(), environment, 20).await?;
     let running = rollouts.iter().position(|rollout| !rollout.status.has_ended()).unwrap_or(0);
-    rollouts.into_iter().nth(running).ok_or_else(|| {
-        Error::usage("nothing was rolled out yet, so that there is nothing to watch", "ctl release TAG")
-    })
+    if let Some(rollout) = rollouts.into_iter().nth(running) {
+        return Ok(rollout);
+    }
+    let asked = Asked { noun: "rollout", application: application.as_ref(), environment };
+    let nothing = place::nothing_in(session, client, asked).await?;
+    Err(Error::usage(format!("{nothing} yet, so that there is nothing to watch"), "ctl release TAG"))
 }

@@ -136,11 +136,11 @@ fn an_error_says_what_why_and_what_next() {
     error: there is no tag "v1.5" in this repository
     next:  the tag most like it is v1.4; to make it: git tag -a v1.5 -m "what changed"
     "#);
-    let Err(definition) = landfall_common::definition::Definition::parse("landfall.toml", "[aplication]\n")
+    let Err(mistakes) = landfall_common::definition::Definition::parse("landfall.toml", "[aplication]\n")
     else {
         panic!()
     };
-    insta::assert_snapshot!(error_text(&Error::Definition(definition), false), @r#"
+    insta::assert_snapshot!(error_text(&Error::Definition { mistakes, next: "correct the file" }, false), @r#"
     error: landfall.toml is not valid: 2 mistakes found
       landfall.toml:1:1: the definition has no [application]
         1 | [aplication]
@@ -150,7 +150,7 @@ fn an_error_says_what_why_and_what_next() {
         1 | [aplication]
           |  ^^^^^^^^^^
         help: did you mean `application`?
-    next:  correct the file, commit, and tag that commit
+    next:  correct the file
     "#);
     let json: serde_json::Value = serde_json::from_str(&envelope("error", &error_value(&tag))).unwrap();
     assert_eq!((&json["version"], &json["error"]["exit_code"]), (&json!(1), &json!(2)));

@@ -81,7 +81,11 @@ async fn tag(
     }
     let root = repository.application_root(&commit.id)?;
     let text = repository.file(&commit.id, &git::join(&root, FILE_NAME))?;
-    let definition = parse_definition(&git::join(&root, FILE_NAME), text)?;
+    let definition = parse_definition(
+        &git::join(&root, FILE_NAME),
+        text,
+        "correct the file, commit, and tag that commit",
+    )?;
     check_application(session, &definition.application)?;
     let known = published(client, &definition.application, &arguments.name).await?;
     if let Some(Known { manifest: published, release }) = &known {
@@ -179,7 +183,7 @@ async fn artifact(
             "put one into its root, or add --definition FILE",
         ));
     }
-    let definition = read_definition(&file)?;
+    let definition = read_definition(&file, "correct the file, then the same command again")?;
     check_application(session, &definition.application)?;
     if !definition.build.is_empty() {
         session.output.note("note: an artifact is built already; the [[build]] commands are not run");
