@@ -5,8 +5,9 @@ mod trust;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use landfall_common::strategy::Amount;
 use landfall_common::time::{Duration, human};
-use landfall_common::{AppName, EnvName, LabelKey, ReleaseName};
+use landfall_common::{AppName, EnvName, LabelKey, ReleaseName, Sha256};
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
@@ -32,8 +33,9 @@ Examples:
   ctl login TOKEN --controller deploy.example.org:7443
   ctl init                          keys, trust root, a first landfall.toml
   ctl hosts token --env production  then on the host: landfall-agent join TOKEN --controller …
-  ctl plan v1.4                     what a release would do; changes nothing
-  ctl release v1.4                  build, sign, publish, roll out, follow
+  ctl release v1.4 --publish-only   build, sign, publish
+  ctl plan v1.4                     what its rollout would do; changes nothing
+  ctl release v1.4                  roll it out and follow; what is not published is built first
   ctl status --watch                follow again, from anywhere
   ctl rollback                      back to the last proven release
 
@@ -72,12 +74,27 @@ fn duration(text: &str) -> Result<Duration, String> {
     human::parse(text).map_err(|error| error.to_string())
 }
 
-fn amount(text: &str) -> Result<String, String> {
-    let number = text.strip_suffix('%').unwrap_or(text);
-    match number.parse::<u32>() {
-        Ok(number) if !text.ends_with('%') || number <= 100 => Ok(text.to_owned()),
+fn amount(text: &str) -> Result<Amount, String> {
+    let (digits, is_share) = text.strip_suffix('%').map_or((text, false), |digits| (digits, true));
+    match digits.parse::<u32>() {
+        Ok(number) if !is_share => Ok(Amount::Count(number)),
+        Ok(number) if number <= 100 => Ok(Amount::Percent(number)),
         _ => Err("write a number of hosts such as 2, or a share such as 25%".to_owned()),
     }
+}
+
+fn amount_of_batch(text: &str) -> Result<Amount, String> {
+    match amount(text)? {
+        Amount::Count(0) | Amount::Percent(0) => {
+            Err("no host would ever change: write at least 1, or a share such as 25%".to_owned())
+        }
+        amount => Ok(amount),
+    }
+}
+
+fn plan_id(text: &str) -> Result<Sha256, String> {
+    let wrong = |_| "it is not the id of a plan: copy the line after `next:` of ctl plan".to_owned();
+    text.parse::<Sha256>().map_err(wrong)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -102,17 +119,17 @@ pub struct Knobs {
     #[arg(long, value_name = "COUNT")]
     pub canary: Option<u32>,
     /// Hosts in each later batch, such as 2 or 25%
-    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
-    pub batch: Option<String>,
+    #[arg(long, value_name = "AMOUNT", value_parser = amount_of_batch)]
+    pub batch: Option<Amount>,
     /// Hosts that may be out at once, such as 1 or 25%
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
-    pub max_unavailable: Option<String>,
+    pub max_unavailable: Option<Amount>,
     /// How long a host must be healthy without a break, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_healthy: Option<Duration>,
     /// Hosts that may fail before everything goes back, such as 1 or 10%
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
-    pub failure_budget: Option<String>,
+    pub failure_budget: Option<Amount>,
     /// Pause instead of going back when the budget is exceeded
     #[arg(long)]
     pub no_auto_rollback: bool,
@@ -262,8 +279,8 @@ pub struct Release {
     #[arg(long)]
     pub no_way_back: bool,
     /// Refuse if the plan is no longer the one that `ctl plan` showed
-    #[arg(long, value_name = "ID")]
-    pub plan_id: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = plan_id)]
+    pub plan_id: Option<Sha256>,
     /// Publish and do not roll out
     #[arg(long, conflicts_with_all = ["detach", "wait", "plan_id"])]
     pub publish_only: bool,

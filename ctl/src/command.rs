@@ -264,10 +264,10 @@ pub fn parse_definition(label: &str, bytes: Vec<u8>, next: &'static str) -> Resu
 pub fn overrides(knobs: &Knobs) -> Overrides {
     Overrides {
         canary: knobs.canary,
-        batch: knobs.batch.clone(),
-        max_unavailable: knobs.max_unavailable.clone(),
+        batch: knobs.batch.map(|amount| amount.to_string()),
+        max_unavailable: knobs.max_unavailable.map(|amount| amount.to_string()),
         min_healthy: knobs.min_healthy,
-        failure_budget: knobs.failure_budget.clone(),
+        failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
         auto_rollback: knobs.no_auto_rollback.then_some(false),
     }
 }

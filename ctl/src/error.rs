@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use landfall_common::ReleaseName;
 use landfall_common::definition::Diagnostic;
 use landfall_common::manifest::ManifestError;
 use landfall_trust::TrustError;
@@ -222,8 +223,17 @@ pub enum Error {
     #[error("{}", .0.message)]
     Refused(Box<Refusal>),
     /// The operator said no.
-    #[error("nothing was changed")]
+    #[error("the answer was no")]
     Declined,
+    /// The release is out, and its rollout was not begun.
+    #[error("{release} is published, and no rollout was begun")]
+    AfterPublishing {
+        /// Which release.
+        release: String,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
     /// Interrupted before anything was begun.
     #[error("interrupted; no rollout was begun")]
     Interrupted,
@@ -254,6 +264,12 @@ impl Error {
         |source| Self::Trust { doing, source }
     }
 
+    /// The error of a rollout that was not begun, for a release that was published just before.
+    #[must_use]
+    pub fn after_publishing(self, release: &ReleaseName) -> Self {
+        Self::AfterPublishing { release: release.to_string(), source: Box::new(self) }
+    }
+
     /// How `ctl` ends with it.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -269,6 +285,11 @@ impl Error {
             Self::NotLoggedIn(_) => Exit::Unauthorised,
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Refused(refusal) => refusal.exit(),
+            // "Nothing was changed" is not true any more.
+            Self::AfterPublishing { source, .. } => match source.exit() {
+                Exit::Usage => Exit::Failed,
+                exit => exit,
+            },
             _ => Exit::Failed,
         }
     }
@@ -278,6 +299,7 @@ impl Error {
     pub fn kind(&self) -> String {
         match self {
             Self::Refused(refusal) => refusal.reason.to_lowercase(),
+            Self::AfterPublishing { source, .. } => source.kind(),
             Self::Io { .. } => "io".into(),
             Self::Usage { .. } => "usage".into(),
             Self::Missing { .. } => "missing".into(),
@@ -315,6 +337,7 @@ impl Error {
             Self::Build { tail, .. } => tail.iter().map(|line| format!("| {line}")).collect(),
             Self::Unreachable { reason, .. } => vec![format!("because {reason}")],
             Self::Refused(refusal) => refusal.details.clone(),
+            Self::AfterPublishing { source, .. } => source.details(),
             _ => Vec::new(),
         }
     }
@@ -364,6 +387,10 @@ impl Error {
                     .into()
             }
             Self::Refused(refusal) => return refusal.next.clone(),
+            Self::AfterPublishing { release, source } if matches!(**source, Self::Declined) => {
+                format!("ctl release {release}, when it is to be rolled out; it is not built again")
+            }
+            Self::AfterPublishing { source, .. } => return source.next(),
             Self::Trust {
                 source:
                     TrustError::Rollback { .. }

@@ -142,14 +142,23 @@ impl Output {
         self.confirm_or(question, "repeat the command with --yes")
     }
 
+    /// Refuses a question that nobody will be able to answer, before what leads to it is done.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] off a terminal.
+    pub fn check_answerable(&self, question: &str, next: &str) -> Result<(), Error> {
+        if io::stdin().is_terminal() && io::stderr().is_terminal() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{question} There is nobody to say yes: this is not a terminal"), next))
+    }
+
     /// As [`Output::confirm`], with other words on what to do where nobody can answer.
     ///
     /// # Errors
     /// [`Error::Usage`] off a terminal, [`Error::Declined`].
     pub fn confirm_or(&self, question: &str, next: &str) -> Result<(), Error> {
-        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return Err(nobody_answers(question, next));
-        }
+        self.check_answerable(question, next)?;
         let _ = write!(io::stderr(), "{question} [y/N] ");
         let _ = io::stderr().flush();
         let mut answer = String::new();
@@ -159,10 +168,6 @@ impl Output {
             _ => Err(Error::Declined),
         }
     }
-}
-
-fn nobody_answers(question: &str, next: &str) -> Error {
-    Error::usage(format!("{question} There is nobody to say yes: this is not a terminal"), next)
 }
 
 fn painted(tone: Tone, text: &str) -> String {

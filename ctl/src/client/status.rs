@@ -56,6 +56,14 @@ impl Refusal {
         Self { code: status.code(), reason, message, details, next }
     }
 
+    /// The controller's refusal of an operator whose role does not do, said before it has to say so.
+    #[must_use]
+    pub fn role_too_low(message: String) -> Self {
+        let reason = "ROLE_TOO_LOW".to_owned();
+        let next = default_next(&reason);
+        Self { code: Code::PermissionDenied, reason, message, details: Vec::new(), next }
+    }
+
     /// How `ctl` ends with it.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -85,8 +93,8 @@ fn default_next(reason: &str) -> Option<String> {
         "ROLE_TOO_LOW" => "ctl doctor shows your role; an administrator can give you another one",
         "ROLLOUT_IN_PROGRESS" => "ctl status --watch",
         "STRATEGY_INVALID" => {
-            "change one of the two: on the command line (ctl release --help), or in [environment.NAME] of \
-             landfall.toml, which is released under a new name"
+            "change it on the command line (ctl release --help), or in [environment.NAME] of landfall.toml, which \
+             is released under a new name"
         }
         "NO_ROOT" => "ctl init",
         "BAD_MANIFEST" | "BAD_OBJECT" => {

@@ -21,7 +21,7 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
         overrides: overrides(&arguments.knobs),
         no_way_back: arguments.no_way_back,
     };
-    let plan = client.plan(&intent).await?;
+    let plan = client.plan(&intent).await.map_err(|error| unpublished(error, &intent))?;
     session.output.line(text(&session.output, &intent, &plan, &[]));
     if plan.refusals.is_empty() {
         session.output.line(format!(
@@ -31,6 +31,18 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
     }
     session.output.json("plan", &release::plan_value(&intent, &plan));
     Ok(if plan.refusals.is_empty() { Exit::Succeeded } else { Exit::Failed })
+}
+
+/// Only what is published can be planned: says how it gets there.
+fn unpublished(error: Error, intent: &Intent) -> Error {
+    match error {
+        Error::Refused(mut refusal) if refusal.reason == "NOT_FOUND" => {
+            let release = &intent.release;
+            refusal.next = Some(format!("ctl release {release} --publish-only, then ctl plan {release}"));
+            Error::Refused(refusal)
+        }
+        other => other,
+    }
 }
 
 /// Shows a plan on the way to a rollout.

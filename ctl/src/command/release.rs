@@ -4,6 +4,7 @@
 //! rollout is begun and followed. Everything up to the rollout can be repeated without harm.
 
 mod content;
+mod preflight;
 mod publish;
 
 use serde_json::json;
@@ -19,12 +20,14 @@ use crate::view;
 pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, Error> {
     let output = session.output;
     let (profile, client) = session.connect().await?;
-    let content = content::obtain(session, arguments, &client).await?;
+    preflight::asked(session, arguments, &client).await?;
+    let content = content::obtain(session, arguments, &profile, &client).await?;
     let manifest = content.manifest();
     let application = manifest.application.clone();
     let environment =
         session.environment(arguments.environment.env.as_ref(), manifest.environments.keys())?;
 
+    let is_new = matches!(content, content::Content::New(_));
     if let content::Content::New(new) = &content {
         publish::publish(session, &profile, &client, new).await?;
     } else {
@@ -43,7 +46,9 @@ pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, 
         overrides: overrides(&arguments.knobs),
         no_way_back: arguments.no_way_back,
     };
-    let Some(rollout) = begin(session, &client, &intent, arguments).await? else {
+    let begun = begin(session, &client, &intent, arguments).await;
+    let begun = begun.map_err(|error| if is_new { error.after_publishing(&arguments.name) } else { error });
+    let Some(rollout) = begun? else {
         return Ok(Exit::Succeeded);
     };
     if arguments.follow.detach {
@@ -65,7 +70,7 @@ async fn begin(
     let mut plan = client.plan(intent).await?;
     let changes = changes(session, client, intent, &plan).await;
     if let Some(id) = &arguments.plan_id {
-        return client.start(intent, id, changes).await.map(Some);
+        return client.start(intent, &id.to_string(), changes).await.map(Some);
     }
     loop {
         show_plan(output, intent, &plan, &changes);

@@ -10,6 +10,15 @@ pub(super) async fn run(session: &Session, arguments: &Rollback) -> Result<Exit,
     let (_, client) = session.connect().await?;
     let application = session.application(&client).await?;
     let environment = session.local_environment(arguments.environment.env.as_ref())?;
+    // What was never published is another mistake than what was never proven, which the controller tells.
+    if let Some(name) = &arguments.name
+        && matches!(client.release(&application, name).await, Ok(None))
+    {
+        return Err(Error::usage(
+            format!("{application} has no release {name}"),
+            "ctl releases shows what there is",
+        ));
+    }
     if !arguments.yes {
         let aim = arguments.name.as_ref().map_or("the last proven release".to_owned(), ToString::to_string);
         output.confirm(&format!("take {application} in {environment} back to {aim}?"))?;

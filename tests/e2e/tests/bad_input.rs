@@ -251,6 +251,87 @@ fn what_the_controller_refuses() {
     world.refused("no controller", &said, 7, &[&address, "nothing listens there", "next:", "ctl doctor"]);
 }
 
+#[test]
+fn what_is_mistyped_is_told_before_anything_is_done() {
+    let world = World::new();
+    let marker = world.scene.path("built");
+    let builds = format!("{DEFINITION}\n[[build]]\nname = \"mark\"\ncommand = [\"touch\", {marker:?}]\n");
+    world.tag("v2", &[("landfall.toml", &builds)]);
+
+    let said = world.ctl(&["plan", "v2"]);
+    let words = ["site has no release v2", "next:", "ctl release v2 --publish-only, then ctl plan v2"];
+    world.refused("a plan of what is not published", &said, 2, &words);
+
+    let some_plan = "0".repeat(64);
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["--yes", "--env", "prodction"], &["no environment \"prodction\"", "landfall.toml has production"]),
+        (&["--yes", "--batch", "0"], &["no host would ever change"]),
+        (&["--yes", "--min-healthy", "20m"], &["min_healthy (20m)", "healthy_deadline (4s)", "next:"]),
+        (&["--plan-id", "abc"], &["not the id of a plan"]),
+        (&["--plan-id", &some_plan], &["v2 is not published yet", "next:", "ctl plan v2"]),
+        (&[], &["nobody to say yes", "next:", "ctl release v2 --publish-only, then ctl plan v2"]),
+    ];
+    for (more, words) in cases {
+        let said = world.ctl(&[&["release", "v2"], more].concat());
+        world.refused(&format!("{more:?}"), &said, 2, words);
+    }
+    assert!(!marker.exists(), "nothing was built for what is refused");
+    let said = world.ctl(&["release", "v2", "--artifact", "nodir", "--yes"]);
+    world.refused("no artifact", &said, 2, &["there is no nodir", "next:", "a directory or of a tar"]);
+
+    // A role that does not do, and keys that nobody trusts, are no reason to build either.
+    for (role, code, words) in [
+        ("viewer", 6, ["this needs the role deployer", "next:"]),
+        (
+            "deployer",
+            1,
+            ["no release key of this machine may sign releases of site", "ctl trust change release"],
+        ),
+    ] {
+        let token = token_in(&world.ctl(&["operators", "token", role, "--role", role])).unwrap();
+        let config = world.scene.path(role);
+        let theirs = |arguments: &[&str]| -> Said {
+            let mut command = world.scene.stage.ctl();
+            command.env("LANDFALL_CONFIG_DIR", &config).current_dir(&world.repository);
+            command.args(arguments).output().unwrap().into()
+        };
+        theirs(&["login", &token, "--controller", &world.scene.stage.address]).expect_code(0).unwrap();
+        theirs(&["trust", "key", "release"]).expect_code(0).unwrap();
+        let said = theirs(&["release", "v2", "--yes"]);
+        world.refused(role, &said, code, &words);
+    }
+    assert!(!marker.exists(), "nothing was built for what is refused");
+
+    // A place that nobody knows is no empty fleet.
+    for (arguments, words) in [
+        (&["status", "--env", "prodction"][..], "no rollout of site in prodction; there are: production"),
+        (
+            &["status", "--watch", "--env", "prodction"],
+            "no rollout of site in prodction; there are: production",
+        ),
+        (&["log", "--env", "prodction"], "no rollout of site in prodction; there are: production"),
+        (&["hosts", "--env", "prodction"], "no host of site in prodction; there are: production"),
+        (&["status", "--app", "nope"], "no rollout of nope; there are: site in production"),
+        (&["hosts", "token", "--env", "prodction"], "has no environment \"prodction\", only production"),
+        (&["rollback", "v9", "--yes"], "site has no release v9"),
+    ] {
+        let said = world.ctl(arguments);
+        world.refused(&format!("{arguments:?}"), &said, 2, &[words, "next:"]);
+    }
+    world.ctl(&["hosts", "token", "--env", "prodction", "--yes"]).expect_code(0).unwrap();
+
+    // Whoever names the place does not need a definition that is being edited.
+    fs::write(world.repository.join("landfall.toml"), "[application").unwrap();
+    let said = world.ctl(&["status"]);
+    world.refused("a broken definition", &said, 2, &["landfall.toml:1", "next:", "--app NAME", "--env NAME"]);
+    assert!(!said.err.contains("tag that commit"), "{said:?}");
+    let place = ["--app", "site", "--env", "production"];
+    world.ctl(&[&["status"], &place[..]].concat()).expect_code(0).unwrap();
+    world.ctl(&[&["hosts"], &place[..]].concat()).expect_code(0).unwrap();
+    let said = world.ctl(&[&["rollback", "--yes"], &place[..]].concat());
+    world.refused("no definition is read", &said, 1, &["nothing to go back to"]);
+}
+
 fn second_controller(world: &World, address: &str) -> Said {
     let directory = world.scene.path("second-controller");
     fs::create_dir(&directory).unwrap();

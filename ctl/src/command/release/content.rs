@@ -7,11 +7,13 @@ use landfall_common::manifest::{FORMAT, Manifest, Origin};
 use landfall_common::{AppName, ReleaseName, Sha256};
 use rustix::fs::FlockOperation;
 
+use super::preflight;
 use crate::builder;
 use crate::cli::Release;
 use crate::client::Client;
 use crate::client::status::OBJECT_DAMAGED;
 use crate::command::{Session, parse_definition, read_definition};
+use crate::config::Profile;
 use crate::error::Error;
 use crate::files::{self, Access};
 use crate::git::{self, Commit, Repository};
@@ -55,20 +57,31 @@ impl Content {
 ///
 /// # Errors
 /// What is wrong with the tag, the definition, the build, the tree, or the name.
-pub async fn obtain(session: &Session, arguments: &Release, client: &Client) -> Result<Content, Error> {
+pub async fn obtain(
+    session: &Session,
+    arguments: &Release,
+    profile: &Profile,
+    client: &Client,
+) -> Result<Content, Error> {
     let cache = ObjectCache::open(session.places.cache.join("objects"))?;
+    let asked = Asked { session, arguments, profile, client };
     match &arguments.artifact {
-        Some(path) => artifact(session, arguments, client, path, cache).await,
-        None => tag(session, arguments, client, cache).await,
+        Some(path) => artifact(asked, path, cache).await,
+        None => tag(asked, cache).await,
     }
 }
 
-async fn tag(
-    session: &Session,
-    arguments: &Release,
-    client: &Client,
-    cache: ObjectCache,
-) -> Result<Content, Error> {
+/// Who asks for what, of whom.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    session: &'a Session,
+    arguments: &'a Release,
+    profile: &'a Profile,
+    client: &'a Client,
+}
+
+async fn tag(asked: Asked<'_>, cache: ObjectCache) -> Result<Content, Error> {
+    let Asked { session, arguments, profile, client } = asked;
     let output = session.output;
     let repository = Repository::discover(&session.directory)?;
     let tag = repository.tag(arguments.name.as_str())?;
@@ -87,6 +100,7 @@ async fn tag(
         "correct the file, commit, and tag that commit",
     )?;
     check_application(session, &definition.application)?;
+    preflight::definition(session, arguments, &definition.environments)?;
     let known = published(client, &definition.application, &arguments.name).await?;
     if let Some(Known { manifest: published, release }) = &known {
         let theirs = match &published.origin {
@@ -102,6 +116,9 @@ async fn tag(
             return Ok(Content::Published(Box::new(published.clone())));
         }
         output.note(lacking(release));
+    }
+    if known.is_none() {
+        preflight::signer(profile, arguments, client, &definition.application).await?;
     }
     let notes = arguments.notes.clone().or(tag.message).unwrap_or_default();
     let kept = session
@@ -157,14 +174,17 @@ fn restored(known: Option<&Known>, new: New) -> Result<Content, Error> {
     }
 }
 
-async fn artifact(
-    session: &Session,
-    arguments: &Release,
-    client: &Client,
-    path: &Path,
-    cache: ObjectCache,
-) -> Result<Content, Error> {
-    let metadata = std::fs::metadata(path).map_err(|source| Error::io("read", path, source))?;
+async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<Content, Error> {
+    let Asked { session, arguments, profile, client } = asked;
+    let metadata = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::usage(
+                format!("there is no {}", path.display()),
+                "--artifact takes the path of a directory or of a tar archive (.gz, .zst)",
+            ));
+        }
+        other => other.map_err(|source| Error::io("read", path, source))?,
+    };
     let scratch;
     let root: &Path = if metadata.is_dir() {
         path
@@ -185,6 +205,11 @@ async fn artifact(
     }
     let definition = read_definition(&file, "correct the file, then the same command again")?;
     check_application(session, &definition.application)?;
+    preflight::definition(session, arguments, &definition.environments)?;
+    let known = published(client, &definition.application, &arguments.name).await?;
+    if known.is_none() {
+        preflight::signer(profile, arguments, client, &definition.application).await?;
+    }
     if !definition.build.is_empty() {
         session.output.note("note: an artifact is built already; the [[build]] commands are not run");
     }
@@ -192,7 +217,7 @@ async fn artifact(
     let origin = Origin::Artifact { commit: arguments.commit.clone() };
     let notes = arguments.notes.clone().unwrap_or_default();
     let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
-    match published(client, &new.manifest.application, &arguments.name).await? {
+    match known {
         None => Ok(Content::New(Box::new(new))),
         Some(known) if known.manifest == new.manifest => {
             if known.release.is_whole() {

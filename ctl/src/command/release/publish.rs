@@ -7,6 +7,7 @@ use landfall_trust::KeyPair;
 use landfall_trust::policy::{ReleaseCustom, app_role};
 
 use super::content::New;
+use super::preflight;
 use crate::client::Client;
 use crate::command::Session;
 use crate::command::trust::hand_on;
@@ -83,12 +84,7 @@ async fn sign(
     let (application, release) = (&new.manifest.application, &new.manifest.release);
     let trusted = Trust::refresh(profile.trust_directory(), client).await?.all(client).await?;
     let role = app_role(application);
-    let current = trusted.roles.get(&role).ok_or_else(|| {
-        Error::missing(
-            format!("no key may sign releases of {application} yet"),
-            format!("ctl init --app {application}, where the root key is"),
-        )
-    })?;
+    let current = trusted.roles.get(&role).ok_or_else(|| preflight::unknown_application(application))?;
     let mut next = current.next(clock::now() + LIFETIME);
     let custom = ReleaseCustom {
         app: application.clone(),

@@ -1,0 +1,134 @@
+//! What would be refused after the build, refused before it: nobody waits minutes to be told of a typing error,
+//! and what is refused has changed nothing.
+
+use std::collections::BTreeMap;
+
+use landfall_common::strategy::Strategy;
+use landfall_common::{AppName, EnvName};
+use landfall_trust::KeyPair;
+use landfall_trust::policy::app_role;
+
+use crate::cli::{Knobs, Release};
+use crate::client::Client;
+use crate::client::status::Refusal;
+use crate::command::Session;
+use crate::config::Profile;
+use crate::error::Error;
+use crate::keys;
+use crate::trust::Trust;
+
+/// What nothing needs to be read for: the role, and whether there is somebody to say yes.
+///
+/// # Errors
+/// [`Error::Refused`], [`Error::Usage`].
+pub(super) async fn asked(session: &Session, arguments: &Release, client: &Client) -> Result<(), Error> {
+    if !arguments.yes && !arguments.publish_only && arguments.plan_id.is_none() {
+        let next = format!(
+            "add --yes; or look at the plan first: ctl release {0} --publish-only, then ctl plan {0}",
+            arguments.name
+        );
+        session.output.check_answerable(&format!("release {}?", arguments.name), &next)?;
+    }
+    let info = client.info().await?;
+    if info.role == "viewer" {
+        let message = format!("this needs the role deployer, and {} is {}", info.operator, info.role);
+        return Err(Error::Refused(Box::new(Refusal::role_too_low(message))));
+    }
+    Ok(())
+}
+
+/// What the definition decides: the environment, and whether the knobs hold with those that it has.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(super) fn definition(
+    session: &Session,
+    arguments: &Release,
+    environments: &BTreeMap<EnvName, Strategy>,
+) -> Result<(), Error> {
+    let environment = session.environment(arguments.environment.env.as_ref(), environments.keys())?;
+    let strategy = environments.get(&environment).cloned().unwrap_or_default();
+    with_knobs(&strategy, &arguments.knobs).check().map_err(|rule| {
+        Error::usage(
+            format!("the strategy for {environment} does not hold: {rule}"),
+            "change it on the command line (ctl release --help), or in [environment.NAME] of landfall.toml",
+        )
+    })
+}
+
+fn with_knobs(base: &Strategy, knobs: &Knobs) -> Strategy {
+    Strategy {
+        canary: knobs.canary.unwrap_or(base.canary),
+        batch: knobs.batch.unwrap_or(base.batch),
+        max_unavailable: knobs.max_unavailable.unwrap_or(base.max_unavailable),
+        min_healthy: knobs.min_healthy.unwrap_or(base.min_healthy),
+        failure_budget: knobs.failure_budget.unwrap_or(base.failure_budget),
+        auto_rollback: base.auto_rollback && !knobs.no_auto_rollback,
+        ..base.clone()
+    }
+}
+
+/// Whether this machine can sign what is about to be made, and whether a plan of it can have been shown.
+///
+/// # Errors
+/// [`Error::Missing`] without keys, without a trusted root, or where no key here is authorised;
+/// [`Error::Usage`] for a plan of what was never published.
+pub(super) async fn signer(
+    profile: &Profile,
+    arguments: &Release,
+    client: &Client,
+    application: &AppName,
+) -> Result<(), Error> {
+    let release = &arguments.name;
+    if arguments.plan_id.is_some() {
+        return Err(Error::usage(
+            format!("{application} {release} is not published yet, so that --plan-id names no plan of it"),
+            format!("ctl release {release} --publish-only, then ctl plan {release}"),
+        ));
+    }
+    let pairs = keys::read_all(&profile.release_key_files())?;
+    let trust = Trust::refresh(profile.trust_directory(), client).await?;
+    let targets = trust.targets()?;
+    let authority = targets.authority("targets", &app_role(application));
+    let Some(authority) = authority else { return Err(unknown_application(application)) };
+    if pairs.iter().any(|pair| authority.keyids.contains(pair.keyid())) {
+        return Ok(());
+    }
+    Err(unauthorised(&pairs, application))
+}
+
+/// Nobody signs releases of it.
+pub(super) fn unknown_application(application: &AppName) -> Error {
+    Error::missing(
+        format!("no key may sign releases of {application} yet"),
+        format!("ctl init --app {application}, where the root key is"),
+    )
+}
+
+fn unauthorised(pairs: &[KeyPair], application: &AppName) -> Error {
+    let ids: Vec<String> = pairs.iter().map(|pair| pair.keyid().to_string()).collect();
+    Error::missing(
+        format!("no release key of this machine may sign releases of {application} ({})", ids.join(", ")),
+        "ctl trust key release > me.json; then, where the root key is: ctl trust change release --add me.json",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_common::strategy::Amount;
+
+    #[test]
+    fn knobs_are_held_against_those_of_the_definition() {
+        let base = Strategy::default();
+        let knobs = |knobs: Knobs| with_knobs(&base, &knobs).check();
+        assert_eq!(knobs(Knobs::default()), Ok(()));
+        let long = Knobs { min_healthy: Some(std::time::Duration::from_secs(20 * 60)), ..Knobs::default() };
+        insta::assert_snapshot!(knobs(long).unwrap_err(), @"min_healthy (20m) must be shorter than healthy_deadline (5m)");
+        let batch = Knobs { batch: Some(Amount::Count(3)), canary: Some(0), ..Knobs::default() };
+        let strategy = with_knobs(&base, &batch);
+        assert_eq!((strategy.batch, strategy.canary), (Amount::Count(3), 0));
+        let stays = Knobs { no_auto_rollback: true, ..Knobs::default() };
+        assert!(!with_knobs(&base, &stays).auto_rollback);
+    }
+}
