@@ -72,6 +72,9 @@ pub fn access(path: &str) -> Option<Access> {
     TABLE.iter().find(|(method, _)| *method == path).map(|(_, access)| *access)
 }
 
+/// Denies operators of whatever name. No operator has it.
+pub const EVERY_OPERATOR: &str = "operator/*";
+
 /// Hosts and operators that were removed: certificates that were issued to them until then count no more.
 #[derive(Debug, Clone, Default)]
 pub struct DenyList(Arc<RwLock<BTreeMap<String, Timestamp>>>);
@@ -88,7 +91,11 @@ impl DenyList {
     #[must_use]
     pub fn denies(&self, name: &str, issued_at: Timestamp) -> bool {
         let list = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        list.get(name).is_some_and(|until| issued_at <= *until)
+        let all = name.starts_with("operator/").then_some(EVERY_OPERATOR);
+        [Some(name), all]
+            .into_iter()
+            .flatten()
+            .any(|name| list.get(name).is_some_and(|until| issued_at <= *until))
     }
 }
 
@@ -125,13 +132,17 @@ pub fn authorise(
     let name = certificate.identity.name();
     if certificate.not_after <= now {
         let message = format!(
-            "the certificate of {name} expired at {}; renew it, or let it in again: `landfall-agent join TOKEN --again`",
-            certificate.not_after
+            "the certificate of {name} expired at {}; {}",
+            certificate.not_after,
+            certificate.identity.let_in_again()
         );
         return Err(ControllerError::refused(Reason::CertificateExpired, message));
     }
     if denied.denies(&deny_key(&certificate.identity), certificate.issued_at) {
-        let message = format!("{name} was removed from this controller; an admin can make a new token");
+        let message = format!(
+            "{name} was removed from this controller, or it was restored from a backup since; {}",
+            certificate.identity.let_in_again()
+        );
         return Err(ControllerError::refused(Reason::Removed, message));
     }
     match (access, &certificate.identity) {

@@ -1,6 +1,7 @@
 //! A backup of everything that the controller must not lose, in one tar file: the store's state, the
 //! authority, the online keys, and the objects.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -9,15 +10,22 @@ use landfall_common::disk::RealDisk;
 use landfall_common::{Generation, Timestamp};
 use landfall_controller_core::log::{LogEvent, NewEntry};
 use landfall_controller_core::record::Record;
+use landfall_controller_core::refusal::moment;
+use landfall_controller_core::restored::{PausedRollout, RestoredPlace, restored};
 
+use crate::authorise::EVERY_OPERATOR;
 use crate::clock::Clock;
 use crate::config::Layout;
+use crate::enrolment::TokenRecord;
 use crate::error::ControllerError;
 use crate::private_file;
+use crate::reactor::RECORDS;
 use crate::repository::ReleaseRepository;
+use crate::rpc::convert;
+use crate::rpc::operators::hosts::DENIED;
 use crate::state::ControllerState;
-use crate::store::EmbeddedStore;
 use crate::store::backup::Backup;
+use crate::store::{EmbeddedStore, Versioned};
 
 /// The store's state in the archive; it comes first.
 const STATE: &str = "state";
@@ -25,9 +33,52 @@ const KEYS: &str = "keys";
 const AUTHORITY: &str = "ca";
 const OBJECTS: &str = "objects";
 
-/// Assignments of a restored controller are numbered so far above those in the backup that whatever was
-/// issued after it was made stays below, also for hosts that have not reported yet.
-const GENERATIONS_AHEAD: u64 = 1_000_000;
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// When the backup was made.
+    pub made_at: Timestamp,
+    /// The places that wait for an operator to say what should run.
+    pub places: Vec<RestoredPlace>,
+}
+
+/// What an operator has to know, and to type next.
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "The state of {} was restored; what happened after that is not known here.\n\
+             - Operators: no certificate and no token from before lets anybody in any more. `landfall-controller \
+             operator-token --name NAME --role admin` makes a token, `ctl login TOKEN` takes it.\n\
+             - Hosts that were removed after the backup are enrolled again: `ctl hosts remove HOST`. Those that \
+             were enrolled after it are unknown: `ctl hosts token`, then `landfall-agent join TOKEN --again`.\n\
+             - Releases that were published after it: `ctl trust republish`, on a machine that has seen them.",
+            moment(self.made_at)
+        )?;
+        for RestoredPlace { place, in_force, paused } in &self.places {
+            let environment = &place.environment;
+            write!(f, "- {place}: hosts are left as they are")?;
+            match in_force {
+                Some(release) => write!(f, ", whatever they run ({release} was in force then)")?,
+                None => write!(f, ", whatever they run")?,
+            }
+            let Some(PausedRollout { id, release, migration_unknown, .. }) = paused else {
+                writeln!(f, "; `ctl release NAME --env {environment}` says what runs.")?;
+                continue;
+            };
+            write!(f, "; rollout {id} of {release} is paused: ")?;
+            if *migration_unknown {
+                write!(
+                    f,
+                    "its migration may have run, so look at the database and type `ctl migration resolve {id} \
+                     --applied` or `--not-applied`, then "
+                )?;
+            }
+            writeln!(f, "`ctl resume {id}` goes on with it, `ctl abort {id}` ends it.")?;
+        }
+        write!(f, "Start the controller.")
+    }
+}
 
 /// Writes a backup of the state of one moment; commits go on meanwhile. It holds private keys.
 ///
@@ -67,7 +118,7 @@ pub fn write(
 ///
 /// # Errors
 /// [`ControllerError::RestoreOverState`], [`ControllerError::Backup`] for a file that is none or damaged.
-pub async fn restore(layout: &Layout, file: &Path, clock: &Clock) -> Result<Timestamp, ControllerError> {
+pub async fn restore(layout: &Layout, file: &Path, clock: &Clock) -> Result<Restored, ControllerError> {
     let refuse = |message: String| ControllerError::Backup { path: file.to_owned(), message };
     if layout.ca().exists() || layout.store().exists() {
         return Err(ControllerError::RestoreOverState { path: layout.state.clone() });
@@ -98,25 +149,35 @@ pub async fn restore(layout: &Layout, file: &Path, clock: &Clock) -> Result<Time
         unpack(&mut entry, &target)?;
     }
     let mut backup = backup.ok_or_else(|| refuse("it holds no state".to_owned()))?;
-    let ahead = move_generations_ahead(&mut backup)?;
     let made_at = backup.made_at;
+    let (places, generations_from) = hold_everything(&mut backup)?;
+    shut_out(&mut backup, clock.now())?;
     backup.restore(&RealDisk::new(&layout.state), Path::new("store"))?;
     let state = ControllerState::open(layout, clock).await?;
-    let event = LogEvent::StateRestored { backup_at: made_at, generations_from: ahead };
-    let begun = begin(&state, event, clock.now()).await;
+    let mut events = vec![LogEvent::StateRestored { backup_at: made_at, generations_from }];
+    let paused = places.iter().filter_map(|place| place.paused.as_ref());
+    events.extend(
+        paused.map(|it| LogEvent::RolloutPaused { rollout: it.id.clone(), reason: it.reason.clone() }),
+    );
+    let begun = begin(&state, events, clock.now()).await;
     state.close()?;
     begun?;
-    Ok(made_at)
+    Ok(Restored { made_at, places })
 }
 
 /// The first commit of a restored state.
-async fn begin(state: &ControllerState, event: LogEvent, now: Timestamp) -> Result<(), ControllerError> {
+async fn begin(
+    state: &ControllerState,
+    events: Vec<LogEvent>,
+    now: Timestamp,
+) -> Result<(), ControllerError> {
     let repository = ReleaseRepository::load(&state.store, state.keys.clone()).await?;
     let mut edit = repository.edit().await;
     // Clients have seen later versions than the backup holds, and refuse whatever is below. The clock is above
     // what was signed since, at no more than one a second, also when the same backup is restored again.
     edit.resume_above(now.ms() / 1000, now)?;
-    state.writer.commit(edit.batch(), vec![NewEntry::by_controller(now, event)]).await
+    let entries = events.into_iter().map(|event| NewEntry::by_controller(now, event)).collect();
+    state.writer.commit(edit.batch(), entries).await
 }
 
 /// Objects are many, and their names promise their content: they are synced with the first release that
@@ -149,19 +210,34 @@ fn target(layout: &Layout, name: &Path) -> Option<PathBuf> {
     }
 }
 
-fn move_generations_ahead(backup: &mut Backup) -> Result<Generation, ControllerError> {
-    let mut highest = Generation::default();
-    for (key, stored) in &mut backup.state {
-        if !key.starts_with("issued/") {
-            continue;
+/// Puts the planner's records into a form from which nothing is decided before an operator has spoken.
+fn hold_everything(backup: &mut Backup) -> Result<(Vec<RestoredPlace>, Generation), ControllerError> {
+    let mut records = Vec::new();
+    for (key, stored) in &backup.state {
+        if RECORDS.iter().any(|prefix| key.starts_with(prefix)) {
+            records.push(convert::stored::<Record>(key, &stored.value)?);
         }
-        let unreadable = |source| ControllerError::Record { key: key.clone(), source };
-        let mut record: Record = serde_json::from_slice(&stored.value).map_err(unreadable)?;
-        if let Record::Issued(issued) = &mut record {
-            issued.highest = Generation(issued.highest.0 + GENERATIONS_AHEAD);
-            highest = highest.max(issued.highest);
-        }
-        stored.value = serde_json::to_vec(&record).expect("plain data with text keys");
     }
-    Ok(highest)
+    let (places, highest) = restored(&mut records, backup.made_at);
+    for record in records {
+        if let Some(stored) = backup.state.get_mut(&record.key().to_string()) {
+            stored.value = convert::to_store(&record);
+        }
+    }
+    Ok((places, highest))
+}
+
+/// Who was shut out after the backup, and which tokens were used, nobody knows here: operators come in again
+/// by tokens that are made from now on.
+fn shut_out(backup: &mut Backup, now: Timestamp) -> Result<(), ControllerError> {
+    let denied = Versioned { value: convert::to_store(&now), version: backup.revision };
+    backup.state.insert(format!("{DENIED}{EVERY_OPERATOR}"), denied);
+    for (key, stored) in &mut backup.state {
+        if key.starts_with("token/") {
+            let token: TokenRecord = convert::stored(key, &stored.value)?;
+            let expires_at = token.expires_at.min(now);
+            stored.value = convert::to_store(&TokenRecord { expires_at, ..token });
+        }
+    }
+    Ok(())
 }

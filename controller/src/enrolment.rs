@@ -196,6 +196,12 @@ pub fn unknown() -> ControllerError {
     ControllerError::refused(Reason::TokenInvalid, message)
 }
 
+/// What is said to whoever was removed.
+pub fn removed(identity: &Identity) -> ControllerError {
+    let message = format!("{} was removed; {}", identity.name(), identity.let_in_again());
+    ControllerError::refused(Reason::Removed, message)
+}
+
 /// Whether a certificate may be traded for a new one, with the signing request signed by its key.
 ///
 /// # Errors
@@ -215,20 +221,17 @@ pub fn may_renew(
     }
     let name = known.identity.name();
     if denied.denies(&deny_key(&known.identity), known.issued_at) {
-        let message = format!(
-            "{name} was removed; with a new token, `landfall-agent join TOKEN --again` lets it in again"
-        );
-        return Err(ControllerError::refused(Reason::Removed, message));
+        return Err(removed(&known.identity));
     }
-    let (grace, hint) = match known.identity {
-        Identity::Host(_) => (
-            HOST_GRACE,
-            "30 days is the most; remove the host, and let it in again with a new token: `landfall-agent join TOKEN --again`",
-        ),
-        Identity::Operator { .. } => (Duration::ZERO, "log in again with a new token"),
+    let (grace, why) = match known.identity {
+        Identity::Host(_) => {
+            (HOST_GRACE, ", and is renewed for no longer than 30 days after; remove the host")
+        }
+        Identity::Operator { .. } => (Duration::ZERO, ""),
     };
     if now >= known.not_after + grace {
-        let message = format!("the certificate of {name} expired at {}; {hint}", known.not_after);
+        let again = known.identity.let_in_again();
+        let message = format!("the certificate of {name} expired at {}{why}; {again}", known.not_after);
         return Err(ControllerError::refused(Reason::CertificateExpired, message));
     }
     Ok(known)

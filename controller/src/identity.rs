@@ -77,6 +77,22 @@ impl Identity {
         }
     }
 
+    /// What lets it in again, as a clause that follows what keeps it out.
+    #[must_use]
+    pub fn let_in_again(&self) -> String {
+        match self {
+            Self::Host(_) => {
+                "an admin makes a new token with `ctl hosts token`, and `landfall-agent join TOKEN --again` \
+                              on the host lets it in again"
+                    .to_owned()
+            }
+            Self::Operator { name, role } => format!(
+                "an admin makes a new token with `ctl operators token {name} --role {role}`, or the controller's own host \
+                 with `landfall-controller operator-token --name {name} --role {role}`; `ctl login TOKEN` takes it"
+            ),
+        }
+    }
+
     /// The name alone, as the log shows it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -58,8 +58,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 write_backup(&config, &file, without_objects).await
             }
             Some(Command::Restore { file }) => {
-                let made_at = backup::restore(&config.layout(), &file, &Clock::system()).await?;
-                note(&format!("The state of {made_at} was restored. Start the controller."))
+                let restored = backup::restore(&config.layout(), &file, &Clock::system()).await?;
+                note(&restored.to_string())
             }
         }
     })

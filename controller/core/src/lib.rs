@@ -25,6 +25,7 @@ pub mod preview;
 pub mod reason;
 pub mod record;
 pub mod refusal;
+pub mod restored;
 pub mod retention;
 pub mod rollout;
 mod schema;

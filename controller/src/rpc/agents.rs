@@ -98,9 +98,8 @@ impl AgentsService {
 }
 
 fn not_enrolled(host: &HostId) -> ControllerError {
-    let message = format!(
-        "{host} is not enrolled any more; with a new token, `landfall-agent join TOKEN --again` lets it in again"
-    );
+    let again = Identity::Host(host.clone()).let_in_again();
+    let message = format!("{host} is not enrolled any more; {again}");
     ControllerError::refused(Reason::Removed, message)
 }
 

@@ -14,7 +14,7 @@ use super::operators::people;
 use super::{Context, convert, fresh_rollout, origin};
 use crate::authorise::deny_key;
 use crate::ca::OPERATOR_LIFETIME;
-use crate::enrolment::{Grant, TokenRecord, Used, issued, may_renew, token_key, unknown};
+use crate::enrolment::{Grant, TokenRecord, Used, issued, may_renew, removed, token_key, unknown};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
 use crate::reactor::Along;
@@ -56,7 +56,7 @@ async fn join(
             let identity = Identity::Operator { name: name.clone(), role };
             // Neither a repetition of what let the operator in once, nor a token that was left over.
             if context.denied.denies(&deny_key(&identity), token.made_at) {
-                return Err(removed_since(name.as_str()));
+                return Err(removed(&identity));
             }
             let certificate = context.authority.issue(&request.csr, &identity, now)?;
             let batch = used(&key, &stored, token, &request.csr, name.as_str(), now)?;
@@ -93,7 +93,7 @@ async fn join(
             // The name may belong to another machine by now: the repetition is of the removed one.
             let used_at = token.used.as_ref().map(|used| used.at);
             if used_at.is_some_and(|at| context.denied.denies(&deny_key(&identity), at)) {
-                return Err(removed_since(host.as_str()));
+                return Err(removed(&identity));
             }
             let certificate = context.authority.issue(&request.csr, &identity, now)?;
             let event = issued(&certificate)?;
@@ -107,10 +107,7 @@ async fn join(
             if repeated {
                 // The answer to the first one got lost, unless the host was removed since.
                 if !enrolled {
-                    let message = format!(
-                        "{host} was removed; with a new token, `landfall-agent join TOKEN --again` lets it in again"
-                    );
-                    return Err(ControllerError::refused(Reason::Removed, message));
+                    return Err(removed(&identity));
                 }
                 context.writer.commit(along.batch, along.entries).await.map_err(raced)?;
             } else {
@@ -144,14 +141,6 @@ async fn join(
             })
         }
     }
-}
-
-/// What is said to whoever was removed after the token was made or used.
-fn removed_since(name: &str) -> ControllerError {
-    let message = format!(
-        "{name} was removed since; with a new token, `landfall-agent join TOKEN --again` lets it in again"
-    );
-    ControllerError::refused(Reason::Removed, message)
 }
 
 /// Marks the token as used, unless somebody else did so meanwhile.
@@ -194,10 +183,7 @@ async fn renew(
         Identity::Host(host) => {
             let asked = host.clone();
             if !context.reactor.read(move |view| view.state.host(&asked).is_some()).await? {
-                let message = format!(
-                    "{host} is not enrolled any more; with a new token, `landfall-agent join TOKEN --again` lets it in again"
-                );
-                return Err(ControllerError::refused(Reason::Removed, message));
+                return Err(removed(&known.identity));
             }
             Actor::Host(host.clone())
         }

@@ -1,6 +1,6 @@
 //! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
 
-mod hosts;
+pub(crate) mod hosts;
 mod info;
 mod log;
 mod objects;

@@ -132,6 +132,24 @@ async fn whoever_has_no_certificate_is_told_what_to_do() {
     assert!(refused.message().contains("ctl login"), "{}", refused.message());
 }
 
+enum Who {
+    Host,
+    Operator,
+}
+
+/// Each is told the commands of its own kind.
+#[track_caller]
+fn told_the_way_back(refused: &tonic::Status, who: Who) {
+    let (host, operator) = ("`landfall-agent join TOKEN --again`", "`ctl login TOKEN`");
+    let (own, others) = match who {
+        Who::Host => ([host, "`ctl hosts token`"], operator),
+        Who::Operator => ([operator, "`ctl operators token "], host),
+    };
+    let message = refused.message();
+    assert!(own.iter().all(|part| message.contains(part)), "{message}");
+    assert!(!message.contains(others), "{message}");
+}
+
 /// What a client sees whose certificate the handshake does not accept.
 async fn turned_away(server: &Server, credentials: &Credentials) -> String {
     match server.connect(Some(credentials)).await {
@@ -177,6 +195,7 @@ async fn a_certificate_that_expires_ends_an_open_connection() {
     server.sleep(Duration::from_secs(12 * 3600));
     let refused = operators.get_info(pb::GetInfoRequest {}).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_EXPIRED"));
+    told_the_way_back(&refused, Who::Operator);
 }
 
 fn renewal(old: &Credentials, new: &rcgen::KeyPair) -> pb::RenewRequest {
@@ -205,12 +224,14 @@ async fn a_host_that_slept_renews_for_thirty_days_and_an_operator_does_not() {
     enrolment.renew(renewal(&host, &new)).await.unwrap();
     let refused = enrolment.renew(renewal(&admin, &new)).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_EXPIRED"));
+    told_the_way_back(&refused, Who::Operator);
     let mut forged = renewal(&host, &new);
     forged.signature = renewal(&admin, &new).signature;
     assert_eq!(enrolment.renew(forged).await.unwrap_err().code(), Code::Unauthenticated);
     server.sleep(Duration::from_secs(7 * 86_400));
     let refused = enrolment.renew(renewal(&host, &new)).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "CERTIFICATE_EXPIRED"));
+    told_the_way_back(&refused, Who::Host);
 }
 
 #[tokio::test]
@@ -233,6 +254,7 @@ async fn a_removed_host_is_shut_out_at_once_and_may_join_anew() {
     agent.ended().await;
     let refused = agents.get_metadata(timestamp()).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+    told_the_way_back(&refused, Who::Host);
     let new = rcgen::KeyPair::generate().unwrap();
     let refused = server.enrolment().await.renew(renewal(&host, &new)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
@@ -245,6 +267,7 @@ async fn a_removed_host_is_shut_out_at_once_and_may_join_anew() {
     server.agents(&anew).await.get_metadata(timestamp()).await.unwrap();
     let refused = server.agents(&host).await.get_metadata(timestamp()).await.unwrap_err();
     assert_eq!(reason(&refused), "REMOVED");
+    told_the_way_back(&refused, Who::Host);
 }
 
 #[tokio::test]
@@ -309,10 +332,12 @@ async fn a_removed_operator_is_shut_out_at_once_and_cannot_renew() {
     assert_eq!(asked.await.unwrap(), landfall_controller::admin::Answer::Done);
     let refused = operators.get_info(pb::GetInfoRequest {}).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+    told_the_way_back(&refused, Who::Operator);
     server.restart().await;
     let new = rcgen::KeyPair::generate().unwrap();
     let refused = server.enrolment().await.renew(renewal(&admin, &new)).await.unwrap_err();
     assert_eq!(reason(&refused), "REMOVED");
+    told_the_way_back(&refused, Who::Operator);
 }
 
 #[tokio::test]
@@ -401,6 +426,7 @@ async fn a_removed_operator_gets_in_neither_by_the_used_token_nor_by_one_left_ov
     for request in made {
         let refused = server.enrolment().await.join(request).await.unwrap_err();
         assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+        told_the_way_back(&refused, Who::Operator);
     }
 }
 
@@ -425,6 +451,7 @@ async fn a_removed_host_does_not_come_back_as_the_one_that_took_its_name() {
     server.enrol(&admin, "web-1").await;
     let refused = server.enrolment().await.join(request).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "REMOVED"));
+    told_the_way_back(&refused, Who::Host);
 }
 
 #[tokio::test]

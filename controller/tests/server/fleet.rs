@@ -14,8 +14,10 @@ use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
     AppName, Duration, EnvName, OperatorName, ReleaseCounter, ReleaseName, Sha256, Timestamp,
 };
+use landfall_controller::admin::{self, Answer, Request};
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Layout, Retention};
+use landfall_controller::identity::Role;
 use landfall_controller::serve::{self, Running};
 use landfall_controller::{ControllerError, initialise};
 use landfall_proto::v1 as pb;
@@ -177,6 +179,16 @@ impl Server {
 
     pub async fn admin(&self) -> Credentials {
         self.log_in(&self.admin_token).await
+    }
+
+    /// An admin by a token that is made on the controller's own host.
+    pub async fn recovered_admin(&self) -> Credentials {
+        let socket = self.layout.admin_socket();
+        let (name, role) = (OperatorName::new("alice").unwrap(), Role::Admin);
+        let request = Request::OperatorToken { name, role, valid_for_ms: 60_000 };
+        let answer = tokio::task::spawn_blocking(move || admin::ask(&socket, &request).unwrap().unwrap().0);
+        let Answer::Token { text } = answer.await.unwrap() else { panic!("no token") };
+        self.log_in(&text).await
     }
 
     pub async fn log_in(&self, text: &str) -> Credentials {

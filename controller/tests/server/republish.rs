@@ -63,7 +63,9 @@ async fn restore(server: &Server, file: &Path) -> Server {
     let state = directory.path().join("restored");
     let layout = Layout { objects: state.join("objects"), state: state.clone() };
     backup::restore(&layout, file, &server.clock()).await.unwrap();
-    Server::start_in(directory, state, false).await
+    let restored = Server::start_in(directory, state, false).await;
+    restored.sleep(server.clock().now().since(restored.clock().now()));
+    restored
 }
 
 /// What an operator sends who has seen this version of the application's role.
@@ -106,6 +108,7 @@ async fn what_was_published_after_a_backup_is_put_back_by_who_saw_it() {
     server.stop().await.unwrap();
 
     let restored = restore(&server, &saved).await;
+    let admin = restored.recovered_admin().await;
     let mut operators = restored.operators(&admin).await;
     let refused = host.sees(&restored, &mut operators, "v1").await.unwrap_err();
     assert!(matches!(refused, TrustError::Rollback { .. }), "{refused}");
@@ -143,6 +146,7 @@ async fn a_release_that_was_published_after_the_restore_is_not_lost_by_it() {
     server.stop().await.unwrap();
 
     let restored = restore(&server, &saved).await;
+    let admin = restored.recovered_admin().await;
     // By somebody who had not seen what came after the backup.
     signer.role = before;
     signer.release(&restored, &admin, "hotfix").await;
@@ -160,6 +164,7 @@ async fn a_backup_that_is_restored_twice_is_above_its_first_restore() {
     let saved = directory.path().join("backup.tar");
     back_up(&server, &saved).await;
     let first = restore(&server, &saved).await;
+    let admin = first.recovered_admin().await;
     let mut operators = first.operators(&admin).await;
     let mut host = Client::new(&mut operators).await;
     for name in ["v1", "v2"] {
@@ -169,6 +174,7 @@ async fn a_backup_that_is_restored_twice_is_above_its_first_restore() {
     let floors = host.0.floors().unwrap();
     server.sleep(landfall_common::Duration::from_secs(60));
     let second = restore(&server, &saved).await;
+    let admin = second.recovered_admin().await;
     let timestamp = file(&mut second.operators(&admin).await, "timestamp.json").await.unwrap();
     let version =
         serde_json::from_slice::<serde_json::Value>(&timestamp).unwrap()["signed"]["version"].as_u64();

@@ -8,7 +8,7 @@ use landfall_controller::{ControllerError, backup, initialise};
 use landfall_proto::v1 as pb;
 
 use crate::agent::{Agent, Memory};
-use crate::fleet::{Server, Signer};
+use crate::fleet::{Server, Signer, reason};
 use crate::rollouts::{follow, start};
 
 async fn refused(layout: landfall_controller::config::Layout) -> ControllerError {
@@ -103,7 +103,7 @@ pub async fn back_up(server: &Server, file: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn a_restored_controller_goes_on_above_what_its_agents_report() {
+async fn a_restored_controller_waits_for_an_operator_and_goes_on_above_what_its_agents_report() {
     let mut server = Server::start().await;
     let admin = server.admin().await;
     let mut signer = Signer::publish_root(&server, &admin).await;
@@ -113,6 +113,7 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let mut operators = server.operators(&admin).await;
     let begun = operators.start_rollout(start("v1")).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
+    let unused = operators.create_token(operator_token("bob")).await.unwrap().into_inner();
 
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("backup.tar");
@@ -129,12 +130,22 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
 
     let state = directory.path().join("restored");
     let layout = landfall_controller::config::Layout { objects: state.join("objects"), state: state.clone() };
-    backup::restore(&layout, &file, &server.clock()).await.unwrap();
+    let told = backup::restore(&layout, &file, &server.clock()).await.unwrap().to_string();
+    for part in
+        ["shop in production", "v1 was in force", "ctl release NAME --env production", "operator-token"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
     let again = backup::restore(&layout, &file, &server.clock()).await.unwrap_err();
     assert!(matches!(again, ControllerError::RestoreOverState { .. }), "{again}");
 
     let restored = Server::start_in(directory, state, false).await;
-    // The certificates that were issued before are good with the restored authority.
+    // Whoever was shut out after the backup is not let in again by it.
+    let refused = restored.operators(&admin).await.list_hosts(pb::ListHostsRequest::default()).await;
+    assert_eq!(reason(&refused.unwrap_err()), "REMOVED");
+    let refused = restored.join(&unused.token_id, &unused.secret, "").await.err().unwrap();
+    assert_eq!(reason(&refused), "TOKEN_INVALID");
+    let admin = restored.recovered_admin().await;
     let mut operators = restored.operators(&admin).await;
     let releases = operators.list_releases(pb::ListReleasesRequest::default()).await.unwrap().into_inner();
     assert_eq!(releases.releases.len(), 1);
@@ -144,19 +155,38 @@ async fn a_restored_controller_goes_on_above_what_its_agents_report() {
     let request = pb::GetReleaseRequest { application: "shop".to_owned(), name: "v1".to_owned() };
     assert!(!operators.get_release(request).await.unwrap().into_inner().manifest.is_empty());
     let agent = Agent::connect(&restored, &host, memory).await;
-    // The release in force in the backup is v1, and the host is brought back to it.
-    loop {
-        let hosts = operators.list_hosts(pb::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
-        let report = hosts[0].report.clone().unwrap_or_default();
-        if report.active.is_some_and(|active| active.name == "v1") && report.generation > reported {
-            break;
+    // The release in force in the backup is v1. That the host should go back to it nobody has said.
+    let context = restored.running().context.clone();
+    let held = async || {
+        let report = context.reactor.read(|view| view.report.sentences()).await.unwrap();
+        report.into_values().flatten().find(|sentence| sentence.contains("left alone"))
+    };
+    let sentence = loop {
+        if let Some(sentence) = held().await {
+            break sentence;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    };
+    assert!(sentence.contains("restored from a backup"), "{sentence}");
+    let hosts = operators.list_hosts(pb::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
+    let report = hosts[0].report.clone().unwrap();
+    assert_eq!((report.active.unwrap().name, report.generation), ("v2".to_owned(), reported));
+    let begun = pb::StartRolloutRequest { request_id: "again".to_owned(), ..start("v1") };
+    let begun = operators.start_rollout(begun).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(follow(&mut operators, &begun.id).await.status(), pb::RolloutStatus::Succeeded);
     let memory = agent.disconnect().await;
+    assert_eq!(memory.report.active.unwrap().name, "v1");
     assert!(memory.report.generation > reported);
     let log = operators.read_log(pb::ReadLogRequest::default()).await.unwrap().into_inner().entries;
     assert!(log.iter().any(|entry| entry.kind == "state_restored"));
+}
+
+fn operator_token(name: &str) -> pb::CreateTokenRequest {
+    pb::CreateTokenRequest {
+        request_id: format!("token-{name}"),
+        operator: Some(pb::OperatorToken { name: name.to_owned(), role: "deployer".to_owned() }),
+        ..pb::CreateTokenRequest::default()
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use landfall_e2e::load::{Counts, Load};
 use landfall_e2e::process::wait_until;
 use landfall_e2e::scene::Scene;
-use landfall_e2e::stage::Said;
+use landfall_e2e::stage::{Said, token_in};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -176,8 +176,15 @@ fn a_damaged_index_and_a_lost_machine_cost_nothing() {
         "{refused:?}"
     );
     fs::remove_dir_all(&state).unwrap();
-    scene.stage.run_controller(&["restore", file]).unwrap().expect_code(0).unwrap();
+    let restored = scene.stage.run_controller(&["restore", file]).unwrap().expect_code(0).unwrap();
+    assert!(restored.err.contains("hosts are left as they are"), "{restored:?}");
     scene.stage.start_controller().unwrap();
+    let said = scene.ctl(&["hosts"]).unwrap();
+    assert!(said.code != 0 && said.err.contains("ctl login TOKEN"), "an operator of before: {said:?}");
+    let admin = ["operator-token", "--name", "admin", "--role", "admin"];
+    let token = token_in(&scene.stage.run_controller(&admin).unwrap().expect_code(0).unwrap()).unwrap();
+    let login = ["login", &token, "--controller", &scene.stage.address];
+    scene.stage.run_ctl(&login).unwrap().expect_code(0).unwrap();
     log_holds(&scene, &log);
     let said = scene.release("v4").unwrap();
     succeeded(&scene, &said, "v4");

@@ -10,6 +10,8 @@ mod laws;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod rollouts;

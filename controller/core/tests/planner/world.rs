@@ -16,6 +16,7 @@ use landfall_controller_core::observation::{Attention, Observation};
 use landfall_controller_core::record::{
     Change, Content, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
 };
+use landfall_controller_core::restored::{RestoredPlace, restored};
 use landfall_controller_core::rollout::{Rollout, StatusWord};
 use landfall_controller_core::{Effect, Output, Refusal, State, decide, plan, plan_place};
 
@@ -350,6 +351,21 @@ impl World {
         self.state = State::load(self.store.values().cloned(), self.now);
         self.connections.clear();
         self.checks.restarted();
+    }
+
+    /// The controller's state of some moment, as a backup holds it.
+    pub fn back_up(&self) -> (Timestamp, Vec<Record>) {
+        (self.now, self.store.values().cloned().collect())
+    }
+
+    /// A controller that starts from a backup.
+    pub fn restore(&mut self, (made_at, mut records): (Timestamp, Vec<Record>)) -> Vec<RestoredPlace> {
+        let (places, _) = restored(&mut records, made_at);
+        self.store = records.into_iter().map(|record| (record.key(), record)).collect();
+        self.crash_controller();
+        // It knows nothing of what was promised since.
+        self.checks = Checks::default();
+        places
     }
 
     /// The clock of all is set back.
