@@ -21,9 +21,9 @@ use landfall_trust::updater::follow_roots;
 use landfall_trust::{PublicKey, TrustedStore};
 
 use crate::engine::{self, Disks};
-use crate::error::AgentError;
+use crate::error::{AgentError, chain};
 use crate::identity::{Credentials, Enrolled, Pending};
-use crate::tls::{self, Anchor, Dialler};
+use crate::tls::{self, ANSWER, Anchor, Dialler, in_time};
 use crate::trust;
 
 /// A token that lets in a host, and what it pins.
@@ -107,9 +107,10 @@ pub async fn join(
         host: host_name.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let response = EnrolmentClient::new(channel).join(request).await.map_err(refused)?.into_inner();
+    let mut client = EnrolmentClient::new(channel);
+    let response = in_time(ANSWER, client.join(request)).await.map_err(refused)?.into_inner();
     let (enrolled, store) = check(token, controller, host_name, &response, known)?;
-    pending.certified(response.certificate).save(&**state)?;
+    certified(&pending, response.certificate, &enrolled.ca)?.save(&**state)?;
     trust::save_all(&**state, &store)?;
     if before.is_none() {
         let disks = Disks { state: state.clone(), app: state.clone() };
@@ -218,12 +219,22 @@ pub async fn renew(
         csr: pending.csr.clone(),
         signature: current.sign(&pending.csr)?,
     };
-    let response = EnrolmentClient::new(channel).renew(request).await.map_err(refused)?.into_inner();
-    let renewed = pending.certified(response.certificate);
-    renewed.validity()?;
+    let mut client = EnrolmentClient::new(channel);
+    let response = in_time(ANSWER, client.renew(request)).await.map_err(refused)?.into_inner();
+    let renewed = certified(&pending, response.certificate, &enrolled.ca)?;
     renewed.save(state)?;
     Pending::end(state)?;
     Ok(renewed)
+}
+
+/// The key with the certificate that came for it. One that is for another key, or that this host's controller would
+/// not know again, must not take the place of one that works.
+fn certified(pending: &Pending, certificate: Vec<u8>, ca: &[u8]) -> Result<Credentials, AgentError> {
+    let credentials = pending.certified(certificate);
+    tls::check_issued(ca, &credentials).map_err(|error| AgentError::Controller {
+        reason: format!("the certificate that it issued is not one for this host's key: {}", chain(&error)),
+    })?;
+    Ok(credentials)
 }
 
 /// A refusal in the controller's own words.

@@ -12,6 +12,7 @@ use landfall_common::{Duration, Sha256};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,6 +32,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// From the first packet to the end of the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the controller may take to answer a call.
+pub const ANSWER: Duration = Duration::from_secs(30);
 
 /// A connection, of whatever kind.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -111,6 +115,37 @@ pub async fn connect(
         .connect_with_connector(connector)
         .await
         .map_err(|error| AgentError::Connect { reason: explain(&error) })
+}
+
+/// A call that must be answered within `limit`: a controller whose connections live while its calls hang must not
+/// hold up what else this host has to say.
+///
+/// # Errors
+/// What the call says, or `unavailable` with a reason.
+pub async fn in_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+        Err(tonic::Status::unavailable(format!("the controller gave no answer for {}s", limit.as_secs())))
+    })
+}
+
+/// Whether a certificate is one for this key, issued by this CA. Whether it is in force now is not asked: a host's
+/// clock may be wrong, and the controller judges by its own.
+///
+/// # Errors
+/// [`AgentError::Tls`], [`AgentError::Identity`].
+pub fn check_issued(ca: &[u8], credentials: &Credentials) -> Result<(), AgentError> {
+    client_config(&Anchor::Certificate(ca.to_vec()), Some(credentials))?;
+    let (from, _) = credentials.validity()?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider)
+        .build()
+        .map_err(|error| AgentError::Tls(rustls::Error::General(error.to_string())))?;
+    let certificate = CertificateDer::from(credentials.certificate.clone());
+    let at = UnixTime::since_unix_epoch(Duration::from_millis(from.ms()));
+    verifier.verify_client_cert(&certificate, &[], at).map(drop).map_err(AgentError::Tls)
 }
 
 /// The refusals of TLS in words; a refused client certificate shows as a broken pipe on first use.

@@ -20,6 +20,7 @@ use landfall_trust::{Limits, Lookup, PublicKey, TrustError, TrustedStore, Update
 use tonic::transport::Channel;
 
 use crate::error::{AgentError, chain};
+use crate::tls::{ANSWER, in_time};
 
 const DIRECTORY: &str = "trust";
 
@@ -184,7 +185,8 @@ async fn drive(
                 save(disk, &name, &bytes).map_err(|error| Distrust::Unkept(chain(&error)))?;
             }
             Next::Fetch(need) => {
-                let answer = client.get_metadata(GetMetadataRequest { name: need.name.clone() }).await;
+                let request = GetMetadataRequest { name: need.name.clone() };
+                let answer = in_time(ANSWER, client.get_metadata(request)).await;
                 match answer {
                     Ok(response) => updater.feed(Some(response.into_inner().content))?,
                     Err(status) if status.code() == tonic::Code::NotFound => updater.feed(None)?,

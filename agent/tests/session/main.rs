@@ -464,6 +464,35 @@ async fn a_certificate_that_has_expired_is_renewed_by_its_key() {
 }
 
 #[tokio::test]
+async fn a_certificate_for_another_key_does_not_take_the_place_of_the_one_that_works() {
+    let mut controller = Controller::start().await;
+    controller.stop().await;
+    // Renewed after two seconds, and good for one more.
+    controller.lifetime = Duration::from_secs(3);
+    controller.serve().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    let credentials =
+        || std::fs::read(host.directory.path().join("state/identity/credentials.json")).unwrap();
+    let before = credentials();
+    controller.shared.lock().unwrap().is_careless = true;
+    let log = host.path("agent.log");
+    host.start();
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("is not one for this host's key")) {
+        assert!(host.agent.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", host.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after = std::fs::read(host.path("state/identity/credentials.json")).unwrap();
+    assert_eq!(after, before);
+    controller.shared.lock().unwrap().is_careless = false;
+    controller.stop().await;
+    controller.lifetime = Duration::from_secs(3600);
+    controller.serve().await;
+    controller.shared.lock().unwrap().reports.clear();
+    controller.report("a session with a renewed certificate", |report| report.incarnation == 1).await;
+}
+
+#[tokio::test]
 async fn a_token_is_good_once_and_only_for_its_own_controller_and_root() {
     let controller = Controller::start().await;
     let host = Host::new();
