@@ -52,6 +52,8 @@ pub struct Executor {
     /// What the engine wants done to services and proxies, in the order in which it does.
     acts: mpsc::UnboundedSender<Task>,
     to_act: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Task>>>,
+    /// One fetch at a time.
+    fetches: Arc<Mutex<()>>,
     /// A step that is being ended has ended before the next one begins.
     steps: Mutex<()>,
     stop: CancellationToken,
@@ -86,6 +88,7 @@ impl Executor {
             migrating: std::sync::Mutex::default(),
             watching: std::sync::Mutex::new(stop.child_token()),
             services: Mutex::new(()),
+            fetches: Arc::default(),
             steps: Mutex::new(()),
             stop,
         }))
@@ -133,6 +136,7 @@ impl Executor {
                         generation,
                         release,
                         bases,
+                        turn: self.fetches.clone(),
                     };
                     let engine = self.engine.clone();
                     tokio::select! {
@@ -214,7 +218,19 @@ impl Executor {
         let asking = async move {
             while !unseen.is_empty() {
                 tokio::time::sleep(SERVICE_INTERVAL).await;
-                unseen = executor.ensure_seen(unseen, &release, digest).await;
+                let context = executor.context(&release, None, CancellationToken::new());
+                let mut seen = Vec::new();
+                for service in std::mem::take(&mut unseen) {
+                    // A manager that lets one wait holds up nobody else: the lock is taken once it answers.
+                    match drivers::status(&executor.host, &service, &context).await {
+                        DriverState::Unknown { .. } => unseen.push(service),
+                        _ => seen.push(service),
+                    }
+                }
+                if !is_active(&executor.app_dir, &release) {
+                    return;
+                }
+                unseen.extend(executor.ensure_seen(seen, &release, digest).await);
             }
         };
         let stop = self.stop.clone();

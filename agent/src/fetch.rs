@@ -19,10 +19,10 @@ use landfall_common::manifest::{MAX_DIRECTORY_BYTES, MAX_MANIFEST_BYTES, Manifes
 use landfall_common::report::Failure;
 use landfall_common::{Duration, Generation, ReleaseName, Sha256, StepName};
 use landfall_proto::v1::agents_client::AgentsClient;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tonic::transport::Channel;
 
-use crate::apply::store::{LackingFile, Store};
+use crate::apply::store::{Lacking, LackingFile, Store};
 use crate::error::{AgentError, chain};
 use object::{Came, Sink, Wanted};
 
@@ -49,6 +49,8 @@ pub struct Fetch {
     pub release: ReleaseRef,
     /// Releases whose files need not be fetched.
     pub bases: Vec<(ReleaseName, Sha256)>,
+    /// One fetch at a time: what one that was given up still does on the disk has ended before the next begins.
+    pub turn: Arc<Mutex<()>>,
 }
 
 /// Why an attempt ended.
@@ -83,12 +85,13 @@ impl Fetch {
         // Its own wait is short: the session waits long enough for a controller that is down.
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut bad = 0;
+        let turn = Arc::new(self.turn.clone().lock_owned().await);
         loop {
             let Ok(client) = self.link.wait_for(Option::is_some).await.map(|client| client.clone()) else {
                 return failed("the agent is stopping".to_owned());
             };
             let Some(mut client) = client else { continue };
-            match self.attempt(&mut client, &tell).await {
+            match self.attempt(&mut client, &turn, &tell).await {
                 Ok(outline) => return Finish::Fetched { outline: Box::new(outline) },
                 Err(Stop::Broken(reason)) => {
                     tracing::info!(release = %self.release.name, reason, "the fetch was interrupted and goes on");
@@ -110,19 +113,23 @@ impl Fetch {
     async fn attempt(
         &self,
         client: &mut AgentsClient<Channel>,
+        turn: &Arc<OwnedMutexGuard<()>>,
         tell: &(impl Fn(Event) + Sync),
     ) -> Result<Outline, Stop> {
         let store = Store::new(self.app.clone());
-        let manifest = self.manifest(&store, client).await?;
+        let manifest = Arc::new(self.manifest(&store, client).await?);
         let lacking = loop {
-            let lacking = store.lacking(&manifest, &self.bases)?;
+            let lacking = self.lacking(&store, &manifest, turn).await?;
             if lacking.directories.is_empty() {
                 break lacking;
             }
             for batch in lacking.directories.chunks(BATCH) {
-                let wanted = batch
-                    .iter()
-                    .map(|(digest, _)| Wanted { digest: *digest, sink: Sink::memory(MAX_DIRECTORY_BYTES) });
+                let wanted = batch.iter().map(|(digest, size)| {
+                    // The root's is not signed by a directory above it.
+                    let signed = usize::try_from(*size).ok().filter(|size| *size > 0);
+                    let max = signed.unwrap_or(MAX_DIRECTORY_BYTES).min(MAX_DIRECTORY_BYTES);
+                    Wanted { digest: *digest, sink: Sink::memory(max) }
+                });
                 object::fetch(client, &self.app, wanted.collect(), &mut |came| match came {
                     Came::Part { .. } => Ok(()),
                     Came::Whole(arrived) => store.put_directory(arrived.digest, arrived.bytes).map(drop),
@@ -157,6 +164,24 @@ impl Fetch {
             .await?;
         }
         Ok(Outline::from(&manifest.program))
+    }
+
+    /// [`Store::lacking`], which reads whole releases: meanwhile the network's thread has heartbeats to send.
+    async fn lacking(
+        &self,
+        store: &Store,
+        manifest: &Arc<Manifest>,
+        turn: &Arc<OwnedMutexGuard<()>>,
+    ) -> Result<Lacking, Stop> {
+        let (store, manifest, bases) = (store.clone(), manifest.clone(), self.bases.clone());
+        let turn = turn.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let lacking = store.lacking(&manifest, &bases);
+            drop(turn);
+            lacking
+        });
+        let lacking = looking.await.map_err(|error| Stop::Fatal(format!("looking for files: {error}")))?;
+        Ok(lacking?)
     }
 
     fn wanted(&self, store: &Store, file: &LackingFile) -> Result<Wanted, AgentError> {

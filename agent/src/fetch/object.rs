@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use landfall_common::Sha256;
 use landfall_common::disk::{AppendFile, Disk};
+use landfall_common::{Duration, Sha256};
 use landfall_proto::v1::agents_client::AgentsClient;
 use landfall_proto::v1::{FetchObjectsRequest, ObjectChunk, ObjectRange};
 use tonic::transport::Channel;
@@ -15,6 +15,7 @@ use super::decoder::{Decoder, Undecoded};
 use crate::apply::store::{FileWriter, LackingFile, PIECE_BYTES, Store};
 use crate::error::{AgentError, chain};
 use crate::layout;
+use crate::tls::in_time;
 
 /// An object whose compressed form is larger is kept in part when it is interrupted; below, beginning anew is
 /// cheaper than a file.
@@ -22,6 +23,9 @@ const KEEP_FROM_BYTES: u64 = 1024 * 1024;
 
 /// A file of at most so many bytes is unpacked in memory, verified, and written in one go.
 const WHOLE_BYTES: u64 = PIECE_BYTES as u64;
+
+/// How long the next chunk may take: some 64 KiB, on whatever line.
+const NEXT_CHUNK: Duration = Duration::from_secs(90);
 
 /// The most that `size` bytes may have when compressed, with room for frames and their headers. Without a bound
 /// a peer could fill the disk with frames that unpack to nothing.
@@ -91,19 +95,20 @@ pub(super) async fn fetch(
         }),
         _ => Stop::Broken(chain(&status)),
     };
-    let mut chunks =
-        client.fetch_objects(FetchObjectsRequest { objects }).await.map_err(broken)?.into_inner();
+    let chunks =
+        in_time(NEXT_CHUNK, client.fetch_objects(FetchObjectsRequest { objects })).await.map_err(broken)?;
+    let mut chunks = chunks.into_inner();
     let mut queue: VecDeque<_> = wanted.into_iter().zip(offsets).collect();
     let mut room = Room::new()?;
     let mut current: Option<Arriving> = None;
     while !queue.is_empty() || current.is_some() {
-        let chunk = chunks.message().await.map_err(broken)?;
+        let chunk = in_time(NEXT_CHUNK, chunks.message()).await.map_err(broken)?;
         let chunk = chunk.ok_or_else(|| Stop::Broken("the stream ended early".to_owned()))?;
         let mut arriving = match current.take() {
             Some(arriving) => arriving,
             None => {
                 let Some((wanted, offset)) = queue.pop_front() else { break };
-                Arriving::begin(disk, wanted, offset, &chunk, &mut room)?
+                Arriving::begin(disk, wanted, offset, &chunk, &mut room).await?
             }
         };
         arriving.take(disk, &chunk.data, &mut room)?;
@@ -164,7 +169,7 @@ enum Destination {
 }
 
 impl Arriving {
-    fn begin(
+    async fn begin(
         disk: &Arc<dyn Disk>,
         wanted: Wanted,
         offset: u64,
@@ -202,6 +207,8 @@ impl Arriving {
             at += piece.len() as u64;
             arriving.count(disk, &piece)?;
             arriving.decode(disk, &piece, room)?;
+            // It may be gigabytes, and this thread has heartbeats to send.
+            tokio::task::yield_now().await;
         }
         if offset > 0 || first.compressed_bytes >= KEEP_FROM_BYTES {
             arriving.partial = Some(disk.open_append(&path)?);
