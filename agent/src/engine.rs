@@ -156,10 +156,7 @@ impl<R: Runner> Engine<R> {
     /// [`AgentError::Disk`] if the record cannot be made durable. The event then waits, nothing that follows
     /// from it has been begun, and the next event tries again.
     pub fn handle(&mut self, event: Event, now: Now) -> Result<(), AgentError> {
-        let is_passing = matches!(event, Event::Tick | Event::Checked { .. } | Event::Progress { .. });
-        if self.waiting.is_empty() || (!is_passing && self.waiting.len() < MAX_WAITING) {
-            self.waiting.push_back(event);
-        }
+        self.defer(event);
         while let Some(event) = self.waiting.front() {
             let output = decide(&self.machine, event.clone(), now);
             if output.next.record != self.machine.record {
@@ -167,7 +164,9 @@ impl<R: Runner> Engine<R> {
                 self.ledger.save(&output.next.record)?;
             }
             self.machine = output.next;
-            self.waiting.pop_front();
+            if let Some(Event::Assigned { .. }) = self.waiting.pop_front() {
+                self.runner.taken();
+            }
             let (local, remote): (Vec<_>, Vec<_>) = output.effects.into_iter().partition(task::is_local);
             for effect in remote {
                 self.send(effect, now);
@@ -177,6 +176,18 @@ impl<R: Runner> Engine<R> {
             }
         }
         Ok(())
+    }
+
+    /// Puts an event behind those that wait for the ledger. What passes, such as the answer of a check, is dropped
+    /// while others wait, and so is everything once there are too many.
+    pub fn defer(&mut self, event: Event) {
+        let is_passing = matches!(event, Event::Tick | Event::Checked { .. } | Event::Progress { .. });
+        if self.waiting.is_empty() || (!is_passing && self.waiting.len() < MAX_WAITING) {
+            self.waiting.push_back(event);
+        } else if matches!(event, Event::Assigned { .. }) {
+            // Nothing will come of it, which is as certain as a decision.
+            self.runner.taken();
+        }
     }
 
     /// Does a piece of what can wait: removing old releases. `false` when there is nothing to do now.

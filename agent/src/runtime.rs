@@ -1,9 +1,13 @@
 //! The engine on a thread of its own: it waits for events, and for the disk, without holding up the network.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_agent_core::Event;
+use landfall_common::Sha256;
+use landfall_common::assignment::Assignment;
 use landfall_common::report::HostReport;
 use tokio::sync::{mpsc, watch};
 
@@ -25,22 +29,55 @@ enum Message {
 
 /// How others reach the engine.
 #[derive(Clone)]
-pub struct EngineHandle(blocking::Sender<Message>);
+pub struct EngineHandle {
+    messages: blocking::Sender<Message>,
+    given: Arc<AtomicU64>,
+    taken: Arc<AtomicU64>,
+}
+
+/// What the engine said.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Its report.
+    pub report: HostReport,
+    /// When.
+    pub at: Instant,
+    /// Of how many of the [assignments given](EngineHandle::given) it knows.
+    pub taken: u64,
+}
 
 impl EngineHandle {
     /// Gives it an event. Once it has stopped, nothing happens.
     pub fn send(&self, event: Event) {
-        let _ = self.0.send(Message::Event(event));
+        let _ = self.messages.send(Message::Event(event));
+    }
+
+    /// Gives it a verified assignment.
+    pub fn assign(&self, assignment: Box<Assignment>, digest: Sha256) {
+        self.given.fetch_add(1, Ordering::AcqRel);
+        self.send(Event::Assigned { assignment, digest });
+    }
+
+    /// How many assignments it was given.
+    #[must_use]
+    pub fn given(&self) -> u64 {
+        self.given.load(Ordering::Acquire)
+    }
+
+    /// How many of them it has not decided on yet.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.given().saturating_sub(self.taken.load(Ordering::Acquire))
     }
 
     /// Asks for a report; it comes through [`Outlet::reports`].
     pub fn request_report(&self) {
-        let _ = self.0.send(Message::Report);
+        let _ = self.messages.send(Message::Report);
     }
 
     /// Ends it after what it was given before.
     pub fn stop(&self) {
-        let _ = self.0.send(Message::Stop);
+        let _ = self.messages.send(Message::Stop);
     }
 }
 
@@ -48,14 +85,15 @@ impl EngineHandle {
 pub struct Outlet {
     /// What it wants done.
     pub tasks: mpsc::UnboundedReceiver<Task>,
-    /// The newest report, and when it was made.
-    pub reports: watch::Receiver<Option<HostReport>>,
+    /// What the engine said last.
+    pub reports: watch::Receiver<Option<Said>>,
 }
 
 /// The engine's runner: passes everything on.
 struct Inlet {
     tasks: mpsc::UnboundedSender<Task>,
-    reports: watch::Sender<Option<HostReport>>,
+    reports: watch::Sender<Option<Said>>,
+    taken: Arc<AtomicU64>,
 }
 
 impl Runner for Inlet {
@@ -64,7 +102,12 @@ impl Runner for Inlet {
     }
 
     fn report(&mut self, report: HostReport) {
-        self.reports.send_replace(Some(report));
+        let taken = self.taken.load(Ordering::Acquire);
+        self.reports.send_replace(Some(Said { report, at: Instant::now(), taken }));
+    }
+
+    fn taken(&mut self) {
+        self.taken.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -87,14 +130,16 @@ impl EngineThread {
 pub fn start(disks: Disks) -> Result<(EngineHandle, Outlet, EngineThread), AgentError> {
     let (task_sender, tasks) = mpsc::unbounded_channel();
     let (report_sender, reports) = watch::channel(None);
-    let engine = Engine::open(disks, Inlet { tasks: task_sender, reports: report_sender })?;
+    let (given, taken) = (Arc::default(), Arc::<AtomicU64>::default());
+    let inlet = Inlet { tasks: task_sender, reports: report_sender, taken: taken.clone() };
+    let engine = Engine::open(disks, inlet)?;
     let (sender, messages) = blocking::channel();
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
         .stack_size(1024 * 1024)
         .spawn(move || serve(engine, &messages))
         .map_err(|error| AgentError::Layout(format!("the engine's thread cannot be started: {error}")))?;
-    let handle = EngineHandle(sender);
+    let handle = EngineHandle { messages: sender, given, taken };
     handle.send(Event::Started);
     Ok((handle, Outlet { tasks, reports }, EngineThread(thread)))
 }
@@ -102,6 +147,8 @@ pub fn start(disks: Disks) -> Result<(EngineHandle, Outlet, EngineThread), Agent
 fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
     // A sweep that was begun before a restart is asked for anew by the first event.
     let mut sweeping = true;
+    // Until then the ledger is not tried again.
+    let mut behind: Option<Instant> = None;
     loop {
         let wait = match (engine.wake_after(), sweeping) {
             (Some(wait), true) => Some(wait.min(SWEEP_PAUSE)),
@@ -115,7 +162,11 @@ fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
         };
         match message {
             Ok(Message::Event(event)) => {
-                handle(&mut engine, event);
+                if behind.is_some_and(|until| Instant::now() < until) {
+                    engine.defer(event);
+                } else {
+                    behind = handle(&mut engine, event);
+                }
                 sweeping = true;
             }
             Ok(Message::Report) => {
@@ -124,7 +175,7 @@ fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
             }
             Err(blocking::RecvTimeoutError::Timeout) => {
                 if engine.wake_after().is_some() {
-                    handle(&mut engine, Event::Tick);
+                    behind = handle(&mut engine, Event::Tick);
                 }
                 if sweeping {
                     sweeping = engine.work().unwrap_or_else(|error| {
@@ -141,9 +192,10 @@ fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
     }
 }
 
-fn handle(engine: &mut Engine<Inlet>, event: Event) {
-    if let Err(error) = engine.handle(event, clock::now()) {
-        tracing::error!(error = %chain(&error), "the ledger cannot be written; nothing is begun until it can");
-        std::thread::sleep(RETRY);
-    }
+/// Until when to leave the ledger alone, if it could not be written: meanwhile events are taken, so that they do
+/// not pile up, and a wish to stop is heard.
+fn handle(engine: &mut Engine<Inlet>, event: Event) -> Option<Instant> {
+    let error = engine.handle(event, clock::now()).err()?;
+    tracing::error!(error = %chain(&error), "the ledger cannot be written; nothing is begun until it can");
+    Some(Instant::now() + RETRY)
 }

@@ -28,8 +28,8 @@ use crate::error::{AgentError, chain};
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::latency::Latencies;
-use crate::runtime::EngineHandle;
-use crate::tls::{self, Anchor, Dialler};
+use crate::runtime::{EngineHandle, Said};
+use crate::tls::{self, ANSWER, Anchor, Dialler, in_time};
 use crate::trust::{self, Distrust};
 use crate::{clock, wire};
 
@@ -49,6 +49,12 @@ const STALE: Duration = Duration::from_secs(15);
 /// The largest file of the release repository that the verifier takes, and some.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// An assignment has some hundred bytes. What is larger is not even read: the signature is inside.
+const MAX_ASSIGNMENT_BYTES: usize = 64 * 1024;
+
+/// So many assignments may wait for the engine; the controller repeats the newest in the next session anyway.
+const MAX_BACKLOG: u64 = 32;
+
 /// What sessions need.
 pub struct Session {
     /// Who this is, and whom it believes.
@@ -60,7 +66,7 @@ pub struct Session {
     /// The certificate of the moment.
     pub credentials: watch::Receiver<Credentials>,
     /// What the engine says.
-    pub reports: watch::Receiver<Option<HostReport>>,
+    pub reports: watch::Receiver<Option<Said>>,
     /// Where assignments go.
     pub engine: EngineHandle,
     /// Where the connection of the moment is put, for fetches.
@@ -79,8 +85,8 @@ pub struct Session {
 struct Told {
     /// The number of the newest report, over all connections of this start of the agent.
     sequence: u64,
-    /// The newest report, and when the engine made it.
-    newest: Option<(HostReport, Instant)>,
+    /// What the engine said last.
+    newest: Option<Said>,
     /// The assignment that was verified last: shown again, it is only a reminder.
     verified: Option<Vec<u8>>,
 }
@@ -140,8 +146,9 @@ impl Session {
         };
         // The channel is empty: there is room for the first message.
         let _ = out.send(AgentMessage { message: Some(Out::Hello(hello)) }).await;
-        let inbound =
-            client.session(ReceiverStream::new(messages)).await.map_err(crate::enrolment::refused)?;
+        let inbound = in_time(ANSWER, client.session(ReceiverStream::new(messages)))
+            .await
+            .map_err(crate::enrolment::refused)?;
         self.link.send_replace(Some(client.clone()));
         tracing::info!(host = %self.enrolled.identity.host, "session begun");
         self.converse(told, client, inbound.into_inner(), &out).await
@@ -163,9 +170,7 @@ impl Session {
                     if changed.is_err() {
                         return Ok("the engine has stopped");
                     }
-                    if let Some(report) = self.reports.borrow_and_update().clone() {
-                        told.newest = Some((report, Instant::now()));
-                    }
+                    told.newest = self.reports.borrow_and_update().clone().or(told.newest.take());
                     if !self.send_report(told, out).await {
                         return Ok("the controller hung up");
                     }
@@ -189,7 +194,7 @@ impl Session {
                     next = tokio::time::Instant::now() + heartbeat;
                     // If the engine is free its answer is the heartbeat; if it is busy the last word is.
                     self.engine.request_report();
-                    let is_busy = told.newest.as_ref().is_none_or(|(_, at)| at.elapsed() > heartbeat + heartbeat / 2);
+                    let is_busy = told.newest.as_ref().is_none_or(|said| said.at.elapsed() > heartbeat + heartbeat / 2);
                     if is_busy && !self.send_report(told, out).await {
                         return Ok("the controller hung up");
                     }
@@ -209,18 +214,19 @@ impl Session {
     async fn refresh(&mut self, told: &mut Told) {
         self.engine.request_report();
         let newest = tokio::time::timeout(Duration::from_secs(1), self.reports.changed()).await;
-        if matches!(newest, Ok(Ok(())))
-            && let Some(report) = self.reports.borrow_and_update().clone()
-        {
-            told.newest = Some((report, Instant::now()));
+        if matches!(newest, Ok(Ok(()))) {
+            told.newest = self.reports.borrow_and_update().clone().or(told.newest.take());
         }
     }
 
+    /// The engine's last word as the next report. None while it has not decided on an assignment that it was
+    /// given: a report that knows nothing of it would be taken for proof that it was not accepted, while the
+    /// engine, at a disk that hangs, is about to carry it out (P4, P7).
     fn report(&self, told: &mut Told) -> Option<landfall_proto::v1::HostReport> {
-        let (report, at) = told.newest.as_ref()?;
+        let said = told.newest.as_ref().filter(|said| said.taken == self.engine.given())?;
         told.sequence += 1;
-        let mut report = HostReport { sequence: told.sequence, at: clock::wall(), ..report.clone() };
-        if at.elapsed() > STALE {
+        let mut report = HostReport { sequence: told.sequence, at: clock::wall(), ..said.report.clone() };
+        if said.at.elapsed() > STALE {
             report.health = Health::Unknown;
         }
         Some(wire::report(&report))
@@ -237,6 +243,14 @@ impl Session {
     /// not be found out whether it holds: that is no refusal.
     async fn assignment(&self, told: &mut Told, client: &mut AgentsClient<Channel>, bytes: Vec<u8>) -> bool {
         let identity = &self.enrolled.identity;
+        if bytes.len() > MAX_ASSIGNMENT_BYTES {
+            tracing::error!(host = %identity.host, bytes = bytes.len(), "an assignment larger than any is ignored");
+            return true;
+        }
+        if self.engine.backlog() > MAX_BACKLOG {
+            tracing::warn!(host = %identity.host, "the engine is still busy with earlier assignments");
+            return false;
+        }
         let signed = match trust::verify_assignment(&bytes, &self.enrolled.director_keys) {
             Ok(signed) => signed,
             Err(error) => {
@@ -269,8 +283,7 @@ impl Session {
                 }
             }
         }
-        let (assignment, digest) = (Box::new(signed.assignment), signed.digest);
-        self.engine.send(Event::Assigned { assignment, digest });
+        self.engine.assign(Box::new(signed.assignment), signed.digest);
         true
     }
 
@@ -278,7 +291,7 @@ impl Session {
     /// what can never change back is asked. Expiry is not: if the clock stepped back between this look and the
     /// engine's, an assignment would be accepted that nobody has verified.
     fn is_new(&self, told: &Told, signed: &trust::Signed) -> bool {
-        let newest = told.newest.as_ref().map(|(report, _)| report.generation).unwrap_or_default();
+        let newest = told.newest.as_ref().map(|said| said.report.generation).unwrap_or_default();
         let assignment = &signed.assignment;
         let identity = &self.enrolled.identity;
         assignment.generation > newest

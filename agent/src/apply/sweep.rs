@@ -21,6 +21,9 @@ pub struct Sweep {
     keep: BTreeSet<ReleaseName>,
     /// The trees of the releases that stay, if they are all known.
     trees: Option<Vec<Sha256>>,
+    /// What could not be removed, and is left to the next sweep: one file of another user's must not keep
+    /// everything else on the disk.
+    left: BTreeSet<PathBuf>,
     stage: Stage,
 }
 
@@ -34,18 +37,23 @@ impl Sweep {
     /// Everything goes but these releases. `trees` are theirs: then the objects that none of them needs go as
     /// well, and what was fetched and not laid out. Without them (something is being fetched) objects stay.
     pub fn new(keep: BTreeSet<ReleaseName>, trees: Option<Vec<Sha256>>) -> Self {
-        Self { keep, trees, stage: Stage::Releases }
+        Self { keep, trees, left: BTreeSet::new(), stage: Stage::Releases }
     }
 
     /// Does one piece: removes one release, or the objects. `false` when nothing is left.
     ///
     /// # Errors
-    /// [`AgentError::Disk`]; trying again later is safe.
+    /// [`AgentError::Disk`]; the next call goes on with something else, and does not try this again.
     pub fn work(&mut self, disk: &dyn Disk) -> Result<bool, AgentError> {
         match self.stage {
             Stage::Releases => {
                 match self.next_release(disk)? {
-                    Some(path) => remove_release(disk, &path)?,
+                    Some(path) => {
+                        if let Err(error) = remove_release(disk, &path) {
+                            self.left.insert(path);
+                            return Err(error);
+                        }
+                    }
                     None => self.stage = Stage::Objects,
                 }
                 Ok(true)
@@ -67,8 +75,9 @@ impl Sweep {
             for entry in disk.list(Path::new(parent))? {
                 let name = entry.name.to_string_lossy();
                 let plain = name.strip_prefix(layout::STAGING_PREFIX).unwrap_or(&name);
-                if !stays(plain) {
-                    return Ok(Some(Path::new(parent).join(&entry.name)));
+                let path = Path::new(parent).join(&entry.name);
+                if !stays(plain) && !self.left.contains(&path) {
+                    return Ok(Some(path));
                 }
             }
         }

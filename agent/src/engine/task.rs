@@ -16,6 +16,9 @@ pub trait Runner {
 
     /// Sends a report, if there is someone to send it to.
     fn report(&mut self, report: HostReport);
+
+    /// One more assignment has been decided on, durably: what is reported from now on knows of it.
+    fn taken(&mut self) {}
 }
 
 /// What the engine wants, with all that it takes.

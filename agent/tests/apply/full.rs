@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use landfall_common::disk::{
     AppendFile, DirEntry, Disk, DiskError, DiskLock, EntryKind, RealDisk, SyncCounts,
@@ -12,9 +12,13 @@ use landfall_common::disk::{
 /// What takes space works so many times more; shared by all handles of one disk.
 pub type Room = Arc<AtomicI64>;
 
+/// What cannot be removed, such as a directory with a file of another user's.
+pub type Stuck = Arc<Mutex<Option<PathBuf>>>;
+
 pub struct FullDisk {
     pub inner: RealDisk,
     pub room: Room,
+    pub stuck: Stuck,
 }
 
 impl FullDisk {
@@ -97,6 +101,9 @@ impl Disk for FullDisk {
         self.inner.remove_file(path)
     }
     fn remove_dir_all(&self, path: &Path) -> Result<(), DiskError> {
+        if self.stuck.lock().unwrap().as_deref() == Some(path) {
+            return Err(DiskError::new("remove", path, ErrorKind::PermissionDenied));
+        }
         self.inner.remove_dir_all(path)
     }
     fn list(&self, path: &Path) -> Result<Vec<DirEntry>, DiskError> {

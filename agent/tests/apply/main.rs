@@ -8,7 +8,8 @@ mod world;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::atomic::Ordering;
 
-use landfall_agent_core::State;
+use landfall_agent_core::{Event, State};
+use landfall_common::Generation;
 use landfall_common::assignment::Order;
 use landfall_common::manifest::Shared;
 use landfall_common::report::OutcomeKind;
@@ -213,6 +214,42 @@ fn retention_removes_old_releases_with_all_that_belongs_to_them() {
     }
     // Root and `app` of two releases, `bin` and `media` of both.
     assert_eq!(world.names(".landfall/dirs").len(), 6);
+}
+
+#[test]
+fn what_cannot_be_removed_keeps_nothing_else_on_the_disk() {
+    let all: Vec<_> = (1..=5).map(|n| Release::new(&format!("v{n}"), n, files(&n.to_string()))).collect();
+    let mut world = World::new(&all);
+    *world.stuck.lock().unwrap() = Some("releases/.trash-v1".into());
+    for n in 1..=5 {
+        world.activate(n, &format!("v{n}"));
+    }
+    assert_eq!(world.names("releases"), [".trash-v1", "v4", "v5"]);
+    for directory in ["prepared", ".landfall/releases"] {
+        assert_eq!(world.names(directory), ["v4", "v5"], "{directory}");
+    }
+    *world.stuck.lock().unwrap() = None;
+    world.activate(6, "v4");
+    assert_eq!(world.names("releases"), ["v4", "v5"]);
+}
+
+#[test]
+fn an_assignment_counts_as_taken_once_the_decision_on_it_is_durable() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    let taken = world.told.0.borrow().taken;
+    world.state_room.store(0, Ordering::Relaxed);
+    let (event, now) = (world.assigned(2, "v2", Order::Stage), world.now);
+    let engine = world.engine.as_mut().unwrap();
+    engine.handle(event, now).unwrap_err();
+    assert!(engine.is_behind());
+    assert_eq!(engine.report(now).generation, Generation(1), "which is no proof that 2 is not accepted");
+    assert_eq!(world.told.0.borrow().taken, taken);
+    world.state_room.store(i64::MAX, Ordering::Relaxed);
+    world.told.0.borrow_mut().reports.clear();
+    world.send(Event::Tick);
+    let told = world.told.0.borrow();
+    assert_eq!((told.taken, told.reports[0].generation), (taken + 1, Generation(2)));
 }
 
 #[test]

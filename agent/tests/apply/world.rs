@@ -19,7 +19,7 @@ use landfall_common::manifest::{
 use landfall_common::report::{Failure, HostReport};
 use landfall_common::{Duration, Generation, ReleaseCounter, ReleaseName, Sha256, Timestamp, canonical};
 
-use crate::full::{FullDisk, Room};
+use crate::full::{FullDisk, Room, Stuck};
 
 /// Files of a release: path, content, executable.
 pub type Files = Vec<(&'static str, Vec<u8>, bool)>;
@@ -125,6 +125,8 @@ fn directory(
 pub struct Told {
     pub tasks: VecDeque<Task>,
     pub reports: Vec<HostReport>,
+    /// How many assignments have been decided on.
+    pub taken: usize,
     pub watch: Option<(u64, String)>,
 }
 
@@ -144,6 +146,10 @@ impl Runner for Recorder {
     fn report(&mut self, report: HostReport) {
         self.0.borrow_mut().reports.push(report);
     }
+
+    fn taken(&mut self) {
+        self.0.borrow_mut().taken += 1;
+    }
 }
 
 /// What becomes of the world at its n-th task.
@@ -162,6 +168,9 @@ pub enum Fault {
 pub struct World {
     /// How many operations of `/srv/<app>` that take space still work.
     pub room: Room,
+    /// How many of the state directory's.
+    pub state_room: Room,
+    pub stuck: Stuck,
     pub directory: tempfile::TempDir,
     pub engine: Option<Engine<Recorder>>,
     pub told: Recorder,
@@ -187,6 +196,8 @@ impl World {
         }
         let mut world = Self {
             room: Arc::new(i64::MAX.into()),
+            state_room: Arc::new(i64::MAX.into()),
+            stuck: Stuck::default(),
             directory,
             engine: None,
             told: Recorder::default(),
@@ -214,9 +225,11 @@ impl World {
     }
 
     pub fn disks(&self) -> Disks {
-        let disk = |name: &str| RealDisk::new(self.directory.path().join(name));
-        let app = FullDisk { inner: disk("app"), room: self.room.clone() };
-        Disks { state: Arc::new(disk("state")), app: Arc::new(app) }
+        let disk = |name: &str, room: &Room| {
+            let inner = RealDisk::new(self.directory.path().join(name));
+            Arc::new(FullDisk { inner, room: room.clone(), stuck: self.stuck.clone() })
+        };
+        Disks { state: disk("state", &self.state_room), app: disk("app", &self.room) }
     }
 
     pub fn start(&mut self) {
@@ -232,6 +245,11 @@ impl World {
     }
 
     pub fn assign(&mut self, generation: u64, release: &str, order: Order) {
+        let event = self.assigned(generation, release, order);
+        self.send(event);
+    }
+
+    pub fn assigned(&self, generation: u64, release: &str, order: Order) -> Event {
         let assignment = Assignment {
             host: "web-1".parse().unwrap(),
             application: "shop".parse().unwrap(),
@@ -244,7 +262,7 @@ impl World {
             order,
         };
         let digest = Sha256::of(&canonical::to_vec(&assignment).unwrap());
-        self.send(Event::Assigned { assignment: Box::new(assignment), digest });
+        Event::Assigned { assignment: Box::new(assignment), digest }
     }
 
     pub fn activate(&mut self, generation: u64, release: &str) {
@@ -278,8 +296,8 @@ impl World {
             }
             self.send(Event::Tick);
         }
-        // A sweep that fails goes on when there is room.
-        while self.engine.as_mut().unwrap().work().unwrap_or(false) {
+        // What cannot be removed is left, and the sweep goes on.
+        while self.engine.as_mut().unwrap().work().unwrap_or(true) {
             self.check();
         }
     }
