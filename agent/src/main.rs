@@ -51,12 +51,22 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Run => {
             memory::use_one_arena();
+            abort_on_panic();
             runtime()?.block_on(run(config))
         }
         Command::Status { json } => show(&config, json),
         Command::Recover => recover(&config),
         Command::Holder { .. } | Command::StepRunner | Command::Config => Ok(()),
     }
+}
+
+/// An agent of which one thread is gone looks alive and does nothing. systemd starts it again, and the ledger is
+/// made for that.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(%panic, backtrace = %std::backtrace::Backtrace::capture(), "a defect of the agent: it aborts");
+        std::process::abort();
+    }));
 }
 
 /// One thread for the network; the engine has its own. Blocking work (names, steps) borrows threads for a

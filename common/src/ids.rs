@@ -171,6 +171,10 @@ name!(
 pub struct Generation(pub u64);
 
 impl Generation {
+    /// The largest that is taken from anyone, controller or host: there must always be a next one, whatever either
+    /// of them says.
+    pub const MAX: Self = Self(1 << 62);
+
     /// The generation after this one.
     #[must_use]
     pub fn next(self) -> Self {

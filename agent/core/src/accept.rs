@@ -39,6 +39,15 @@ pub enum Refusal {
     /// Its number was accepted with other content.
     #[error("generation {0} was accepted already with other content")]
     OtherContent(Generation),
+    /// Its number, or that of its lease, is so large that soon none would be left: accepted, it would shut out every
+    /// later one.
+    #[error("{what} {number} is none that is given out")]
+    OutOfRange {
+        /// `generation` or `migration lease`.
+        what: &'static str,
+        /// The number.
+        number: u64,
+    },
     /// It came too late.
     #[error("it expired at {expired}, and it is {now}")]
     Expired {
@@ -85,6 +94,15 @@ pub fn accept(
     ] {
         if theirs != ours {
             return Err(Refusal::Stranger { what, theirs: theirs.to_owned(), ours: ours.to_owned() });
+        }
+    }
+    let fence = match assignment.order {
+        Order::Migrate { fence, .. } => fence,
+        _ => 0,
+    };
+    for (what, number) in [("generation", assignment.generation.0), ("migration lease", fence)] {
+        if number > Generation::MAX.0 {
+            return Err(Refusal::OutOfRange { what, number });
         }
     }
     if let Some(accepted) = record.accepted {

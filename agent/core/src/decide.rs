@@ -75,7 +75,9 @@ impl Turn {
             State::Activating { at, plan, reached, .. } => {
                 *reached = (*reached).max(*at);
                 *at = 0;
-                *reached -= traffic::skip_what_made_room(plan, &self.machine.record.placement);
+                // A slot may hold the release from before, and this plan not have come as far as that.
+                let left_out = traffic::skip_what_made_room(plan, &self.machine.record.placement);
+                *reached = reached.saturating_sub(left_out);
             }
             State::Undoing { at, plan, .. } => {
                 *at = 0;

@@ -35,10 +35,6 @@ const MAX_COMMIT_ID_BYTES: usize = 64;
 /// Release notes and reasons of operators.
 pub const MAX_NOTES_BYTES: usize = 64 * 1024;
 
-/// A report may name no greater generation. The next assignment's number is one more than what a host names,
-/// and must exist, whatever a host says.
-const MAX_GENERATION: u64 = 1 << 62;
-
 type Parsed<T> = Result<T, ControllerError>;
 
 fn named<T: std::str::FromStr>(field: &str, text: &str) -> Parsed<T>
@@ -117,7 +113,7 @@ pub fn key(key: &PublicKey) -> String {
 /// What is missing or against a rule.
 pub fn report(message: pb::HostReport) -> Parsed<HostReport> {
     let active = message.active.map(release).transpose()?;
-    if message.generation > MAX_GENERATION {
+    if message.generation > Generation::MAX.0 {
         let message = format!("the report's generation {} is none that was given out", message.generation);
         return Err(ControllerError::invalid(message));
     }

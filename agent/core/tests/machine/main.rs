@@ -54,6 +54,19 @@ fn an_older_generation_is_refused_and_the_same_with_other_content_too() {
 }
 
 #[test]
+fn a_number_after_which_there_would_be_none_is_not_accepted() {
+    let mut host = Harness::new();
+    host.commit(5, "v1");
+    for bad in [stage(u64::MAX, "v2"), migrate(6, "v1", u64::MAX)] {
+        host.assign(bad);
+        let outcome = host.report().outcome.unwrap();
+        let OutcomeKind::Refused { failure } = outcome.result else { panic!("{outcome:?}") };
+        assert!(failure.reason.contains("none that is given out"), "{failure:?}");
+    }
+    host.commit(6, "v2");
+}
+
+#[test]
 fn the_identical_assignment_changes_nothing() {
     let mut host = Harness::new();
     host.commit(5, "v1");
