@@ -35,7 +35,7 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 /// The time of the last success is kept in steps of this, so that a refresh without news writes nothing.
 const LAST_SEEN_STEP_MS: u64 = 3_600_000;
 
-/// How much a repository may ask of a client. Lengths in bytes; they hold where metadata gives none.
+/// How much a repository may ask of a client. Lengths in bytes; one that metadata gives only narrows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Of one root.

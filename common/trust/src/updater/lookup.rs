@@ -121,7 +121,8 @@ impl Updater {
             self.load(visit, local);
             return Ok(());
         }
-        let max_length = meta.length.unwrap_or(self.limits.targets_length);
+        let limit = self.limits.targets_length;
+        let max_length = meta.length.map_or(limit, |length| length.min(limit));
         let version = self.name_version(meta.version);
         self.ask(&visit.role.clone(), version, max_length, Asked::Targets(visit));
         Ok(())

@@ -135,7 +135,8 @@ impl Updater {
             self.stage = Stage::Targets;
             return Ok(());
         }
-        let max_length = meta.length.unwrap_or(self.limits.snapshot_length);
+        let limit = self.limits.snapshot_length;
+        let max_length = meta.length.map_or(limit, |length| length.min(limit));
         self.ask(what, self.name_version(meta.version), max_length, Asked::Snapshot);
         Ok(())
     }

@@ -8,6 +8,7 @@ mod clocks;
 mod delegations;
 mod disks;
 mod forgery;
+mod limits;
 mod recovery;
 mod repository;
 mod vouching;
