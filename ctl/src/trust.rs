@@ -5,6 +5,9 @@
 
 pub mod change;
 pub mod draft;
+pub mod lifetime;
+mod release;
+mod review;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

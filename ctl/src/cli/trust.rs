@@ -98,6 +98,15 @@ Example:
         #[command(flatten)]
         draft: Draft,
     },
+    /// Sign root, targets and floors anew before they expire: those with less than 60 days left
+    #[command(after_help = "\
+Root is in force for a year. Targets, which names the keys of every application, and the floors are for 90 days:
+for so long somebody who has taken the controller can keep a revoked key from the hosts.")]
+    Renew {
+        /// What becomes of it.
+        #[command(flatten)]
+        draft: Draft,
+    },
     /// Look at a change or a release that others have signed, and add this machine's signatures
     Sign {
         /// The file

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use landfall_common::Timestamp;
+use landfall_trust::policy::POLICY_ROLE;
 use serde::Serialize;
 
 use super::Session;
@@ -12,11 +13,10 @@ use crate::config::Profile;
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::trust::Trust;
+use crate::trust::lifetime::WARN_BEFORE;
 use crate::view::ObjectsUsage;
 use crate::{clock, files, keys};
 
-/// Offline roles are signed anew by people, who need time for it.
-const WARN_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 /// TLS fails at minutes of difference; seconds only confuse people.
 const MAX_SKEW: Duration = Duration::from_secs(5);
 
@@ -235,7 +235,7 @@ async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut V
             "timestamp" | "snapshot" => {
                 (Duration::from_secs(3600), "look into the controller's log: it signs this by itself")
             }
-            "root" | "targets" => (WARN_BEFORE, "ctl init, where the root key is"),
+            "root" | "targets" | POLICY_ROLE => (WARN_BEFORE, "ctl trust renew, where the root key is"),
             _ => (WARN_BEFORE, "any new release signs it anew: ctl release"),
         };
         findings.push(expiry(&what, *expires, now, warn, next));

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use landfall_common::{AppName, Timestamp, definition};
-use landfall_trust::metadata::{Root, Targets};
-use landfall_trust::policy::app_role;
+use landfall_trust::metadata::{Header, Root, Targets};
+use landfall_trust::policy::{POLICY_ROLE, app_role};
 use landfall_trust::{Envelope, KeyPair, PublicKey, TrustError};
 use serde::Serialize;
 use serde_json::json;
@@ -19,13 +18,9 @@ use crate::client::Client;
 use crate::config::{Profile, nearest_definition};
 use crate::error::{Error, Exit};
 use crate::files::{self, Access};
-use crate::trust::Trust;
+use crate::output::format;
+use crate::trust::{Trust, Trusted, lifetime};
 use crate::{clock, keys, trust, view};
-
-/// What offline keys sign is signed anew about once a year.
-const LIFETIME: Duration = Duration::from_secs(366 * 86_400);
-/// Metadata with less time left than this is signed anew on the way.
-const RENEW_BEFORE: Duration = Duration::from_secs(60 * 86_400);
 
 pub(super) async fn run(session: &Session, arguments: &Init) -> Result<Exit, Error> {
     let output = session.output;
@@ -188,20 +183,21 @@ impl Maker<'_> {
                 .map_err(|error| Error::Answer(format!("its key for {role} cannot be read: {error}")))
         };
         let owners = public(&self.root_pairs);
-        let mut root = Root::first(now + LIFETIME);
+        let mut root = Root::first(lifetime::until("root", now));
         root.set_role("root", &owners, 1);
         root.set_role("targets", &owners, 1);
         root.set_role("snapshot", &[key(&info.snapshot_key, "snapshot")?], 1);
         root.set_role("timestamp", &[key(&info.timestamp_key, "timestamp")?], 1);
-        let mut targets = Targets::first(now + LIFETIME);
+        let mut targets = Targets::first(lifetime::until("targets", now));
         targets.delegate_app(application, &public(&self.release_pairs), threshold);
-        let role = sign(&Targets::first(now + LIFETIME), &self.release_pairs)?;
+        let role = app_role(application);
+        let releases = sign(&Targets::first(lifetime::until(&role, now)), &self.release_pairs)?;
 
         let root = sign(&root, &self.root_pairs[..1])?;
         let targets = sign(&targets, &self.root_pairs[..1])?;
         // Trusted before it is published: it is this machine that made it, and no answer can change that.
         trust::initialise(&self.profile.trust_directory(), &root)?;
-        let roles = BTreeMap::from([(app_role(application), role)]);
+        let roles = BTreeMap::from([(role, releases)]);
         self.client.publish_root(root, targets, roles, None).await?;
         let file = self.profile.trust_directory().join("root.json");
         Ok(vec![
@@ -217,28 +213,32 @@ impl Maker<'_> {
         let now = clock::now();
         let mut done = Vec::new();
         let trust = Trust::refresh(self.profile.trust_directory(), self.client).await?;
-        let soon = |expires: Timestamp| expires < now + RENEW_BEFORE;
-        let current = trust.root();
+        let Trusted { root: current, targets, roles: known_roles } = trust.all(self.client).await?;
+        let soon = |expires: Timestamp| expires < now + lifetime::RENEW_BEFORE;
+        let renewed = |role: &str, header: &Header| {
+            let until = format::time(header.expires);
+            format!("signed {role} version {} until {until}", header.version)
+        };
         let root = if soon(current.header.expires) {
-            let next = current.next(now + LIFETIME);
-            self.check_owner(current)?;
-            done.push(format!("signed root version {} for another year", next.header.version));
+            let next = current.next(lifetime::until("root", now));
+            self.check_owner(&current)?;
+            done.push(renewed("root", &next.header));
             sign(&next, &self.root_pairs)?
         } else {
             trust::root_file(&self.profile.trust_directory())?
         };
-        let targets = trust.targets()?;
         let role = app_role(application);
         let known = targets.authority("targets", &role).is_some();
         let mut roles = BTreeMap::new();
         let new_targets = if !known || soon(targets.header.expires) {
-            self.check_owner(current)?;
-            let mut next = targets.next(now + LIFETIME);
+            self.check_owner(&current)?;
+            let mut next = targets.next(lifetime::until("targets", now));
             if known {
-                done.push(format!("signed targets version {} for another year", next.header.version));
+                done.push(renewed("targets", &next.header));
             } else {
                 next.delegate_app(application, &public(&self.release_pairs), threshold);
-                roles.insert(role, sign(&Targets::first(now + LIFETIME), &self.release_pairs)?);
+                let first = Targets::first(lifetime::until(&role, now));
+                roles.insert(role, sign(&first, &self.release_pairs)?);
                 let keys = self.release_pairs.len();
                 done.push(format!("{threshold} of {keys} release key(s) sign releases of {application}"));
             }
@@ -246,6 +246,12 @@ impl Maker<'_> {
         } else {
             Vec::new()
         };
+        if let Some(policy) = known_roles.get(POLICY_ROLE).filter(|policy| soon(policy.header.expires)) {
+            self.check_owner(&current)?;
+            let next = policy.next(lifetime::until(POLICY_ROLE, now));
+            done.push(renewed(POLICY_ROLE, &next.header));
+            roles.insert(POLICY_ROLE.to_owned(), sign(&next, &self.root_pairs)?);
+        }
         if !done.is_empty() {
             self.client.publish_root(root, new_targets, roles, None).await?;
             Trust::refresh(self.profile.trust_directory(), self.client).await?;

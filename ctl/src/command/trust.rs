@@ -31,6 +31,7 @@ pub(super) async fn run(session: &mut Session, arguments: &Arguments) -> Result<
         }
         Arguments::Rotate { of, draft } => keys::rotate(session, *of, draft).await,
         Arguments::Floor { release, draft } => keys::floor(session, release, draft).await,
+        Arguments::Renew { draft } => keys::renew(session, draft).await,
         Arguments::Sign { file, yes } => sign::sign(session, file, *yes).await,
         Arguments::Publish { file } => sign::publish(session, file).await,
         Arguments::Republish => republish::run(session).await,

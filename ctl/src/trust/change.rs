@@ -4,17 +4,14 @@
 use std::time::Duration;
 
 use landfall_common::{AppName, ReleaseCounter, Timestamp};
-use landfall_trust::metadata::{Root, Targets};
+use landfall_trust::metadata::{Header, Root, Targets};
 use landfall_trust::policy::{POLICY_ROLE, app_role};
 use landfall_trust::repository::PublishError;
 use landfall_trust::{Authority, KeyId, PublicKey};
 
-use super::Trusted;
 use super::draft::{Body, Draft};
+use super::{Trusted, lifetime};
 use crate::error::Error;
-
-/// What people sign is signed anew about once a year.
-pub const LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 
 /// Whose keys are changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +115,7 @@ impl Trusted {
 #[derive(Debug, Clone)]
 pub struct Change<'t> {
     trusted: &'t Trusted,
-    expires: Timestamp,
+    now: Timestamp,
     root: Option<Root>,
     targets: Option<Targets>,
     roles: std::collections::BTreeMap<String, Targets>,
@@ -129,17 +126,17 @@ impl<'t> Change<'t> {
     #[must_use]
     pub fn of(trusted: &'t Trusted, now: Timestamp) -> Self {
         let roles = std::collections::BTreeMap::new();
-        Self { trusted, expires: now + LIFETIME, root: None, targets: None, roles }
+        Self { trusted, now, root: None, targets: None, roles }
     }
 
     fn targets(&mut self) -> &mut Targets {
-        let (trusted, expires) = (self.trusted, self.expires);
+        let (trusted, expires) = (self.trusted, lifetime::until("targets", self.now));
         self.targets.get_or_insert_with(|| trusted.targets.next(expires))
     }
 
     /// The next version of a role; its first if there is none.
     fn role(&mut self, name: &str) -> &mut Targets {
-        let (trusted, expires) = (self.trusted, self.expires);
+        let (trusted, expires) = (self.trusted, lifetime::until(name, self.now));
         self.roles.entry(name.to_owned()).or_insert_with(|| match trusted.roles.get(name) {
             Some(role) => role.next(expires),
             None => Targets::first(expires),
@@ -151,7 +148,7 @@ impl<'t> Change<'t> {
     pub fn set_keys(&mut self, holder: &Holder, Keys { keys, threshold }: &Keys) {
         match holder {
             Holder::Root => {
-                let (trusted, expires) = (self.trusted, self.expires);
+                let (trusted, expires) = (self.trusted, lifetime::until("root", self.now));
                 let root = self.root.get_or_insert_with(|| trusted.root.next(expires));
                 root.set_role("root", keys, *threshold);
                 root.set_role("targets", keys, *threshold);
@@ -180,6 +177,21 @@ impl<'t> Change<'t> {
         }
         let set = self.role(POLICY_ROLE).set_floor(application, floor);
         set.map(drop).map_err(|error: PublishError| Error::usage(error.to_string(), "a floor only rises"))
+    }
+
+    /// Signs anew, as they are, those of the root key's documents that have less than this left.
+    pub fn renew(&mut self, left: Duration) {
+        let (trusted, now) = (self.trusted, self.now);
+        let is_due = |header: &Header| header.expires < now + left;
+        if is_due(&trusted.root.header) {
+            self.root.get_or_insert_with(|| trusted.root.next(lifetime::until("root", now)));
+        }
+        if is_due(&trusted.targets.header) {
+            self.targets();
+        }
+        if trusted.roles.get(POLICY_ROLE).is_some_and(|policy| is_due(&policy.header)) {
+            self.role(POLICY_ROLE);
+        }
     }
 
     /// The change, to be signed.

@@ -1,13 +1,11 @@
 //! Metadata on its way from signer to signer: a file to which each adds a signature, until there are enough.
 //!
 //! Whoever signs looks at what changes against what his own machine trusts, and never at what somebody wrote
-//! beside it: there is nothing beside it.
+//! beside it: there is nothing beside it. What he is shown is made in [`review`](super::review).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::Timestamp;
 use landfall_trust::metadata::{Root, TOP_LEVEL, Targets};
-use landfall_trust::policy::POLICY_ROLE;
 use landfall_trust::{Authority, Envelope, KeyId, KeyPair, PublicKey, Signed};
 use serde::{Deserialize, Serialize};
 
@@ -125,13 +123,18 @@ impl Draft {
         delegated.map(|(role, envelope)| (role.clone(), envelope.to_bytes())).collect()
     }
 
-    fn read_root(&self) -> Result<Option<Root>, Error> {
+    /// The documents, by role.
+    pub(super) fn documents(&self) -> &BTreeMap<String, Envelope> {
+        &self.documents
+    }
+
+    pub(super) fn read_root(&self) -> Result<Option<Root>, Error> {
         let read = |envelope: &Envelope| Signed::<Root>::read("root", envelope.to_bytes());
         let root = self.documents.get("root").map(read).transpose();
         Ok(root.map_err(Error::trust("the draft cannot be used"))?.map(|signed| signed.body))
     }
 
-    fn read(&self, role: &str) -> Result<Option<Targets>, Error> {
+    pub(super) fn read(&self, role: &str) -> Result<Option<Targets>, Error> {
         let read = |envelope: &Envelope| Signed::<Targets>::read(role, envelope.to_bytes());
         let targets = self.documents.get(role).map(read).transpose();
         Ok(targets.map_err(Error::trust("the draft cannot be used"))?.map(|signed| signed.body))
@@ -179,73 +182,6 @@ impl Draft {
         lacks.dedup();
         Ok(lacks)
     }
-
-    /// Demands that each document is the next version of what is trusted.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a draft that was overtaken, [`Error::Trust`] for one that cannot be read.
-    pub fn check(&self, trusted: &Trusted, now: Timestamp) -> Result<(), Error> {
-        for role in self.documents.keys() {
-            let (header, current) = match role.as_str() {
-                "root" => {
-                    let root = self.read_root()?.expect("it is one of the documents");
-                    (root.header, trusted.root.header.version)
-                }
-                "targets" => {
-                    let targets = self.read(role)?.expect("it is one of the documents");
-                    (targets.header, trusted.targets.header.version)
-                }
-                _ => {
-                    let targets = self.read(role)?.expect("it is one of the documents");
-                    (targets.header, trusted.roles.get(role).map_or(0, |role| role.header.version))
-                }
-            };
-            if header.version != current + 1 {
-                return Err(Error::usage(
-                    format!(
-                        "the draft holds version {} of {role}, and version {current} is in force",
-                        header.version
-                    ),
-                    "somebody was faster: make it anew, and have it signed anew",
-                ));
-            }
-            header.check_expiry(role, now).map_err(Error::trust("the draft cannot be used"))?;
-        }
-        Ok(())
-    }
-
-    /// What it changes, in words, against what is trusted.
-    ///
-    /// # Errors
-    /// [`Error::Trust`] for a document that cannot be read.
-    pub fn differences(&self, trusted: &Trusted) -> Result<Vec<String>, Error> {
-        let mut lines = Vec::new();
-        if let Some(root) = self.read_root()? {
-            for role in TOP_LEVEL {
-                let (old, new) = (trusted.root.authority(role), root.authority(role));
-                lines.extend(keys_changed(role, Some(&old), Some(&new)));
-            }
-        }
-        if let Some(targets) = self.read("targets")? {
-            let names = |targets: &Targets| -> BTreeSet<String> {
-                let roles = targets.delegations.iter().flat_map(|delegations| &delegations.roles);
-                roles.map(|role| role.name.clone()).collect()
-            };
-            for role in names(&trusted.targets).union(&names(&targets)) {
-                let (old, new) =
-                    (trusted.targets.authority("targets", role), targets.authority("targets", role));
-                lines.extend(keys_changed(role, old.as_ref(), new.as_ref()));
-            }
-        }
-        for role in self.documents.keys().filter(|role| !TOP_LEVEL.contains(&&***role)) {
-            let new = self.read(role)?.expect("it is one of the documents");
-            lines.extend(targets_changed(role, trusted.roles.get(role), &new));
-        }
-        for role in self.documents.keys() {
-            lines.push(format!("{role}: signed for another year"));
-        }
-        Ok(lines)
-    }
 }
 
 /// The roots and targets that decide who may sign, once the draft is published.
@@ -277,55 +213,6 @@ impl Ground {
 #[must_use]
 pub fn short(id: &KeyId) -> &str {
     id.0.get(..12).unwrap_or(&id.0)
-}
-
-fn keys_changed(role: &str, old: Option<&Authority<'_>>, new: Option<&Authority<'_>>) -> Vec<String> {
-    let ids = |authority: Option<&Authority<'_>>| -> BTreeSet<KeyId> {
-        authority.map(|authority| authority.keyids.iter().cloned().collect()).unwrap_or_default()
-    };
-    let (before, after) = (ids(old), ids(new));
-    let mut lines = Vec::new();
-    lines.extend(after.difference(&before).map(|id| format!("{role}: key {} may sign", short(id))));
-    lines.extend(before.difference(&after).map(|id| format!("{role}: key {} may no longer sign", short(id))));
-    let threshold = |authority: Option<&Authority<'_>>| authority.map_or(0, |authority| authority.threshold);
-    if threshold(old) != threshold(new) {
-        lines.push(format!(
-            "{role}: {} of {} key(s) must sign, before {}",
-            threshold(new),
-            after.len(),
-            threshold(old)
-        ));
-    }
-    lines
-}
-
-fn targets_changed(role: &str, old: Option<&Targets>, new: &Targets) -> Vec<String> {
-    let none = BTreeMap::new();
-    let before = old.map_or(&none, |old| &old.targets);
-    let floor = |file: &landfall_trust::metadata::TargetFile| {
-        file.custom.as_ref().and_then(|custom| custom.get("min_release_counter")?.as_u64())
-    };
-    let mut lines = Vec::new();
-    for (path, file) in &new.targets {
-        match before.get(path) {
-            Some(same) if same == file => {}
-            known if role == POLICY_ROLE => {
-                let before = known.and_then(floor).unwrap_or(0);
-                lines.push(format!(
-                    "{path}: releases below number {} are refused everywhere, before {before}",
-                    floor(file).unwrap_or(0)
-                ));
-            }
-            known => {
-                let word = if known.is_some() { "is listed with OTHER CONTENT" } else { "is listed" };
-                let digest = file.hashes.get("sha256").map(String::as_str).unwrap_or("no known digest");
-                lines.push(format!("{path} {word}: manifest {digest}"));
-            }
-        }
-    }
-    let gone = before.keys().filter(|path| !new.targets.contains_key(*path));
-    lines.extend(gone.map(|path| format!("{path} is no longer listed: clients refuse it from then on")));
-    lines
 }
 
 /// Reads a public key, as `ctl trust key` shows it.

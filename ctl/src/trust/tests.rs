@@ -1,8 +1,11 @@
 //! Changes, as their signers make them and as clients then see them.
 
+mod review;
+
 use std::collections::BTreeMap;
 
-use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, Timestamp};
+use landfall_common::manifest::{FORMAT, Manifest};
+use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, Sha256, Timestamp};
 use landfall_trust::metadata::{Root, TOP_LEVEL, Targets};
 use landfall_trust::policy::{
     AppPolicy, POLICY_ROLE, ReleaseCustom, accept_target, app_role, policy_path, release_path,
@@ -10,9 +13,9 @@ use landfall_trust::policy::{
 use landfall_trust::repository::{Lifetimes, Repository};
 use landfall_trust::{Envelope, KeyPair, Limits, PublicKey, TrustError, TrustedStore, Updater};
 
-use super::Trusted;
 use super::change::{Change, Holder};
-use super::draft::{Body, Draft};
+use super::draft::{Body, Draft, DraftRelease};
+use super::{Trusted, lifetime};
 
 fn now() -> Timestamp {
     "2026-11-21T16:00:00Z".parse().unwrap()
@@ -95,7 +98,7 @@ impl World {
 
     /// As the controller takes a draft.
     fn take(&mut self, draft: &Draft) -> Result<(), TrustError> {
-        draft.check(&self.trusted(), now()).unwrap();
+        draft.review(&self.trusted(), now()).unwrap();
         for role in ["root", "targets"] {
             if let Some(bytes) = draft.bytes(role) {
                 self.submit(role, bytes)?;
@@ -133,15 +136,13 @@ impl World {
     /// A draft of a release, without signatures.
     fn release(&self, name: &str) -> Draft {
         let role = app_role(&shop());
-        let mut next = self.repository.targets_role(&role).unwrap().next(now() + super::change::LIFETIME);
+        let mut next = self.repository.targets_role(&role).unwrap().next(lifetime::until(&role, now()));
         let counter = ReleaseCounter(next.highest_counter().0 + 1);
         let release = ReleaseName::new(name).unwrap();
-        next.add_release(
-            name.as_bytes(),
-            &ReleaseCustom { app: shop(), release, counter, environments: None },
-        )
-        .unwrap();
-        let mut draft = Draft::default();
+        let manifest = manifest(name);
+        let custom = ReleaseCustom { app: shop(), release, counter, environments: None };
+        next.add_release(manifest.as_bytes(), &custom).unwrap();
+        let mut draft = Draft::of_release(DraftRelease { manifest, notes: String::new() });
         draft.put(&role, &Body::Targets(next)).unwrap();
         draft
     }
@@ -152,6 +153,18 @@ impl World {
         draft.sign(&self.trusted(), &pairs).unwrap();
         self.take(&draft).unwrap();
     }
+}
+
+/// The manifest of a release of the shop.
+fn manifest(release: &str) -> String {
+    let step = serde_json::json!({"name": "venv", "command": ["sh", "prepare.sh"], "timeout_ms": 60_000});
+    let manifest: Manifest = serde_json::from_value(serde_json::json!({
+        "format": FORMAT, "application": "shop", "release": release, "origin": {"type": "artifact"},
+        "tree": Sha256::of(release.as_bytes()), "file_count": 1, "total_bytes": 1,
+        "program": {"prepare": [step]}, "environments": {},
+    }))
+    .unwrap();
+    String::from_utf8(manifest.to_bytes().unwrap()).unwrap()
 }
 
 /// Each signer on a machine of his own: the file goes from one to the next.
@@ -195,7 +208,7 @@ fn two_of_three_sign_on_machines_of_their_own() {
     world.take(&two).unwrap();
     world.accepts("v1").unwrap();
     // It was overtaken by itself.
-    let error = two.check(&world.trusted(), now()).unwrap_err().to_string();
+    let error = two.review(&world.trusted(), now()).unwrap_err().to_string();
     assert!(error.contains("version 3 is in force"), "{error}");
 }
 
@@ -212,7 +225,7 @@ fn a_release_key_is_rotated_and_the_old_one_signs_no_more() {
     change.set_keys(&releases, &keys);
     let mut draft = change.draft().unwrap();
     draft.sign(&trusted, &[pair(ROOT), pair(RELEASE), pair(5)]).unwrap();
-    let said = draft.differences(&trusted).unwrap().join("\n");
+    let said = draft.review(&trusted, now()).unwrap().join("\n");
     assert!(said.contains("may sign") && said.contains("may no longer sign"), "{said}");
     world.take(&draft).unwrap();
     world.accepts("v1").unwrap();
@@ -263,13 +276,40 @@ fn a_floor_refuses_what_is_older_and_only_rises() {
     change.set_floor(&shop(), ReleaseCounter(2)).unwrap();
     let mut draft = change.draft().unwrap();
     draft.sign(&trusted, &[pair(ROOT)]).unwrap();
-    let said = draft.differences(&trusted).unwrap().join("\n");
-    assert!(said.contains("releases below number 2 are refused everywhere, before 0"), "{said}");
+    let said = draft.review(&trusted, now()).unwrap().join("\n");
+    assert!(said.contains("releases below number 2 (v2) are refused everywhere, before 0"), "{said}");
     world.take(&draft).unwrap();
     assert!(world.accepts("v1").unwrap_err().contains("refuses everything below 2"));
     world.accepts("v2").unwrap();
     let error = Change::of(&world.trusted(), now()).set_floor(&shop(), ReleaseCounter(1)).unwrap_err();
     assert!(error.to_string().contains("cannot be lowered"), "{error}");
+}
+
+#[test]
+fn what_is_about_to_expire_is_signed_anew_as_it_is() {
+    let mut world = World::new();
+    let trusted = world.trusted();
+    let mut change = Change::of(&trusted, now());
+    change.set_floor(&shop(), ReleaseCounter(1)).unwrap();
+    let mut draft = change.draft().unwrap();
+    draft.sign(&trusted, &[pair(ROOT)]).unwrap();
+    world.take(&draft).unwrap();
+    let trusted = world.trusted();
+    let renewed = |days: u64| {
+        let mut change = Change::of(&trusted, now() + Duration::from_secs(days * 86_400));
+        change.renew(lifetime::RENEW_BEFORE);
+        change.draft().unwrap()
+    };
+    assert!(renewed(29).is_empty());
+    let draft = renewed(31);
+    let roles = |draft: &Draft| draft.roles().into_keys().collect::<Vec<_>>();
+    assert!(draft.bytes("root").is_none() && draft.bytes("targets").is_some());
+    assert_eq!(roles(&draft), [POLICY_ROLE]);
+    // Nothing but the time is told, since nothing else changes.
+    let later = now() + Duration::from_secs(31 * 86_400);
+    let lines = draft.review(&trusted, later).unwrap();
+    assert!(lines.iter().all(|line| line.contains("is in force until 2027-03-22")), "{lines:?}");
+    assert!(renewed(320).bytes("root").is_some());
 }
 
 #[test]
@@ -281,19 +321,4 @@ fn a_threshold_that_could_never_be_met_is_refused() {
         assert!(keys.clone().changed(&[], &remove, threshold).is_err());
     }
     assert!(keys.changed(&[], &[pair(8).keyid().clone()], None).is_err());
-}
-
-#[test]
-fn what_a_signer_is_shown_tells_other_content_under_a_known_name() {
-    let mut world = World::new();
-    world.signed_release("v1", &[RELEASE]);
-    let trusted = world.trusted();
-    let role = app_role(&shop());
-    let mut next = trusted.roles[&role].next(now() + super::change::LIFETIME);
-    let file = next.targets.values_mut().next().unwrap();
-    file.length += 1;
-    let mut draft = Draft::default();
-    draft.put(&role, &Body::Targets(next)).unwrap();
-    let said = draft.differences(&trusted).unwrap().join("\n");
-    assert!(said.contains("shop/v1 is listed with OTHER CONTENT"), "{said}");
 }

@@ -15,12 +15,10 @@ use crate::config::Profile;
 use crate::error::Error;
 use crate::output::format;
 use crate::output::progress::Bar;
-use crate::trust::Trust;
 use crate::trust::draft::{Body, Draft, DraftRelease};
+use crate::trust::{Trust, lifetime};
 use crate::{clock, keys, pack};
 
-/// What release keys sign holds for so long; every release signs it anew.
-const LIFETIME: std::time::Duration = std::time::Duration::from_secs(366 * 86_400);
 /// Somebody else may publish at the same moment; then the metadata is read and signed again.
 const ATTEMPTS: u32 = 5;
 
@@ -85,7 +83,7 @@ async fn sign(
     let trusted = Trust::refresh(profile.trust_directory(), client).await?.all(client).await?;
     let role = app_role(application);
     let current = trusted.roles.get(&role).ok_or_else(|| preflight::unknown_application(application))?;
-    let mut next = current.next(clock::now() + LIFETIME);
+    let mut next = current.next(lifetime::until(&role, clock::now()));
     let custom = ReleaseCustom {
         app: application.clone(),
         release: release.clone(),

@@ -16,9 +16,10 @@ use crate::config::Profile;
 use crate::error::{Error, Exit};
 use crate::files;
 use crate::keys;
+use crate::output::format;
 use crate::trust::change::{Change, Holder};
 use crate::trust::draft::{public_key, short};
-use crate::trust::{Trust, Trusted};
+use crate::trust::{Trust, Trusted, lifetime};
 
 /// `ctl trust key`: a key that is not there is made.
 pub(super) fn show(session: &Session, of: KeyOf) -> Result<Exit, Error> {
@@ -220,6 +221,24 @@ pub(super) async fn floor(session: &Session, release: &ReleaseName, draft: &Draf
     change.set_floor(&application, found.counter)?;
     let pairs = own_keys(&profile)?;
     finish(session, (&profile, &client), &trusted, change.draft()?, &pairs, &place(draft)).await?;
+    Ok(Exit::Succeeded)
+}
+
+/// `ctl trust renew`
+pub(super) async fn renew(session: &Session, draft: &Draft) -> Result<Exit, Error> {
+    let (profile, client, trusted) = ground(session).await?;
+    let mut change = Change::of(&trusted, clock::now());
+    change.renew(lifetime::RENEW_BEFORE);
+    let change = change.draft()?;
+    if change.is_empty() {
+        let left = format::duration(lifetime::RENEW_BEFORE);
+        session
+            .output
+            .line(format!("nothing to do: root, targets and floors are in force for {left} and more"));
+        return Ok(Exit::Succeeded);
+    }
+    let pairs = own_keys(&profile)?;
+    finish(session, (&profile, &client), &trusted, change, &pairs, &place(draft)).await?;
     Ok(Exit::Succeeded)
 }
 

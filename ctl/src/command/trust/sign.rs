@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use landfall_common::manifest::Manifest;
 use landfall_trust::KeyPair;
 
 use super::{list, own_keys, told};
@@ -27,7 +26,7 @@ pub(super) async fn finish(
     place: &Place<'_>,
 ) -> Result<bool, Error> {
     let output = session.output;
-    for line in draft.differences(trusted)? {
+    for line in draft.review(trusted, clock::now())? {
         output.line(line);
     }
     if !place.yes {
@@ -97,9 +96,7 @@ pub(super) async fn sign(session: &Session, file: &Path, yes: bool) -> Result<Ex
         }
         Err(error) => return Err(error),
     };
-    draft.check(&trusted, clock::now())?;
-    show_release(output, &draft)?;
-    for line in draft.differences(&trusted)? {
+    for line in draft.review(&trusted, clock::now())? {
         output.line(line);
     }
     if !yes {
@@ -130,7 +127,7 @@ pub(super) async fn publish(session: &Session, file: &Path) -> Result<Exit, Erro
     let draft = read(file)?;
     let (profile, client) = session.connect().await?;
     let trusted = Trust::refresh(profile.trust_directory(), &client).await?.all(&client).await?;
-    draft.check(&trusted, clock::now())?;
+    draft.review(&trusted, clock::now())?;
     let lacks = draft.lacks(&trusted)?;
     if let Some(Lack { role, count, keys }) = lacks.first() {
         return Err(Error::missing(
@@ -141,7 +138,7 @@ pub(super) async fn publish(session: &Session, file: &Path) -> Result<Exit, Erro
     send(&profile, &client, &draft).await?;
     output.line("published");
     if let Some(release) = &draft.release {
-        let manifest = Manifest::from_bytes(release.manifest.as_bytes())?;
+        let manifest = release.read()?;
         output.note(format!("next: ctl release {} --app {}", manifest.release, manifest.application));
     }
     told(&output, true, None);
@@ -160,25 +157,6 @@ fn read(file: &Path) -> Result<Draft, Error> {
         let what = format!("{} is not a draft: {error}", file.display());
         Error::usage(what, "copy it whole from the one who made it")
     })
-}
-
-/// What the release is that the role lists: the signers list a digest, and this is what has it.
-fn show_release(output: Output, draft: &Draft) -> Result<(), Error> {
-    let Some(release) = &draft.release else { return Ok(()) };
-    let manifest = Manifest::from_bytes(release.manifest.as_bytes())?;
-    let digest = landfall_common::Sha256::of(release.manifest.as_bytes());
-    output.line(format!(
-        "{} {}: {}, {}",
-        manifest.application,
-        manifest.release,
-        format::count(manifest.file_count, "file"),
-        format::bytes(manifest.total_bytes)
-    ));
-    if let landfall_common::manifest::Origin::Git { commit, author, subject, .. } = &manifest.origin {
-        output.line(format!("commit {commit} of {author}: {subject}"));
-    }
-    output.line(format!("its manifest is {digest}"));
-    Ok(())
 }
 
 /// Publishes a draft that has its signatures, and trusts what is in force then.
