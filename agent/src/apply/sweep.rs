@@ -34,8 +34,9 @@ enum Stage {
 }
 
 impl Sweep {
-    /// Everything goes but these releases. `trees` are theirs: then the objects that none of them needs go as
-    /// well, and what was fetched and not laid out. Without them (something is being fetched) objects stay.
+    /// Everything that was made here goes but these releases. `trees` are theirs: then the objects that none of
+    /// them needs go as well, and what was fetched and not laid out. Without them (something is being fetched)
+    /// objects stay.
     pub fn new(keep: BTreeSet<ReleaseName>, trees: Option<Vec<Sha256>>) -> Self {
         Self { keep, trees, left: BTreeSet::new(), stage: Stage::Releases }
     }
@@ -76,13 +77,29 @@ impl Sweep {
                 let name = entry.name.to_string_lossy();
                 let plain = name.strip_prefix(layout::STAGING_PREFIX).unwrap_or(&name);
                 let path = Path::new(parent).join(&entry.name);
-                if !stays(plain) && !self.left.contains(&path) {
+                // A manifest goes after its release: it shows whose that is.
+                let stays_yet = match parent {
+                    layout::RELEASES => !is_ours(disk, &name)?,
+                    layout::MANIFESTS => disk.kind(&Path::new(layout::RELEASES).join(&entry.name))?.is_some(),
+                    _ => false,
+                };
+                if !stays(plain) && !stays_yet && !self.left.contains(&path) {
                     return Ok(Some(path));
                 }
             }
         }
         Ok(None)
     }
+}
+
+/// Whether this agent has made what has this name in `releases/`. Whatever deployed to the host before may have
+/// left releases of its own there, and may still run one of them. A manifest is there before its release is, and
+/// goes after it.
+fn is_ours(disk: &dyn Disk, name: &str) -> Result<bool, AgentError> {
+    if [layout::STAGING_PREFIX, layout::TRASH_PREFIX].iter().any(|prefix| name.starts_with(prefix)) {
+        return Ok(true);
+    }
+    Ok(disk.kind(&Path::new(layout::MANIFESTS).join(name))?.is_some())
 }
 
 fn remove_release(disk: &dyn Disk, path: &Path) -> Result<(), AgentError> {
