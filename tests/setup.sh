@@ -20,7 +20,9 @@ need() { # need COMMAND PACKAGE...
 need curl curl
 need msgfmt gettext
 need npm npm
+need node nodejs
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 if [ "$purpose" = tests ]; then
     PATH=$PATH:/usr/sbin:/sbin
     # The proxies that requests are led by.
@@ -30,6 +32,9 @@ if [ "$purpose" = tests ]; then
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { missing+=(postgresql); services+=(postgresql); }
     # Certificates that have expired.
     need faketime faketime
+    # The application servers of docs/recipes that pip does not bring.
+    need go golang-go
+    need puma puma
 fi
 # The test hosts, which only root can boot.
 if [ "$purpose" = tests ] && [ "$(id -u)" = 0 ]; then

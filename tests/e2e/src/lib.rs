@@ -4,5 +4,6 @@ pub mod load;
 pub mod postgres;
 pub mod process;
 pub mod python;
+pub mod recipe;
 pub mod scene;
 pub mod stage;

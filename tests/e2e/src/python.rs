@@ -1,4 +1,4 @@
-//! Python environments for tests, made once below `target/` and reused.
+//! Python environments and packages for tests, made once below `target/` and reused.
 
 use std::fs::{self, File};
 use std::io;
@@ -30,4 +30,32 @@ pub fn environment(target: &Path, requirements: &Path) -> io::Result<PathBuf> {
         fs::write(done, "")?;
     }
     Ok(python)
+}
+
+/// A directory with the packages of a `requirements.txt` as wheels, fetched to `target` if they are not there
+/// yet: `PIP_FIND_LINKS` of a build that must not depend on a network.
+///
+/// # Errors
+/// If they cannot be fetched, with what pip said.
+pub fn wheels(target: &Path, requirements: &Path) -> io::Result<PathBuf> {
+    let name = format!("wheels-{}", Sha256::of(&fs::read(requirements)?).short());
+    let (wheels, lock) = (target.join(&name), File::create(target.join(format!("{name}.lock")))?);
+    lock.lock()?;
+    let done = wheels.join("complete");
+    if !done.exists() {
+        let mut fetch = Command::new("python3");
+        fetch.args([
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--only-binary",
+            ":all:",
+        ]);
+        fetch.arg("--wheel-dir").arg(&wheels).arg("-r").arg(requirements);
+        Said::from(fetch.output()?).expect_code(0)?;
+        fs::write(done, "")?;
+    }
+    Ok(wheels)
 }
