@@ -92,8 +92,9 @@ impl Service {
             passed: &passed,
             dies_with_parent: false,
         });
-        let started = started.inspect_err(|_| {
+        let started = started.map_err(|error| {
             let _ = std::fs::remove_file(&pipe);
+            error.to_string()
         })?;
         let pid = started.child.id();
         let ticks = i32::try_from(pid).ok().and_then(Stat::of).map_or(0, |stat| stat.started);

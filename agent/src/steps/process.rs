@@ -47,11 +47,52 @@ pub(crate) struct Started {
     pub pidfd: OwnedFd,
 }
 
+/// Why there is no process to watch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StartError {
+    /// It never ran: an empty command, a directory or program that is not there, or what the kernel says.
+    #[error("{0}")]
+    NotStarted(String),
+    /// It ran, and could not be watched, so that it was killed with its group. What it did before is unknown.
+    #[error("{0}")]
+    Killed(String),
+}
+
+impl From<String> for StartError {
+    fn from(reason: String) -> Self {
+        Self::NotStarted(reason)
+    }
+}
+
 /// Starts a process.
 ///
 /// # Errors
-/// A sentence: an empty command, a directory or program that is not there, or what the kernel says.
-pub(crate) fn start(launch: &Launch<'_>) -> Result<Started, String> {
+/// [`StartError`]; then nothing of it runs.
+pub(crate) fn start(launch: &Launch<'_>) -> Result<Started, StartError> {
+    start_watched(launch, |pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
+}
+
+fn start_watched(
+    launch: &Launch<'_>,
+    watch: impl FnOnce(Pid) -> rustix::io::Result<OwnedFd>,
+) -> Result<Started, StartError> {
+    let mut child = spawn(launch)?;
+    let pid = pid_of(&child);
+    match watch(pid) {
+        Ok(pidfd) => Ok(Started { child, pid, pidfd }),
+        Err(error) => {
+            // It leads its group since before it became the program.
+            signal_group(pid, Signal::KILL);
+            let _ = child.wait();
+            let pid = pid.as_raw_nonzero();
+            Err(StartError::Killed(format!("process {pid} could not be watched and was killed: {error}")))
+        }
+    }
+}
+
+/// # Errors
+/// A sentence; then nothing was run.
+fn spawn(launch: &Launch<'_>) -> Result<Child, String> {
     let name = launch.argv.first().ok_or("the command is empty")?;
     if !launch.directory.is_dir() {
         return Err(format!("the directory {} does not exist", launch.directory.display()));
@@ -79,11 +120,7 @@ pub(crate) fn start(launch: &Launch<'_>) -> Result<Started, String> {
     // SAFETY: between fork and exec the closure only makes system calls (setsid, prctl, getppid, dup2,
     // sigprocmask, getpid, execve) and writes into a buffer that was allocated before the fork.
     unsafe { command.pre_exec(become_image) };
-    let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
-    let pid = pid_of(&child);
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|error| format!("process {} cannot be watched: {error}", pid.as_raw_nonzero()))?;
-    Ok(Started { child, pid, pidfd })
+    command.spawn().map_err(|error| format!("{}: {error}", program.display()))
 }
 
 fn pid_of(child: &Child) -> Pid {
@@ -361,6 +398,38 @@ mod tests {
             assert!(!young_group_lives(group, age));
         }
         leader.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_watched_is_killed_with_its_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", pid_file.display());
+        let (_output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let launch = Launch {
+            argv: &["/bin/sh".to_owned(), "-c".to_owned(), script],
+            environment: &[("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+            directory: directory.path(),
+            output: write,
+            passed: &[],
+            dies_with_parent: false,
+        };
+        let mut group = None;
+        let started = start_watched(&launch, |pid| {
+            group = Some(pid);
+            // It has begun its work, and is not alone.
+            while !fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n')) {
+                std::thread::yield_now();
+            }
+            Err(rustix::io::Errno::MFILE)
+        });
+        assert!(
+            matches!(&started, Err(StartError::Killed(reason)) if reason.contains("Too many open files")),
+            "{started:?}"
+        );
+        while group_lives(group.unwrap()) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::{Log, STEP_LOG_BYTES};
 use super::output::{Capture, Output};
-use super::process::{self, Launch, Started};
+use super::process::{self, Launch, StartError, Started};
 use super::{Cause, GRACE, StepContext, StepFailure, StepOutput};
 
 /// How often a group that has been asked to end is looked at.
@@ -91,7 +91,7 @@ pub(super) fn run(order: &Order, cancel: Option<&OwnedFd>) -> Ended {
     let begun = Instant::now();
     let mut capture = Capture::default();
     let cause = match Running::start(order) {
-        Err(reason) => Some(Cause::NotStarted { reason }),
+        Err(cause) => Some(cause),
         Ok(running) => running.finish(order.time, cancel, &mut capture),
     };
     Ended { cause, output: capture.finish(), took: begun.elapsed() }
@@ -105,11 +105,10 @@ struct Running {
 }
 
 impl Running {
-    fn start(order: &Order) -> Result<Self, String> {
-        let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|error| format!("no pipe for its output: {error}"))?;
-        rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)
-            .map_err(|error| format!("no pipe for its output: {error}"))?;
+    fn start(order: &Order) -> Result<Self, Cause> {
+        let no_pipe = |error| Cause::NotStarted { reason: format!("no pipe for its output: {error}") };
+        let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(no_pipe)?;
+        rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).map_err(no_pipe)?;
         let begun = Instant::now();
         let started = process::start(&Launch {
             argv: &order.argv,
@@ -229,11 +228,38 @@ struct Seen {
     cancelled: bool,
 }
 
+/// One that ran before it was killed may have done its work: a migration's end is then for a person to find out.
+impl From<StartError> for Cause {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NotStarted(reason) => Self::NotStarted { reason },
+            StartError::Killed(reason) => Self::Lost { reason },
+        }
+    }
+}
+
 fn from_status(status: ExitStatus) -> Option<Cause> {
     match (status.code(), status.signal()) {
         (Some(0), _) => None,
         (Some(code), _) => Some(Cause::Exited { code }),
         (None, Some(signal)) => Some(Cause::Signalled { signal }),
         (None, None) => Some(Cause::Lost { reason: "it has neither an exit code nor a signal".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_never_ran_is_conclusive_when_nothing_was_started() {
+        let failure = |error: StartError| StepFailure {
+            step: "migrate".parse().unwrap(),
+            cause: error.into(),
+            output: Box::default(),
+            took: Duration::ZERO,
+        };
+        assert!(failure(StartError::NotStarted("no program".to_owned())).is_conclusive());
+        assert!(!failure(StartError::Killed("not watched".to_owned())).is_conclusive());
     }
 }
