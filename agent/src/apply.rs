@@ -72,6 +72,17 @@ pub fn swap(disk: &dyn Disk, to: &ReleaseName) -> Result<(), AgentError> {
     Ok(disk.symlink_atomic(&target, link)?)
 }
 
+/// Makes room for what the preparation of a release makes: an empty directory, whatever an earlier attempt has
+/// left there. Nothing of that attempt may run any more.
+///
+/// # Errors
+/// [`AgentError::Disk`].
+pub fn clear_prepared(disk: &dyn Disk, release: &ReleaseName) -> Result<(), AgentError> {
+    let path = layout::prepared(release);
+    disk.remove_dir_all(&path)?;
+    Ok(disk.create_dir_all(&path)?)
+}
+
 /// Removes whatever has this name.
 fn remove_any(disk: &dyn Disk, path: &Path) -> Result<(), AgentError> {
     match disk.kind(path)? {

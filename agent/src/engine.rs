@@ -289,16 +289,14 @@ impl<R: Runner> Engine<R> {
                 Task::Fetch { release: release.clone(), bases, effect }
             }
             Effect::Prepare { release, step, .. } => {
-                if *step == 0 {
-                    self.clear_prepared(release)?;
-                }
                 let manifest = self.known(release)?;
+                let afresh = *step == 0;
                 let step = pick(&manifest.program.prepare, *step)?;
-                Task::Step { step, release: release.clone(), effect }
+                Task::Step { step, release: release.clone(), afresh, effect }
             }
             Effect::Smoke { release, step, .. } => {
                 let step = pick(&self.placed(release)?.smoke, *step)?;
-                Task::Step { step, release: release.clone(), effect }
+                Task::Step { step, release: release.clone(), afresh: false, effect }
             }
             Effect::Migrate { migrating } | Effect::ResumeMigration { migrating } => {
                 let manifest = self.known(&migrating.release)?;
@@ -384,13 +382,6 @@ impl<R: Runner> Engine<R> {
             tracing::error!(reason, "current could not be put right; it is tried again");
             reason
         })
-    }
-
-    fn clear_prepared(&self, release: &ReleaseName) -> Result<(), Failure> {
-        let path = crate::layout::prepared(release);
-        let disk = &self.disks.app;
-        let cleared = disk.remove_dir_all(&path).and_then(|()| disk.create_dir_all(&path));
-        cleared.map_err(|error| Failure::new(name("prepare"), format!("stage failed: {}", chain(&error))))
     }
 
     fn digest_of(&self, release: &ReleaseName) -> Result<Sha256, Failure> {

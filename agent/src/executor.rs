@@ -19,10 +19,11 @@ use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::apply;
 use crate::config::Config;
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
-use crate::error::AgentError;
+use crate::error::{AgentError, chain};
 use crate::fetch::{Fetch, Link};
 use crate::latency::Latencies;
 use crate::layout;
@@ -96,6 +97,7 @@ impl Executor {
 
     /// Takes tasks until the engine is gone.
     pub async fn run(self: Arc<Self>, mut tasks: mpsc::UnboundedReceiver<Task>) {
+        self.end_left().await;
         let to_act = self.to_act.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let acting = to_act.map(|to_act| tokio::spawn(acts::run(self.clone(), to_act)));
         while let Some(task) = tasks.recv().await {
@@ -145,13 +147,23 @@ impl Executor {
                     }
                 });
             }
-            Task::Step { step, release, effect } => {
-                let context = self.context(&release, Some(&step.name), token(&self.wanted));
+            Task::Step { step, release, afresh, effect } => {
+                let context = StepContext {
+                    group_note: Some(self.group_note("step")),
+                    ..self.context(&release, Some(&step.name), token(&self.wanted))
+                };
                 tokio::spawn(async move {
                     let held = self.steps.lock().await;
-                    let finish = finish_of(steps::run(&step, &context).await.map(drop));
+                    if context.cancel.is_cancelled() {
+                        return;
+                    }
+                    let cleared = if afresh { self.clear_prepared(&release).await } else { Ok(()) };
+                    let result = match cleared {
+                        Ok(()) => steps::run(&step, &context).await.map(drop).map_err(Failure::from),
+                        Err(failure) => Err(failure),
+                    };
                     drop(held);
-                    self.done(effect, finish);
+                    self.done(effect, finish_of(result));
                 });
             }
             Task::Migrate { step, left, migrating, effect } => {
@@ -174,6 +186,30 @@ impl Executor {
                 });
             }
         }
+    }
+
+    /// Ends what an agent before this one has left running.
+    async fn end_left(&self) {
+        for kind in ["step", "act"] {
+            if let Err(left) = steps::end_left(&self.group_note(kind)).await {
+                tracing::error!(left, "what an agent before this one has run has not ended");
+            }
+        }
+    }
+
+    /// Where it is noted which processes are those of the step, or of the change to a service or proxy, that
+    /// runs: there is one of each at a time.
+    fn group_note(&self, kind: &str) -> PathBuf {
+        self.config.run_dir.join("steps").join(format!("{}.{kind}", self.identity.application))
+    }
+
+    /// With the lock on steps held: nothing of an earlier attempt writes there while it is removed.
+    async fn clear_prepared(&self, release: &ReleaseName) -> Result<(), Failure> {
+        let failed = |reason: String| Failure::new(own_step("prepare"), format!("stage failed: {reason}"));
+        steps::end_left(&self.group_note("step")).await.map_err(failed)?;
+        let (app, release) = (self.app.clone(), release.clone());
+        let cleared = tokio::task::spawn_blocking(move || apply::clear_prepared(&*app, &release)).await;
+        cleared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(chain(&error)))
     }
 
     async fn migrate(
@@ -306,9 +342,16 @@ impl Executor {
                 let name = format!("{}.{release}.{step}.log", self.identity.application);
                 self.config.log_dir.join("steps").join(name)
             }),
+            group_note: None,
             deadline: None,
             cancel,
         }
+    }
+
+    /// What surrounds a change to a service or a proxy, which is not given up once it was begun.
+    fn acting(&self, release: &ReleaseName) -> StepContext {
+        let context = self.context(release, None, CancellationToken::new());
+        StepContext { group_note: Some(self.group_note("act")), ..context }
     }
 
     fn done(&self, effect: Effect, finish: Finish) {
@@ -316,10 +359,10 @@ impl Executor {
     }
 }
 
-fn finish_of(result: Result<(), StepFailure>) -> Finish {
+fn finish_of(result: Result<(), Failure>) -> Finish {
     match result {
         Ok(()) => Finish::Ok,
-        Err(failure) => Finish::Failed { failure: Failure::from(failure) },
+        Err(failure) => Finish::Failed { failure },
     }
 }
 

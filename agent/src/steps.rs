@@ -6,11 +6,14 @@
 //! deadline (the step's timeout or that of the context, whichever comes first, on the monotonic clock) the
 //! group gets SIGTERM, five seconds later SIGKILL.
 //!
-//! [`run`] runs a step below the agent: it ends with the agent. [`supervisor::run`] runs it below a small
-//! process of its own that keeps the deadline even if the agent is killed, and writes how the step ended
-//! where a restarted agent finds it. Deciding which step runs, and what a failure means, is not done here.
+//! [`run`] runs a step below the agent. If the agent is killed, the kernel kills the main process of the step
+//! with it, and what that has started goes on: until the next agent [ends it](end_left), which it does before
+//! it runs anything. [`supervisor::run`] runs a step below a small process of its own that keeps the deadline
+//! even if the agent is killed, and writes how the step ended where a restarted agent finds it. Deciding which
+//! step runs, and what a failure means, is not done here.
 
 pub mod environment;
+mod group;
 pub mod log;
 pub mod output;
 pub(crate) mod process;
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use environment::{Identity, UnknownWord, Words};
+pub use group::end as end_left;
 pub use output::Output;
 
 /// Between SIGTERM and SIGKILL to the group of a step: long enough to roll a transaction back.
@@ -45,6 +49,9 @@ pub struct StepContext {
     pub home: PathBuf,
     /// Where its output is also written, at most [`log::STEP_LOG_BYTES`] (and as much again in `<log>.1`).
     pub log: Option<PathBuf>,
+    /// Where it is noted which processes are the step's, so that those which outlive a killed agent are found
+    /// and ended; of no other step that runs at the same time. A supervisor has a place of its own for it.
+    pub group_note: Option<PathBuf>,
     /// An end that comes before the step's own timeout, such as that of a lease.
     pub deadline: Option<std::time::Instant>,
     /// Ends the step's group when cancelled.
@@ -159,7 +166,8 @@ impl From<StepFailure> for Failure {
     }
 }
 
-/// Runs a step to its end, below the agent. Dropping the future ends the step's group, as cancelling does.
+/// Runs a step to its end, below the agent, after what an earlier one noted in the same place has ended.
+/// Dropping the future ends the step's group, as cancelling does.
 ///
 /// # Errors
 /// [`StepFailure`] unless it exits 0 in time.
@@ -170,7 +178,17 @@ pub async fn run(step: &Step, context: &StepContext) -> Result<StepOutput, StepF
         output: Box::default(),
         took: Duration::ZERO,
     };
-    let order = runner::Order::new(step, context).map_err(&fail)?;
+    if let Some(note) = &context.group_note {
+        group::end(note).await.map_err(&fail)?;
+    }
+    let mut order = runner::Order::new(step, context).map_err(&fail)?;
+    if let Some(note) = &context.group_note
+        && let Err(error) = group::begin(note)
+    {
+        // A host whose disk is full must be able to go back all the same.
+        tracing::warn!(step = %step.name, note = %note.display(), %error, "the step runs without a note");
+        order.note = None;
+    }
     let (cancel, watched) = runner::cancellation().map_err(|error| fail(error.to_string()))?;
     // The blocking thread sees the other end of `cancel` close: when the token fires, and also when this
     // future is dropped halfway.

@@ -181,3 +181,40 @@ async fn a_signal_that_nobody_here_sent_is_told() {
     assert_eq!(failure.cause, Cause::Signalled { signal: 9 });
     assert!(!failure.is_conclusive());
 }
+
+#[tokio::test]
+async fn what_a_killed_agents_step_has_left_running_ends_before_a_step_is_run_again() {
+    let site = Site::new();
+    let pid_file = site.root.join("pid");
+    // As `sh prepare.sh` does that runs pip: the shell dies with the agent, what it has started does not.
+    let script = format!("sleep 600 & echo $! > {}; wait", pid_file.display());
+    let mut agent = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(world::roles::arguments("step"))
+        .arg(&site.root)
+        .arg(script)
+        .spawn()
+        .unwrap();
+    let left = loop {
+        match std::fs::read_to_string(&pid_file) {
+            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(runs(&left), "nothing was left, so that nothing is tested");
+    let look = format!(
+        "if [ -d /proc/{left} ] && ! grep -q ') Z' /proc/{left}/stat; then echo two write; else echo alone; fi"
+    );
+    let output = steps::run(&step(&look, 10_000), &site.noted("v1")).await.unwrap().output;
+    assert_eq!(output.first, "alone\n");
+    assert!(!site.root.join("run/steps/note").exists(), "the note of a step that has ended stays");
+}
+
+#[tokio::test]
+async fn a_step_that_cannot_be_noted_runs_all_the_same() {
+    let site = Site::new();
+    std::fs::write(site.root.join("run"), "no directory").unwrap();
+    let output = steps::run(&step("echo ran", 10_000), &site.noted("v1")).await.unwrap().output;
+    assert_eq!(output.first, "ran\n");
+}

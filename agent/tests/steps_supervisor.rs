@@ -126,6 +126,23 @@ async fn a_supervisor_that_was_killed_takes_the_step_with_it_and_the_end_is_unkn
 }
 
 #[tokio::test]
+async fn what_a_migration_has_started_ends_too_when_its_supervisor_is_killed() {
+    let site = Site::new();
+    let child = site.root.join("child");
+    let script = format!("sleep 600 & echo $! > {}; wait", child.display());
+    begin_and_forget(&site, &script, 60_000).await;
+    let left = appears(&child).await.trim().to_owned();
+    let path = supervision(&site).note;
+    let note: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let supervisor = i32::try_from(note["pid"].as_i64().unwrap()).unwrap();
+    let supervisor = rustix::process::Pid::from_raw(supervisor).unwrap();
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+    let failure = supervisor::wait(&path, &"migrate".parse().unwrap()).await.unwrap_err();
+    assert_eq!(failure.cause, Cause::Lost { reason: "its supervisor was killed".to_owned() });
+    assert!(!runs(&left), "it outlives its lease");
+}
+
+#[tokio::test]
 async fn a_note_from_before_the_hosts_last_start_is_of_an_unknown_end() {
     let site = Site::new();
     begin_and_forget(&site, "sleep 600", 60_000).await;

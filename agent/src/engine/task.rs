@@ -41,6 +41,9 @@ pub enum Task {
         step: Step,
         /// Of which release.
         release: ReleaseName,
+        /// Whether what an earlier attempt has prepared is removed first
+        /// ([`clear_prepared`](crate::apply::clear_prepared)), once nothing of that attempt runs.
+        afresh: bool,
         /// To answer with.
         effect: Effect,
     },

@@ -45,7 +45,7 @@ pub(super) async fn run(executor: Arc<Executor>, mut acts: mpsc::UnboundedReceiv
 async fn act(executor: &Arc<Executor>, task: Task) {
     match task {
         Task::Service { service, release, digest, attempt, activate, unless_running, effect } => {
-            let context = executor.context(&release, None, CancellationToken::new());
+            let context = executor.acting(&release);
             let held = executor.services.lock().await;
             let runs = unless_running
                 && match drivers::status(&executor.host, &service, &context).await {
@@ -64,12 +64,12 @@ async fn act(executor: &Arc<Executor>, task: Task) {
         }
         Task::Ensure { services, release, digest } => executor.ensure(services, &release, digest).await,
         Task::WarmUp { address, paths, timeout, release, effect } => {
-            let context = executor.context(&release, None, CancellationToken::new());
+            let context = executor.acting(&release);
             let result = traffic::warm_up::warm_up(&address, &paths, timeout, &context).await;
             answer(executor, effect, result);
         }
         Task::Lead { traffic, to, release, effect } => {
-            let context = executor.context(&release, None, CancellationToken::new());
+            let context = executor.acting(&release);
             let result = traffic::lead(&executor.config.traffic, &traffic, &to, &context).await;
             answer(executor, effect, result);
         }
@@ -77,7 +77,7 @@ async fn act(executor: &Arc<Executor>, task: Task) {
             if let Effect::Act { .. } = effect {
                 drained(executor, &address, drain, &release).await;
             }
-            let context = executor.context(&release, None, CancellationToken::new());
+            let context = executor.acting(&release);
             let held = executor.services.lock().await;
             let result = drivers::deactivate(&executor.host, &service, &context).await;
             drop(held);

@@ -30,10 +30,10 @@ pub(super) fn sweep(state_dir: &Path, fence: u64, step: &StepName) {
     }
 }
 
-/// The lease that a file belongs to: `7.json`, `7.json.reserve`, `7.json.new`.
+/// The lease that a file belongs to: `7.json`, `7.json.reserve`, `7.json.new`, `7.json.group`.
 fn lease(path: &Path) -> Option<u64> {
     let (number, rest) = path.file_name()?.to_str()?.split_once('.')?;
-    let known = matches!(rest, "json" | "json.reserve" | "json.new");
+    let known = matches!(rest, "json" | "json.reserve" | "json.new" | "json.group");
     number.parse().ok().filter(|_| known)
 }
 
@@ -60,6 +60,7 @@ mod tests {
             ("3.json", "torn"),
             ("3.json.reserve", ""),
             ("4.json.new", ""),
+            ("4.json.group", ""),
             ("5.json", &running),
             ("5.json.reserve", ""),
             ("6.json", ""),

@@ -91,6 +91,7 @@ impl Service {
             output: write,
             passed: &passed,
             dies_with_parent: false,
+            note: None,
         });
         let started = started.map_err(|error| {
             let _ = std::fs::remove_file(&pipe);

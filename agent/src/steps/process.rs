@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::group;
+
 /// The first descriptor that is passed to a service, as systemd has it.
 pub(crate) const FIRST_PASSED: RawFd = 3;
 
@@ -34,6 +36,8 @@ pub(crate) struct Launch<'a> {
     pub passed: &'a [(&'a str, &'a OwnedFd)],
     /// Whether it gets SIGKILL when the thread that started it ends.
     pub dies_with_parent: bool,
+    /// Where it notes which group it leads, for whoever ends what it leaves ([`group`]).
+    pub note: Option<&'a Path>,
 }
 
 /// A process that was started, and leads a session and a group of its own.
@@ -104,6 +108,10 @@ fn spawn(launch: &Launch<'_>) -> Result<Child, String> {
         .and_then(|stdout| Ok((stdout, duplicate(&launch.output)?)))
         .map_err(|error| format!("its output cannot be connected: {error}"))?;
     command.current_dir(launch.directory).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let note = launch.note.map(|path| {
+        group::begin(path).map_err(|error| format!("cannot note it in {}: {error}", path.display()))
+    });
+    let note = note.transpose()?;
     let parent = rustix::process::getpid();
     let dies_with_parent = launch.dies_with_parent;
     let become_image = move || {
@@ -115,10 +123,13 @@ fn spawn(launch: &Launch<'_>) -> Result<Child, String> {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
+        if let Some(note) = &note {
+            group::write_from_child(note)?;
+        }
         Err(image.execute())
     };
-    // SAFETY: between fork and exec the closure only makes system calls (setsid, prctl, getppid, dup2,
-    // sigprocmask, getpid, execve) and writes into a buffer that was allocated before the fork.
+    // SAFETY: between fork and exec the closure only makes system calls (setsid, prctl, getppid, open, read,
+    // write, close, dup2, sigprocmask, getpid, execve) and writes into a buffer that was allocated before the fork.
     unsafe { command.pre_exec(become_image) };
     command.spawn().map_err(|error| format!("{}: {error}", program.display()))
 }
@@ -291,16 +302,20 @@ fn newest_pid() -> Option<i32> {
 
 /// Whether a member of the group still runs whose id is `lowest` or higher.
 fn member_lives(group: Pid, lowest: i32) -> bool {
-    if rustix::process::test_kill_process_group(group) == Err(rustix::io::Errno::SRCH) {
-        return false;
-    }
-    let Ok(entries) = fs::read_dir("/proc") else { return true };
-    entries
+    members(group, lowest).map_or(true, |mut members| members.next().is_some())
+}
+
+/// The members of a group that still run and whose id is `lowest` or higher.
+pub(super) fn members(group: Pid, lowest: i32) -> io::Result<impl Iterator<Item = (i32, Stat)>> {
+    let is_gone = rustix::process::test_kill_process_group(group) == Err(rustix::io::Errno::SRCH);
+    let entries = if is_gone { None } else { Some(fs::read_dir("/proc")?) };
+    Ok(entries
+        .into_iter()
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| *pid >= lowest)
-        .filter_map(Stat::of)
-        .any(|stat| stat.group == group.as_raw_nonzero().get() && !stat.ended)
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(move |pid| *pid >= lowest)
+        .filter_map(|pid| Some((pid, Stat::of(pid)?)))
+        .filter(move |(_, stat)| stat.group == group.as_raw_nonzero().get() && !stat.ended))
 }
 
 /// What the kernel says of a process in `/proc/<pid>/stat`.
@@ -312,6 +327,8 @@ pub(crate) struct Stat {
     pub parent: i32,
     /// Its process group.
     pub group: i32,
+    /// Its session.
+    pub session: i32,
     /// When it was started, in clock ticks since the host was: with the process id, its identity.
     pub started: u64,
 }
@@ -323,13 +340,14 @@ impl Stat {
     }
 
     /// The name of the program, in parentheses, may itself hold spaces and parentheses (proc(5)).
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        let started = fields.nth(16)?.parse().ok()?;
-        Some(Self { ended: matches!(state, "Z" | "X" | "x"), parent, group, started })
+        let session = fields.next()?.parse().ok()?;
+        let started = fields.nth(15)?.parse().ok()?;
+        Some(Self { ended: matches!(state, "Z" | "X" | "x"), parent, group, session, started })
     }
 }
 
@@ -364,9 +382,9 @@ mod tests {
 
     #[test]
     fn a_program_with_a_parenthesis_in_its_name_is_read() {
-        let text = "42 (a) Z (b)) S 1 40 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
+        let text = "42 (a) Z (b)) S 1 40 39 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!(stat, Stat { ended: false, parent: 1, group: 40, started: 777 });
+        assert_eq!(stat, Stat { ended: false, parent: 1, group: 40, session: 39, started: 777 });
     }
 
     #[test]
@@ -413,6 +431,7 @@ mod tests {
             output: write,
             passed: &[],
             dies_with_parent: false,
+            note: None,
         };
         let mut group = None;
         let started = start_watched(&launch, |pid| {

@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::group;
 use super::log::{Log, STEP_LOG_BYTES};
 use super::output::{Capture, Output};
 use super::process::{self, Launch, StartError, Started};
@@ -38,6 +39,8 @@ pub(super) struct Order {
     pub environment: BTreeMap<String, String>,
     pub directory: PathBuf,
     pub log: Option<PathBuf>,
+    /// Where it notes which group it leads.
+    pub note: Option<PathBuf>,
     #[serde(rename = "time_ms", with = "landfall_common::time::duration_ms")]
     pub time: Duration,
 }
@@ -56,6 +59,7 @@ impl Order {
                 .map_err(|error| error.to_string())?,
             directory: context.directory.clone(),
             log: context.log.clone(),
+            note: context.group_note.clone(),
             time: left.map_or(step.timeout, |left| left.min(step.timeout)),
         })
     }
@@ -94,6 +98,11 @@ pub(super) fn run(order: &Order, cancel: Option<&OwnedFd>) -> Ended {
         Err(cause) => Some(cause),
         Ok(running) => running.finish(order.time, cancel, &mut capture),
     };
+    if let Some(note) = &order.note
+        && !matches!(cause, Some(Cause::Lost { .. }))
+    {
+        group::forget(note);
+    }
     Ended { cause, output: capture.finish(), took: begun.elapsed() }
 }
 
@@ -117,6 +126,7 @@ impl Running {
             output: write,
             passed: &[],
             dies_with_parent: true,
+            note: order.note.as_deref(),
         })?;
         let log = order.log.as_deref().map(|path| Log::open(path, STEP_LOG_BYTES));
         Ok(Self { started, output, log, begun })

@@ -4,7 +4,8 @@
 //! standard input, notes durably that it begins, runs the step, keeps its deadline even if the agent is
 //! killed, and notes durably how it ended. A restarted agent reads that note ([`recover`]) or waits for it
 //! ([`wait`]). Only if the supervisor itself is killed, or the host goes down, is the end unknown; the step's
-//! main process is then killed by the kernel, so that it does not outlive its lease.
+//! main process is then killed by the kernel, and the rest of its group by whoever learns of it, so that it
+//! does not outlive its lease for long.
 //!
 //! Under systemd the agent's unit needs `KillMode=process`, since the supervisor is in its control group.
 
@@ -23,6 +24,7 @@ use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
+use super::group;
 use super::output::{KEPT_BYTES, Output};
 use super::process::{self, Stat};
 use super::runner::{self, Ended, Order};
@@ -134,12 +136,21 @@ pub async fn run(
         }
         Recovered::Running | Recovered::Lost { .. } => {
             let reason = "its supervisor was killed".to_owned();
-            Err(failure(&step.name, Cause::Lost { reason }))
+            Err(failure(&step.name, left(&supervision.note, reason).await))
         }
     }
 }
 
-/// What is known of a step that an agent before this one may have begun.
+/// Of a step whose end is unknown: what it has left running is ended, or named.
+async fn left(note: &Path, reason: String) -> Cause {
+    match group::end(&group_note(note)).await {
+        Ok(()) => Cause::Lost { reason },
+        Err(left) => Cause::Lost { reason: format!("{reason}, and {left}") },
+    }
+}
+
+/// What is known of a step that an agent before this one may have begun. If its supervisor was killed, so is
+/// what the step has left running.
 #[must_use]
 pub fn recover(note: &Path, step: &StepName) -> Recovered {
     let bytes = match fs::read(note) {
@@ -160,7 +171,10 @@ pub fn recover(note: &Path, step: &StepName) -> Recovered {
             // It may have ended between the two looks.
             match fs::read(note).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(Note::Ended { ended, .. })) => Recovered::Ended(ended.into_result(step)),
-                _ => lost("its supervisor was killed".to_owned()),
+                _ => {
+                    group::kill(&group_note(note));
+                    lost("its supervisor was killed".to_owned())
+                }
             }
         }
         Err(error) => lost(format!("{} cannot be read: {error}", note.display())),
@@ -176,7 +190,7 @@ pub async fn wait(note: &Path, step: &StepName) -> Result<StepOutput, StepFailur
         match recover(note, step) {
             Recovered::Running => tokio::time::sleep(POLL).await,
             Recovered::Ended(result) => return result,
-            Recovered::Lost { reason } => return Err(failure(step, Cause::Lost { reason })),
+            Recovered::Lost { reason } => return Err(failure(step, left(note, reason).await)),
             Recovered::NeverBegun => {
                 let reason = "it was never begun".to_owned();
                 return Err(failure(step, Cause::NotStarted { reason }));
@@ -205,6 +219,7 @@ pub fn supervise(input: impl io::Read) -> io::Result<()> {
         return not_started("its deadline had passed before it could begin".to_owned());
     }
     order.time = order.time.min(left);
+    order.note = Some(group_note(&note));
     // What cannot be noted must not be begun.
     if let Err(error) = reserve(&note) {
         return not_started(format!("there is no room to note how it ends: {error}"));
@@ -263,6 +278,11 @@ fn name(file: &Path, path: &Path) -> io::Result<()> {
 
 fn create(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Where the step notes its group.
+fn group_note(note: &Path) -> PathBuf {
+    beside(note, ".group")
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

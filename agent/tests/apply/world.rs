@@ -346,7 +346,15 @@ impl World {
                     Finish::Failed { failure: Failure::new("fetch".parse().unwrap(), reason) }
                 }
             },
-            Task::Step { step, release, effect: Effect::Prepare { .. } } => {
+            Task::Step { step, release, afresh, effect: Effect::Prepare { .. } } => {
+                let cleared = match afresh {
+                    true => landfall_agent::apply::clear_prepared(&*self.disks().app, release),
+                    false => Ok(()),
+                };
+                if let Err(error) = cleared {
+                    let reason = landfall_agent::error::chain(&error);
+                    return Finish::Failed { failure: Failure::new("prepare".parse().unwrap(), reason) };
+                }
                 let place = self.app().join("prepared").join(release.as_str());
                 std::fs::write(place.join(step.name.as_str()), "made").unwrap();
                 Finish::Ok

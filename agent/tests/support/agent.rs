@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use landfall_agent::drivers;
-use landfall_common::manifest::Service;
+use landfall_agent::{drivers, steps};
+use landfall_common::manifest::{Service, Step};
 use serde::{Deserialize, Serialize};
 
 use super::site::{Site, release_digest};
@@ -40,6 +40,22 @@ pub fn run(errand: &str) -> Result<(), String> {
     std::fs::write(&new, text)
         .and_then(|()| std::fs::rename(&new, &errand.result))
         .map_err(|error| error.to_string())
+}
+
+/// Runs a script as a step, as an agent does whose directory is `root`.
+pub fn step(root: &str, script: &str) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let site = Site::at(Path::new(root));
+    let step = Step {
+        name: "prepare".parse().expect("a name"),
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        environment: Default::default(),
+        timeout: std::time::Duration::from_secs(600),
+    };
+    runtime.block_on(steps::run(&step, &site.noted("v1"))).map(drop).map_err(|failure| failure.to_string())
 }
 
 /// A stand-in that runs; it is killed when this is dropped.

@@ -36,6 +36,7 @@ extern "C" fn take_role() {
         }
         "serve" => server::run(&rest),
         "agent" => agent::run(&rest[0]),
+        "step" => agent::step(&rest[0], &rest[1]),
         other => Err(format!("there is no role {other:?}")),
     };
     if let Err(error) = &result {

@@ -72,9 +72,15 @@ impl Site {
             directory,
             home: self.root.clone(),
             log: None,
+            group_note: None,
             deadline: None,
             cancel: Default::default(),
         }
+    }
+
+    /// As [`Self::context`], for a step that notes which processes are its own.
+    pub fn noted(&self, release: &str) -> StepContext {
+        StepContext { group_note: Some(self.root.join("run/steps/note")), ..self.context(release) }
     }
 
     pub fn client(&self) -> Client {

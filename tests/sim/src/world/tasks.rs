@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use landfall_agent::apply::clear_prepared;
 use landfall_agent::apply::store::Store;
 use landfall_agent::engine::Task;
 use landfall_agent::engine::task::Endpoint;
@@ -65,8 +66,18 @@ impl World {
             Task::Fetch { release, bases, effect } => {
                 (self.dice.between(50, 4_000), Doing::Fetch { release, bases, effect, tries: 0 })
             }
-            Task::Step { step, release, effect } => {
-                (self.dice.between(20, 3_000), Doing::Step { step, release, effect })
+            Task::Step { step, release, afresh, effect } => {
+                let delay = self.dice.between(20, 3_000);
+                let disk = &self.hosts[host].app_disk;
+                let cleared = if afresh { clear_prepared(disk, &release) } else { Ok(()) };
+                match cleared {
+                    Ok(()) => (delay, Doing::Step { step, release, effect }),
+                    Err(error) => {
+                        let finish = failed("prepare", error.to_string());
+                        let event = AgentEvent::Done { effect: Box::new(effect), finish };
+                        (delay, Doing::Answer { event })
+                    }
+                }
             }
             Task::Service { service, release, activate, unless_running, effect, .. } => {
                 // Services are touched one at a time, in the order in which it was asked.
