@@ -1,8 +1,9 @@
 //! The driver for services that a holder keeps.
 //!
-//! The new process is started beside the old one: when it fails, the old one still runs.
+//! The new process is started beside the old one: when it fails, the old one still runs. Every wait for a
+//! process to end has an end of its own: not even SIGKILL ends one that the kernel holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,9 +74,7 @@ impl Driver for Process<'_> {
                     let slack = STOP_SLACK + status.longest_end();
                     let until = *until.get_or_insert_with(|| Instant::now() + slack);
                     if Instant::now() >= until {
-                        let reason =
-                            format!("service {} did not end within {} s", self.name, slack.as_secs());
-                        return Err(self.fail(reason));
+                        return Err(self.failure(unkillable(status.ending.iter().map(|ending| ending.pid))));
                     }
                 }
                 Ok(Reply::Busy { .. }) => {}
@@ -132,6 +131,7 @@ impl Process<'_> {
         let client = Client::new(&spec.control());
         let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
         let mut launches = 0;
+        let mut handover = Handover::default();
         let mut broken_since: Option<Instant> = None;
         loop {
             let answer = client.ask(&request).await;
@@ -139,7 +139,7 @@ impl Process<'_> {
                 broken_since = None;
             }
             match answer {
-                Ok(Reply::Status(status)) => match judge(&status, key, attempt) {
+                Ok(Reply::Status(status)) => match handover.judge(&status, key, attempt, Instant::now()) {
                     Verdict::Serving => return Ok(()),
                     Verdict::Failed(note) => return Err(self.failure(note)),
                     Verdict::UnderWay => {}
@@ -196,13 +196,61 @@ impl Process<'_> {
     }
 }
 
+/// What is to be kept in mind from one look at an attempt to hand over to the next.
+#[derive(Default)]
+struct Handover {
+    /// What SIGKILL had not ended when the attempt began. It answers nobody any more, and whoever was to wait
+    /// for it has failed: the way back from there must not fail for the same reason.
+    given_up: Option<BTreeSet<u32>>,
+    /// When all that is ending must have ended.
+    alone_by: Option<Instant>,
+}
+
 /// What a status says about one attempt to hand over.
+#[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Serving,
     Failed(EndNote),
     UnderWay,
 }
 
+impl Handover {
+    fn judge(&mut self, status: &Status, key: ChildKey, attempt: &str, now: Instant) -> Verdict {
+        let killed = || status.ending.iter().filter(|ending| ending.killed_in.is_zero());
+        let given_up = self.given_up.get_or_insert_with(|| killed().map(|ending| ending.pid).collect());
+        match judge(status, key, attempt) {
+            Verdict::Serving if !status.ending.is_empty() => {
+                // The old process may still answer until it has gone; only then is the release alone.
+                let alone_by = *self.alone_by.get_or_insert(now + STOP_SLACK + status.longest_end());
+                let mut left = status.ending.iter().map(|ending| ending.pid).peekable();
+                let mut held = left.clone().filter(|pid| !given_up.contains(pid)).peekable();
+                if now < alone_by {
+                    Verdict::UnderWay
+                } else if held.peek().is_some() {
+                    Verdict::Failed(unkillable(held))
+                } else {
+                    tracing::warn!(
+                        pid = left.peek(),
+                        "the release serves; SIGKILL has not ended an old process"
+                    );
+                    Verdict::Serving
+                }
+            }
+            verdict => verdict,
+        }
+    }
+}
+
+fn unkillable(pids: impl Iterator<Item = u32>) -> EndNote {
+    let pids: Vec<String> = pids.map(|pid| pid.to_string()).collect();
+    EndNote::of(format!(
+        "process {} does not end by SIGKILL: the kernel holds it, as it does when a disk or file server does \
+         not answer",
+        pids.join(", ")
+    ))
+}
+
+/// Whatever is still ending.
 fn judge(status: &Status, key: ChildKey, attempt: &str) -> Verdict {
     let end = status.end_of(key, attempt);
     if let Some(note) = end.and_then(|end| end.failure.as_ref()) {
@@ -215,8 +263,7 @@ fn judge(status: &Status, key: ChildKey, attempt: &str) -> Verdict {
             serving.release_name
         ))),
         _ if serving.key != key => Verdict::UnderWay,
-        // The old process may still answer until it has gone; only then is the release alone.
-        Life::Running { .. } if status.ending.is_empty() => Verdict::Serving,
+        Life::Running { .. } => Verdict::Serving,
         // It had become ready, and then ended by itself.
         Life::Waiting { .. } if end.is_some() => Verdict::Failed(
             serving.last_end.clone().unwrap_or_else(|| EndNote::of("it was ready and then ended by itself")),
@@ -243,5 +290,67 @@ fn state(status: &Status) -> DriverState {
             let said = note.and_then(|note| note.tail.last()).map(|line| format!(": {line}"));
             DriverState::Failing { reason: format!("{reason}{}", said.unwrap_or_default()) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::holder::spec::{Ending, HandoverEnd, Serving};
+
+    fn key(release: &str) -> ChildKey {
+        ChildKey { release: Sha256::of(release.as_bytes()), spec: Sha256::of(b"spec") }
+    }
+
+    /// A holder where `release` serves, and these end, each killed in so many seconds.
+    fn status(release: &str, ending: &[(u32, u64)]) -> Status {
+        let ending = ending.iter().map(|(pid, killed_in_s)| Ending {
+            key: key("old"),
+            pid: *pid,
+            killed_in: Duration::from_secs(*killed_in_s),
+        });
+        Status {
+            holder_pid: 1,
+            serving: Some(Serving {
+                key: key(release),
+                release_name: release.parse().unwrap(),
+                life: Life::Running { pid: 7, period: Duration::ZERO },
+                restarts: 0,
+                last_end: None,
+            }),
+            starting: None,
+            ending: ending.collect(),
+            recent: vec![HandoverEnd { key: key(release), attempt: "g1".to_owned(), failure: None }],
+            stopping: false,
+        }
+    }
+
+    #[test]
+    fn an_old_process_that_not_even_sigkill_ends_is_named_and_not_waited_for_for_ever() {
+        let (mut handover, now) = (Handover::default(), Instant::now());
+        let mut look = |ending: &[(u32, u64)], after_s: u64| {
+            handover.judge(&status("v2", ending), key("v2"), "g1", now + Duration::from_secs(after_s))
+        };
+        // It may take the whole of its stop timeout, and then some time to die.
+        assert_eq!(look(&[(42, 30)], 0), Verdict::UnderWay);
+        assert_eq!(look(&[(42, 0)], 49), Verdict::UnderWay);
+        let Verdict::Failed(note) = look(&[(42, 0)], 50) else { panic!("it is waited for") };
+        assert!(note.reason.starts_with("process 42 does not end by SIGKILL"), "{}", note.reason);
+        assert_eq!(look(&[], 50), Verdict::Serving);
+    }
+
+    #[test]
+    fn the_way_back_is_not_held_up_by_what_could_not_be_ended_before_it() {
+        let (mut handover, now) = (Handover::default(), Instant::now());
+        let mut look = |release: &str, ending: &[(u32, u64)], after_s: u64| {
+            handover.judge(&status(release, ending), key("v1"), "g1", now + Duration::from_secs(after_s))
+        };
+        // 42 could not be ended on the way there; what ends now is the release that failed.
+        assert_eq!(look("v2", &[(42, 0)], 0), Verdict::UnderWay);
+        assert_eq!(look("v1", &[(42, 0), (43, 10)], 60), Verdict::UnderWay);
+        assert_eq!(look("v1", &[(42, 0)], 61), Verdict::UnderWay);
+        assert_eq!(look("v1", &[(42, 0)], 90), Verdict::Serving);
+        let Verdict::Failed(note) = look("v1", &[(42, 0), (43, 0)], 90) else { panic!("43 is new") };
+        assert!(note.reason.starts_with("process 43 does"), "{}", note.reason);
     }
 }
