@@ -59,37 +59,39 @@ pub fn enrol(disks: &Disks, identity: Identity) -> Result<(), AgentError> {
     Ledger::create(disks.state.clone(), &Record::new(identity)).map(drop)
 }
 
-/// Replaces a lost ledger by what is on the disk, for an operator who has looked at it: every release whose
-/// manifest is whole counts as installed, and the one that `current` names as proven. Returns its name.
+/// Replaces a lost ledger by what is on the disk, for an operator who has looked at it: the release that
+/// `current` names counts as installed and proven. Whether others were prepared to their end cannot be seen, so
+/// they do not count, and are removed. Returns its name.
 ///
 /// # Errors
 /// [`AgentError::Locked`] if the agent runs, [`AgentError::Disk`].
 pub fn recover(disks: &Disks, identity: Identity) -> Result<Option<ReleaseName>, AgentError> {
     let _lock = lock(&*disks.state)?;
-    let mut installed = Vec::new();
-    for entry in disks.app.list(Path::new(crate::layout::MANIFESTS))? {
-        let Some(name) = entry.name.to_str().and_then(|name| ReleaseName::new(name).ok()) else { continue };
-        let Some(bytes) = disks.app.read(&crate::layout::manifest(&name))? else { continue };
-        let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
-        if manifest.application != identity.application
-            || !disks.app.exists(&crate::layout::release(&name))?
-        {
-            continue;
-        }
-        let release = landfall_common::assignment::ReleaseRef {
-            name,
-            // Not on the disk; 0 is below every other, so that it is the first to go.
-            counter: landfall_common::ReleaseCounter(0),
-            digest: Sha256::of(&bytes),
-            length: bytes.len() as u64,
-        };
-        installed.push(Installed { release, outline: (&manifest.program).into() });
-    }
-    let active = apply::current(&*disks.app)?;
-    let record = ledger::recovered(identity, installed, active.as_ref().map(ReleaseName::as_str));
+    let active = match apply::current(&*disks.app)? {
+        Some(name) => found(&*disks.app, &identity, name)?,
+        None => None,
+    };
+    let record = ledger::recovered(identity, active);
     let active = record.active.clone();
     Ledger::write_over(disks.state.clone(), &record)?;
     Ok(active)
+}
+
+/// A release whose directory is there and whose manifest is whole.
+fn found(app: &dyn Disk, identity: &Identity, name: ReleaseName) -> Result<Option<Installed>, AgentError> {
+    let Some(bytes) = app.read(&crate::layout::manifest(&name))? else { return Ok(None) };
+    let Ok(manifest) = Manifest::from_bytes(&bytes) else { return Ok(None) };
+    if manifest.application != identity.application || !app.exists(&crate::layout::release(&name))? {
+        return Ok(None);
+    }
+    let release = landfall_common::assignment::ReleaseRef {
+        name,
+        // Not on the disk; 0 is below every other, so that it is the first to go.
+        counter: landfall_common::ReleaseCounter(0),
+        digest: Sha256::of(&bytes),
+        length: bytes.len() as u64,
+    };
+    Ok(Some(Installed { release, outline: (&manifest.program).into() }))
 }
 
 /// Keeps every other agent off this state directory.

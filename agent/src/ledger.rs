@@ -232,15 +232,11 @@ fn decode(bytes: &[u8]) -> Result<(u64, Record), String> {
 /// The record of a host whose ledger was lost, from what an operator vouches for: nothing is under way, and
 /// what `current` names is taken as proven.
 #[must_use]
-pub fn recovered(
-    identity: Identity,
-    installed: Vec<landfall_agent_core::Installed>,
-    active: Option<&str>,
-) -> Record {
+pub fn recovered(identity: Identity, active: Option<landfall_agent_core::Installed>) -> Record {
     let mut record = Record::new(identity);
-    record.installed = installed.into_iter().map(|i| (i.release.name.clone(), i)).collect();
-    record.active = record.installed.keys().find(|name| Some(name.as_str()) == active).cloned();
+    record.active = active.as_ref().map(|installed| installed.release.name.clone());
     record.proven = record.active.iter().cloned().collect();
+    record.installed = active.into_iter().map(|i| (i.release.name.clone(), i)).collect();
     record
 }
 

@@ -303,9 +303,13 @@ fn two_agents_never_run_on_one_directory() {
 }
 
 #[test]
-fn a_lost_ledger_is_recovered_from_what_is_on_the_disk() {
+fn a_lost_ledger_is_recovered_from_what_current_names_and_nothing_else() {
     let mut world = World::new(&releases());
     world.activate(1, "v1");
+    // As the power may go while v2 is being prepared: its manifest and its tree are whole.
+    world.assign(2, "v2", Order::Stage);
+    world.settle();
+    std::fs::remove_file(world.app().join("prepared/v2/static")).unwrap();
     let identity = world.engine.as_ref().unwrap().record().identity.clone();
     world.engine = None;
     for slot in ["ledger.a", "ledger.b"] {
@@ -315,6 +319,9 @@ fn a_lost_ledger_is_recovered_from_what_is_on_the_disk() {
     let active = landfall_agent::engine::recover(&world.disks(), identity).unwrap();
     assert_eq!(active, Some("v1".parse().unwrap()));
     world.start();
+    let installed = &world.engine.as_ref().unwrap().record().installed;
+    assert_eq!(installed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["v1"]);
+    // The world looks whether what is active was prepared.
     world.activate(9, "v2");
     assert_eq!(outcome(&world), OutcomeKind::Committed);
 }
