@@ -339,7 +339,9 @@ impl Executor {
             directory,
             home: self.config.state_dir.join("home"),
             log: step.map(|step| {
-                let name = format!("{}.{release}.{step}.log", self.identity.application);
+                // Not by release: those of a release that failed are looked for when it is gone, and the
+                // number of files stays that of the steps.
+                let name = format!("{}.{step}.log", self.identity.application);
                 self.config.log_dir.join("steps").join(name)
             }),
             group_note: None,

@@ -47,7 +47,7 @@ pub struct StepContext {
     pub directory: PathBuf,
     /// `HOME`.
     pub home: PathBuf,
-    /// Where its output is also written, at most [`log::STEP_LOG_BYTES`] (and as much again in `<log>.1`).
+    /// Where its output is also written, below a line that names release, step and time, at most [`log::STEP_LOG_BYTES`] (and as much again in `<log>.1`).
     pub log: Option<PathBuf>,
     /// Where it is noted which processes are the step's, so that those which outlive a killed agent are found
     /// and ended; of no other step that runs at the same time. A supervisor has a place of its own for it.

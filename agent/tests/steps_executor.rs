@@ -101,6 +101,8 @@ async fn what_a_step_writes_that_is_being_ended_is_not_there_when_it_is_run_anew
     host.prepare(2, "ls {prepared} > {shared}/seen; echo end >> {shared}/seen");
     assert_eq!(appears_whole(&host).await, "end\n");
     assert!(!host.path("prepared/v1/late").exists());
+    // One log for a step, whatever release it is of.
+    assert!(host.directory.path().join("log/steps/shop.venv.log").exists());
 }
 
 /// What the second run has seen, once it has seen all.

@@ -218,3 +218,17 @@ async fn a_step_that_cannot_be_noted_runs_all_the_same() {
     let output = steps::run(&step("echo ran", 10_000), &site.noted("v1")).await.unwrap().output;
     assert_eq!(output.first, "ran\n");
 }
+
+#[tokio::test]
+async fn a_log_says_which_run_of_which_release_wrote_what() {
+    let site = Site::new();
+    let log = site.root.join("logs/step.log");
+    for release in ["v1", "v2"] {
+        let context = StepContext { log: Some(log.clone()), ..site.context(release) };
+        steps::run(&step("echo $LANDFALL_RELEASE was here", 30_000), &context).await.unwrap();
+    }
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("--- v1 migrate 20") && lines[2].starts_with("--- v2 migrate 20"), "{text}");
+    assert_eq!((lines[1], lines[3], lines.len()), ("v1 was here", "v2 was here", 4));
+}

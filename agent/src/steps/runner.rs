@@ -39,6 +39,8 @@ pub(super) struct Order {
     pub environment: BTreeMap<String, String>,
     pub directory: PathBuf,
     pub log: Option<PathBuf>,
+    /// Begins this run in the log, which other runs have too.
+    pub heading: String,
     /// Where it notes which group it leads.
     pub note: Option<PathBuf>,
     #[serde(rename = "time_ms", with = "landfall_common::time::duration_ms")]
@@ -59,6 +61,7 @@ impl Order {
                 .map_err(|error| error.to_string())?,
             directory: context.directory.clone(),
             log: context.log.clone(),
+            heading: format!("--- {} {} {}\n", context.identity.release, step.name, crate::clock::wall()),
             note: context.group_note.clone(),
             time: left.map_or(step.timeout, |left| left.min(step.timeout)),
         })
@@ -128,7 +131,10 @@ impl Running {
             dies_with_parent: true,
             note: order.note.as_deref(),
         })?;
-        let log = order.log.as_deref().map(|path| Log::open(path, STEP_LOG_BYTES));
+        let mut log = order.log.as_deref().map(|path| Log::open(path, STEP_LOG_BYTES));
+        if let Some(log) = &mut log {
+            log.write(order.heading.as_bytes());
+        }
         Ok(Self { started, output, log, begun })
     }
 
