@@ -6,6 +6,7 @@
 //! link is held against its digest when the next release is fetched.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use landfall_common::manifest::{Entry, Manifest};
 use landfall_common::{ReleaseName, Sha256};
 
 use super::remove_any;
-use super::store::{Store, shared_paths};
+use super::store::{LackingFile, PIECE_BYTES, Store, shared_paths};
 use super::tree::Trees;
 use crate::error::AgentError;
 use crate::layout;
@@ -91,15 +92,18 @@ fn lay_out(
                 directories.push(place);
             }
             Entry::Symlink { target } => disk.symlink(Path::new(target), &place)?,
-            Entry::File { digest, executable, .. } => {
+            Entry::File { digest, size, executable } => {
                 let key = (*digest, *executable);
-                if let Some(twin) = placed.get(&key) {
-                    disk.hard_link(twin, &place)?;
+                let in_base = || sources.get(&key).filter(|_| !fetched.contains(&key));
+                if let Some(twin) = placed.get(&key).or_else(in_base) {
+                    if !link(&**disk, twin, &place)? {
+                        copy(disk, &store, twin, *size, key)?;
+                        disk.rename(&layout::object(*digest, *executable), &place)?;
+                        placed.insert(key, place);
+                    }
                 } else if fetched.remove(&key) {
                     disk.rename(&layout::object(*digest, *executable), &place)?;
                     placed.insert(key, place);
-                } else if let Some(source) = sources.get(&key) {
-                    disk.hard_link(source, &place)?;
                 } else {
                     let reason = format!("{} is not on this disk, though it was fetched", path.display());
                     return Err(AgentError::BadObject { wanted: *digest, reason });
@@ -114,6 +118,37 @@ fn lay_out(
         disk.set_mode(&directory, DIRECTORY_MODE)?;
     }
     Ok(())
+}
+
+/// Gives a file one more name; `false` if it has as many as its file system allows (65,000 on ext4): all equal
+/// files of all releases on a host are one.
+fn link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<bool, AgentError> {
+    match disk.hard_link(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::TooManyLinks => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts a copy of a file where it would be had it been fetched.
+fn copy(
+    disk: &Arc<dyn Disk>,
+    store: &Store,
+    from: &Path,
+    size: u64,
+    (digest, executable): (Sha256, bool),
+) -> Result<(), AgentError> {
+    let mut writer = store.writer(&LackingFile { digest, size, plain: !executable, executable })?;
+    let mut offset = 0;
+    while offset < size {
+        let piece = disk.read_at(from, offset, PIECE_BYTES)?;
+        if piece.is_empty() {
+            break;
+        }
+        offset += piece.len() as u64;
+        writer.write(&piece)?;
+    }
+    writer.finish()
 }
 
 /// Links what outlives releases into this one: relative links, so that they hold wherever the whole lies.

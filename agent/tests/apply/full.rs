@@ -1,6 +1,7 @@
-//! A disk that is full from some operation on, until there is room again.
+//! A disk that is full from some operation on, until there is room again, and that gives a file so many names.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,10 @@ pub struct FullDisk {
     pub inner: RealDisk,
     pub room: Room,
     pub stuck: Stuck,
+    /// Where it is.
+    pub root: PathBuf,
+    /// How many names one file may have.
+    pub max_links: u64,
 }
 
 impl FullDisk {
@@ -121,6 +126,9 @@ impl Disk for FullDisk {
     }
     fn hard_link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.take("link to", to)?;
+        if std::fs::symlink_metadata(self.root.join(from)).is_ok_and(|meta| meta.nlink() >= self.max_links) {
+            return Err(DiskError::new("link to", to, ErrorKind::TooManyLinks));
+        }
         self.inner.hard_link(from, to)
     }
     fn set_mode(&self, path: &Path, mode: u32) -> Result<(), DiskError> {

@@ -325,3 +325,27 @@ fn a_lost_ledger_is_recovered_from_what_current_names_and_nothing_else() {
     world.activate(9, "v2");
     assert_eq!(outcome(&world), OutcomeKind::Committed);
 }
+
+#[test]
+fn a_file_that_has_as_many_names_as_it_may_have_is_copied() {
+    let same: Files = ["a", "b/a", "b/b", "c/a", "c/b", "c/c", "d"]
+        .map(|path| (path, b"".to_vec(), false))
+        .into_iter()
+        .chain([("x", b"x".to_vec(), true), ("y", b"x".to_vec(), true)])
+        .collect();
+    let all: Vec<_> = (1..=3).map(|n| Release::new(&format!("v{n}"), n, same.clone())).collect();
+    let mut world = World::new(&all);
+    world.max_links = 3;
+    world.start();
+    for n in 1..=3 {
+        world.activate(n, &format!("v{n}"));
+        // The world looks at every file of what is active.
+        assert_eq!(outcome(&world), OutcomeKind::Committed);
+    }
+    let meta = |path: &str| std::fs::metadata(world.app().join("current").join(path)).unwrap();
+    assert!(same.iter().all(|(path, ..)| meta(path).nlink() <= 3));
+    let inodes: std::collections::BTreeSet<u64> = same.iter().map(|(path, ..)| meta(path).ino()).collect();
+    assert!(inodes.len() < same.len(), "nothing is shared any more");
+    assert_eq!((meta("a").mode() & 0o7777, meta("y").mode() & 0o7777), (0o444, 0o555));
+    assert!(world.names(".landfall/objects").is_empty());
+}

@@ -171,6 +171,8 @@ pub struct World {
     /// How many of the state directory's.
     pub state_room: Room,
     pub stuck: Stuck,
+    /// How many names one of its files may have.
+    pub max_links: u64,
     pub directory: tempfile::TempDir,
     pub engine: Option<Engine<Recorder>>,
     pub told: Recorder,
@@ -198,6 +200,7 @@ impl World {
             room: Arc::new(i64::MAX.into()),
             state_room: Arc::new(i64::MAX.into()),
             stuck: Stuck::default(),
+            max_links: u64::MAX,
             directory,
             engine: None,
             told: Recorder::default(),
@@ -226,8 +229,9 @@ impl World {
 
     pub fn disks(&self) -> Disks {
         let disk = |name: &str, room: &Room| {
-            let inner = RealDisk::new(self.directory.path().join(name));
-            Arc::new(FullDisk { inner, room: room.clone(), stuck: self.stuck.clone() })
+            let root = self.directory.path().join(name);
+            let (inner, room, stuck) = (RealDisk::new(&root), room.clone(), self.stuck.clone());
+            Arc::new(FullDisk { inner, room, stuck, root, max_links: self.max_links })
         };
         Disks { state: disk("state", &self.state_room), app: disk("app", &self.room) }
     }
