@@ -72,8 +72,8 @@ impl Record {
     }
 }
 
-/// Writes a file so that a reader finds the old or the new content, readable by nobody else (it holds the
-/// environment of services).
+/// Writes a file durably, so that a reader finds the old or the new content, readable by nobody else (it holds
+/// the environment of services).
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary = path.to_owned().into_os_string();
     temporary.push(format!(".{}.new", std::process::id()));
@@ -82,7 +82,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
             fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_data()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        // Without the directory its name may be lost with the power, and the old content be back.
+        match path.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
     })();
     if result.is_err() {
         let _ = fs::remove_file(&temporary);
