@@ -19,7 +19,6 @@ use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply;
 use crate::config::Config;
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
@@ -31,6 +30,7 @@ use crate::program;
 use crate::runtime::EngineHandle;
 use crate::steps::supervisor::{self, Supervision};
 use crate::steps::{self, StepContext, StepFailure, Words};
+use crate::{apply, clock};
 
 /// All that tasks need.
 pub struct Executor {
@@ -168,7 +168,7 @@ impl Executor {
             }
             Task::Migrate { step, left, migrating, effect } => {
                 let mut context = self.context(&migrating.release, Some(&step.name), token(&self.migrating));
-                context.deadline = Some(std::time::Instant::now() + asked_to_end_after(left));
+                context.deadline = Some(clock::mono().saturating_add(asked_to_end_after(left)));
                 let fence = migrating.fence;
                 let note = notes::path(&self.config.state_dir, fence);
                 let is_new = matches!(effect, Effect::Migrate { .. });
@@ -177,10 +177,12 @@ impl Executor {
                         notes::sweep(&self.config.state_dir, fence, &step.name);
                         self.migrate(&step, &context, note).await
                     } else {
-                        supervisor::wait(&note, &step.name).await.map(drop).map_err(|failure| {
-                            // The record says that it began; a note that is not there proves nothing.
-                            (failure.is_conclusive() && note.exists(), failure)
-                        })
+                        supervisor::wait(&note, &step.name, &context.cancel).await.map(drop).map_err(
+                            |failure| {
+                                // The record says that it began; a note that is not there proves nothing.
+                                (failure.is_conclusive() && note.exists(), failure)
+                            },
+                        )
                     };
                     self.done(effect, conclusion(result));
                 });

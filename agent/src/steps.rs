@@ -3,7 +3,8 @@
 //! A step is an argv; no shell is involved unless the argv names one. It runs in its own session and
 //! process group, with nothing on its standard input. When its main process ends, whatever it left behind
 //! in its group is ended too, and nothing that still holds its output open can make the runner wait. At the
-//! deadline (the step's timeout or that of the context, whichever comes first, on the monotonic clock) the
+//! deadline (the step's timeout or that of the context, whichever comes first, on a clock that goes on while the host
+//! sleeps) the
 //! group gets SIGTERM, five seconds later SIGKILL.
 //!
 //! [`run`] runs a step below the agent. If the agent is killed, the kernel kills the main process of the step
@@ -52,8 +53,9 @@ pub struct StepContext {
     /// Where it is noted which processes are the step's, so that those which outlive a killed agent are found
     /// and ended; of no other step that runs at the same time. A supervisor has a place of its own for it.
     pub group_note: Option<PathBuf>,
-    /// An end that comes before the step's own timeout, such as that of a lease.
-    pub deadline: Option<std::time::Instant>,
+    /// An end that comes before the step's own timeout, such as that of a lease: on the clock of
+    /// [`mono`](crate::clock::mono).
+    pub deadline: Option<Duration>,
     /// Ends the step's group when cancelled.
     pub cancel: CancellationToken,
 }

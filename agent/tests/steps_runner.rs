@@ -99,7 +99,7 @@ async fn a_step_that_ends_gracefully_at_its_timeout_has_timed_out_all_the_same()
 #[tokio::test]
 async fn the_contexts_deadline_counts_if_it_comes_first() {
     let site = Site::new();
-    let deadline = Some(Instant::now() + Duration::from_millis(300));
+    let deadline = Some(landfall_agent::clock::mono() + Duration::from_millis(300));
     let context = StepContext { deadline, ..site.context("v1") };
     let failure = steps::run(&step("sleep 600", 60_000), &context).await.unwrap_err();
     assert!(matches!(failure.cause, Cause::TimedOut { .. }), "{failure:?}");

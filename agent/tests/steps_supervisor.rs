@@ -87,7 +87,7 @@ async fn an_agent_that_was_killed_learns_afterwards_how_the_step_ended() {
     begin_and_forget(&site, "sleep 0.3; echo migrated", 20_000).await;
     assert_eq!(recovered(&site), Recovered::Running);
     let note = supervision(&site).note;
-    let output = supervisor::wait(&note, &"migrate".parse().unwrap()).await.unwrap();
+    let output = supervisor::wait(&note, &"migrate".parse().unwrap(), &Default::default()).await.unwrap();
     assert_eq!(output.output.first, "migrated\n");
 }
 
@@ -96,7 +96,8 @@ async fn the_deadline_is_kept_without_the_agent() {
     let site = Site::new();
     let pid = begin_and_forget(&site, "exec sleep 600", 400).await;
     let note = supervision(&site).note;
-    let failure = supervisor::wait(&note, &"migrate".parse().unwrap()).await.unwrap_err();
+    let failure =
+        supervisor::wait(&note, &"migrate".parse().unwrap(), &Default::default()).await.unwrap_err();
     assert!(matches!(failure.cause, Cause::TimedOut { .. }), "{failure:?}");
     assert!(!runs(&pid));
 }
@@ -137,7 +138,8 @@ async fn what_a_migration_has_started_ends_too_when_its_supervisor_is_killed() {
     let supervisor = i32::try_from(note["pid"].as_i64().unwrap()).unwrap();
     let supervisor = rustix::process::Pid::from_raw(supervisor).unwrap();
     rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
-    let failure = supervisor::wait(&path, &"migrate".parse().unwrap()).await.unwrap_err();
+    let failure =
+        supervisor::wait(&path, &"migrate".parse().unwrap(), &Default::default()).await.unwrap_err();
     assert_eq!(failure.cause, Cause::Lost { reason: "its supervisor was killed".to_owned() });
     assert!(!runs(&left), "it outlives its lease");
 }
@@ -171,9 +173,20 @@ async fn cancelling_ends_the_step_below_its_supervisor() {
 }
 
 #[tokio::test]
+async fn cancelling_ends_a_step_that_an_earlier_agent_has_begun() {
+    let site = Site::new();
+    let pid = begin_and_forget(&site, "exec sleep 600", 60_000).await;
+    let cancel = tokio_util::sync::CancellationToken::new();
+    cancel.cancel();
+    let ended = supervisor::wait(&supervision(&site).note, &"migrate".parse().unwrap(), &cancel).await;
+    assert_eq!(ended.unwrap_err().cause, Cause::Cancelled);
+    assert!(!runs(&pid));
+}
+
+#[tokio::test]
 async fn a_lease_that_has_run_out_begins_nothing() {
     let site = Site::new();
-    let context = StepContext { deadline: Some(std::time::Instant::now()), ..site.context("v1") };
+    let context = StepContext { deadline: Some(landfall_agent::clock::mono()), ..site.context("v1") };
     let failure = supervisor::run(&step("echo x", 1000), &context, &supervision(&site)).await.unwrap_err();
     assert!(matches!(failure.cause, Cause::NotStarted { .. }), "{failure:?}");
     assert_eq!(recovered(&site), Recovered::NeverBegun);

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall_common::StepName;
 use landfall_common::manifest::Step;
@@ -22,12 +22,16 @@ use super::log::{Log, STEP_LOG_BYTES};
 use super::output::{Capture, Output};
 use super::process::{self, Launch, StartError, Started};
 use super::{Cause, GRACE, StepContext, StepFailure, StepOutput};
+use crate::clock;
 
 /// How often a group that has been asked to end is looked at.
 const GROUP_POLL: Duration = Duration::from_millis(20);
 
 /// After SIGKILL a process that waits for a broken disk or file server may stay for ever: give it up then.
 const UNKILLABLE: Duration = Duration::from_secs(10);
+
+/// How often the clock is looked at: the kernel's timeouts stand still while the host sleeps, deadlines do not.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is still in the pipe after the end is read up to here; whoever writes more is not of the step.
 const DRAIN_BYTES: usize = 1024 * 1024;
@@ -50,7 +54,7 @@ pub(super) struct Order {
 impl Order {
     pub fn new(step: &Step, context: &StepContext) -> Result<Self, String> {
         let words = &context.words;
-        let left = context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = context.deadline.map(|deadline| deadline.saturating_sub(clock::mono()));
         if left == Some(Duration::ZERO) {
             return Err("its deadline had passed before it could begin".to_owned());
         }
@@ -95,7 +99,7 @@ pub(super) fn cancellation() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Runs a process until it and its group have ended. Ends them when `cancel` becomes readable.
 pub(super) fn run(order: &Order, cancel: Option<&OwnedFd>) -> Ended {
-    let begun = Instant::now();
+    let begun = clock::mono();
     let mut capture = Capture::default();
     let cause = match Running::start(order) {
         Err(cause) => Some(cause),
@@ -106,14 +110,14 @@ pub(super) fn run(order: &Order, cancel: Option<&OwnedFd>) -> Ended {
     {
         group::forget(note);
     }
-    Ended { cause, output: capture.finish(), took: begun.elapsed() }
+    Ended { cause, output: capture.finish(), took: since(begun) }
 }
 
 struct Running {
     started: Started,
     output: OwnedFd,
     log: Option<Log>,
-    begun: Instant,
+    begun: Duration,
 }
 
 impl Running {
@@ -121,7 +125,7 @@ impl Running {
         let no_pipe = |error| Cause::NotStarted { reason: format!("no pipe for its output: {error}") };
         let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(no_pipe)?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).map_err(no_pipe)?;
-        let begun = Instant::now();
+        let begun = clock::mono();
         let started = process::start(&Launch {
             argv: &order.argv,
             environment: &order.environment,
@@ -142,17 +146,18 @@ impl Running {
     fn finish(mut self, time: Duration, cancel: Option<&OwnedFd>, capture: &mut Capture) -> Option<Cause> {
         let group = self.started.pid;
         let mut cause = None;
-        let mut asked_at: Option<Instant> = None;
+        let mut asked_at: Option<Duration> = None;
+        let deadline = self.begun.saturating_add(time);
         let mut main_ended = false;
         let mut output_open = true;
         loop {
-            let now = Instant::now();
-            if main_ended && !process::young_group_lives(group, self.begun.elapsed()) {
+            let now = clock::mono();
+            if main_ended && !process::young_group_lives(group, since(self.begun)) {
                 break;
             }
-            if asked_at.is_none() && (main_ended || now >= self.begun + time) {
+            if asked_at.is_none() && (main_ended || now >= deadline) {
                 if !main_ended {
-                    cause = Some(Cause::TimedOut { after: self.begun.elapsed() });
+                    cause = Some(Cause::TimedOut { after: since(self.begun) });
                 }
                 process::signal_group(group, Signal::TERM);
                 asked_at = Some(now);
@@ -167,7 +172,7 @@ impl Running {
                     now + GROUP_POLL
                 }
                 Some(_) => now + GROUP_POLL,
-                None => self.begun + time,
+                None => deadline,
             };
             let seen = self.wait(wake_at, cancel.filter(|_| asked_at.is_none()), main_ended, output_open);
             if seen.output {
@@ -177,11 +182,11 @@ impl Running {
             if seen.cancelled && asked_at.is_none() && !main_ended {
                 cause = Some(Cause::Cancelled);
                 process::signal_group(group, Signal::TERM);
-                asked_at = Some(Instant::now());
+                asked_at = Some(clock::mono());
             }
         }
         let mut left = DRAIN_BYTES;
-        while left > 0 && self.read(capture) && self.wait(Instant::now(), None, true, true).output {
+        while left > 0 && self.read(capture) && self.wait(Duration::ZERO, None, true, true).output {
             left = left.saturating_sub(64 * 1024);
         }
         // Reaped only now: until here its id could not be given to another group.
@@ -192,8 +197,8 @@ impl Running {
         })
     }
 
-    /// Waits for the next thing to happen, or the time.
-    fn wait(&self, until: Instant, cancel: Option<&OwnedFd>, main_ended: bool, output: bool) -> Seen {
+    /// Waits for the next thing to happen, or the time, but never for longer than [`LOOK`].
+    fn wait(&self, until: Duration, cancel: Option<&OwnedFd>, main_ended: bool, output: bool) -> Seen {
         let none = PollFlags::empty();
         let mut fds = vec![
             PollFd::new(&self.output, if output { PollFlags::IN } else { none }),
@@ -205,7 +210,7 @@ impl Running {
         }
         let ended_at = fds.len() - 1;
         fds.extend(cancel.map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_sub(clock::mono()).min(LOOK);
         let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         if main_ended {
             // Likewise: a pidfd stays readable for ever.
@@ -236,6 +241,10 @@ impl Running {
             Err(_) => false,
         }
     }
+}
+
+fn since(begun: Duration) -> Duration {
+    clock::mono().saturating_sub(begun)
 }
 
 struct Seen {

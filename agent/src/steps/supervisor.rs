@@ -20,15 +20,16 @@ use std::time::Duration;
 use landfall_common::StepName;
 use landfall_common::manifest::Step;
 use rustix::process::{Pid, Signal};
-use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::group;
 use super::output::{KEPT_BYTES, Output};
 use super::process::{self, Stat};
 use super::runner::{self, Ended, Order};
 use super::{Cause, StepContext, StepFailure, StepOutput};
+use crate::clock;
 
 /// Room for the note of the end: twice what is kept of the output, since JSON writes line ends as two bytes.
 const RESERVE_BYTES: usize = 4 * KEPT_BYTES;
@@ -68,8 +69,8 @@ pub enum Recovered {
 struct Instruction {
     step: StepName,
     order: Order,
-    /// On the clock that all processes of a host share (`CLOCK_MONOTONIC`), so that the time until the
-    /// supervisor runs counts too.
+    /// On the clock that all processes of a host share ([`clock::mono`]), so that the time until the supervisor
+    /// runs counts too.
     deadline_ms: u64,
     note: PathBuf,
 }
@@ -164,8 +165,7 @@ pub fn recover(note: &Path, step: &StepName) -> Recovered {
             lost("the host went down while it ran".to_owned())
         }
         Ok(Note::Begun { pid, started, .. }) => {
-            let stat = i32::try_from(pid).ok().and_then(Stat::of);
-            if stat.is_some_and(|stat| stat.started == started && !stat.ended) {
+            if living(pid, started).is_some() {
                 return Recovered::Running;
             }
             // It may have ended between the two looks.
@@ -181,14 +181,27 @@ pub fn recover(note: &Path, step: &StepName) -> Recovered {
     }
 }
 
-/// Waits for the end of a step that an earlier agent has begun: it comes at its deadline at the latest.
+/// Waits for the end of a step that an earlier agent has begun: it comes at its deadline at the latest, or once
+/// `cancel` is cancelled.
 ///
 /// # Errors
 /// [`StepFailure`].
-pub async fn wait(note: &Path, step: &StepName) -> Result<StepOutput, StepFailure> {
+pub async fn wait(
+    note: &Path,
+    step: &StepName,
+    cancel: &CancellationToken,
+) -> Result<StepOutput, StepFailure> {
+    let mut is_asked = false;
     loop {
         match recover(note, step) {
-            Recovered::Running => tokio::time::sleep(POLL).await,
+            Recovered::Running if is_asked => tokio::time::sleep(POLL).await,
+            Recovered::Running => {
+                let slept = cancel.run_until_cancelled(tokio::time::sleep(POLL)).await;
+                if slept.is_none() {
+                    is_asked = true;
+                    terminate(note);
+                }
+            }
             Recovered::Ended(result) => return result,
             Recovered::Lost { reason } => return Err(failure(step, left(note, reason).await)),
             Recovered::NeverBegun => {
@@ -197,6 +210,24 @@ pub async fn wait(note: &Path, step: &StepName) -> Result<StepOutput, StepFailur
             }
         }
     }
+}
+
+/// Asks the supervisor that a note names to end its step.
+fn terminate(note: &Path) {
+    if let Ok(bytes) = fs::read(note)
+        && let Ok(Note::Begun { boot_id, pid, started, .. }) = serde_json::from_slice(&bytes)
+        && boot_id == process::boot_id()
+        && let Some(supervisor) = living(pid, started)
+    {
+        let _ = rustix::process::kill_process(supervisor, Signal::TERM);
+    }
+}
+
+/// A process of this boot that still runs.
+fn living(pid: u32, started: u64) -> Option<Pid> {
+    let pid = i32::try_from(pid).ok()?;
+    let stat = Stat::of(pid).filter(|stat| stat.started == started && !stat.ended);
+    stat.and_then(|_| Pid::from_raw(pid))
 }
 
 /// The supervisor's own process: reads its order from `input` to its end, and carries it out.
@@ -300,8 +331,7 @@ fn lost(reason: String) -> Recovered {
 }
 
 fn clock_ms() -> u64 {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
-    Duration::try_from(now).map_or(0, millis)
+    millis(clock::mono())
 }
 
 fn millis(duration: Duration) -> u64 {
