@@ -162,8 +162,8 @@ impl<R: Runner> Engine<R> {
         while let Some(event) = self.waiting.front() {
             let output = decide(&self.machine, event.clone(), now);
             if output.next.record != self.machine.record {
-                tell(&self.machine.record, &output.next.record);
                 self.ledger.save(&output.next.record)?;
+                tell(&self.machine.record, &output.next.record);
             }
             self.machine = output.next;
             if let Some(Event::Assigned { .. }) = self.waiting.pop_front() {

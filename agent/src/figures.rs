@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 
 use sysinfo::{Networks, System};
 
-/// From one reading to the next: processes come and go within it, and an idle agent stays idle.
-pub const INTERVAL: Duration = Duration::from_secs(10);
-
 /// One reading.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {

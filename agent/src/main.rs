@@ -133,7 +133,8 @@ fn show(config: &Config, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&format!("{}\n", serde_json::to_string_pretty(&record)?));
     }
-    print(&status::text(&record))
+    let current = landfall_agent::apply::current(&*disks.app)?;
+    print(&status::text(&record, current.as_ref()))
 }
 
 fn recover(config: &Config) -> anyhow::Result<()> {

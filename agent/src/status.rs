@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 
 use landfall_agent_core::Record;
+use landfall_agent_core::placement::{Placement, Target};
+use landfall_common::ReleaseName;
+use landfall_common::assignment::Order;
 use landfall_common::report::{Failure, OutcomeKind};
 
 use crate::engine::state_name;
 
-/// A few lines for a person.
+/// A few lines for a person; `current` is what the link of that name names.
 #[must_use]
-pub fn text(record: &Record) -> String {
+pub fn text(record: &Record, current: Option<&ReleaseName>) -> String {
     let identity = &record.identity;
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -21,16 +24,32 @@ pub fn text(record: &Record) -> String {
         "active",
         match record.active() {
             Some(active) => {
-                let proven = if record.is_proven(&active.release.name) { "proven" } else { "not proven" };
+                let proven = match record.is_proven(&active.release.name) {
+                    _ if record.in_doubt => "left in place though it failed",
+                    true => "proven",
+                    false => "not proven",
+                };
                 format!("{} ({}, {proven})", active.release.name, active.release.digest.short())
             }
             None => "nothing".to_owned(),
         },
     );
+    if current != record.active.as_ref() {
+        let named = current.map_or("no release", ReleaseName::as_str);
+        line("", format!("but `current` names {named}"));
+    }
+    if let Some(mixed) = &record.mixed {
+        line("", format!("but services may run another release: {}", mixed.reason));
+    }
+    placement(&record.placement, &mut line);
     line("state", state_name(&record.state).to_owned());
     let generation =
         record.accepted.map_or_else(|| "none".to_owned(), |accepted| accepted.generation.to_string());
     line("generation", generation);
+    if let Some(queued) = &record.queued {
+        let release = &queued.release.name;
+        line("queued", format!("generation {}: {} {release}", queued.generation, verb(&queued.order)));
+    }
     let on_disk: Vec<_> = record.installed.keys().map(ToString::to_string).collect();
     line("on disk", if on_disk.is_empty() { "no release".to_owned() } else { on_disk.join(", ") });
     if let Some(outcome) = &record.outcome {
@@ -44,6 +63,36 @@ pub fn text(record: &Record) -> String {
         }
     }
     text
+}
+
+/// What runs in which slot, and where requests go.
+fn placement(placement: &Placement, line: &mut impl FnMut(&str, String)) {
+    for (slot, release) in &placement.slots {
+        line("slot", format!("{}: {release}", slot.as_str()));
+    }
+    if let Some(aim) = &placement.aim {
+        line("requests", format!("go {}", whither(&aim.to)));
+    }
+    if let Some(trying) = &placement.trying {
+        line("", format!("are being led {}", whither(&trying.to)));
+    }
+}
+
+fn whither(target: &Target) -> String {
+    match target {
+        Target::Slot { slot, release } => format!("to slot {}, {release}", slot.as_str()),
+        Target::Plain { release } => format!("to {release}, in no slot"),
+        Target::Open => "to this host".to_owned(),
+        Target::Nowhere => "elsewhere: this host is taken out".to_owned(),
+    }
+}
+
+fn verb(order: &Order) -> &'static str {
+    match order {
+        Order::Stage => "stage",
+        Order::Migrate { .. } => "migrate",
+        Order::Activate { .. } => "activate",
+    }
 }
 
 fn outcome_text(outcome: &OutcomeKind) -> (&'static str, Vec<&Failure>) {
@@ -66,7 +115,65 @@ fn outcome_text(outcome: &OutcomeKind) -> (&'static str, Vec<&Failure>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_agent_core::Identity;
+    use landfall_agent_core::{Aim, Identity, Installed};
+    use landfall_common::assignment::{Assignment, ReleaseRef};
+    use landfall_common::manifest::traffic::Slot;
+    use landfall_common::{Generation, ReleaseCounter, Sha256, Timestamp};
+
+    fn reference(name: &str) -> ReleaseRef {
+        ReleaseRef {
+            name: name.parse().unwrap(),
+            counter: ReleaseCounter(1),
+            digest: Sha256::of(name.as_bytes()),
+            length: 2,
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_shown() {
+        let mut record = Record::new(Identity {
+            host: "web-1".parse().unwrap(),
+            application: "shop".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+        });
+        let v1 = Installed { release: reference("v1"), outline: Default::default() };
+        record.active = Some(v1.release.name.clone());
+        record.proven = vec![v1.release.name.clone()];
+        record.installed.insert(v1.release.name.clone(), v1);
+        record.in_doubt = true;
+        record.mixed = Some(Failure::new("web".parse().unwrap(), "step restart exited with code 1"));
+        record.queued = Some(Assignment {
+            host: record.identity.host.clone(),
+            application: record.identity.application.clone(),
+            environment: record.identity.environment.clone(),
+            generation: Generation(9),
+            issued_at: Timestamp::default(),
+            expires_at: Timestamp::default(),
+            rollout: "r1".parse().unwrap(),
+            release: reference("v3"),
+            order: Order::Stage,
+        });
+        let (green, v2) = (Slot::Green, "v2".parse::<ReleaseName>().unwrap());
+        let to = |slot, release: &str| Target::Slot { slot, release: release.parse().unwrap() };
+        record.placement.slots = [(Slot::Blue, "v1".parse().unwrap()), (green, v2.clone())].into();
+        record.placement.aim = Some(Aim { by: v2.clone(), to: to(Slot::Blue, "v1") });
+        record.placement.trying = Some(Aim { by: v2.clone(), to: to(green, "v2") });
+        insta::assert_snapshot!(text(&record, Some(&v2)), @r"
+        host         web-1
+        application  shop in production
+        active       v1 (3bfc269594ef, left in place though it failed)
+                     but `current` names v2
+                     but services may run another release: step restart exited with code 1
+        slot         blue: v1
+        slot         green: v2
+        requests     go to slot blue, v1
+                     are being led to slot green, v2
+        state        idle
+        generation   none
+        queued       generation 9: stage v3
+        on disk      v1
+        ");
+    }
 
     #[test]
     fn a_new_host_says_that_nothing_is_active() {
@@ -75,7 +182,7 @@ mod tests {
             application: "shop".parse().unwrap(),
             environment: "production".parse().unwrap(),
         });
-        insta::assert_snapshot!(text(&record), @r"
+        insta::assert_snapshot!(text(&record, None), @r"
         host         web-1
         application  shop in production
         active       nothing

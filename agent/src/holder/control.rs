@@ -42,7 +42,8 @@ pub(super) enum Heard {
 }
 
 impl Control {
-    /// Binds in a directory that only this user enters; the caller holds the lock, so nobody else is there.
+    /// Binds in a directory that only this user and its group enter, and only this user writes to; the caller
+    /// holds the lock, so nobody else is there.
     pub fn bind(path: &Path) -> Result<Self, String> {
         socket::clear(path)?;
         let listener = UnixListener::bind(path)

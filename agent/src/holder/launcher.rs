@@ -1,7 +1,7 @@
 //! Starting a holder so that it outlives whoever started it.
 
 use std::ffi::OsString;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -97,7 +97,10 @@ impl Launcher {
                 .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         }
         match self {
-            Self::Detached { program, arguments } => detach(program, arguments, &file, places, spec),
+            Self::Detached { program, arguments } => {
+                protect(&places.run)?;
+                detach(program, arguments, &file, places, spec)
+            }
             Self::Systemd { template } => systemctl_start(template, spec).await,
         }
     }
@@ -120,6 +123,13 @@ impl Launcher {
 /// What a detached holder itself writes.
 fn own_log(places: &Places, spec: &HolderSpec) -> PathBuf {
     places.logs.join(format!("{}.holder.log", spec.name()))
+}
+
+/// Nobody else enters where the sockets are: between binding one and setting its mode anybody could connect.
+/// Under systemd the directory above is as closed.
+fn protect(run: &Path) -> Result<(), String> {
+    std::fs::set_permissions(run, std::fs::Permissions::from_mode(0o700))
+        .map_err(|error| format!("cannot protect {}: {error}", run.display()))
 }
 
 fn detach(
@@ -192,6 +202,22 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_enters_where_a_detached_holder_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let places = Places {
+            run: root.join("run/holders"),
+            state: root.join("s"),
+            logs: root.join("l"),
+            log_bytes: 1,
+        };
+        let launcher = Launcher::Detached { program: "/bin/true".into(), arguments: Vec::new() };
+        let spec = places.spec(&"shop".parse().unwrap(), &"web".parse().unwrap());
+        launcher.launch(&places, &spec).await.unwrap();
+        assert_eq!(std::fs::metadata(&places.run).unwrap().permissions().mode() & 0o7777, 0o700);
+    }
 
     #[test]
     fn a_refusal_names_polkit_only_where_permission_is_missing() {

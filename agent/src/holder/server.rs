@@ -142,7 +142,7 @@ impl Holder {
             leftovers: Vec::new(),
             recorded: Record::default(),
             boot_id: process::boot_id(),
-            // A past far enough away that no moment the machine may remember lies before it.
+            // The machine's times begin here: it keeps none across holders.
             origin: Instant::now(),
             exit: None,
         })
