@@ -32,7 +32,8 @@ pub use opening::{IndexState, Opened};
 /// How the store is kept.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// After so many bytes of journal a snapshot is written.
+    /// After so many bytes of journal a snapshot is written; or after as many as the last snapshot has, if those
+    /// are more. So no byte is written more than twice, however large the state is.
     pub snapshot_every_bytes: u64,
     /// How long a segment of the journal gets, in bytes.
     pub segment_bytes: u64,
@@ -67,6 +68,7 @@ struct Writer {
     /// `None` once closed.
     journal: Option<Journal>,
     bytes_since_snapshot: u64,
+    snapshot_bytes: u64,
 }
 
 impl std::fmt::Debug for EmbeddedStore {
@@ -243,7 +245,7 @@ impl EmbeddedStore {
 
     fn compact_if_due(&self) {
         let mut writer = self.lock_writer();
-        if writer.bytes_since_snapshot < self.options.snapshot_every_bytes {
+        if writer.bytes_since_snapshot < self.options.snapshot_every_bytes.max(writer.snapshot_bytes) {
             return;
         }
         // Whether it succeeds or not: on a full disk it should not be tried again with every commit.
@@ -257,6 +259,7 @@ impl EmbeddedStore {
         let (_, payload) = self.snapshot()?;
         if let Some(journal) = &mut writer.journal {
             journal.compact(&payload)?;
+            writer.snapshot_bytes = payload.len() as u64;
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl EmbeddedStore {
         unmark_clean(&*disk, &dir)?;
 
         let bytes_since_snapshot = recovered.records.iter().map(|(_, r)| r.len() as u64).sum();
+        let snapshot_bytes = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.payload.len() as u64);
         let notes = recovered.notes.clone();
         let state = replay(recovered)?;
         let (index, index_state) = open_index(index, clean.is_some(), revision, &state)?;
@@ -79,7 +80,7 @@ impl EmbeddedStore {
             queue: Mutex::new(Queue::new(revision)),
             written: Condvar::new(),
             work: Condvar::new(),
-            writer: Mutex::new(Writer { journal: Some(journal), bytes_since_snapshot }),
+            writer: Mutex::new(Writer { journal: Some(journal), bytes_since_snapshot, snapshot_bytes }),
             index: RwLock::new(index),
             watchers: Watchers::default(),
             options,

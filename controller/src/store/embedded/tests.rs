@@ -139,6 +139,32 @@ fn a_commit_costs_one_sync_and_many_at_once_share_one() {
     assert_eq!(store.revision(), Revision(10 + 100 + 400));
 }
 
+/// A commit that waits for a snapshot of the whole state waits long: of many small changes of a large state few
+/// may have to.
+#[test]
+fn snapshots_are_as_rare_as_the_state_is_large() {
+    let world = World::new();
+    let (store, _) = world.open();
+    for number in 0..60 {
+        store.commit(Batch::new().put(format!("key/{number}"), vec![b'x'; 1000])).unwrap();
+    }
+    let journal = world.root.path().join(journal_dir("state".as_ref()));
+    let snapshots = || {
+        let names = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".snap")).collect::<Vec<_>>()
+    };
+    let before: std::collections::BTreeSet<_> = snapshots().into_iter().collect();
+    let (mut seen, mut written) = (before.clone(), 0);
+    while written < 60_000 {
+        let value = vec![b'y'; 100];
+        written += value.len();
+        store.commit(Batch::new().put("small", value)).unwrap();
+        seen.extend(snapshots());
+    }
+    let made = seen.len() - before.len();
+    assert!((1..=2).contains(&made), "{made} snapshots of 60 KB for 60 KB of changes");
+}
+
 #[test]
 fn a_queued_commit_counts_for_the_next_ones_preconditions_but_is_not_read() {
     let world = World::new();
