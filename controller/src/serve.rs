@@ -190,8 +190,8 @@ where
         .map_err(|error| ControllerError::Server(Box::new(error)))?;
     let agents =
         AgentsServer::new(AgentsService::new(context.clone())).max_decoding_message_size(MAX_AGENT_BYTES);
-    let enrolment =
-        EnrolmentServer::new(EnrolmentService(context.clone())).max_decoding_message_size(MAX_STRANGER_BYTES);
+    let enrolment = EnrolmentServer::new(EnrolmentService::new(context.clone()))
+        .max_decoding_message_size(MAX_STRANGER_BYTES);
     let operators =
         OperatorsServer::new(OperatorsService(context)).max_decoding_message_size(MAX_OPERATOR_BYTES);
     let router = Server::builder()

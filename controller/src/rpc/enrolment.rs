@@ -1,6 +1,9 @@
-//! How a program gets its first certificate, and the next one.
+//! How a program gets its first certificate, and the next one. How often is in [`pace`].
+
+mod pace;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use landfall_common::{HostId, RequestId, Sha256};
 use landfall_controller_core::command::{Action, Command};
@@ -10,6 +13,7 @@ use landfall_proto::v1 as pb;
 use landfall_proto::v1::enrolment_server::Enrolment;
 use tonic::{Request, Response, Status};
 
+use self::pace::Pace;
 use super::operators::people;
 use super::{Context, convert, fresh_rollout, origin};
 use crate::authorise::deny_key;
@@ -21,23 +25,35 @@ use crate::reactor::Along;
 use crate::store::{Batch, Versioned};
 
 /// The service.
-pub struct EnrolmentService(pub Arc<Context>);
+pub struct EnrolmentService {
+    context: Arc<Context>,
+    pace: Pace,
+}
+
+impl EnrolmentService {
+    /// A service on this context.
+    #[must_use]
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context, pace: Pace::default() }
+    }
+}
 
 #[tonic::async_trait]
 impl Enrolment for EnrolmentService {
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
         let origin = origin(&request);
-        Ok(Response::new(join(&self.0, request.into_inner(), origin).await?))
+        Ok(Response::new(join(&self.context, &self.pace, request.into_inner(), origin).await?))
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
         let origin = origin(&request);
-        Ok(Response::new(renew(&self.0, request.into_inner(), origin).await?))
+        Ok(Response::new(renew(&self.context, &self.pace, request.into_inner(), origin).await?))
     }
 }
 
 async fn join(
     context: &Context,
+    pace: &Pace,
     request: pb::JoinRequest,
     origin: String,
 ) -> Result<pb::JoinResponse, ControllerError> {
@@ -51,6 +67,8 @@ async fn join(
     let stored = context.store.get(&key).await?.ok_or_else(unknown)?;
     let token: TokenRecord = convert::stored(&key, &stored.value)?;
     token.check(&request.secret, &request.csr, now)?;
+    // A token that was used may be used again and again for what it was used for: the answer may have got lost.
+    pace.ask(&key, Instant::now())?;
     match token.grant.clone() {
         Grant::Operator { name, role } => {
             let identity = Identity::Operator { name: name.clone(), role };
@@ -59,6 +77,7 @@ async fn join(
                 return Err(removed(&identity));
             }
             let certificate = context.authority.issue(&request.csr, &identity, now)?;
+            let first_use = token.used.is_none();
             let batch = used(&key, &stored, token, &request.csr, name.as_str(), now)?;
             let life = (now, now + OPERATOR_LIFETIME);
             let batch = people::noted(batch, &*context.store, (&name, role), life, &origin).await?;
@@ -69,6 +88,9 @@ async fn join(
                 event: issued(&certificate)?,
             };
             context.writer.commit(batch, vec![entry]).await.map_err(raced)?;
+            if first_use {
+                pace.forgive(&deny_key(&identity));
+            }
             Ok(pb::JoinResponse {
                 certificate: certificate.to_vec(),
                 ca_certificate: context.authority.certificate().to_vec(),
@@ -127,6 +149,7 @@ async fn join(
                     action: Action::Enrol { host: record, token: token_id },
                 };
                 context.reactor.command(command, along).await.map_err(raced)?;
+                pace.forgive(&deny_key(&identity));
             }
             tracing::info!(%host, place = %place, "host enrolled");
             Ok(pb::JoinResponse {
@@ -171,6 +194,7 @@ fn raced(error: ControllerError) -> ControllerError {
 
 async fn renew(
     context: &Context,
+    pace: &Pace,
     request: pb::RenewRequest,
     origin: String,
 ) -> Result<pb::RenewResponse, ControllerError> {
@@ -178,6 +202,7 @@ async fn renew(
     let now = issuing.now;
     let pb::RenewRequest { certificate, csr, signature } = request;
     let known = may_renew(&context.authority, &context.denied, &certificate, &csr, &signature, now)?;
+    pace.ask(&deny_key(&known.identity), Instant::now())?;
     let mut batch = Batch::new();
     let actor = match &known.identity {
         Identity::Host(host) => {

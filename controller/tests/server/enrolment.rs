@@ -559,3 +559,37 @@ async fn a_renewal_beside_a_removal_gives_nothing_that_holds_after_it() {
         server.sleep(Duration::from_millis(5));
     }
 }
+
+/// Each certificate is an entry of the log, which is kept for ever.
+#[tokio::test]
+async fn whoever_asks_for_certificates_without_end_is_refused_and_the_log_stays_as_it_is() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let host = server.enrol(&admin, "web-1").await;
+    let token = server.host_token(&admin, "web-2").await;
+    let new = rcgen::KeyPair::generate().unwrap();
+    let mut enrolment = server.enrolment().await;
+    let join = pb::JoinRequest {
+        token_id: token.token_id,
+        secret: token.secret,
+        csr: csr(&new),
+        ..pb::JoinRequest::default()
+    };
+    let mut operators = server.operators(&admin).await;
+    let mut entries = async || {
+        let log = operators.read_log(pb::ReadLogRequest::default()).await.unwrap().into_inner().entries;
+        log.len()
+    };
+    let before = entries().await;
+    let mut refused = Vec::new();
+    for _ in 0..40 {
+        refused.extend(enrolment.renew(renewal(&host, &new)).await.err());
+        refused.extend(enrolment.join(join.clone()).await.err());
+    }
+    assert!(refused.iter().all(|status| reason(status) == "OVERLOADED"), "{refused:?}");
+    assert_eq!((refused.len(), entries().await - before), (80 - 24, 25), "the first join is two entries");
+    // Nobody else suffers for it.
+    server.enrol(&admin, "web-3").await;
+    enrolment.renew(renewal(&admin, &new)).await.unwrap();
+}
