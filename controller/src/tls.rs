@@ -2,7 +2,9 @@
 //!
 //! tonic's own TLS cannot reload certificates, so the acceptor is ours. Each handshake is a task with a
 //! deadline, and only so many run at once: ten thousand agents that reconnect wait in the kernel's queue
-//! and do not starve those who are connected.
+//! and do not starve those who are connected. What one address may have of them is in [`room`].
+
+mod room;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +20,8 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
@@ -27,6 +29,10 @@ use crate::ca::{CertificateAuthority, ServerCertificate};
 use crate::clock::Clock;
 use crate::error::ControllerError;
 use crate::identity::{Peer, PeerCertificate};
+use room::{Entrance, Room};
+
+/// A client that has not begun its handshake by then is dropped: who connects has something to say.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,6 +149,7 @@ pub fn incoming<L: Listen>(
 ) -> ReceiverStream<io::Result<Connection<L::Io>>> {
     let (accepted, connections) = mpsc::channel(64);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut room = Room::default();
     tokio::spawn(async move {
         loop {
             let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
@@ -158,22 +165,49 @@ pub fn incoming<L: Listen>(
                     continue;
                 }
             };
-            let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+            let Some(entrance) = room.enter(address.ip()) else {
+                tracing::info!(%address, "too many connections of this address have not finished their handshake");
+                continue;
+            };
+            let (acceptor, accepted, handshakes) = (acceptor.clone(), accepted.clone(), handshakes.clone());
             tokio::spawn(async move {
-                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-                drop(permit);
-                match handshake {
-                    Ok(Ok(stream)) => {
+                let handshake = async {
+                    let permits = match entrance {
+                        Entrance::Open(share) => (share, permit),
+                        Entrance::Waiting(waiting) => {
+                            // Others of other addresses come first.
+                            drop(permit);
+                            let share = waiting.wait().await?;
+                            (share, handshakes.acquire_owned().await.ok()?)
+                        }
+                    };
+                    let done = greeted(&acceptor, stream).await;
+                    drop(permits);
+                    Some(done)
+                };
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                    Ok(Some(Ok(stream))) => {
                         // When the server is gone there is nobody left to tell.
                         let _ = accepted.send(Ok(Connection::new(stream, address))).await;
                     }
-                    Ok(Err(error)) => tracing::info!(%address, %error, "TLS handshake failed"),
-                    Err(_) => tracing::info!(%address, "TLS handshake took too long"),
+                    Ok(Some(Err(error))) => tracing::info!(%address, %error, "TLS handshake failed"),
+                    Ok(None) | Err(_) => tracing::info!(%address, "TLS handshake took too long"),
                 }
             });
         }
     });
     ReceiverStream::new(connections)
+}
+
+/// The handshake, of which the client's first word must come soon.
+async fn greeted<I: AsyncRead + AsyncWrite + Unpin>(
+    acceptor: &TlsAcceptor,
+    stream: I,
+) -> io::Result<TlsStream<I>> {
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let begun = tokio::time::timeout(HELLO_TIMEOUT, hello).await;
+    let begun = begun.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "nothing was said"))??;
+    begun.into_stream(acceptor.config().clone()).await
 }
 
 /// One connection whose handshake is done.
