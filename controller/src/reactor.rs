@@ -131,6 +131,7 @@ impl Reactor {
             tick,
             plan_due: Some(Instant::now()),
             plan_pause: PLAN_PAUSE,
+            unstored_since: None,
         };
         let task = tokio::spawn(core.run(queue, stop));
         Ok((Self { events, changed }, task))
@@ -219,6 +220,8 @@ struct Core {
     tick: watch::Sender<u64>,
     plan_due: Option<Instant>,
     plan_pause: Duration,
+    /// Since when nothing that was planned could be made durable.
+    unstored_since: Option<Timestamp>,
 }
 
 impl Core {
@@ -336,21 +339,31 @@ impl Core {
         let (now, begun) = (self.now(), Instant::now());
         let planned = plan(&self.state, now);
         self.plan_pause = PLAN_PAUSE.max(begun.elapsed() * PLAN_SHARE);
-        self.report = planned.report;
         if let Some(at) = planned.wake_at {
             self.plan_within(at.since(now).max(self.plan_pause));
         }
         if planned.output.is_empty() {
+            self.unstored_since = None;
+            self.report = planned.report;
             return Ok(());
         }
         match self.carry_out(planned.output, Along::default()).await {
-            // What was decided may make room for more.
-            Ok(()) => self.plan_within(self.plan_pause),
+            Ok(()) => {
+                self.unstored_since = None;
+                self.report = planned.report;
+                // What was decided may make room for more.
+                self.plan_within(self.plan_pause);
+            }
             Err(error) if fatal(&error) => return Err(error),
             Err(error) => {
-                // The disk is full, say: nothing has happened, and it is tried again.
-                tracing::error!(error = %error.chain(), "a decision could not be made durable");
+                // The disk is full, say: nothing has happened, and it is tried again. What would have happened
+                // is not what is told.
+                let reason = error.chain();
+                tracing::error!(error = %reason, "a decision could not be made durable");
+                let since = *self.unstored_since.get_or_insert(now);
+                self.report = std::mem::take(&mut self.report).unstored(&planned.report, since, &reason);
                 self.plan_due = Some(Instant::now() + RETRY_PAUSE);
+                self.tell();
             }
         }
         Ok(())

@@ -208,6 +208,13 @@ pub enum Wait {
         /// What they take when they come back.
         release: ReleaseName,
     },
+    /// The controller itself cannot go on.
+    Unstored {
+        /// Since when.
+        since: Timestamp,
+        /// What its store says.
+        reason: String,
+    },
     /// Hosts that run something else are left alone.
     ConvergenceHeld {
         /// Which.
@@ -377,6 +384,9 @@ impl fmt::Display for Wait {
                 hosts.is(),
                 if hosts.count() == 1 { "takes" } else { "take" }
             ),
+            Self::Unstored { since, reason } => {
+                write!(f, "the controller cannot store its decisions since {}: {reason}", moment(*since))
+            }
             Self::ConvergenceHeld { hosts, reason } => write!(
                 f,
                 "{hosts} {} not at the release in force and left alone, since {reason}; a new release or \
@@ -389,6 +399,22 @@ impl fmt::Display for Wait {
 
 /// The waits of all places, by place.
 impl PlanningReport {
+    /// The same, where nothing that was decided since could be stored: told first, in every place that either of
+    /// the two knows.
+    #[must_use]
+    pub fn unstored(mut self, newer: &Self, since: Timestamp, reason: &str) -> Self {
+        for place in &newer.places {
+            if self.of(&place.place).is_none() {
+                self.places.push(PlaceReport::new(&place.place, place.rollout.as_ref()));
+            }
+        }
+        for place in &mut self.places {
+            place.waits.retain(|wait| !matches!(wait, Wait::Unstored { .. }));
+            place.waits.insert(0, Wait::Unstored { since, reason: reason.to_owned() });
+        }
+        self
+    }
+
     /// The report of one place.
     #[must_use]
     pub fn of(&self, place: &Place) -> Option<&PlaceReport> {

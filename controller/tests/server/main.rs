@@ -5,6 +5,7 @@
 mod agent;
 mod enrolment;
 mod fleet;
+mod full;
 mod large;
 mod limits;
 mod releases;
