@@ -136,7 +136,7 @@ async fn answer(
         }
         Ok(Request::RemoveOperator { name }) => {
             let removing = context.admission.remove(&context.clock).await;
-            match remove_operator(&context.writer, name, removing.now).await {
+            match remove_operator(&*context.store, &context.writer, name, removing.now).await {
                 Ok((denied, until)) => {
                     context.denied.deny(denied, until);
                     Answer::Done

@@ -104,9 +104,11 @@ impl CertificateAuthority {
     }
 
     /// Whether an authority was made in this directory.
-    #[must_use]
-    pub fn exists(directory: &Path) -> bool {
-        certificate_path(directory).exists()
+    ///
+    /// # Errors
+    /// [`ControllerError::File`] if that cannot be seen.
+    pub fn exists(directory: &Path) -> Result<bool, ControllerError> {
+        private_file::exists(&certificate_path(directory))
     }
 
     fn of(key: KeyPair, certificate: CertificateDer<'static>) -> Result<Self, ControllerError> {

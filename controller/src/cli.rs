@@ -15,7 +15,12 @@ use crate::identity::Role;
 #[command(version, about, max_term_width = 100)]
 pub struct Arguments {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "LANDFALL_CONTROLLER_CONFIG")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LANDFALL_CONTROLLER_CONFIG",
+        default_value = "/etc/landfall/controller.toml"
+    )]
     pub config: PathBuf,
     /// What to do instead of serving.
     #[command(subcommand)]
@@ -61,7 +66,8 @@ pub enum Command {
         #[arg(long)]
         without_objects: bool,
     },
-    /// Makes the state directory, which must be empty, from a backup.
+    /// Makes the state directory, which must hold no state, from a backup. Hosts are left at what they run, and
+    /// operators come in by new tokens.
     Restore {
         /// The file that `backup` wrote.
         file: PathBuf,

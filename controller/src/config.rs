@@ -15,6 +15,7 @@ use crate::error::ControllerError;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The address and port for agents and operators, such as `0.0.0.0:7443`.
+    #[serde(deserialize_with = "listen")]
     pub listen: SocketAddr,
     /// The directory of everything that must be kept; absolute.
     pub state_dir: PathBuf,
@@ -27,6 +28,14 @@ pub struct Config {
     /// How the program's own messages look.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        let wanted = "it must be IP:PORT, such as 0.0.0.0:7443; names are not taken";
+        serde::de::Error::custom(format!("listen is {text:?}, and {wanted}"))
+    })
 }
 
 /// How long the files of releases stay that nobody is to be brought to any more.
@@ -196,6 +205,10 @@ mod tests {
         for (text, part) in [
             ("listen = \"127.0.0.1:7443\"", "state_dir"),
             ("listen = \"localhost\"\nstate_dir = \"/x\"", "listen"),
+            (
+                "listen = \"localhost:7443\"\nstate_dir = \"/x\"",
+                "IP:PORT, such as 0.0.0.0:7443; names are not",
+            ),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"x\"", "absolute"),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\nstatedir = 1", "statedir"),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[log]\nformat = \"xml\"", "xml"),

@@ -57,8 +57,8 @@ pub enum ControllerError {
     },
     /// There is no state yet.
     #[error(
-        "the state directory {path} is empty; run `landfall-controller --config FILE init` once, or \
-         `restore` a backup into it",
+        "there is no controller's state in {path}; run `landfall-controller init` once, or `restore` a backup \
+         into it",
         path = path.display()
     )]
     NotInitialised {
@@ -68,12 +68,24 @@ pub enum ControllerError {
     /// There is state already.
     #[error(
         "the state directory {path} has been initialised already; for a new operator run \
-         `landfall-controller --config FILE operator-token --name NAME --role ROLE`",
+         `landfall-controller operator-token --name NAME --role ROLE`",
         path = path.display()
     )]
     AlreadyInitialised {
         /// The directory.
         path: PathBuf,
+    },
+    /// The state directory is another user's.
+    #[error(
+        "the state directory {path} belongs to {owner}, and what another user makes in it the controller cannot \
+         use; type the command as that user: `runuser -u {owner} -- landfall-controller …`",
+        path = path.display()
+    )]
+    NotOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
     },
     /// A restore would overwrite state.
     #[error(

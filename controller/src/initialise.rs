@@ -8,13 +8,13 @@ use crate::authorise::deny_key;
 use crate::clock::Clock;
 use crate::config::Layout;
 use crate::enrolment::{Grant, make, operator_text, token_key};
-use crate::error::ControllerError;
+use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, Role};
 use crate::keys::random;
 use crate::rpc::convert;
 use crate::rpc::operators::people;
 use crate::state::ControllerState;
-use crate::store::Batch;
+use crate::store::{Batch, Store};
 use crate::writer::Writer;
 
 /// Makes the state directory, the authority and the keys; returns the first admin's token.
@@ -57,12 +57,20 @@ pub async fn operator_token(
 /// the running controller's list. A later token lets the operator in again.
 ///
 /// # Errors
-/// [`ControllerError::Store`].
+/// [`Reason::NotFound`] for a name that has neither certificate nor token, [`ControllerError::Store`].
 pub async fn remove_operator(
+    store: &dyn Store,
     writer: &Writer,
     name: OperatorName,
     now: Timestamp,
 ) -> Result<(String, Timestamp), ControllerError> {
+    let known = people::known(store, now).await?;
+    if !known.contains(name.as_str()) {
+        let known: Vec<_> = known.into_iter().collect();
+        let known = if known.is_empty() { "nobody is".to_owned() } else { known.join(", ") };
+        let message = format!("there is no operator {name}; known: {known}");
+        return Err(ControllerError::refused(Reason::NotFound, message));
+    }
     // The role does not matter: a name is denied in all of them.
     let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
     let batch = Batch::new()

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod log;
 pub mod maintenance;
 pub mod objects;
+pub mod ownership;
 pub mod private_file;
 pub mod reactor;
 pub mod repository;

@@ -1,6 +1,7 @@
 //! `landfall-controller`: the program.
 
-use std::io::Write as _;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,12 +10,19 @@ use landfall_common::{Duration, OperatorName};
 use landfall_controller::admin::{self, Answer, Request};
 use landfall_controller::cli::{Arguments, Command};
 use landfall_controller::clock::Clock;
-use landfall_controller::config::{Config, LogFormat};
+use landfall_controller::config::{Config, Layout, LogFormat};
 use landfall_controller::identity::Role;
 use landfall_controller::state::ControllerState;
-use landfall_controller::{backup, initialise, serve};
+use landfall_controller::store::StoreIoError;
+use landfall_controller::{ControllerError, backup, initialise, ownership, serve};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A controller answers within this after it has taken the state.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long to wait before it is asked again.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -46,7 +54,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::read(&arguments.config)?;
     start_tracing(&config, arguments.command.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match arguments.command {
             None => serve_until_stopped(&config).await,
             Some(Command::Init { name }) => init(&config, name).await,
@@ -62,7 +70,17 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 note(&restored.to_string())
             }
         }
+    });
+    done.map_err(|error| match ownership::hint(&config.state_dir).filter(|_| is_denied(&error)) {
+        Some(hint) => anyhow::anyhow!("{}: {hint}", chain(&error)),
+        None => error,
     })
+}
+
+/// Whether the system did not let it.
+fn is_denied(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Commands speak for themselves: only what goes wrong is written beside.
@@ -141,22 +159,47 @@ fn dialled(listen: std::net::SocketAddr, host: &str) -> String {
     }
 }
 
+/// What somebody has who may work on the state: the running controller's answer, or the state itself.
+enum Reached<R> {
+    Running(Answer, R),
+    Stopped(Box<ControllerState>),
+}
+
+/// Asks the running controller, or opens the state of a stopped one. A controller that has just been started has
+/// the state before it answers.
+async fn reach(layout: &Layout, request: &Request) -> anyhow::Result<Reached<impl std::io::Read + use<>>> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        if let Some((answer, stream)) = admin::ask(&layout.admin_socket(), request)? {
+            return Ok(Reached::Running(answer, stream));
+        }
+        match ControllerState::open(layout, &Clock::system()).await {
+            Ok(state) => return Ok(Reached::Stopped(Box::new(state))),
+            Err(ControllerError::StoreIo(StoreIoError::Locked { .. })) if begun.elapsed() < STARTS_WITHIN => {
+                tokio::time::sleep(ASK_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn another_version() -> anyhow::Error {
+    anyhow::anyhow!("the running controller answered something else; is it another version?")
+}
+
 async fn operator_token(
     config: &Config,
     name: OperatorName,
     role: Role,
     valid_for: Duration,
 ) -> anyhow::Result<()> {
-    let layout = config.layout();
     let valid_for_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
     let request = Request::OperatorToken { name: name.clone(), role, valid_for_ms };
-    let text = match admin::ask(&layout.admin_socket(), &request)? {
-        Some((Answer::Token { text }, _)) => text,
-        Some(_) => anyhow::bail!("the running controller answered something else; is it another version?"),
-        None => {
-            let clock = Clock::system();
-            let state = ControllerState::open(&layout, &clock).await?;
-            let text = initialise::operator_token(&state, name, role, valid_for, &clock).await;
+    let text = match reach(&config.layout(), &request).await? {
+        Reached::Running(Answer::Token { text }, _) => text,
+        Reached::Running(..) => return Err(another_version()),
+        Reached::Stopped(state) => {
+            let text = initialise::operator_token(&state, name, role, valid_for, &Clock::system()).await;
             state.close()?;
             text?
         }
@@ -165,14 +208,12 @@ async fn operator_token(
 }
 
 async fn operator_remove(config: &Config, name: OperatorName) -> anyhow::Result<()> {
-    let layout = config.layout();
-    match admin::ask(&layout.admin_socket(), &Request::RemoveOperator { name: name.clone() })? {
-        Some((Answer::Done, _)) => {}
-        Some(_) => anyhow::bail!("the running controller answered something else; is it another version?"),
-        None => {
-            let clock = Clock::system();
-            let state = ControllerState::open(&layout, &clock).await?;
-            let removed = initialise::remove_operator(&state.writer, name.clone(), clock.now()).await;
+    match reach(&config.layout(), &Request::RemoveOperator { name: name.clone() }).await? {
+        Reached::Running(Answer::Done, _) => {}
+        Reached::Running(..) => return Err(another_version()),
+        Reached::Stopped(state) => {
+            let now = Clock::system().now();
+            let removed = initialise::remove_operator(&state.store, &state.writer, name.clone(), now).await;
             state.close()?;
             removed?;
         }
@@ -180,32 +221,35 @@ async fn operator_remove(config: &Config, name: OperatorName) -> anyhow::Result<
     note(&format!("{name} is shut out. A new token lets {name} in again."))
 }
 
-async fn write_backup(config: &Config, file: &std::path::Path, without_objects: bool) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let layout = config.layout();
-    let mut out: Box<dyn std::io::Write> = if file == std::path::Path::new("-") {
-        Box::new(std::io::stdout().lock())
+async fn write_backup(config: &Config, file: &Path, without_objects: bool) -> anyhow::Result<()> {
+    if file == Path::new("-") {
+        make_backup(config, without_objects, &mut std::io::stdout().lock()).await?;
     } else {
-        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-        Box::new(opened.with_context(|| format!("cannot make the backup's file {}", file.display()))?)
-    };
-    match admin::ask(&layout.admin_socket(), &Request::Backup { without_objects })? {
-        Some((Answer::Backup, mut stream)) => copy_whole(&mut stream, &mut out)?,
-        Some(_) => anyhow::bail!("the running controller answered something else; is it another version?"),
-        None => {
-            let clock = Clock::system();
-            let state = ControllerState::open(&layout, &clock).await?;
-            let written = backup::write(&layout, state.store.core(), without_objects, clock.now(), &mut out);
+        let mut draft = backup::Draft::begin(file)?;
+        make_backup(config, without_objects, draft.file()).await?;
+        draft.finish()?;
+    }
+    note(&format!("Backup written to {}. It holds private keys: keep it like them.", file.display()))
+}
+
+async fn make_backup(config: &Config, without_objects: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let layout = config.layout();
+    match reach(&layout, &Request::Backup { without_objects }).await? {
+        Reached::Running(Answer::Backup, mut stream) => copy_whole(&mut stream, out)?,
+        Reached::Running(..) => return Err(another_version()),
+        Reached::Stopped(state) => {
+            let now = Clock::system().now();
+            let mut out = std::io::BufWriter::new(&mut *out);
+            let written = backup::write(&layout, state.store.core(), without_objects, now, &mut out);
             state.close()?;
             written?;
         }
     }
-    out.flush().context("cannot write the backup")?;
-    note(&format!("Backup written to {}. It holds private keys: keep it like them.", file.display()))
+    out.flush().context("cannot write the backup")
 }
 
 /// Copies all but the last byte, which says whether the backup is whole.
-fn copy_whole(stream: &mut impl std::io::Read, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+fn copy_whole(stream: &mut impl std::io::Read, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut piece = vec![0; 64 * 1024];
     let mut last: Option<u8> = None;
     loop {

@@ -37,6 +37,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ControllerError> {
     fs::read(path).map_err(|source| ControllerError::File { doing: "read", path: path.to_owned(), source })
 }
 
+/// Whether something is there. What may not be looked at is not taken for absent.
+///
+/// # Errors
+/// [`ControllerError::File`] naming the path.
+pub fn exists(path: &Path) -> Result<bool, ControllerError> {
+    path.try_exists().map_err(|source| ControllerError::File {
+        doing: "look for",
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Makes a directory of mode 0700 with its parents; one that is there is left as it is.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Layout;
 use crate::error::ControllerError;
 use crate::keys::OnlineKeys;
+use crate::ownership;
 use crate::private_file;
 use crate::store::embedded::{IndexState, Options};
 use crate::store::index::SledIndex;
@@ -33,10 +34,11 @@ impl ControllerState {
     /// Opens an initialised state directory.
     ///
     /// # Errors
-    /// [`ControllerError::NotInitialised`], [`ControllerError::StoreIo`] (another controller has it, or it
+    /// [`ControllerError::NotOwner`], [`ControllerError::NotInitialised`], [`ControllerError::StoreIo`] (another controller has it, or it
     /// is damaged), [`ControllerError::File`].
     pub async fn open(layout: &Layout, clock: &Clock) -> Result<Self, ControllerError> {
-        if !CertificateAuthority::exists(&layout.ca()) {
+        ownership::check(&layout.state)?;
+        if !CertificateAuthority::exists(&layout.ca())? {
             return Err(ControllerError::NotInitialised { path: layout.state.clone() });
         }
         check_writable(&layout.state)?;
@@ -50,9 +52,10 @@ impl ControllerState {
     /// Makes what a first start needs; what is there already stays.
     ///
     /// # Errors
-    /// [`ControllerError::AlreadyInitialised`], and those of [`ControllerState::open`].
+    /// [`ControllerError::NotOwner`], [`ControllerError::AlreadyInitialised`], and those of [`ControllerState::open`].
     pub async fn create(layout: &Layout, clock: &Clock) -> Result<Self, ControllerError> {
-        if CertificateAuthority::exists(&layout.ca()) {
+        ownership::check(&layout.state)?;
+        if CertificateAuthority::exists(&layout.ca())? {
             return Err(ControllerError::AlreadyInitialised { path: layout.state.clone() });
         }
         private_file::directory(&layout.state)?;

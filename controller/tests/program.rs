@@ -41,6 +41,13 @@ impl Place {
         command
     }
 
+    /// The lock that a controller has before it answers.
+    fn hold(&self) -> Box<dyn landfall_common::disk::DiskLock> {
+        use landfall_common::disk::Disk as _;
+        let disk = landfall_common::disk::RealDisk::new(self.state().join("store"));
+        disk.try_lock(Path::new("lock")).unwrap().unwrap()
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
@@ -127,7 +134,17 @@ fn tokens_and_backups_are_made_beside_a_running_controller_and_without_one() {
     assert!(place.state().join("admin.sock").exists());
     assert!(printed(&token()).starts_with("lft1_"));
     printed(&make("stopped.tar"));
-    assert!(refused(&make("stopped.tar")).contains("stopped.tar"));
+    let text = refused(&make("stopped.tar"));
+    assert!(text.contains("stopped.tar") && text.contains("choose another name"), "{text}");
+    // One that failed is not in the way of the next.
+    let elsewhere = place.directory.path().join("elsewhere");
+    place.configure(&elsewhere);
+    assert!(refused(&make("again.tar")).contains("init"));
+    place.configure(&place.state());
+    printed(&make("again.tar"));
+    let text = refused(&place.run(&["operator-remove", "--name", "nobdy"]));
+    assert!(text.contains("no operator nobdy") && text.contains("alice, bob"), "{text}");
+    printed(&place.run(&["operator-remove", "--name", "bob"]));
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(backup("running.tar")).unwrap().permissions().mode() & 0o777, 0o600);
     let text = refused(&place.run(&["restore", backup("running.tar").to_str().unwrap()]));
@@ -158,4 +175,51 @@ fn what_hinders_it_is_said_with_what_to_do() {
     assert!(refused(&place.run(&[])).contains("listen"));
     place.configure(Path::new("/proc/landfall"));
     assert!(refused(&place.run(&["init"])).contains("/proc/landfall"));
+}
+
+/// A token is asked for at once after the start: the controller has the state, and does not answer yet.
+#[test]
+fn a_controller_that_has_just_been_started_is_waited_for() {
+    let place = Place::new();
+    printed(&place.run(&["init"]));
+    let holder = place.hold();
+    let mut asked = place.command(&["operator-token", "--name", "bob", "--role", "viewer"]);
+    let asked = asked.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It cannot have the state before this lets go of it.
+    drop(holder);
+    assert!(printed(&asked.wait_with_output().unwrap()).starts_with("lft1_"));
+}
+
+#[test]
+fn the_state_of_another_user_is_left_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = Place::new();
+    let state = if rustix::process::geteuid().is_root() {
+        printed(&place.run(&["init"]));
+        std::os::unix::fs::chown(place.state(), Some(1), None).unwrap();
+        place.state()
+    } else {
+        // Of root, and to be seen by everybody.
+        PathBuf::from("/proc/sys")
+    };
+    place.configure(&state);
+    let owner = std::fs::metadata(&state).unwrap().uid();
+    let file = place.directory.path().join("backup.tar");
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["init"][..],
+        &["operator-token", "--name", "bob", "--role", "viewer"],
+        &["operator-remove", "--name", "bob"],
+        &["backup", file],
+        &["restore", file],
+        &[],
+    ] {
+        let text = refused(&place.run(arguments));
+        let other = if owner == 0 { "root" } else { "daemon" };
+        assert!(
+            text.contains(&format!("runuser -u {other} -- landfall-controller")),
+            "{arguments:?}: {text}"
+        );
+    }
+    assert!(!Path::new(file).exists());
 }

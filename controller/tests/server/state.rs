@@ -189,15 +189,79 @@ fn operator_token(name: &str) -> pb::CreateTokenRequest {
     }
 }
 
+fn files(directory: &std::path::Path) -> usize {
+    std::fs::read_dir(directory).map_or(0, |entries| entries.count())
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_backup_restores_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state");
     let layout = landfall_controller::config::Layout { objects: state.join("objects"), state };
     let file = directory.path().join("file");
-    for content in [b"no tar".to_vec(), vec![0; 1024], Vec::new()] {
+    for content in [b"no tar".to_vec(), vec![0; 1024], vec![b'x'; 5000], Vec::new()] {
         std::fs::write(&file, content).unwrap();
-        assert!(backup::restore(&layout, &file, &Clock::system()).await.is_err());
-        assert!(!layout.ca().exists());
+        let refused = backup::restore(&layout, &file, &Clock::system()).await.unwrap_err().to_string();
+        assert!(refused.contains("was not written by `landfall-controller backup`"), "{refused}");
+        assert_eq!(files(&layout.state), 0);
     }
+}
+
+/// A backup of a controller at work: uploads are half way, and a key is being replaced.
+#[tokio::test]
+async fn a_backup_holds_what_a_controller_needs_and_a_damaged_one_restores_nothing() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut signer = Signer::publish_root(&server, &admin).await;
+    signer.release(&server, &admin, "v1").await;
+    let digest = landfall_common::Sha256::of(b"half").to_string();
+    let shard = server.layout.objects.join(&digest[..2]);
+    std::fs::create_dir_all(&shard).unwrap();
+    std::fs::write(shard.join(format!("{digest}.zst#1")), "half of it").unwrap();
+    std::fs::write(server.layout.objects.join("unsynced"), "").unwrap();
+    std::fs::write(server.layout.keys().join("director.key.new"), "half of it").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup.tar");
+    back_up(&server, &file).await;
+    let whole = std::fs::read(&file).unwrap();
+
+    let state = directory.path().join("restored");
+    std::fs::create_dir(&state).unwrap();
+    let layout = landfall_controller::config::Layout { objects: state.join("objects"), state: state.clone() };
+    // Cut off, even where a file of it ends, and damaged in the middle.
+    let mut cuts: Vec<_> =
+        (1..whole.len() / 512).step_by(7).map(|blocks| whole[..blocks * 512].to_vec()).collect();
+    let mut damaged = whole.clone();
+    damaged[600..700].fill(b'x');
+    cuts.push(damaged);
+    for content in cuts {
+        std::fs::write(&file, &content).unwrap();
+        backup::restore(&layout, &file, &server.clock()).await.unwrap_err();
+        assert_eq!(files(&state), 0, "after {} of {} bytes", content.len(), whole.len());
+    }
+    // Of another build, which took in whatever lay there.
+    let mut old = tar::Builder::new(Vec::new());
+    let mut archive = tar::Archive::new(whole.as_slice());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let (mut header, path) = (entry.header().clone(), entry.path().unwrap().into_owned());
+        assert!(!path.to_string_lossy().contains(['#', 'w']), "{} is of no use", path.display());
+        old.append_data(&mut header, &path, &mut entry).unwrap();
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_size(4);
+    let name = format!("objects/{}/{digest}.zst#1", &digest[..2]);
+    old.append_data(&mut header, &name, b"half".as_slice()).unwrap();
+    std::fs::write(&file, old.into_inner().unwrap()).unwrap();
+    let restored = backup::restore(&layout, &file, &server.clock()).await.unwrap();
+    assert!(
+        restored
+            .to_string()
+            .contains(&format!("Left out, since it is no part of a controller's state: {name}"))
+    );
+    let restored = Server::start_in(directory, state, false).await;
+    let admin = restored.recovered_admin().await;
+    let request = pb::GetReleaseRequest { application: "shop".to_owned(), name: "v1".to_owned() };
+    let mut operators = restored.operators(&admin).await;
+    assert!(!operators.get_release(request).await.unwrap().into_inner().manifest.is_empty());
 }

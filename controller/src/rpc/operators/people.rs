@@ -1,6 +1,6 @@
 //! The operators: who has a certificate or may get one, and who no longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::{Duration, OperatorName, Sha256, Timestamp};
 use landfall_controller_core::log::{LogEvent, NewEntry};
@@ -68,6 +68,27 @@ pub(crate) async fn forgotten(store: &dyn Store, now: Timestamp) -> Result<Vec<S
         }
     }
     Ok(old)
+}
+
+/// Who has come in, or may by a token.
+///
+/// # Errors
+/// [`ControllerError::Store`], [`ControllerError::Record`].
+pub(crate) async fn known(store: &dyn Store, now: Timestamp) -> Result<BTreeSet<String>, ControllerError> {
+    let mut names = BTreeSet::new();
+    for entry in store.scan(OPERATOR).await?.entries {
+        names.insert(entry.key.trim_start_matches(OPERATOR).to_owned());
+    }
+    for entry in store.scan("token/").await?.entries {
+        let token: TokenRecord = convert::stored(&entry.key, &entry.value)?;
+        if let Grant::Operator { name, .. } = token.grant
+            && token.used.is_none()
+            && token.expires_at > now
+        {
+            names.insert(name.to_string());
+        }
+    }
+    Ok(names)
 }
 
 pub(super) async fn list(context: &Context) -> Result<pb::ListOperatorsResponse, ControllerError> {
