@@ -57,6 +57,10 @@ pub enum Command {
         #[arg(long)]
         name: OperatorName,
     },
+    /// Makes new keys for the release repository's snapshot and timestamp, where those that are there may have been
+    /// copied. The controller takes them up when it is started again; they sign from the moment at which a root names
+    /// them: `ctl trust rotate online`.
+    NewOnlineKeys,
     /// Writes everything that must not be lost into one file, which then holds private keys. The controller
     /// may be running.
     Backup {

@@ -12,6 +12,7 @@ use landfall_controller::cli::{Arguments, Command};
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Config, Layout, LogFormat};
 use landfall_controller::identity::Role;
+use landfall_controller::keys::OnlineKeys;
 use landfall_controller::state::ControllerState;
 use landfall_controller::store::StoreIoError;
 use landfall_controller::{ControllerError, backup, initialise, ownership, serve};
@@ -62,6 +63,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 operator_token(&config, name, role, valid_for).await
             }
             Some(Command::OperatorRemove { name }) => operator_remove(&config, name).await,
+            Some(Command::NewOnlineKeys) => new_online_keys(&config),
             Some(Command::Backup { file, without_objects }) => {
                 write_backup(&config, &file, without_objects).await
             }
@@ -219,6 +221,18 @@ async fn operator_remove(config: &Config, name: OperatorName) -> anyhow::Result<
         }
     }
     note(&format!("{name} is shut out. A new token lets {name} in again."))
+}
+
+fn new_online_keys(config: &Config) -> anyhow::Result<()> {
+    let layout = config.layout();
+    ownership::check(&layout.state)?;
+    let keys = OnlineKeys::renew(&layout.keys())?;
+    note(&format!(
+        "The new key of snapshot is {}, of timestamp {}. Start the controller again; then, where the root key is, \
+         `ctl trust rotate online`, which shows the same two. Until then the old ones sign.",
+        keys.snapshot.keyid(),
+        keys.timestamp.keyid()
+    ))
 }
 
 async fn write_backup(config: &Config, file: &Path, without_objects: bool) -> anyhow::Result<()> {

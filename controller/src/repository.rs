@@ -320,8 +320,10 @@ impl Edit<'_> {
     fn sign(&mut self, now: Timestamp) -> Result<(), ControllerError> {
         let keys = &self.repository.keys;
         let draft = self.draft.as_mut().ok_or_else(no_root)?;
+        let root = draft.root().clone();
+        let pairs = |role| keys.named_by(&root.authority(role));
         let files = draft
-            .publish(&[&keys.snapshot], &[&keys.timestamp], now, &Lifetimes::default())
+            .publish(&pairs("snapshot"), &pairs("timestamp"), now, &Lifetimes::default())
             .map_err(|error| match error {
                 TrustError::Unsigned { what, .. } => ControllerError::refused(
                     Reason::BadSignature,

@@ -11,7 +11,7 @@ use landfall_common::{AppName, EnvName, LabelKey, ReleaseName, Sha256};
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
-pub use trust::{Draft, KeyOf, Trust};
+pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
 ///

@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::error::Error;
 use crate::files::{self, Access};
+use crate::output::Output;
 
 /// No controller has had more roots than this; where to stop looking for one.
 const MAX_ROOTS: u64 = 1000;
@@ -118,6 +119,28 @@ pub struct Trusted {
 }
 
 impl Trusted {
+    /// What is trusted now; where what the controller hands out is refused, what was trusted last. What mends the
+    /// repository would be stuck otherwise: signing anew what has expired, new keys for a controller that was in other
+    /// hands. Nothing is lost by it: a next version of something older is refused by whoever has seen the newer.
+    ///
+    /// # Errors
+    /// Those of [`Trust::refresh`] but [`Error::Trust`], and those of [`Trusted::local`].
+    pub async fn seen(output: Output, directory: PathBuf, client: &Client) -> Result<Self, Error> {
+        let refreshed = match Trust::refresh(directory.clone(), client).await {
+            Ok(trust) => trust.all(client).await,
+            Err(error) => Err(error),
+        };
+        match refreshed {
+            Err(Error::Trust { source, .. }) => {
+                output.note(format!(
+                    "the controller's release metadata is refused: {source}\nthis goes by what this machine trusted last"
+                ));
+                Self::local(&directory)
+            }
+            other => other,
+        }
+    }
+
     /// What this machine trusted last, without asking anybody: for a machine that has no network.
     ///
     /// # Errors

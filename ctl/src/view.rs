@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use landfall_common::Timestamp;
 use landfall_proto::v1;
+use landfall_trust::PublicKey;
 use serde::Serialize;
+
+use crate::error::Error;
 
 mod host;
 mod operator;
@@ -76,6 +79,20 @@ impl From<v1::GetInfoResponse> for Info {
             timestamp_key: info.timestamp_key,
             log_key: info.log_key,
         }
+    }
+}
+
+impl Info {
+    /// The keys of snapshot and timestamp that the next root is to name.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] if they cannot be read.
+    pub fn online_keys(&self) -> Result<[PublicKey; 2], Error> {
+        let key = |text: &str, role: &str| {
+            serde_json::from_str(text)
+                .map_err(|error| Error::Answer(format!("its key for {role} cannot be read: {error}")))
+        };
+        Ok([key(&self.snapshot_key, "snapshot")?, key(&self.timestamp_key, "timestamp")?])
     }
 }
 

@@ -8,6 +8,7 @@ mod fleet;
 mod full;
 mod large;
 mod limits;
+mod online_keys;
 mod releases;
 mod republish;
 mod retention;

@@ -16,9 +16,9 @@ use tonic::transport::Channel;
 use crate::fleet::{Credentials, Server, Signer, application, reason, strategy, upload};
 use crate::state::back_up;
 
-type Operators = OperatorsClient<Channel>;
+pub type Operators = OperatorsClient<Channel>;
 
-async fn file(operators: &mut Operators, name: &str) -> Option<Vec<u8>> {
+pub async fn file(operators: &mut Operators, name: &str) -> Option<Vec<u8>> {
     let request = pb::GetRepositoryFileRequest { name: name.to_owned() };
     match operators.get_repository_file(request).await {
         Ok(answer) => Some(answer.into_inner().content),
@@ -28,16 +28,27 @@ async fn file(operators: &mut Operators, name: &str) -> Option<Vec<u8>> {
 }
 
 /// A client of the repository that remembers what it has seen.
-struct Client(TrustedStore);
+pub struct Client(pub TrustedStore);
 
 impl Client {
-    async fn new(operators: &mut Operators) -> Self {
+    pub async fn new(operators: &mut Operators) -> Self {
         Self(TrustedStore::initialise(&file(operators, "1.root.json").await.unwrap()).unwrap())
     }
 
     /// Whether a release is listed, after a refresh.
-    async fn sees(
+    pub async fn sees(
         &mut self,
+        server: &Server,
+        operators: &mut Operators,
+        name: &str,
+    ) -> Result<bool, TrustError> {
+        self.sees_among(&BTreeMap::new(), server, operators, name).await
+    }
+
+    /// The same, where these files stand in the place of the controller's.
+    pub async fn sees_among(
+        &mut self,
+        forged: &BTreeMap<String, Vec<u8>>,
         server: &Server,
         operators: &mut Operators,
         name: &str,
@@ -47,7 +58,10 @@ impl Client {
         loop {
             match updater.advance()? {
                 Next::Store { name, bytes } => self.0.put(name, bytes),
-                Next::Fetch(need) => updater.feed(file(operators, &need.name).await)?,
+                Next::Fetch(need) => match forged.get(&need.name) {
+                    Some(bytes) => updater.feed(Some(bytes.clone()))?,
+                    None => updater.feed(file(operators, &need.name).await)?,
+                },
                 Next::Ready => match updater.find(&path)? {
                     Lookup::Incomplete => {}
                     Lookup::Found(_) => return Ok(true),

@@ -25,6 +25,17 @@ impl std::fmt::Display for KeyOf {
     }
 }
 
+/// Whose keys are made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RotationOf {
+    /// Those that sign root and targets
+    Root,
+    /// Those that sign releases
+    Release,
+    /// Those of the controller, which sign snapshot and timestamp; the controller makes them
+    Online,
+}
+
 /// What becomes of a change that others must sign, too.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Draft {
@@ -78,12 +89,17 @@ Examples:
     #[command(after_help = "\
 Release keys: of every application for which this machine signs, or of --app only.
 
-Example:
-  ctl trust rotate release")]
+Online keys: after somebody had the controller. They are made on its host, by `landfall-controller new-online-keys`;
+this lets them take the place of the old ones in the root. Hosts that were led to versions which never existed follow
+the controller again from then on.
+
+Examples:
+  ctl trust rotate release
+  ctl trust rotate online")]
     Rotate {
         /// Whose
         #[arg(value_enum)]
-        of: KeyOf,
+        of: RotationOf,
         /// What becomes of it.
         #[command(flatten)]
         draft: Draft,

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::config::{Profile, nearest_definition};
 use crate::error::{Error, Exit};
 use crate::files::{self, Access};
-use crate::output::format;
+use crate::output::{Output, format};
 use crate::trust::{Trust, Trusted, lifetime};
 use crate::{clock, keys, trust, view};
 
@@ -57,7 +57,7 @@ pub(super) async fn run(session: &Session, arguments: &Init) -> Result<Exit, Err
     let profile = profile?;
     let client = Client::connect(&profile).await?;
     let info = client.info().await?;
-    let maker = Maker { profile: &profile, client: &client, root_pairs, release_pairs };
+    let maker = Maker { output, profile: &profile, client: &client, root_pairs, release_pairs };
     for text in maker.run(&info, &application, arguments.threshold).await? {
         say(text);
     }
@@ -143,6 +143,7 @@ batch = "25%"
 }
 
 struct Maker<'m> {
+    output: Output,
     profile: &'m Profile,
     client: &'m Client,
     root_pairs: Vec<KeyPair>,
@@ -178,16 +179,13 @@ impl Maker<'_> {
         threshold: usize,
     ) -> Result<Vec<String>, Error> {
         let now = clock::now();
-        let key = |text: &str, role: &str| -> Result<PublicKey, Error> {
-            serde_json::from_str(text)
-                .map_err(|error| Error::Answer(format!("its key for {role} cannot be read: {error}")))
-        };
+        let [snapshot, timestamp] = info.online_keys()?;
         let owners = public(&self.root_pairs);
         let mut root = Root::first(lifetime::until("root", now));
         root.set_role("root", &owners, 1);
         root.set_role("targets", &owners, 1);
-        root.set_role("snapshot", &[key(&info.snapshot_key, "snapshot")?], 1);
-        root.set_role("timestamp", &[key(&info.timestamp_key, "timestamp")?], 1);
+        root.set_role("snapshot", &[snapshot], 1);
+        root.set_role("timestamp", &[timestamp], 1);
         let mut targets = Targets::first(lifetime::until("targets", now));
         targets.delegate_app(application, &public(&self.release_pairs), threshold);
         let role = app_role(application);
@@ -212,8 +210,8 @@ impl Maker<'_> {
     async fn later(&self, application: &AppName, threshold: usize) -> Result<Vec<String>, Error> {
         let now = clock::now();
         let mut done = Vec::new();
-        let trust = Trust::refresh(self.profile.trust_directory(), self.client).await?;
-        let Trusted { root: current, targets, roles: known_roles } = trust.all(self.client).await?;
+        let trusted = Trusted::seen(self.output, self.profile.trust_directory(), self.client).await?;
+        let Trusted { root: current, targets, roles: known_roles } = trusted;
         let soon = |expires: Timestamp| expires < now + lifetime::RENEW_BEFORE;
         let renewed = |role: &str, header: &Header| {
             let until = format::time(header.expires);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
-use crate::cli::Trust as Arguments;
+use crate::cli::{KeyOf, RotationOf, Trust as Arguments};
 use crate::config::Profile;
 use crate::error::{Error, Exit};
 use crate::keys::read;
@@ -29,7 +29,11 @@ pub(super) async fn run(session: &mut Session, arguments: &Arguments) -> Result<
         Arguments::Change { of, add, remove, threshold, draft } => {
             keys::change(session, *of, keys::Wanted { add, remove, threshold: *threshold }, draft).await
         }
-        Arguments::Rotate { of, draft } => keys::rotate(session, *of, draft).await,
+        Arguments::Rotate { of: RotationOf::Root, draft } => keys::rotate(session, KeyOf::Root, draft).await,
+        Arguments::Rotate { of: RotationOf::Release, draft } => {
+            keys::rotate(session, KeyOf::Release, draft).await
+        }
+        Arguments::Rotate { of: RotationOf::Online, draft } => keys::rotate_online(session, draft).await,
         Arguments::Floor { release, draft } => keys::floor(session, release, draft).await,
         Arguments::Renew { draft } => keys::renew(session, draft).await,
         Arguments::Sign { file, yes } => sign::sign(session, file, *yes).await,

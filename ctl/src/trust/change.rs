@@ -166,6 +166,15 @@ impl<'t> Change<'t> {
         }
     }
 
+    /// Gives the controller's roles these keys. Clients that see the old ones go forget what those vouched for: versions
+    /// that somebody made up with them (TUF §5.3.11).
+    pub fn set_online(&mut self, [snapshot, timestamp]: &[PublicKey; 2]) {
+        let (trusted, expires) = (self.trusted, lifetime::until("root", self.now));
+        let root = self.root.get_or_insert_with(|| trusted.root.next(expires));
+        root.set_role("snapshot", std::slice::from_ref(snapshot), 1);
+        root.set_role("timestamp", std::slice::from_ref(timestamp), 1);
+    }
+
     /// Raises the floor of an application: older releases are refused everywhere from then on.
     ///
     /// # Errors

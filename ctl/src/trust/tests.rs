@@ -38,6 +38,7 @@ struct World {
     repository: Repository,
     files: BTreeMap<String, Vec<u8>>,
     store: TrustedStore,
+    online: u8,
 }
 
 const ROOT: u8 = 1;
@@ -62,7 +63,8 @@ impl World {
         let root = signed(Envelope::unsigned(&root).unwrap(), ROOT);
         let repository = Repository::new(root.clone()).unwrap();
         let files = BTreeMap::from([("1.root.json".to_owned(), root.clone())]);
-        let mut world = Self { repository, files, store: TrustedStore::initialise(&root).unwrap() };
+        let mut world =
+            Self { repository, files, store: TrustedStore::initialise(&root).unwrap(), online: ONLINE };
         world.submit("targets", signed(Envelope::unsigned(&targets).unwrap(), ROOT)).unwrap();
         world
             .submit(
@@ -81,7 +83,7 @@ impl World {
     }
 
     fn publish(&mut self) {
-        let online = pair(ONLINE);
+        let online = pair(self.online);
         let files = self.repository.publish(&[&online], &[&online], now(), &Lifetimes::default()).unwrap();
         self.files.extend(files.into_iter().map(|file| (file.name, file.bytes)));
     }
@@ -283,6 +285,59 @@ fn a_floor_refuses_what_is_older_and_only_rises() {
     world.accepts("v2").unwrap();
     let error = Change::of(&world.trusted(), now()).set_floor(&shop(), ReleaseCounter(1)).unwrap_err();
     assert!(error.to_string().contains("cannot be lowered"), "{error}");
+}
+
+#[test]
+fn new_online_keys_bring_hosts_back_from_versions_that_were_made_up() {
+    let mut world = World::new();
+    world.signed_release("v1", &[RELEASE]);
+    world.accepts("v1").unwrap();
+    // Somebody with the online keys lists the releases at a version that is never reached.
+    let honest = world.files.clone();
+    let bend = |world: &mut World, name: &str, by: &dyn Fn(&mut serde_json::Value)| {
+        let mut envelope = Envelope::parse(name, &world.files[name]).unwrap();
+        by(&mut envelope.signed);
+        envelope.signatures.clear();
+        envelope.sign(&pair(ONLINE)).unwrap();
+        world.files.insert(name.to_owned(), envelope.to_bytes());
+        serde_json::to_value(landfall_trust::metadata::MetaFile::of(50, &world.files[name])).unwrap()
+    };
+    let timestamp: serde_json::Value = serde_json::from_slice(&world.files["timestamp.json"]).unwrap();
+    let listed = timestamp["signed"]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+    let name = format!("{listed}.snapshot.json");
+    let meta = bend(&mut world, &name, &|snapshot| {
+        snapshot["version"] = 50.into();
+        snapshot["meta"]["apps/shop.json"]["version"] = (1_u64 << 60).into();
+    });
+    let poisoned = world.files[&name].clone();
+    world.files.insert("50.snapshot.json".to_owned(), poisoned);
+    bend(&mut world, "timestamp.json", &|timestamp| {
+        timestamp["version"] = 50.into();
+        timestamp["meta"]["snapshot.json"] = meta.clone();
+    });
+    world.accepts("v1").unwrap_err();
+    world.files = honest;
+    assert!(world.accepts("v1").unwrap_err().contains("below version 50"));
+
+    let trusted = world.trusted();
+    let mut change = Change::of(&trusted, now());
+    change.set_online(&[public(&pair(31)), public(&pair(31))]);
+    let mut draft = change.draft().unwrap();
+    assert!(draft.bytes("targets").is_none() && draft.roles().is_empty());
+    draft.sign(&trusted, &[pair(ROOT)]).unwrap();
+    let said = draft.review(&trusted, now()).unwrap().join("\n");
+    for role in ["snapshot", "timestamp"] {
+        assert!(said.contains(&format!("{role}: key {} may sign", pair(31).keyid())), "{said}");
+        assert!(
+            said.contains(&format!("{role}: key {} may no longer", &pair(ONLINE).keyid().0[..12])),
+            "{said}"
+        );
+    }
+    world.online = 31;
+    world.take(&draft).unwrap();
+    world.accepts("v1").unwrap();
+    world.signed_release("v2", &[RELEASE]);
+    world.accepts("v2").unwrap();
 }
 
 #[test]

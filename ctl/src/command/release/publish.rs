@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::output::format;
 use crate::output::progress::Bar;
 use crate::trust::draft::{Body, Draft, DraftRelease};
-use crate::trust::{Trust, lifetime};
+use crate::trust::{Trusted, lifetime};
 use crate::{clock, keys, pack};
 
 /// Somebody else may publish at the same moment; then the metadata is read and signed again.
@@ -62,7 +62,7 @@ pub(super) async fn publish(
         }
     }
     // What was published is kept here, too: the controller may be put back to before it.
-    Trust::refresh(profile.trust_directory(), client).await?.all(client).await?;
+    Trusted::seen(output, profile.trust_directory(), client).await?;
     output.note(format!("published {} {}", new.manifest.application, new.manifest.release));
     // The release is out; that old files lie about is no reason to fail.
     if let Err(error) = tokio::task::block_in_place(|| new.cache.trim(pack::CACHE_BYTES)) {
@@ -80,7 +80,7 @@ async fn sign(
     pairs: &[KeyPair],
 ) -> Result<Draft, Error> {
     let (application, release) = (&new.manifest.application, &new.manifest.release);
-    let trusted = Trust::refresh(profile.trust_directory(), client).await?.all(client).await?;
+    let trusted = Trusted::seen(session.output, profile.trust_directory(), client).await?;
     let role = app_role(application);
     let current = trusted.roles.get(&role).ok_or_else(|| preflight::unknown_application(application))?;
     let mut next = current.next(lifetime::until(&role, clock::now()));

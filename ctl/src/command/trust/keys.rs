@@ -19,7 +19,7 @@ use crate::keys;
 use crate::output::format;
 use crate::trust::change::{Change, Holder};
 use crate::trust::draft::{public_key, short};
-use crate::trust::{Trust, Trusted, lifetime};
+use crate::trust::{Trusted, lifetime};
 
 /// `ctl trust key`: a key that is not there is made.
 pub(super) fn show(session: &Session, of: KeyOf) -> Result<Exit, Error> {
@@ -172,6 +172,25 @@ pub(super) async fn rotate(session: &mut Session, of: KeyOf, draft: &Draft) -> R
     Ok(Exit::Succeeded)
 }
 
+/// `ctl trust rotate online`: the keys that the controller has made take the place of those that root names.
+pub(super) async fn rotate_online(session: &Session, draft: &Draft) -> Result<Exit, Error> {
+    let (profile, client, trusted) = ground(session).await?;
+    let made = client.info().await?.online_keys()?;
+    let named = |role: &str, key: &PublicKey| trusted.root.authority(role).keyids.contains(&key.keyid());
+    let [snapshot, timestamp] = &made;
+    if named("snapshot", snapshot) || named("timestamp", timestamp) {
+        return Err(Error::usage(
+            "the controller has no new online keys: root names those that it has",
+            "landfall-controller new-online-keys, on its host; then start it again, and repeat this",
+        ));
+    }
+    let mut change = Change::of(&trusted, clock::now());
+    change.set_online(&made);
+    let pairs = own_keys(&profile)?;
+    finish(session, (&profile, &client), &trusted, change.draft()?, &pairs, &place(draft)).await?;
+    Ok(Exit::Succeeded)
+}
+
 /// Changes the list of key files in the configuration.
 fn remember(
     session: &mut Session,
@@ -244,7 +263,7 @@ pub(super) async fn renew(session: &Session, draft: &Draft) -> Result<Exit, Erro
 
 async fn ground(session: &Session) -> Result<(Profile, Client, Trusted), Error> {
     let (profile, client) = session.connect().await?;
-    let trusted = Trust::refresh(profile.trust_directory(), &client).await?.all(&client).await?;
+    let trusted = Trusted::seen(session.output, profile.trust_directory(), &client).await?;
     Ok((profile, client, trusted))
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use landfall_trust::KeyPair;
+use landfall_trust::metadata::Root;
+use landfall_trust::store::root_history;
+use landfall_trust::{KeyPair, Signed};
 
 use super::{list, own_keys, told};
-use crate::client::Client;
+use crate::client::{Client, Resume};
 use crate::command::Session;
 use crate::config::Profile;
 use crate::error::{Error, Exit};
@@ -88,7 +90,7 @@ pub(super) async fn sign(session: &Session, file: &Path, yes: bool) -> Result<Ex
     let mut draft = read(file)?;
     let profile = session.profile()?;
     let trusted = match Client::connect(&profile).await {
-        Ok(client) => Trust::refresh(profile.trust_directory(), &client).await?.all(&client).await?,
+        Ok(client) => Trusted::seen(output, profile.trust_directory(), &client).await?,
         Err(Error::Unreachable { .. } | Error::NotLoggedIn(_)) => {
             output
                 .note("the controller is out of reach: this is shown against what this machine trusted last");
@@ -126,7 +128,7 @@ pub(super) async fn publish(session: &Session, file: &Path) -> Result<Exit, Erro
     let output = session.output;
     let draft = read(file)?;
     let (profile, client) = session.connect().await?;
-    let trusted = Trust::refresh(profile.trust_directory(), &client).await?.all(&client).await?;
+    let trusted = Trusted::seen(output, profile.trust_directory(), &client).await?;
     draft.review(&trusted, clock::now())?;
     let lacks = draft.lacks(&trusted)?;
     if let Some(Lack { role, count, keys }) = lacks.first() {
@@ -159,6 +161,18 @@ fn read(file: &Path) -> Result<Draft, Error> {
     })
 }
 
+/// The roots between the controller's and this one: a restored controller may be further behind than by one.
+async fn lost_roots(directory: &Path, client: &Client, root: &[u8]) -> Result<Option<Resume>, Error> {
+    let next =
+        Signed::<Root>::read("root", root.to_vec()).map_err(Error::trust("the root cannot be sent"))?;
+    let store = trust::load(directory)?;
+    let there = client.info().await?.root_version;
+    let between = there + 1..next.version();
+    let roots: Vec<Vec<u8>> =
+        between.filter_map(|version| store.get(&root_history(version)).map(<[u8]>::to_vec)).collect();
+    Ok((!roots.is_empty()).then_some(Resume { roots, snapshot_version: 0, timestamp_version: 0 }))
+}
+
 /// Publishes a draft that has its signatures, and trusts what is in force then.
 pub(super) async fn send(profile: &Profile, client: &Client, draft: &Draft) -> Result<(), Error> {
     let directory = profile.trust_directory();
@@ -175,7 +189,8 @@ pub(super) async fn send(profile: &Profile, client: &Client, draft: &Draft) -> R
                 None => trust::root_file(&directory)?,
             };
             let targets = draft.bytes("targets").unwrap_or_default();
-            client.publish_root(root, targets, draft.roles(), None).await?;
+            let resume = lost_roots(&directory, client, &root).await?;
+            client.publish_root(root, targets, draft.roles(), resume).await?;
         }
     }
     Trust::refresh(directory, client).await?.all(client).await.map(drop)
