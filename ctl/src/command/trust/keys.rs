@@ -35,7 +35,7 @@ pub(super) fn show(session: &Session, of: KeyOf) -> Result<Exit, Error> {
         output.note(format!(
             "key {} in {}; to let it sign, where the root key is: ctl trust change {of} --add FILE, with the line \
              above in FILE",
-            short(pair.keyid()),
+            pair.keyid(),
             file.display()
         ));
         output.json("key", &json!({ "id": pair.keyid(), "file": file, "public": pair.public() }));
