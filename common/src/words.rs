@@ -67,27 +67,42 @@ pub fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<Stri
     })
 }
 
-/// Replaces the words for which `value` gives something, and leaves every other as a word.
+/// Replaces the words for which `value` gives something, and leaves every other as a word, those of the values
+/// too.
 #[must_use]
 pub fn fill<'w>(text: &str, value: impl Fn(&str) -> Option<&'w str>) -> String {
-    parts(text).into_iter().fold(String::new(), |mut out, part| {
+    let filled = parts(text).into_iter().flat_map(|part| match part {
+        Part::Word(name) => value(name).map_or_else(|| vec![part], parts),
+        Part::Text(_) => vec![part],
+    });
+    let (mut out, mut plain) = (String::new(), String::new());
+    for part in filled {
         match part {
-            // What was quoted must stay so for whoever replaces the rest.
-            Part::Text(text) if inner(text).is_some_and(is_name) && !out.ends_with('$') => {
-                out.push_str(&format!("{{{text}}}"));
+            Part::Text(text) => plain.push_str(text),
+            Part::Word(name) => {
+                out.push_str(&quoted(&std::mem::take(&mut plain)));
+                out.push_str(&format!("{{{name}}}"));
             }
-            Part::Text(text) => out.push_str(text),
-            Part::Word(name) => match value(name) {
-                Some(value) => out.push_str(value),
-                None => out.push_str(&format!("{{{name}}}")),
-            },
         }
-        out
-    })
+    }
+    out + &quoted(&plain)
 }
 
-fn inner(text: &str) -> Option<&str> {
-    text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+/// Written so that it is taken as it stands: what was quoted, and what looks like a word only because of what
+/// replaced one inside of it, must stay so for whoever replaces the rest.
+fn quoted(plain: &str) -> String {
+    let (mut out, mut rest) = (String::new(), plain);
+    while let Some(close) = rest.find('}') {
+        let (before, after) = rest.split_at(close);
+        match before.rsplit_once('{') {
+            Some((before, name)) if is_name(name) && !before.ends_with('$') => {
+                out.push_str(&format!("{before}{{{{{name}}}}}"));
+            }
+            _ => out.push_str(&rest[..=close]),
+        }
+        rest = &after[1..];
+    }
+    out + rest
 }
 
 fn is_name(text: &str) -> bool {
@@ -113,6 +128,24 @@ mod tests {
             assert_eq!(expand(text, value).as_deref(), Ok(expected));
         }
         assert_eq!(expand("{release}/{port}", value), Err("release".to_owned()));
+    }
+
+    #[test]
+    fn no_word_comes_about_by_replacing_another_inside_of_it() {
+        let slot = |name: &str| match name {
+            "slot" => Some("blue"),
+            "address" => Some("127.0.0.1:{port}"),
+            _ => None,
+        };
+        for (text, expected) in [
+            ("http://{address}/", "http://127.0.0.1:{port}/"),
+            ("{{port}}", "{{port}}"),
+            ("{web{slot}}", "{{webblue}}"),
+            ("{slot}{port}${slot}", "blue{port}${slot}"),
+            ("${{port}}", "${port}"),
+        ] {
+            assert_eq!(fill(text, slot), expected);
+        }
     }
 
     proptest::proptest! {
