@@ -39,7 +39,8 @@ log_dir = "/var/log/landfall"
 # landfall-holder@.service; needed wherever systemd runs the agent).
 launcher = "detached"
 
-# What {words} in a release's commands and checks stand for on this host.
+# What {words} in a release's commands and checks stand for on this host, and by what services with `on` choose
+# the hosts that run them.
 [variables]
 # port = 8101
 "#;

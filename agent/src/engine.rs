@@ -8,7 +8,7 @@
 pub mod task;
 mod traffic;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,10 +65,14 @@ pub fn enrol(disks: &Disks, identity: Identity) -> Result<(), AgentError> {
 ///
 /// # Errors
 /// [`AgentError::Locked`] if the agent runs, [`AgentError::Disk`].
-pub fn recover(disks: &Disks, identity: Identity) -> Result<Option<ReleaseName>, AgentError> {
+pub fn recover(
+    disks: &Disks,
+    identity: Identity,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<ReleaseName>, AgentError> {
     let _lock = lock(&*disks.state)?;
     let active = match apply::current(&*disks.app)? {
-        Some(name) => found(&*disks.app, &identity, name)?,
+        Some(name) => found(&*disks.app, &identity, variables, name)?,
         None => None,
     };
     let record = ledger::recovered(identity, active);
@@ -78,7 +82,12 @@ pub fn recover(disks: &Disks, identity: Identity) -> Result<Option<ReleaseName>,
 }
 
 /// A release whose directory is there and whose manifest is whole.
-fn found(app: &dyn Disk, identity: &Identity, name: ReleaseName) -> Result<Option<Installed>, AgentError> {
+fn found(
+    app: &dyn Disk,
+    identity: &Identity,
+    variables: &BTreeMap<String, String>,
+    name: ReleaseName,
+) -> Result<Option<Installed>, AgentError> {
     let Some(bytes) = app.read(&crate::layout::manifest(&name))? else { return Ok(None) };
     let Ok(manifest) = Manifest::from_bytes(&bytes) else { return Ok(None) };
     if manifest.application != identity.application || !app.exists(&crate::layout::release(&name))? {
@@ -91,7 +100,8 @@ fn found(app: &dyn Disk, identity: &Identity, name: ReleaseName) -> Result<Optio
         digest: Sha256::of(&bytes),
         length: bytes.len() as u64,
     };
-    Ok(Some(Installed { release, outline: (&manifest.program).into() }))
+    let program = manifest.program.on_host(variables)?;
+    Ok(Some(Installed { release, outline: (&program).into() }))
 }
 
 /// Keeps every other agent off this state directory.
@@ -386,21 +396,29 @@ impl<R: Runner> Engine<R> {
         })
     }
 
-    fn digest_of(&self, release: &ReleaseName) -> Result<Sha256, Failure> {
+    fn installed(&self, release: &ReleaseName) -> Result<&Installed, Failure> {
         let record = &self.machine.record;
         let arriving = match &record.state {
             State::Unpacking { installed, .. } | State::Preparing { installed, .. } => Some(installed),
             _ => None,
         };
         let known = record.installed.get(release).or(arriving.filter(|i| i.release.name == *release));
-        known
-            .map(|installed| installed.release.digest)
-            .ok_or_else(|| Failure::new(name("manifest"), format!("release {release} is not on record")))
+        known.ok_or_else(|| Failure::new(name("manifest"), format!("release {release} is not on record")))
     }
 
+    fn digest_of(&self, release: &ReleaseName) -> Result<Sha256, Failure> {
+        self.installed(release).map(|installed| installed.release.digest)
+    }
+
+    /// The manifest of a release, with those of its services that the record knows: which ones run here was
+    /// decided when it came, and stays so however the host's variables change meanwhile.
     fn known(&self, release: &ReleaseName) -> Result<Manifest, Failure> {
-        let digest = self.digest_of(release)?;
-        self.manifest(release, digest).map_err(|error| Failure::new(name("manifest"), chain(&error)))
+        let Installed { release: found, outline } = self.installed(release)?;
+        let mut manifest = self
+            .manifest(release, found.digest)
+            .map_err(|error| Failure::new(name("manifest"), chain(&error)))?;
+        manifest.program.services.retain(|service| outline.services.contains(&service.name));
+        Ok(manifest)
     }
 
     fn manifest(&self, release: &ReleaseName, digest: Sha256) -> Result<Manifest, AgentError> {

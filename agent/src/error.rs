@@ -53,6 +53,9 @@ pub enum AgentError {
         /// The lock.
         what: String,
     },
+    /// Which services of a release run here is not known.
+    #[error(transparent)]
+    Unset(#[from] landfall_common::manifest::UnsetVariable),
     /// A manifest that was verified when it arrived is not what it was.
     #[error("the manifest of release {release} on this disk is damaged or gone (expected {digest})")]
     ManifestLost {

@@ -137,6 +137,7 @@ impl Executor {
                         identity: self.identity.clone(),
                         generation,
                         release,
+                        variables: self.config.variables(),
                         bases,
                         turn: self.fetches.clone(),
                     };

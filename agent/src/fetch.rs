@@ -9,6 +9,7 @@
 mod decoder;
 mod object;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_agent_core::backoff::Backoff;
@@ -47,6 +48,8 @@ pub struct Fetch {
     pub generation: Generation,
     /// What.
     pub release: ReleaseRef,
+    /// What the host says of itself, by which services are chosen.
+    pub variables: BTreeMap<String, String>,
     /// Releases whose files need not be fetched.
     pub bases: Vec<(ReleaseName, Sha256)>,
     /// One fetch at a time: what one that was given up still does on the disk has ended before the next begins.
@@ -118,6 +121,8 @@ impl Fetch {
     ) -> Result<Outline, Stop> {
         let store = Store::new(self.app.clone());
         let manifest = Arc::new(self.manifest(&store, client).await?);
+        let program = manifest.program.clone().on_host(&self.variables);
+        let outline = Outline::from(&program.map_err(|unset| Stop::Fatal(unset.to_string()))?);
         let lacking = loop {
             let lacking = self.lacking(&store, &manifest, turn).await?;
             if lacking.directories.is_empty() {
@@ -163,7 +168,7 @@ impl Fetch {
             })
             .await?;
         }
-        Ok(Outline::from(&manifest.program))
+        Ok(outline)
     }
 
     /// [`Store::lacking`], which reads whole releases: meanwhile the network's thread has heartbeats to send.

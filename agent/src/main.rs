@@ -139,7 +139,7 @@ fn show(config: &Config, json: bool) -> anyhow::Result<()> {
 
 fn recover(config: &Config) -> anyhow::Result<()> {
     let (enrolled, disks) = agent::enrolled(config)?;
-    let active = engine::recover(&disks, enrolled.identity)?;
+    let active = engine::recover(&disks, enrolled.identity, &config.variables())?;
     let active = active.map_or_else(|| "no release".to_owned(), |name| name.to_string());
     print(&format!("the ledger was made anew; active and taken as proven: {active}\n"))
 }

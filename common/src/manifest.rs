@@ -7,6 +7,7 @@
 
 mod links;
 mod listing;
+mod selection;
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::time::{Duration, Timestamp, duration_ms};
 use crate::{Sha256, strategy::Strategy};
 
 pub use links::Links;
+pub use selection::UnsetVariable;
 pub use traffic::Traffic;
 
 /// The only format of manifest there is; a reader refuses any other.
@@ -166,6 +168,10 @@ pub struct Service {
     pub name: ServiceName,
     /// What starts, restarts and stops it.
     pub driver: Driver,
+    /// The host's own variables that must have these values for the service to run there. Without any it runs
+    /// on every host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub on: BTreeMap<String, String>,
 }
 
 /// What restarting means for a service.

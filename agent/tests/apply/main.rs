@@ -5,6 +5,7 @@
 mod full;
 mod world;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::atomic::Ordering;
 
@@ -303,6 +304,38 @@ fn two_agents_never_run_on_one_directory() {
 }
 
 #[test]
+fn which_services_run_here_is_decided_when_a_release_comes_and_stays_so() {
+    let [v1, v2] = releases().map(|release| release.with_worker_on("worker"));
+    let v3 = Release::new("v3", 3, files("3")).with_worker_on("mail");
+    let mut world = World::new(&[v1, v2, v3]);
+    let role = |name: &str| BTreeMap::from([("role".to_owned(), name.to_owned())]);
+    let running = |world: &World| world.running.clone().into_iter().collect::<Vec<_>>();
+    let runs = |service: &str, release: &str| (service.to_owned(), release.to_owned());
+    world.variables = role("web");
+    world.activate(1, "v1");
+    assert_eq!(outcome(&world), OutcomeKind::Committed);
+    assert_eq!(running(&world), [runs("web", "v1")]);
+
+    // The host says something else: what runs is what was proven, also after a restart of the agent.
+    world.variables = role("worker");
+    world.start();
+    world.settle();
+    assert_eq!(running(&world), [runs("web", "v1")]);
+    world.activate(2, "v2");
+    assert_eq!(running(&world), [runs("web", "v2"), runs("worker", "v2")]);
+
+    // One that is not for this host any more is ended.
+    world.activate(3, "v3");
+    assert_eq!(running(&world), [runs("web", "v3")]);
+
+    // A host that says nothing refuses, and goes on with what it has.
+    world.variables.clear();
+    world.activate(4, "v1");
+    assert_eq!(world.current(), "v3");
+    assert!(matches!(outcome(&world), OutcomeKind::StageFailed { .. }), "{:?}", outcome(&world));
+}
+
+#[test]
 fn a_lost_ledger_is_recovered_from_what_current_names_and_nothing_else() {
     let mut world = World::new(&releases());
     world.activate(1, "v1");
@@ -316,7 +349,7 @@ fn a_lost_ledger_is_recovered_from_what_current_names_and_nothing_else() {
         std::fs::write(world.directory.path().join("state").join(slot), "rubbish").unwrap();
     }
     assert!(landfall_agent::engine::Engine::open(world.disks(), world::Recorder::default()).is_err());
-    let active = landfall_agent::engine::recover(&world.disks(), identity).unwrap();
+    let active = landfall_agent::engine::recover(&world.disks(), identity, &BTreeMap::new()).unwrap();
     assert_eq!(active, Some("v1".parse().unwrap()));
     world.start();
     let installed = &world.engine.as_ref().unwrap().record().installed;

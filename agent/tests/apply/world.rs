@@ -58,6 +58,7 @@ impl Release {
         };
         let service = |name: &str| Service {
             name: name.parse().unwrap(),
+            on: BTreeMap::new(),
             driver: Driver::Exec { restart: step(&format!("restart-{name}")), stop: None, status: None },
         };
         let manifest = Manifest {
@@ -85,14 +86,26 @@ impl Release {
             },
             environments: BTreeMap::new(),
         };
-        let bytes = manifest.to_bytes().unwrap();
         let reference = ReleaseRef {
             name: name.parse().unwrap(),
             counter: ReleaseCounter(counter),
-            digest: Sha256::of(&bytes),
-            length: bytes.len() as u64,
+            digest: Sha256::of(&[]),
+            length: 0,
         };
-        Self { reference, manifest, bytes, objects, files }
+        Self { reference, manifest, bytes: Vec::new(), objects, files }.signed()
+    }
+
+    /// The same release, with its worker on hosts of this role only.
+    pub fn with_worker_on(mut self, role: &str) -> Self {
+        self.manifest.program.services[1].on = [("role".to_owned(), role.to_owned())].into();
+        self.signed()
+    }
+
+    fn signed(mut self) -> Self {
+        self.bytes = self.manifest.to_bytes().unwrap();
+        self.reference.digest = Sha256::of(&self.bytes);
+        self.reference.length = self.bytes.len() as u64;
+        self
     }
 }
 
@@ -177,6 +190,8 @@ pub struct World {
     pub engine: Option<Engine<Recorder>>,
     pub told: Recorder,
     pub releases: BTreeMap<String, Release>,
+    /// What the host says of itself.
+    pub variables: BTreeMap<String, String>,
     /// What each service runs.
     pub running: BTreeMap<String, String>,
     /// Releases that never become healthy.
@@ -205,6 +220,7 @@ impl World {
             engine: None,
             told: Recorder::default(),
             releases: releases.iter().map(|r| (r.reference.name.to_string(), r.clone())).collect(),
+            variables: BTreeMap::new(),
             running: BTreeMap::new(),
             sick: Vec::new(),
             now: Now { wall: "2026-11-21T12:00:00Z".parse().unwrap(), mono: Duration::from_secs(100) },
@@ -293,7 +309,9 @@ impl World {
             self.now.mono += Duration::from_secs(1);
             let watch = self.told.0.borrow().watch.clone();
             if let Some((watch, release)) = watch {
-                let runs = ["web", "worker"].iter().all(|s| self.running.get(*s) == Some(&release));
+                let program = self.releases[&release].manifest.program.clone();
+                let services = program.on_host(&self.variables).unwrap().services;
+                let runs = services.iter().all(|s| self.running.get(s.name.as_str()) == Some(&release));
                 let well = runs && !self.sick.contains(&release);
                 let answer = if well { Ok(()) } else { Err("status 500".to_owned()) };
                 self.send(Event::Checked { watch, check: "http".parse().unwrap(), answer });
@@ -367,6 +385,10 @@ impl World {
                 self.running.insert(service.name.to_string(), release.to_string());
                 Finish::Ok
             }
+            Task::Service { service, .. } => {
+                self.running.remove(service.name.as_str());
+                Finish::Ok
+            }
             _ => Finish::Ok,
         }
     }
@@ -382,7 +404,7 @@ impl World {
         loop {
             let lacking = store.lacking(&manifest, bases)?;
             if lacking.is_empty() {
-                return Ok(Outline::from(&manifest.program));
+                return Ok(Outline::from(&manifest.program.on_host(&self.variables)?));
             }
             for (digest, _) in &lacking.directories {
                 store.put_directory(*digest, &source.objects[digest])?;

@@ -51,7 +51,7 @@ pub fn service(site: &Site) -> Service {
         stop: Some(step("stop", STOP)),
         status: Some(step("status", STATUS)),
     };
-    Service { name: SERVICE.parse().unwrap(), driver }
+    Service { name: SERVICE.parse().unwrap(), driver, on: Default::default() }
 }
 
 async fn stage() -> Stage {

@@ -11,6 +11,7 @@ use crate::world::site::{SERVICE, Site};
 pub fn service() -> Service {
     Service {
         name: SERVICE.parse().unwrap(),
+        on: Default::default(),
         driver: Driver::Process {
             command: ["sh", "{release}/run"].map(str::to_owned).to_vec(),
             environment: Default::default(),

@@ -32,7 +32,7 @@ fn of(site: &Site, target: Supervised, signal: Option<ReloadSignal>) -> Service 
         settle: Duration::from_millis(500),
         timeout: Duration::from_secs(30),
     };
-    Service { name: SERVICE.parse().unwrap(), driver }
+    Service { name: SERVICE.parse().unwrap(), driver, on: Default::default() }
 }
 
 /// The supervisord that `tests/setup.sh` installs, or the machine's own.

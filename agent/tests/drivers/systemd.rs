@@ -219,7 +219,11 @@ fn stage_of(case: &Case, unit: Unit, socket: Option<&str>) -> Stage {
         knows_release: true,
         knows_stopped: true,
     };
-    Stage { site: Site::at(&root), service: Service { name: SERVICE.parse().unwrap(), driver }, traits }
+    Stage {
+        site: Site::at(&root),
+        service: Service { name: SERVICE.parse().unwrap(), driver, on: Default::default() },
+        traits,
+    }
 }
 
 fn unit(case: &Case) -> Unit {

@@ -136,6 +136,7 @@ fn release(name: &str, files: &[(&str, Vec<u8>)]) -> Release {
             }],
             services: vec![Service {
                 name: "web".parse().unwrap(),
+                on: BTreeMap::new(),
                 driver: Driver::Exec {
                     restart: step("restart", "cat ../../current/version > \"$1\""),
                     stop: None,

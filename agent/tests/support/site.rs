@@ -172,6 +172,7 @@ pub fn service(listen: &str, arguments: &[&str], ready: Ready) -> Service {
     command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     Service {
         name: SERVICE.parse().unwrap(),
+        on: Default::default(),
         driver: Driver::Process {
             command,
             environment: [("MARK".to_owned(), "{release}".to_owned())].into(),

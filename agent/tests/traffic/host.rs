@@ -200,6 +200,7 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
         program: Program {
             services: vec![Service {
                 name: "web".parse().unwrap(),
+                on: BTreeMap::new(),
                 driver: Driver::Process {
                     command,
                     environment: [("MARK".to_owned(), "{release}".to_owned())].into(),

@@ -41,6 +41,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
         &[
             "name",
             "driver",
+            "on",
             "command",
             "environment",
             "listen",

@@ -438,6 +438,48 @@ signal = "SIGHUP"
 }
 
 #[test]
+fn services_on_some_of_the_hosts_are_read_and_conditions_that_cannot_hold_are_refused() {
+    let service = |on: &str| {
+        format!("[[service]]\nname = \"web\"\ndriver = \"systemd\"\nunit = \"web.service\"\non = {on}\n")
+    };
+    let text = format!("[application]\nname = \"x\"\n{}", service("{ init = \"systemd\" }"));
+    let services = parse(&text).unwrap().program.services;
+    assert_eq!(services[0].on, [("init".to_owned(), "systemd".to_owned())].into());
+    insta::assert_snapshot!(wrong(&service("{ Init = \"systemd\" }")), @r#"
+    landfall.toml:7:8: "Init" cannot be the name of a host's variable
+      7 | on = { Init = "systemd" }
+        |        ^^^^^^^^^^^^^^^^
+      help: lower-case letters, digits and '_', and none of the words that Landfall itself sets; see [variables] of the host's agent.toml
+    "#);
+    insta::assert_snapshot!(wrong(&service("{ release = \"v1\" }")), @r#"
+    landfall.toml:7:8: "release" cannot be the name of a host's variable
+      7 | on = { release = "v1" }
+        |        ^^^^^^^^^^^^^^
+      help: lower-case letters, digits and '_', and none of the words that Landfall itself sets; see [variables] of the host's agent.toml
+    "#);
+    insta::assert_snapshot!(wrong(&service("{ init = \"{kind}\" }")), @r#"
+    landfall.toml:7:8: "{kind}" holds a word, and is compared as it stands
+      7 | on = { init = "{kind}" }
+        |        ^^^^^^^^^^^^^^^
+      help: write the value itself, such as `on = { init = "supervisor" }`
+    "#);
+    insta::assert_snapshot!(wrong(&service("{ init = 1 }")), @r#"
+    landfall.toml:7:15: `init` in `on` must be a string, not a value of type integer
+      7 | on = { init = 1 }
+        |               ^
+      help: write `init = "1"`
+    "#);
+    let slots = "[[service]]\nname = \"web\"\ndriver = \"process\"\ncommand = [\"x\"]\nlisten = \"{address}\"\non = { init = \"systemd\" }\n\
+                 [traffic]\nproxy = \"nginx\"\nslots = { service = \"web\", blue = \"127.0.0.1:1\", green = \"127.0.0.1:2\" }\n";
+    insta::assert_snapshot!(wrong(slots), @r#"
+    landfall.toml:11:21: "web" has slots, and runs on some hosts only
+      11 | slots = { service = "web", blue = "127.0.0.1:1", green = "127.0.0.1:2" }
+         |                     ^^^^^
+      help: remove its `on`
+    "#);
+}
+
+#[test]
 fn a_unit_that_cannot_be_and_a_program_that_supervisor_cannot_have_are_refused() {
     insta::assert_snapshot!(wrong(r#"
 [[service]]

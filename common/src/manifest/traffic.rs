@@ -244,6 +244,7 @@ mod tests {
         };
         let service = |name: &str| Service {
             name: name.parse().unwrap(),
+            on: Default::default(),
             driver: Driver::Process {
                 command: vec!["run".into(), "{slot}".into(), "{release}/{{slot}}".into()],
                 environment: [("BIND".to_owned(), "{address}".to_owned())].into(),

@@ -194,6 +194,7 @@ impl ReleasePlan {
         let seconds = Duration::from_secs;
         let service = |name: &str| Service {
             name: ServiceName::new(name).expect("a valid name"),
+            on: BTreeMap::new(),
             driver: Driver::Exec {
                 restart: step("restart", seconds(20)),
                 stop: None,

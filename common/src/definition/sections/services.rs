@@ -1,5 +1,7 @@
 //! `[[service]]`: what runs, by its driver.
 
+use std::collections::BTreeMap;
+
 use super::{Place, Taken, address, check_words, command, duration, environment, name, one_of};
 use super::{required_command, unique};
 use crate::definition::diagnostic::nearest;
@@ -8,6 +10,7 @@ use crate::definition::reader::{At, Section};
 use crate::ids::{ServiceName, StepName};
 use crate::manifest::{Driver, Ready, ReloadSignal, Renewal, Service, Step, Supervised, Unit};
 use crate::time::Duration;
+use crate::words;
 
 const READY_ALIVE: Duration = Duration::from_secs(2);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,9 +63,30 @@ pub(in crate::definition) fn services(sections: Vec<Section<'_>>) -> Vec<Service
                 None
             }
         };
-        Some(Service { name: name?.value, driver: driver? })
+        let on = on(&section);
+        Some(Service { name: name?.value, driver: driver?, on })
     };
     sections.into_iter().filter_map(read).collect()
+}
+
+/// `on = { init = "supervisor" }`: the hosts that run the service, by their own variables.
+fn on(section: &Section<'_>) -> BTreeMap<String, String> {
+    let entries = section.map("on").unwrap_or_default();
+    for (name, value) in &entries {
+        let is_word = words::names(&format!("{{{name}}}")).next() == Some(name.as_str());
+        let is_taken = words::KNOWN.contains(&name.as_str()) || ["slot", "address"].contains(&name.as_str());
+        if !is_word || is_taken {
+            let message = format!("{name:?} cannot be the name of a host's variable");
+            let help = "lower-case letters, digits and '_', and none of the words that Landfall itself sets; \
+                        see [variables] of the host's agent.toml";
+            section.reader.wrong(value.span.clone(), message, Some(help.to_owned()));
+        } else if words::names(&value.value).next().is_some() {
+            let message = format!("{:?} holds a word, and is compared as it stands", value.value);
+            let help = format!("write the value itself, such as `on = {{ {name} = \"supervisor\" }}`");
+            section.reader.wrong(value.span.clone(), message, Some(help));
+        }
+    }
+    entries.into_iter().map(|(name, value)| (name, value.value)).collect()
 }
 
 /// Refuses the keys of other drivers, which would else be silently without effect.

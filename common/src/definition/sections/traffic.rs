@@ -192,6 +192,9 @@ fn check_service(section: &Section<'_>, name: &At<ServiceName>, services: &[Serv
         return wrong(format!("there is no service {:?}", name.value.as_str()), &help);
     };
     let text = service.name.as_str();
+    if !service.on.is_empty() {
+        wrong(format!("{text:?} has slots, and runs on some hosts only"), "remove its `on`");
+    }
     if text.len() > MAX_SLOTTED {
         wrong(
             format!("{text:?} has more than {MAX_SLOTTED} bytes"),
