@@ -2,6 +2,8 @@
 # Makes the application's own repository, with a history to release from:
 #
 #   sh make-history.sh DIR            v1.3 to v1.7, each with an annotated tag
+#   sh make-history.sh --servers DIR  the same, released as in servers/: on the
+#                                     servers' own systemd and Supervisor
 #   sh make-history.sh --base DIR     only the files of v1.3, without a repository
 #
 # The files beside this script are v1.3; history/*/*.patch turn them into the
@@ -9,13 +11,13 @@
 # left out, so the commits are the same each time and everywhere.
 set -eu
 
-only_base=
-if [ "${1:-}" = --base ]; then
-    only_base=yes
-    shift
-fi
+only_base= servers=
+case "${1:-}" in
+--base) only_base=yes && shift ;;
+--servers) servers=yes && shift ;;
+esac
 if [ $# -ne 1 ]; then
-    sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,10 +30,12 @@ cd "$1"
 
 # What the guide, its tests and a local build leave beside the application.
 tar -C "$here" -cf - --exclude=./history --exclude=./make-history.sh --exclude=./test.sh \
+    --exclude=./servers \
     --exclude=./README.md --exclude=./.build --exclude=./.venv --exclude=./node_modules \
     --exclude=./wheels --exclude=./static --exclude=./housing/static --exclude=./.env \
     --exclude=./db --exclude=./media --exclude='*.mo' --exclude=__pycache__ . | tar -xf -
 [ -z "$only_base" ] || exit 0
+[ -z "$servers" ] || cp -R "$here/servers/landfall.toml" "$here/servers/deploy" .
 
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_AUTHOR_DATE GIT_COMMITTER_DATE
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null TZ=UTC LC_ALL=C

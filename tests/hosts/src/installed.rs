@@ -1,11 +1,13 @@
 //! Landfall on a fleet, installed with the very commands of the README: the controller on `deploy`, agents on
 //! the others, the operator on this machine with an application in a Git repository.
 //!
-//! The application is the small HTTP server of the end-to-end tests, on port 8080 of each server.
+//! The application is the small HTTP server of the end-to-end tests, on port 8080 of each server, if a test does
+//! not bring its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use landfall_e2e::load::Load;
@@ -66,6 +68,8 @@ pub struct Installed {
     pub fleet: Fleet,
     /// The names of the servers.
     pub servers: Vec<String>,
+    /// Added to what `ctl` finds in its environment, and so to what builds do.
+    pub environment: BTreeMap<String, String>,
     operator: PathBuf,
 }
 
@@ -83,17 +87,41 @@ impl Installed {
     /// # Errors
     /// The first thing that went wrong.
     pub fn with_next(servers: &[&str], next: Option<&str>) -> io::Result<Self> {
+        Self::build(servers, &[], next, |installed| {
+            installed.git(&["init", "--quiet", "--initial-branch", "main"])?;
+            installed.commit("v0", |text| text)
+        })
+    }
+
+    /// The same with another application, which `make` puts as a Git repository into an empty directory, and
+    /// with hosts on which nothing of Landfall is.
+    ///
+    /// # Errors
+    /// The first thing that went wrong.
+    pub fn with_application(
+        servers: &[&str],
+        others: &[&str],
+        make: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        Self::build(servers, others, None, |installed| make(&installed.operator.join("application")))
+    }
+
+    fn build(
+        servers: &[&str],
+        others: &[&str],
+        next: Option<&str>,
+        application: impl FnOnce(&Self) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let mut plan = Plan::new().share(&packages::ensure(VERSION)?, SOURCE).host(DEPLOY);
         if let Some(version) = next {
             plan = plan.share(&packages::ensure(version)?, NEXT);
         }
-        let fleet = servers.iter().fold(plan, |plan, name| plan.host(name)).boot()?;
+        let fleet = servers.iter().chain(others).fold(plan, |plan, name| plan.host(name)).boot()?;
         let operator = fleet.path("operator");
         fs::create_dir_all(operator.join("application"))?;
         let servers = servers.iter().map(|&name| name.to_owned()).collect();
-        let installed = Self { fleet, servers, operator };
-        installed.git(&["init", "--quiet", "--initial-branch", "main"])?;
-        installed.commit("v0", |text| text)?;
+        let installed = Self { fleet, servers, environment: BTreeMap::new(), operator };
+        application(&installed)?;
 
         let [controller, you, server] = readme()?;
         let said = installed.controller().sh(&format!("cd {SOURCE}\n{controller}"))?;
@@ -130,6 +158,7 @@ impl Installed {
         command.current_dir(self.operator.join("application")).stdin(Stdio::null()).env_remove("RUST_LOG");
         command.env("HOME", &self.operator).env("XDG_CACHE_HOME", self.operator.join("cache"));
         command.env("LANDFALL_CONFIG_DIR", self.operator.join("config"));
+        command.envs(&self.environment);
     }
 
     fn git(&self, arguments: &[&str]) -> io::Result<Said> {

@@ -20,6 +20,7 @@
 pub mod base;
 pub mod clock;
 pub mod disk;
+pub mod fetched;
 pub mod fleet;
 pub mod host;
 pub mod installed;
