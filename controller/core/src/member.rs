@@ -16,8 +16,12 @@ pub struct Member {
     pub batch: u32,
     /// How far it is.
     pub state: MemberState,
-    /// Since when.
+    /// Since when. An order that it lets lapse, and the one that repeats it, do not begin it anew: a host that
+    /// never takes an order gets nowhere.
     pub since: Timestamp,
+    /// How many orders in a row came to nothing without having failed: it did not take them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unheeded: u32,
     /// Whether the release may be, or may have been, active on the host because of this rollout. Once it is
     /// set it stays: a host that is tried again has still been touched, and must go back with the others.
     #[serde(default)]
@@ -28,6 +32,11 @@ pub struct Member {
     /// What went wrong on the way back: somebody has to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_failure: Option<Failure>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Member {

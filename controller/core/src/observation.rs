@@ -86,7 +86,7 @@ pub struct Seen {
     /// When it last was healthy for as long as its last activation asks for.
     pub stable_at: Option<Timestamp>,
     /// When it was last seen to get on with what it does. That its health changes is no progress: a host
-    /// whose health comes and goes must not keep a rollout waiting for ever.
+    /// whose health comes and goes must not keep a rollout waiting for ever, nor one that refuses each order.
     pub progressed_at: Option<Timestamp>,
 }
 
@@ -289,11 +289,12 @@ impl Seen {
             return Attention::Ignored;
         }
         let old = self.report.as_ref();
+        let answers = old.is_none_or(|last| last.report.outcome != report.outcome);
         let got_on = old.is_none_or(|last| {
             let (old, new) = (&last.report, &report);
             old.generation != new.generation
                 || old.active != new.active
-                || old.outcome != new.outcome
+                || (answers && !refuses(new))
                 || !same_step(&old.phase, &new.phase)
         });
         // A host that was silent is one that counts again.
@@ -310,8 +311,12 @@ impl Seen {
         }
         self.heard_at = Some(now);
         self.report = Some(Received { report, at: now, connection });
-        if got_on || other_health { Attention::Plan } else { Attention::Noted }
+        if got_on || answers || other_health { Attention::Plan } else { Attention::Noted }
     }
+}
+
+fn refuses(report: &HostReport) -> bool {
+    report.outcome.as_ref().is_some_and(|outcome| matches!(outcome.result, OutcomeKind::Refused { .. }))
 }
 
 /// Whether two phases are the same step as far as progress goes: more bytes are progress, a longer or

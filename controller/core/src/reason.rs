@@ -270,6 +270,14 @@ pub enum Why {
         #[serde(rename = "for_ms", with = "duration_ms")]
         period: Duration,
     },
+    /// It reports, and takes no order.
+    Unheeded {
+        /// How many it let lapse.
+        orders: u32,
+        /// Since how long ago.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+    },
     /// It fetches.
     Fetching {
         /// Bytes that are there.
@@ -315,6 +323,12 @@ impl fmt::Display for Why {
             Self::Unheard { period } => write!(f, "has not been heard of for {}", seconds(*period)),
             Self::Unanswered { period } => {
                 write!(f, "was asked {} ago and has not answered", seconds(*period))
+            }
+            Self::Unheeded { orders: 1, period } => {
+                write!(f, "reports, and has not taken the order it was given {} ago", seconds(*period))
+            }
+            Self::Unheeded { orders, period } => {
+                write!(f, "reports, and has taken none of {orders} orders since {} ago", seconds(*period))
             }
             Self::Fetching { done_bytes, total_bytes } => {
                 write!(f, "has fetched {} of {} KiB", done_bytes / 1024, total_bytes.div_ceil(1024))

@@ -194,7 +194,8 @@ impl Draft<'_> {
         };
         // What began the way back stays told while it is tried again.
         let failure = if state == MemberState::ReturnDue { member.failure.clone() } else { None };
-        Some(Member { state, since: self.now, failure, return_failure: None, ..member.clone() })
+        let since = self.now;
+        Some(Member { state, since, unheeded: 0, failure, return_failure: None, ..member.clone() })
     }
 
     fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {

@@ -130,6 +130,7 @@ impl Draft<'_> {
                     batch: batch.number,
                     state: MemberState::Pending,
                     since: self.now,
+                    unheeded: 0,
                     touched: false,
                     failure: None,
                     return_failure: None,

@@ -19,6 +19,8 @@ use super::table::{Seat, Table};
 enum Move {
     /// It is now in this state.
     To(MemberState),
+    /// It has not taken its order, and is in this state again.
+    Again(MemberState),
     /// The release failed on it.
     Fail(Left, Failure),
     /// The way back failed on it.
@@ -53,10 +55,11 @@ pub(super) fn members(table: &mut Table<'_>) {
                     reason: failure.reason.clone(),
                 });
             }
-            (None, Move::To(_)) => {}
+            (None, Move::To(_) | Move::Again(_)) => {}
         }
         match step {
             Move::To(state) => seat.set(state, now),
+            Move::Again(state) => seat.unheeded(state),
             Move::Fail(left, failure) => seat.fail(left, failure, now),
             Move::ReturnFail(failure) => {
                 seat.fail_return(failure, now);
@@ -116,13 +119,15 @@ fn expired(seat: &Seat<'_>, now: Timestamp) -> bool {
 fn staging(seat: &Seat<'_>, generation: Generation, now: Timestamp) -> Option<(Move, Said)> {
     match standing(seat, generation, now) {
         Standing::Open | Standing::Accepted => None,
-        Standing::Lapsed | Standing::Overtaken => Some((Move::To(MemberState::Pending), None)),
+        Standing::Lapsed | Standing::Overtaken => Some((Move::Again(MemberState::Pending), None)),
         Standing::Ended(outcome) => {
             let said = Some((generation, outcome.clone()));
             Some(match outcome {
                 OutcomeKind::Staged => (Move::To(MemberState::Staged), said),
                 // Too late is nobody's fault: it is asked again.
-                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::To(MemberState::Pending), None),
+                OutcomeKind::Refused { .. } if expired(seat, now) => {
+                    (Move::Again(MemberState::Pending), None)
+                }
                 other => (Move::Fail(Left::Untouched, why(other, "staging")), said),
             })
         }
@@ -148,7 +153,7 @@ fn granted(
                     let sentence = "it reported success, but another release as active";
                     (Move::Fail(Left::Unknown, failure("activate", sentence.to_owned())), said)
                 }
-                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::To(MemberState::Staged), None),
+                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::Again(MemberState::Staged), None),
                 OutcomeKind::Reverted { failure } => (Move::Fail(Left::Reverted, failure.clone()), said),
                 OutcomeKind::Refused { failure } | OutcomeKind::StageFailed { failure } => {
                     (Move::Fail(Left::Untouched, failure.clone()), said)
@@ -156,12 +161,12 @@ fn granted(
                 other => (Move::Fail(Left::Held, why(other, "activate")), said),
             })
         }
-        Standing::Lapsed => Some((Move::To(MemberState::Staged), None)),
+        Standing::Lapsed => Some((Move::Again(MemberState::Staged), None)),
         Standing::Overtaken if runs_release => {
             let generation = seat.host.seen.report.as_ref()?.report.generation;
             Some((Move::To(MemberState::Committed { generation }), None))
         }
-        Standing::Overtaken if seat.fresh.is_some() => Some((Move::To(MemberState::Staged), None)),
+        Standing::Overtaken if seat.fresh.is_some() => Some((Move::Again(MemberState::Staged), None)),
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
             let waited = overdue(seat, Proof::of(&rollout.strategy), state, now)?;
             let sentence = format!("it was asked to activate and has not said for {waited} how it ended");
@@ -173,7 +178,10 @@ fn granted(
 /// How long an answer has been awaited, once that is longer than any answer takes. After a start the
 /// controller gives its hosts the time to come back.
 fn overdue(seat: &Seat<'_>, proof: Proof, state: &State, now: Timestamp) -> Option<String> {
-    let since = state.counted(seat.member.as_ref()?.since, now);
+    // Since this order, not since the first of several that it did not take.
+    let issued = seat.host.issued.assignment.as_ref().map(|assignment| assignment.issued_at);
+    let since = issued.unwrap_or_default().max(seat.member.as_ref()?.since);
+    let since = state.counted(since, now);
     let bound = ACTIVATE_ACCEPT + proof.healthy_deadline * 2 + ANSWER_MARGIN;
     let back_again = now.since(state.started_at) >= ACTIVATE_ACCEPT;
     (now.since(since) >= bound && back_again).then(|| seconds(now.since(since)))
@@ -261,12 +269,14 @@ fn returning(
             let said = Some((generation, outcome.clone()));
             Some(match outcome {
                 OutcomeKind::Committed if is_back => (Move::To(MemberState::Returned { generation }), said),
-                OutcomeKind::Refused { .. } if expired(seat, now) => (Move::To(MemberState::ReturnDue), None),
+                OutcomeKind::Refused { .. } if expired(seat, now) => {
+                    (Move::Again(MemberState::ReturnDue), None)
+                }
                 other => (Move::ReturnFail(why(other, "activate")), said),
             })
         }
-        Standing::Lapsed => Some((Move::To(MemberState::ReturnDue), None)),
-        Standing::Overtaken if seat.fresh.is_some() => Some((Move::To(MemberState::ReturnDue), None)),
+        Standing::Lapsed => Some((Move::Again(MemberState::ReturnDue), None)),
+        Standing::Overtaken if seat.fresh.is_some() => Some((Move::Again(MemberState::ReturnDue), None)),
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
             // A silent host is waited for: it was not this that failed.
             seat.fresh?;

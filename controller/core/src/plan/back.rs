@@ -181,7 +181,7 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, proof: Proof) {
             continue;
         }
         let generation = table.issue(at, previous.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
-        table.seats[at].set(MemberState::Returning { generation }, now);
+        table.seats[at].asked(MemberState::Returning { generation }, now);
         under_way.add(&host);
     }
     if !blocked.is_empty() {

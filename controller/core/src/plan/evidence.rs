@@ -42,7 +42,16 @@ pub(super) fn under_way(table: &Table<'_>, seat: &Seat<'_>, member: &Member, min
         Some(Phase::Activating { step } | Phase::Undoing { step } | Phase::Preparing { step }) => {
             Why::Step { step: step.clone() }
         }
-        _ => Why::Unanswered { period: table.now.since(member.since) },
+        _ => unanswered(table, member),
+    }
+}
+
+/// How long a host has been asked for something that it has not answered.
+pub(super) fn unanswered(table: &Table<'_>, member: &Member) -> Why {
+    let period = table.now.since(member.since);
+    match member.unheeded {
+        0 => Why::Unanswered { period },
+        orders => Why::Unheeded { orders, period },
     }
 }
 

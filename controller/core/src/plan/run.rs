@@ -130,7 +130,7 @@ fn grant(table: &mut Table<'_>, batch: u32) {
             continue;
         }
         let generation = table.issue(at, release.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
-        table.seats[at].set(MemberState::Granted { generation }, now);
+        table.seats[at].asked(MemberState::Granted { generation }, now);
     }
     if !blocked.is_empty() {
         let out = table.out_hosts();

@@ -10,6 +10,7 @@ use crate::timing::{STAGE_ACCEPT, UNREACHABLE_GRACE};
 use crate::turn::Fleet;
 
 use super::Turn;
+use super::evidence;
 use super::run;
 use super::table::{Seat, Table};
 
@@ -69,7 +70,7 @@ pub(super) fn ask(table: &mut Table<'_>) {
             continue;
         }
         let generation = table.issue(at, release.clone(), id.clone(), Order::Stage, STAGE_ACCEPT);
-        table.seats[at].set(MemberState::Staging { generation }, now);
+        table.seats[at].asked(MemberState::Staging { generation }, now);
     }
 }
 
@@ -81,10 +82,10 @@ fn wait(table: &Table<'_>, seat: &Seat<'_>) -> Wait {
                 Why::Fetching { done_bytes: *done_bytes, total_bytes: *total_bytes }
             }
             Phase::Preparing { step } => Why::Step { step: step.clone() },
-            _ => {
-                let since = seat.member.as_ref().map_or(table.now, |member| member.since);
-                Why::Unanswered { period: table.now.since(since) }
-            }
+            _ => match seat.member.as_deref() {
+                Some(member) => evidence::unanswered(table, member),
+                None => Why::NotStaged,
+            },
         },
     };
     Wait::Host { what: Doing::Staging, host: seat.host.record.id.clone(), why }

@@ -284,6 +284,30 @@ impl Seat<'_> {
             member.touched |= matches!(state, MemberState::Granted { .. } | MemberState::Committed { .. });
             member.state = state;
             member.since = now;
+            member.unheeded = 0;
+        }
+    }
+
+    /// The host was given an order. One that repeats what it has not heeded is no progress.
+    pub fn asked(&mut self, state: MemberState, now: Timestamp) {
+        let Some(Member { since, unheeded, .. }) = self.member.as_deref().cloned() else { return };
+        self.set(state, now);
+        if unheeded > 0 {
+            self.keep(since, unheeded);
+        }
+    }
+
+    /// The host has not taken its order, and stands where it stood before.
+    pub fn unheeded(&mut self, state: MemberState) {
+        let Some(Member { since, unheeded, .. }) = self.member.as_deref().cloned() else { return };
+        self.set(state, since);
+        self.keep(since, unheeded.saturating_add(1));
+    }
+
+    fn keep(&mut self, since: Timestamp, unheeded: u32) {
+        if let Some(member) = &mut self.member {
+            let member = member.to_mut();
+            (member.since, member.unheeded) = (since, unheeded);
         }
     }
 

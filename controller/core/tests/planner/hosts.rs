@@ -56,6 +56,8 @@ pub struct Host {
     refused: Option<Generation>,
     /// Refuses each first copy of a migration.
     pub coy: bool,
+    /// Which orders it takes; it reports in any case.
+    pub hears: fn(&Order) -> bool,
     /// How often something was activated here.
     pub activations: u32,
 }
@@ -80,6 +82,7 @@ impl Host {
             migrations: Vec::new(),
             refused: None,
             coy: false,
+            hears: |_| true,
             activations: 0,
         }
     }
@@ -95,7 +98,7 @@ impl Host {
     }
 
     pub fn take(&mut self, assignment: &Assignment, now: Timestamp) {
-        if !self.up || assignment.generation <= self.accepted {
+        if !self.up || !(self.hears)(&assignment.order) || assignment.generation <= self.accepted {
             return;
         }
         let first = self.refused != Some(assignment.generation);

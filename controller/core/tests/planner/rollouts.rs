@@ -129,6 +129,60 @@ fn a_canary_that_never_answers_ends_in_a_rollback() {
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at activate: it was asked to activate and has not said for 4m how it ended");
 }
 
+/// Each order that lapses was repeated, and each repetition counted as progress: no deadline ever fired.
+#[test]
+fn a_host_that_reports_and_takes_no_order_does_not_hold_the_deadline_up() {
+    for canary in [true, false] {
+        let mut world = on_v1(4, strategy());
+        let deaf = if canary { 1 } else { 4 };
+        world.host(deaf).hears = |order| matches!(order, Order::Stage);
+        let id = world.release("v2").unwrap();
+        if !canary {
+            world.until("the others", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
+        }
+        world.run(450);
+        assert_eq!(world.word(&id), StatusWord::Paused, "{:?}", world.sentences);
+        if canary {
+            insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: batch 1 of 3 waits: web-01 reports, and has taken none of 3 orders since 5m ago. `ctl resume` waits on, `ctl rollback` goes back");
+        } else {
+            insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: batch 3 of 3 waits: web-04 reports, and has taken none of 3 orders since 5m ago. `ctl resume` waits on, `ctl rollback` goes back");
+        }
+        // It is given the time anew, and no more than that.
+        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        world.run(310);
+        assert_eq!(world.word(&id), StatusWord::Paused);
+        world.host(deaf).hears = |_| true;
+        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    }
+}
+
+#[test]
+fn a_host_that_takes_no_order_on_the_way_back_does_not_hold_the_deadline_up() {
+    let mut world = on_v1(4, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("the canary", |w| w.runs()[0] == "v2" && w.most_out > 0);
+    world.run(15);
+    world.host(1).hears = |_| false;
+    world.rollback(None).unwrap();
+    world.run(450);
+    assert_eq!(world.word(&id), StatusWord::Paused, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m on the way back to v1: the way back waits: web-01 reports, and has taken none of 3 orders since 5m ago. Mend or remove the hosts that are out, then `ctl resume`");
+    world.host(1).hears = |_| true;
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+}
+
+#[test]
+fn a_host_that_stages_nothing_does_not_hold_the_deadline_up() {
+    let mut world = on_v1(3, Strategy { progress_deadline: Duration::from_secs(1200), ..strategy() });
+    world.host(3).hears = |_| false;
+    let id = world.release("v2").unwrap();
+    world.run(1500);
+    assert_eq!(world.word(&id), StatusWord::Failed, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 20m: staging waits: web-03 reports, and has not taken the order it was given 20m3s ago; nothing that runs was touched");
+}
+
 #[test]
 fn a_host_that_flaps_just_below_min_healthy_ends_in_a_rollback() {
     let mut world = on_v1(4, strategy());
