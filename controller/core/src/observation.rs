@@ -105,7 +105,7 @@ impl Host {
     /// A host that was not heard of yet.
     #[must_use]
     pub fn new(record: HostRecord) -> Self {
-        let issued = Issued { host: record.id.clone(), highest: Generation::default(), assignment: None };
+        let issued = Issued::nothing(record.id.clone());
         Self { record, issued, seen: Seen::default() }
     }
 

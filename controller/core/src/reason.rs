@@ -88,8 +88,12 @@ impl Hosts {
         if self.count() == 1 { "is" } else { "are" }
     }
 
-    fn s(&self) -> &'static str {
+    fn s_of_verb(&self) -> &'static str {
         if self.count() == 1 { "s" } else { "" }
+    }
+
+    fn take(&self) -> &'static str {
+        if self.count() == 1 { "takes" } else { "take" }
     }
 }
 
@@ -214,6 +218,22 @@ pub enum Wait {
         since: Timestamp,
         /// What its store says.
         reason: String,
+    },
+    /// Hosts that run something else are left alone, for others have failed.
+    ConvergenceStopped {
+        /// Which.
+        hosts: Hosts,
+        /// What they should run.
+        release: ReleaseName,
+        /// Why they are left alone.
+        reason: String,
+    },
+    /// Hosts that are no part of the rollout wait for its end, for it moves the schema.
+    SchemaMoves {
+        /// Which.
+        hosts: Hosts,
+        /// For which rollout.
+        rollout: RolloutId,
     },
     /// Hosts that run something else are left alone.
     ConvergenceHeld {
@@ -358,13 +378,13 @@ impl fmt::Display for Wait {
                 f,
                 "max_unavailable {max_unavailable}: {out} {} out, {waiting} wait{}",
                 out.is(),
-                waiting.s()
+                waiting.s_of_verb()
             ),
             Self::ReturnBatch { batch, under_way, waiting } => write!(
                 f,
                 "the way back goes {batch} at a time: {under_way} {} under way, {waiting} wait{}",
                 under_way.is(),
-                waiting.s()
+                waiting.s_of_verb()
             ),
             Self::NoCandidate { attempts: 0 } => {
                 f.write_str("the migration waits for a host that is staged and heard of")
@@ -396,7 +416,20 @@ impl fmt::Display for Wait {
                 f,
                 "{hosts} {} not heard of, and {} {release}, the release in force, on coming back",
                 hosts.is(),
-                if hosts.count() == 1 { "takes" } else { "take" }
+                hosts.take()
+            ),
+            Self::ConvergenceStopped { hosts, release, reason } => write!(
+                f,
+                "{hosts} {} not sent to {release}, the release in force, since {reason}; `ctl retry` tries \
+                 again, a new release or `ctl rollback` decides what else runs",
+                hosts.is()
+            ),
+            Self::SchemaMoves { hosts, rollout } => write!(
+                f,
+                "{hosts} wait{} for the end of rollout {rollout}, which brings a migration, and {} what is in \
+                 force then",
+                hosts.s_of_verb(),
+                hosts.take()
             ),
             Self::Unstored { since, reason } => {
                 write!(f, "the controller cannot store its decisions since {}: {reason}", moment(*since))

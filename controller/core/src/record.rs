@@ -221,6 +221,12 @@ pub enum Convergence {
         /// How it ended.
         reason: String,
     },
+    /// More of them have failed than may: whoever has not been sent there is left alone until somebody says
+    /// that they may try again.
+    Stopped {
+        /// Which failed, and why.
+        reason: String,
+    },
 }
 
 /// A release that was proven in a place.
@@ -256,6 +262,17 @@ pub struct Issued {
     pub highest: Generation,
     /// The newest assignment.
     pub assignment: Option<Assignment>,
+    /// How often in a row the host was sent to this release outside of a rollout.
+    #[serde(default, skip_serializing_if = "crate::member::is_zero")]
+    pub tries: u32,
+}
+
+impl Issued {
+    /// Nothing was asked of the host yet.
+    #[must_use]
+    pub fn nothing(host: HostId) -> Self {
+        Self { host, highest: Generation::default(), assignment: None, tries: 0 }
+    }
 }
 
 /// A request that was answered, so that sending it again changes nothing.

@@ -277,11 +277,7 @@ impl State {
                     }
                 }
             }
-            Key::Issued(host) => self.set_issued(Issued {
-                host: host.clone(),
-                highest: landfall_common::Generation::default(),
-                assignment: None,
-            }),
+            Key::Issued(host) => self.set_issued(Issued::nothing(host.clone())),
             Key::Request(id) => {
                 self.requests.remove(id);
             }

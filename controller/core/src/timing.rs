@@ -37,6 +37,19 @@ pub const PLAN_EVERY: Duration = Duration::from_secs(1);
 /// one of them may be switched off for months.
 pub const CONVERGE_EVERY: Duration = Duration::from_secs(5);
 
+/// How often a host outside of a rollout is sent to the release in force that refuses it, or that says it has
+/// taken it and does not run it.
+pub const CONVERGE_TRIES: u32 = 3;
+
+/// The pause after an order to a host outside of a rollout that came to nothing: it doubles with each.
+pub const CONVERGE_PAUSE: Duration = Duration::from_secs(60);
+
+/// And grows no longer than this.
+pub const CONVERGE_PAUSE_AT_MOST: Duration = Duration::from_secs(60 * 60);
+
+/// After this long a host is sent there as if it were for the first time.
+pub const CONVERGE_ANEW: Duration = Duration::from_secs(24 * 3600);
+
 /// How often a migration whose definition says that it is idempotent is run anew after an unknown outcome,
 /// and how many hosts may refuse it, before somebody is asked.
 pub const MIGRATION_ATTEMPTS: u32 = 3;

@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod current;
+pub mod failures;
 pub mod gate;
 pub mod memory;
 pub mod migration;
@@ -74,6 +75,8 @@ pub struct Checks {
     pub database: migration::Database,
     /// What must not be forgotten.
     pub memory: memory::Memory,
+    /// The failures that the controller's process was told of.
+    pub failures: failures::Failures,
     /// Rollouts whose gate was looked at, with the batch that was open.
     pub open_batch: BTreeMap<RolloutId, u32>,
     /// Looks so far.
@@ -96,6 +99,7 @@ impl Checks {
             had_active: BTreeSet::new(),
             database: migration::Database::default(),
             memory: memory::Memory::default(),
+            failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),
             looks: 0,
         }
@@ -106,6 +110,7 @@ impl Checks {
         self.started_at = at;
         self.heard.clear();
         self.sessions.clear();
+        self.forget_failures();
     }
 
     /// A host has connected to the controller.
@@ -132,6 +137,7 @@ impl Checks {
             last.connection == connection && number(&last.report) >= number(report)
         });
         if !is_old {
+            self.told_of_failure(host, report);
             self.heard.insert(host.clone(), Heard { connection, at, report: report.clone() });
         }
     }

@@ -17,6 +17,8 @@ pub enum Sabotage {
     FalseSuccess,
     /// P6: the probes of a bad release lie.
     LyingProbes,
+    /// P6: the controller lets hosts that failed try again by themselves.
+    FailuresIgnored,
     /// P7: whoever runs the migration runs it twice.
     MigrationTwice,
     /// P7: whoever runs the migration does not end it with its lease.

@@ -164,6 +164,13 @@ fn a_bad_release_that_is_called_good_is_noticed() {
 }
 
 #[test]
+fn a_failure_budget_that_is_ignored_is_noticed() {
+    is_noticed(Sabotage::FailuresIgnored, "P6", |scenario| {
+        scenario.releases[1].bad_ppm = 500_000;
+    });
+}
+
+#[test]
 fn a_migration_that_runs_twice_is_noticed() {
     is_noticed(Sabotage::MigrationTwice, "P7", with_migrations);
 }

@@ -8,7 +8,7 @@ use crate::command::Answer;
 use crate::log::{LogEvent, MigrationVerdict};
 use crate::member::{Left, Member, MemberState};
 use crate::observation::{Host, Standing};
-use crate::record::{Issued, Place, PlaceRecord, Record};
+use crate::record::{Convergence, Issued, Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
 use crate::rollout::{Back, End, MigrationRun, Rollout, Stage, Status};
 use crate::turn::{self, Fleet, NoReturn};
@@ -148,6 +148,7 @@ impl Draft<'_> {
         for member in retried {
             self.put(Record::Member(Box::new(member)));
         }
+        let stopped = matches!(record.convergence, Convergence::Stopped { .. });
         if record.holder.is_none() {
             // Outside of a rollout a failure stands in what the host answered to its last assignment.
             let failed = self.state.hosts(place).filter(|host| converging_failed(host, self.now));
@@ -156,10 +157,14 @@ impl Draft<'_> {
                 if !hosts.contains(&issued.host) {
                     hosts.push(issued.host.clone());
                 }
-                self.put(Record::Issued(Box::new(Issued { assignment: None, ..issued })));
+                self.put(Record::Issued(Box::new(Issued { assignment: None, tries: 0, ..issued })));
+            }
+            if stopped {
+                let on = PlaceRecord { convergence: Convergence::On, ..record.clone() };
+                self.put(Record::Place(Box::new(on)));
             }
         }
-        if hosts.is_empty() {
+        if hosts.is_empty() && !(stopped && record.holder.is_none()) {
             let over = ended.filter(|ended| Some(ended.release.digest) != in_force);
             return Err(over.map_or_else(nothing, |over| Refusal::RetryEnded {
                 place: Box::new(place.clone()),
@@ -232,10 +237,14 @@ fn sep(reason: &str) -> &'static str {
     if reason.is_empty() { "" } else { ": " }
 }
 
-/// Whether a host has failed what it was last asked to activate.
+/// Whether what a host was last asked to activate came to nothing.
 pub(crate) fn converging_failed(host: &Host, now: landfall_common::Timestamp) -> bool {
     let Some(assignment) = &host.issued.assignment else { return false };
+    let runs_it = host.proven_digest() == Some(assignment.release.digest);
     matches!(assignment.order, Order::Activate { .. })
-        && matches!(host.standing(assignment, now), Standing::Ended(result)
-            if !matches!(result, OutcomeKind::Committed))
+        && match host.standing(assignment, now) {
+            Standing::Ended(OutcomeKind::Committed) | Standing::Lapsed => !runs_it,
+            Standing::Ended(_) => true,
+            Standing::Open | Standing::Accepted | Standing::Overtaken => false,
+        }
 }

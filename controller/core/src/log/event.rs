@@ -206,6 +206,17 @@ pub enum LogEvent {
         /// The assignment.
         generation: Generation,
     },
+    /// Too many hosts outside of a rollout failed to take the release in force: no other is sent there.
+    ConvergenceStopped {
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release in force.
+        release: ReleaseRef,
+        /// Which failed, and why.
+        reason: String,
+    },
     /// A host joined.
     HostEnrolled {
         /// The host.
@@ -329,6 +340,7 @@ impl LogEvent {
             Self::MigrationResolved { .. } => "migration_resolved",
             Self::HostsRetried { .. } => "hosts_retried",
             Self::HostConverging { .. } => "host_converging",
+            Self::ConvergenceStopped { .. } => "convergence_stopped",
             Self::HostEnrolled { .. } => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
             Self::OperatorRemoved { .. } => "operator_removed",

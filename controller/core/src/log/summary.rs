@@ -80,6 +80,11 @@ impl LogEvent {
             Self::HostConverging { host, release, .. } => {
                 format!("{host} was sent to {}, the release in force", release.name)
             }
+            Self::ConvergenceStopped { application, environment, release, reason } => {
+                let name = &release.name;
+                let what = format!("no more hosts of {application} in {environment} are sent to {name}");
+                because(what, reason)
+            }
             Self::HostEnrolled { host, application, environment, .. } => {
                 format!("{host} joined {application} in {environment}")
             }

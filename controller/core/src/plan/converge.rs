@@ -1,6 +1,7 @@
 //! Hosts outside of a rollout: a new one, and one that was away, take the release in force.
 
-use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
+use landfall_common::Duration;
+use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
 use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
 
@@ -11,59 +12,62 @@ use crate::reason::{Hosts, Wait};
 use crate::record::Convergence;
 use crate::rollout::{Rollout, Schema};
 use crate::schema::{self, Way};
-use crate::timing::ACTIVATE_ACCEPT;
+use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
 
 use super::table::{Seat, Table};
 
-/// Sends hosts that run something else to the release in force, within the same budget as a rollout.
+/// Sends hosts that run something else to the release in force, within the same budgets as a rollout.
 pub(super) fn hosts(table: &mut Table<'_>) {
     let Some(in_force) = table.place.in_force().cloned() else { return };
     let active = table.rollout.as_deref().filter(|rollout| !rollout.ended());
-    // A schema on its way to somewhere else is no time to start the release in force anew.
-    if active.is_some_and(|rollout| !matches!(rollout.schema, Schema::Fits { .. })) {
+    let target = in_force.release;
+    let off: Vec<usize> = (table.seats.iter().enumerate())
+        .filter(|(_, seat)| active.is_none() || seat.member.is_none())
+        .filter(|(_, seat)| seat.issued.is_none() && seat.host.proven_digest() != Some(target.digest))
+        .map(|(at, _)| at)
+        .collect();
+    if off.is_empty() {
         return;
     }
-    let under_way = active.is_some();
-    let target = in_force.release;
+    // A schema on its way to somewhere else is no time to start the release in force anew.
+    if let Some(rollout) = active.filter(|rollout| !matches!(rollout.schema, Schema::Fits { .. })) {
+        let rollout = rollout.id.clone();
+        let hosts = off.into_iter().map(|at| table.seats[at].host.record.id.clone()).collect();
+        return table.wait(Wait::SchemaMoves { hosts, rollout });
+    }
     let strategy = strategy(table, &target);
     // While a rollout is under way there is one budget for both.
-    let max_unavailable = match active {
-        Some(rollout) => rollout.strategy.max_unavailable,
-        None => strategy.max_unavailable,
-    };
+    let max_unavailable = active.map_or(strategy.max_unavailable, |rollout| rollout.strategy.max_unavailable);
     let max_unavailable = max_unavailable.at_least_one(table.seats.len());
-    let mut blocked = Hosts::default();
-    let mut held = Hosts::default();
-    let mut away = Hosts::default();
-    for at in 0..table.seats.len() {
+    let courses: Vec<(usize, Course)> =
+        off.into_iter().map(|at| (at, course(table, &table.seats[at], &target))).collect();
+    stop_if_too_many_failed(table, &courses, &target, &strategy);
+    let (mut blocked, mut left_alone, mut away) = (Hosts::default(), Hosts::default(), Hosts::default());
+    for (at, course) in courses {
         let seat = &table.seats[at];
-        if (under_way && seat.member.is_some()) || seat.issued.is_some() {
-            continue;
-        }
-        if seat.host.proven_digest() == Some(target.digest) {
-            continue;
-        }
-        if seat.fresh.is_none() {
-            away.add(&seat.host.record.id);
-            continue;
-        }
         let host = seat.host.record.id.clone();
-        if let Convergence::Held { .. } = &table.place.convergence {
-            held.add(&host);
+        let release = || target.name.clone();
+        if seat.fresh.is_none() {
+            away.add(&host);
             continue;
         }
-        match course(table, seat, &target) {
-            Course::Send if !seat.at_rest() => {
-                table.wait(Wait::Converging { host, release: target.name.clone() });
+        match (course, &table.place.convergence) {
+            (_, Convergence::Held { .. }) => left_alone.add(&host),
+            (Course::Failed { reason, .. }, _) => {
+                table.wait(Wait::NotConverged { host, release: release(), reason });
             }
-            Course::Send if !seat.out && table.out + 1 > max_unavailable => blocked.add(&host),
-            Course::Send => send(table, at, &target, &in_force.rollout, &strategy),
-            Course::UnderWay => {
-                table.wait(Wait::Converging { host, release: target.name.clone() });
+            (Course::Later { reason, .. }, Convergence::On) => {
+                table.wait(Wait::NotConverged { host, release: release(), reason });
             }
-            Course::Failed(reason) => {
-                table.wait(Wait::NotConverged { host, release: target.name.clone(), reason });
+            (Course::UnderWay, _) => table.wait(Wait::Converging { host, release: release() }),
+            (Course::Send | Course::Later { .. }, Convergence::Stopped { .. }) => left_alone.add(&host),
+            (Course::Send, Convergence::On) if !seat.at_rest() => {
+                table.wait(Wait::Converging { host, release: release() });
             }
+            (Course::Send, Convergence::On) if !seat.out && table.out + 1 > max_unavailable => {
+                blocked.add(&host);
+            }
+            (Course::Send, Convergence::On) => send(table, at, &target, &in_force.rollout, &strategy),
         }
     }
     if !blocked.is_empty() {
@@ -73,11 +77,52 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     if !away.is_empty() {
         table.wait(Wait::Away { hosts: away, release: target.name.clone() });
     }
-    if let Convergence::Held { reason } = table.place.convergence.clone()
-        && !held.is_empty()
-    {
-        table.wait(Wait::ConvergenceHeld { hosts: held, reason });
+    if left_alone.is_empty() {
+        return;
     }
+    match table.place.convergence.clone() {
+        Convergence::On => {}
+        Convergence::Held { reason } => table.wait(Wait::ConvergenceHeld { hosts: left_alone, reason }),
+        Convergence::Stopped { reason } => {
+            table.wait(Wait::ConvergenceStopped { hosts: left_alone, release: target.name, reason });
+        }
+    }
+}
+
+/// A release that fails on hosts that come to it late is as bad as one that fails in its rollout (P6). Each of
+/// them goes back by itself, so that the budget of hosts that are out would never stop the march. What failed
+/// in the rollout counts as well, and is no reason by itself: that was within the budget.
+fn stop_if_too_many_failed(
+    table: &mut Table<'_>,
+    courses: &[(usize, Course)],
+    target: &ReleaseRef,
+    strategy: &Strategy,
+) {
+    let budget = strategy.failure_budget.at_most(table.seats.len());
+    let (mut failed, mut late, mut first) = (Hosts::default(), false, None);
+    for (at, course) in courses {
+        let Course::Failed { reason, release_failed } = course else { continue };
+        let before = failed_in_last_rollout(table, &table.seats[*at], target).is_some();
+        if !release_failed {
+            continue;
+        }
+        late |= !before;
+        failed.add(&table.seats[*at].host.record.id);
+        first.get_or_insert(reason);
+    }
+    if !late || failed.count() <= budget || table.place.convergence != Convergence::On {
+        return;
+    }
+    let why = first.map_or_else(String::new, |reason| format!(": {reason}"));
+    let reason = format!("it failed on {failed}{why}, and {budget} may fail");
+    table.place.to_mut().convergence = Convergence::Stopped { reason: reason.clone() };
+    let place = table.place.place.clone();
+    table.log(LogEvent::ConvergenceStopped {
+        application: place.application,
+        environment: place.environment,
+        release: target.clone(),
+        reason,
+    });
 }
 
 fn strategy(table: &Table<'_>, target: &ReleaseRef) -> Strategy {
@@ -92,31 +137,63 @@ enum Course {
     Send,
     /// It was sent and is on its way.
     UnderWay,
+    /// The last order came to nothing: it is sent there again, and not at once.
+    Later { reason: String },
     /// It was there and failed: somebody must look.
-    Failed(String),
+    Failed {
+        reason: String,
+        /// Whether it was the release that failed, and not the host that did not take it.
+        release_failed: bool,
+    },
 }
 
 fn course(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Course {
-    let of_target = |order: &Order| matches!(order, Order::Activate { .. });
-    let assignment = seat.host.issued.assignment.as_ref();
-    let assignment = assignment.filter(|a| a.release.digest == target.digest && of_target(&a.order));
-    if let Some(assignment) = assignment {
-        match seat.host.standing(assignment, table.now) {
-            Standing::Open | Standing::Accepted => return Course::UnderWay,
-            Standing::Lapsed | Standing::Overtaken | Standing::Ended(OutcomeKind::Committed) => {}
-            Standing::Ended(OutcomeKind::Refused { .. }) if table.now > assignment.expires_at => {}
-            Standing::Ended(outcome) => return Course::Failed(told(outcome)),
+    if let Some((reason, release_failed)) = failed_in_last_rollout(table, seat, target) {
+        return Course::Failed { reason, release_failed };
+    }
+    let Some(assignment) = to_target(seat, target) else { return Course::Send };
+    let tries = seat.host.issued.tries;
+    let reason = match seat.host.standing(assignment, table.now) {
+        Standing::Open | Standing::Accepted => return Course::UnderWay,
+        Standing::Overtaken => return Course::Send,
+        Standing::Lapsed if tries <= 1 => "it reports, and has not taken the order to".to_owned(),
+        Standing::Lapsed => format!("it reports, and has taken none of {tries} orders to"),
+        // Too late is nobody's fault; too often is.
+        Standing::Ended(OutcomeKind::Refused { failure }) if tries < CONVERGE_TRIES => failure.reason.clone(),
+        Standing::Ended(OutcomeKind::Committed) => {
+            let reason = "it said that it had taken it, and reports another release as active".to_owned();
+            if tries >= CONVERGE_TRIES {
+                return Course::Failed { reason, release_failed: true };
+            }
+            reason
         }
-    }
-    match failed_in_last_rollout(table, seat, target) {
-        Some(reason) => Course::Failed(reason),
-        None => Course::Send,
-    }
+        Standing::Ended(outcome) => {
+            let untouched = matches!(outcome, OutcomeKind::Refused { .. } | OutcomeKind::StageFailed { .. });
+            return Course::Failed { reason: told(outcome), release_failed: !untouched };
+        }
+    };
+    let again_at = assignment.issued_at + pause(tries);
+    if table.now >= again_at { Course::Send } else { Course::Later { reason } }
+}
+
+/// How long after an order the next one is sent, if it came to nothing.
+fn pause(tries: u32) -> Duration {
+    let doubled = CONVERGE_PAUSE * 2u32.saturating_pow(tries.saturating_sub(1).min(16));
+    doubled.min(CONVERGE_PAUSE_AT_MOST)
+}
+
+/// The order to activate the release that the host was given last, if it was that.
+fn to_target<'s>(seat: &'s Seat<'_>, target: &ReleaseRef) -> Option<&'s Assignment> {
+    let assignment = seat.host.issued.assignment.as_ref()?;
+    let activates = matches!(assignment.order, Order::Activate { .. });
+    (activates && assignment.release.digest == target.digest).then_some(assignment)
 }
 
 /// A host that tried this release in the rollout that brought it, and failed, is not sent there again by
 /// itself.
-fn failed_in_last_rollout(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Option<String> {
+///
+/// Why it failed, and whether the release was what failed.
+fn failed_in_last_rollout(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Option<(String, bool)> {
     let last: &Rollout = table.state.rollout(table.place.last.as_ref()?)?;
     let member: &Member = table.state.members.get(&last.id)?.get(&seat.host.record.id)?;
     let tried = match member.state {
@@ -128,7 +205,8 @@ fn failed_in_last_rollout(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRe
         _ => false,
     };
     let reason = || member.newest_failure().map_or_else(String::new, |failure| failure.reason.clone());
-    tried.then(reason)
+    let untouched = matches!(member.state, MemberState::Failed { left: Left::Untouched });
+    tried.then(|| (reason(), !untouched))
 }
 
 fn told(outcome: &OutcomeKind) -> String {
@@ -162,8 +240,17 @@ fn send(
         min_healthy: strategy.min_healthy,
         healthy_deadline: strategy.healthy_deadline,
     };
+    let again = to_target(&table.seats[at], target)
+        .is_some_and(|last| table.now.since(last.issued_at) < CONVERGE_ANEW);
+    let tries = if again { table.seats[at].host.issued.tries.saturating_add(1) } else { 1 };
     let generation = table.issue(at, target.clone(), rollout.clone(), order, ACTIVATE_ACCEPT);
+    if let Some(issued) = &mut table.seats[at].issued {
+        issued.tries = tries;
+    }
     let host = table.seats[at].host.record.id.clone();
     table.wait(Wait::Converging { host: host.clone(), release: target.name.clone() });
-    table.log(LogEvent::HostConverging { host, release: target.clone(), generation });
+    // What is repeated is no news.
+    if tries == 1 {
+        table.log(LogEvent::HostConverging { host, release: target.clone(), generation });
+    }
 }

@@ -274,6 +274,20 @@ fn finish(table: &mut Table<'_>) -> Turn {
         if waiting > 0 || proven == 0 {
             return stalled(table, &waits);
         }
+        let max_unavailable = table.max_unavailable();
+        if silent > max_unavailable {
+            // What so few hosts run is not what the fleet runs; they would all be sent to it on coming back.
+            let is_silent = |(seat, member): &(&Seat<'_>, &Member)| {
+                matches!(pending(table, seat, member), Pending::Silent(_))
+            };
+            let quiet: Hosts =
+                table.members().filter(is_silent).map(|(_, member)| member.host.clone()).collect();
+            return table.pause(format!(
+                "{release} runs on {proven} of {hosts} hosts; {quiet} could not be heard of, and \
+                 {max_unavailable} may be out. `ctl resume` waits on, `ctl rollback` goes back, `ctl abort` \
+                 leaves the hosts as they are"
+            ));
+        }
         let reason = reason(table);
         return table.fail(reason, Fleet::TookIt);
     }

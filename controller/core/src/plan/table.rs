@@ -183,8 +183,8 @@ impl<'a> Table<'a> {
             self.out += 1;
         }
         let host = assignment.host.clone();
-        seat.issued =
-            Some(Issued { host: host.clone(), highest: generation, assignment: Some(assignment.clone()) });
+        let newest = Some(assignment.clone());
+        seat.issued = Some(Issued { host: host.clone(), highest: generation, assignment: newest, tries: 0 });
         self.effects.push(Effect::Send { host, assignment: Box::new(assignment) });
         generation
     }

@@ -17,6 +17,8 @@ pub enum Behaviour {
     Flaps,
     /// It cannot be staged.
     Unstageable,
+    /// Committed, the host runs what it ran before.
+    Deserts,
     /// The host takes the assignment and is never done.
     Hangs,
 }
@@ -58,6 +60,8 @@ pub struct Host {
     pub coy: bool,
     /// Which orders it takes; it reports in any case.
     pub hears: fn(&Order) -> bool,
+    /// Refuses each activation, in time.
+    pub refuses: bool,
     /// How often something was activated here.
     pub activations: u32,
 }
@@ -83,6 +87,7 @@ impl Host {
             refused: None,
             coy: false,
             hears: |_| true,
+            refuses: false,
             activations: 0,
         }
     }
@@ -103,7 +108,8 @@ impl Host {
         }
         let first = self.refused != Some(assignment.generation);
         let coy = self.coy && first && matches!(assignment.order, Order::Migrate { .. });
-        if now >= assignment.expires_at || coy {
+        let refuses = self.refuses && matches!(assignment.order, Order::Activate { .. });
+        if now >= assignment.expires_at || coy || refuses {
             self.refused = Some(assignment.generation);
             return;
         }
@@ -176,6 +182,10 @@ impl Host {
                 work.done_at = now + lasts;
             }
             Order::Activate { on_failure, .. } => {
+                if behaviour == Behaviour::Deserts {
+                    self.active = work.before;
+                    return self.end(generation, OutcomeKind::Committed);
+                }
                 let bad = behaviour == Behaviour::Bad;
                 match (bad, on_failure) {
                     (false, _) => {

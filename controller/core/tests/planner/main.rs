@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod converge;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod laws;

@@ -95,6 +95,7 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::RolloutFinished { application, environment, .. }
         | LogEvent::RollbackRequested { application, environment, .. }
         | LogEvent::HostsRetried { application, environment, .. }
+        | LogEvent::ConvergenceStopped { application, environment, .. }
         | LogEvent::HostEnrolled { application, environment, .. }
         | LogEvent::TokenIssued { application, environment, .. }
         | LogEvent::DrillFinished { application, environment, .. } => {

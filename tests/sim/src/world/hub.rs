@@ -198,10 +198,13 @@ impl World {
         let place = self.place();
         let hosts = controller.state.hosts(&place).map(|host| &host.record.id);
         let granted = self.checks.granted(assignment, hosts, strategy.max_unavailable, now);
+        let budget = self.checks.releases[&assignment.release.digest].plan.strategy.failure_budget;
+        let hosts = controller.state.hosts(&place).map(|host| &host.record.id);
+        let may_fail = self.checks.may_still_fail(assignment, hosts, budget);
         let members = controller.state.members(&assignment.rollout);
         let in_turn = self.checks.in_turn(assignment, rollout, members);
         let ready = self.checks.schema_is_ready(assignment, self.now);
-        for result in [granted, in_turn, ready] {
+        for result in [granted, may_fail, in_turn, ready] {
             self.must(result);
         }
     }

@@ -143,6 +143,12 @@ impl World {
         ));
         if !repeated {
             self.resolve_truth(&command.action);
+            if matches!(
+                command.action,
+                Action::Roll(_) | Action::RollBack { .. } | Action::RetryFailed { .. }
+            ) {
+                self.checks.may_try();
+            }
             match self.carry_out(decided.output) {
                 Ok(()) => self.plan_within(0),
                 Err(_) => {
@@ -349,7 +355,7 @@ impl World {
     fn say_what_should_run(&mut self) {
         let Some(controller) = &self.controller.running else { return };
         let Some(record) = controller.state.place(&self.place()) else { return };
-        let is_held = matches!(record.convergence, Convergence::Held { .. });
+        let is_held = !matches!(record.convergence, Convergence::On);
         let in_force = record.in_force().map(|proven| proven.release.clone());
         if in_force.is_some() && !is_held || !self.healed {
             return;

@@ -2,7 +2,7 @@
 
 use landfall_common::assignment::{OnFailure, Order};
 use landfall_controller_core::member::MemberState;
-use landfall_controller_core::record::{Change, Issued, Record};
+use landfall_controller_core::record::{Change, Convergence, Issued, Record};
 use landfall_controller_core::rollout::{End, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output};
 
@@ -13,6 +13,7 @@ impl World {
     pub(super) fn sabotage_output(&mut self, output: &mut Output) {
         match self.scenario.sabotage {
             Some(Sabotage::BudgetIgnored) => self.let_all_go(output),
+            Some(Sabotage::FailuresIgnored) => ignore_failures(output),
             Some(Sabotage::GateIgnored) => change_rollouts(output, |rollout| {
                 let last = rollout.batches;
                 if let Status::Active { stage: Stage::Running { batch } } = &mut rollout.status {
@@ -68,6 +69,7 @@ impl World {
                 host: member.host.clone(),
                 highest: assignment.generation,
                 assignment: Some((*assignment).clone()),
+                tries: 0,
             };
             output.changes.push(Change::Put { record: Record::Issued(Box::new(issued)) });
             output.effects.push(Effect::Send { host: member.host.clone(), assignment });
@@ -79,6 +81,20 @@ fn change_rollouts(output: &mut Output, change: impl Fn(&mut landfall_controller
     for changed in &mut output.changes {
         if let Change::Put { record: Record::Rollout(rollout) } = changed {
             change(rollout);
+        }
+    }
+}
+
+/// What failed is to be tried again by itself.
+fn ignore_failures(output: &mut Output) {
+    for changed in &mut output.changes {
+        if let Change::Put { record: Record::Member(member) } = changed
+            && matches!(member.state, MemberState::Failed { .. })
+        {
+            member.state = MemberState::Staged;
+        }
+        if let Change::Put { record: Record::Place(place) } = changed {
+            place.convergence = Convergence::On;
         }
     }
 }

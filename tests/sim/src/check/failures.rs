@@ -1,0 +1,84 @@
+//! P6, a release that fails on more hosts than may goes nowhere else: not in its rollout, not on its way back,
+//! and not to hosts that come to it later, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_common::assignment::{Assignment, Order};
+use landfall_common::report::{HostReport, OutcomeKind};
+use landfall_common::strategy::Amount;
+use landfall_common::{HostId, ReleaseName};
+
+use super::{Checks, Violation};
+
+/// The failures that the controller's process was told of.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// By host: the order that failed on it last, and the release.
+    known: BTreeMap<HostId, (u64, ReleaseName)>,
+    /// By host: an operator has said that all may begin anew, when this was the newest order.
+    forgiven: BTreeMap<HostId, u64>,
+}
+
+impl Checks {
+    /// An operator wants to see it tried (again): what failed until now counts no more.
+    pub fn may_try(&mut self) {
+        for (host, newest) in &self.newest {
+            self.failures.forgiven.insert(host.clone(), newest.generation.0);
+        }
+        self.failures.known.clear();
+    }
+
+    pub(super) fn told_of_failure(&mut self, host: &HostId, report: &HostReport) {
+        let Some(outcome) = &report.outcome else { return };
+        let generation = outcome.generation.0;
+        let failed = matches!(
+            outcome.result,
+            OutcomeKind::Reverted { .. } | OutcomeKind::Held { .. } | OutcomeKind::UndoFailed { .. }
+        );
+        let forgiven = self.failures.forgiven.get(host).is_some_and(|newest| generation <= *newest);
+        let Some(order) = self.sent.get(&(host.clone(), generation)) else { return };
+        if failed && !forgiven {
+            self.failures.known.insert(host.clone(), (generation, order.release.name.clone()));
+        }
+    }
+
+    pub(super) fn forget_failures(&mut self) {
+        self.failures.known.clear();
+    }
+
+    /// A host is let go for a release.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn may_still_fail<'h>(
+        &self,
+        assignment: &Assignment,
+        hosts: impl Iterator<Item = &'h HostId>,
+        failure_budget: Amount,
+    ) -> Result<(), Violation> {
+        if !matches!(assignment.order, Order::Activate { .. }) {
+            return Ok(());
+        }
+        let hosts: BTreeSet<&HostId> = hosts.collect();
+        let name = &assignment.release.name;
+        let failed: Vec<&str> = (self.failures.known.iter())
+            .filter(|(host, (_, release))| hosts.contains(host) && release == name)
+            .map(|(host, _)| host.as_str())
+            .collect();
+        let budget = match failure_budget {
+            Amount::Count(most) => most as usize,
+            Amount::Percent(percent) => hosts.len() * percent as usize / 100,
+        };
+        if failed.len() <= budget {
+            return Ok(());
+        }
+        let what = format!(
+            "{} was let go for {name} although that had failed on {} of {} hosts, and on {budget} it may: {}",
+            assignment.host,
+            failed.len(),
+            hosts.len(),
+            failed.join(", ")
+        );
+        Err(Violation::new("P6", what))
+    }
+}
