@@ -101,7 +101,7 @@ pub enum Left {
     Reverted,
     /// The failed release is in place.
     Held,
-    /// Nobody knows: it never answered.
+    /// Nobody knows: it never answered, or it runs something else than it said or ran before.
     Unknown,
 }
 

@@ -129,7 +129,8 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
     Ok(Plan { previous, way_back, ..plan })
 }
 
-/// What going back would do now; `to` is the release that was proven before the one in force if not given.
+/// What going back would do now; `to` is the release that was proven on every host before the one in force, if
+/// not given.
 ///
 /// # Errors
 /// [`Refusal::NothingBefore`], [`Refusal::Irreversible`], and those of [`preview`].
@@ -146,9 +147,20 @@ pub fn preview_rollback(
     // An older one, never merely another one: going back twice must not go forth again.
     let older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
     let target = match to {
-        None => older.max_by_key(|proven| proven.release.counter).ok_or_else(|| {
-            nothing(format!("no release before {} was proven for {place}", in_force.release.name))
-        })?,
+        None => {
+            let part = older.clone().max_by_key(|proven| proven.release.counter);
+            let whole = older.filter(|proven| proven.whole);
+            whole.max_by_key(|proven| proven.release.counter).ok_or_else(|| {
+                let name = &in_force.release.name;
+                nothing(match part.map(|proven| &proven.release.name) {
+                    None => format!("no release before {name} was proven for {place}"),
+                    Some(part) => format!(
+                        "no release before {name} was proven on every host of {place}; `ctl rollback {part}` \
+                         goes back to one that was proven on some"
+                    ),
+                })
+            })?
+        }
         Some(name) => {
             record.proven.iter().rev().find(|proven| proven.release.name == *name).ok_or_else(|| {
                 nothing(format!(

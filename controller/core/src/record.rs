@@ -174,7 +174,7 @@ impl From<&WayBack> for WayBackKind {
 pub struct PlaceRecord {
     /// Which place.
     pub place: Place,
-    /// The releases that were proven here, oldest first; the last one is in force.
+    /// The releases that came to be in force here, oldest first; the last one is.
     pub proven: Vec<Proven>,
     /// The migrations that the database has taken and not given back, oldest first.
     pub migrations: Vec<Applied>,
@@ -229,7 +229,8 @@ pub enum Convergence {
     },
 }
 
-/// A release that was proven in a place.
+/// A release that came to be in force in a place: proven on every host, or on all but those that were silent or
+/// failed within the budget.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proven {
     /// Which.
@@ -238,6 +239,18 @@ pub struct Proven {
     pub rollout: RolloutId,
     /// When.
     pub at: Timestamp,
+    /// Whether it was proven on every host. Only such a release is gone back to unasked.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub whole: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// A migration that the database of a place has taken.

@@ -163,6 +163,9 @@ pub enum MigrationRun {
     Electing {
         /// How often it was handed out in vain.
         attempts: u32,
+        /// The last attempt whose outcome nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        doubt: Option<Box<Doubt>>,
     },
     /// One host has it.
     Leased {
@@ -197,6 +200,21 @@ pub struct Lease {
     pub over_at: Timestamp,
     /// Which attempt it is, from 1.
     pub attempt: u32,
+    /// The last attempt before it whose outcome nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Box<Doubt>>,
+}
+
+/// An attempt that may have taken effect. Where a second run does no harm it is followed by others, and stays
+/// in doubt until one of them succeeds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Under this lease.
+    pub lease: Lease,
+    /// What is known.
+    pub reason: String,
+    /// What the host said, if it said anything.
+    pub failure: Option<Failure>,
 }
 
 /// How a rollout ended.
@@ -205,7 +223,7 @@ pub struct Lease {
 pub enum End {
     /// Every targeted host runs this release, proven.
     Succeeded,
-    /// It did not succeed, and did not go back.
+    /// It did not reach every host, or did not get back to every host that it had touched.
     Failed {
         /// Why.
         reason: String,
@@ -364,6 +382,24 @@ impl Stage {
         match self.migration()? {
             MigrationRun::Leased { lease } | MigrationRun::Unknown { lease, .. } => Some(lease),
             MigrationRun::Electing { .. } => None,
+        }
+    }
+}
+
+impl MigrationRun {
+    /// Nothing was handed out yet, or somebody has looked and it did not take effect.
+    #[must_use]
+    pub fn anew() -> Self {
+        Self::Electing { attempts: 0, doubt: None }
+    }
+
+    /// The lease under which it may have taken effect, while it is not handed out.
+    #[must_use]
+    pub fn in_doubt(&self) -> Option<&Lease> {
+        match self {
+            Self::Unknown { lease, .. } => Some(lease),
+            Self::Electing { doubt, .. } => doubt.as_ref().map(|doubt| &doubt.lease),
+            Self::Leased { .. } => None,
         }
     }
 }

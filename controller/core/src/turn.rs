@@ -75,7 +75,7 @@ pub(crate) fn way_back(rollout: &Rollout, place: &PlaceRecord, reason: &str) -> 
     let back = match schema::way_back(&place.migrations, previous) {
         Way::Code => Back::Hosts,
         Way::Down(migration) => {
-            let run = MigrationRun::Electing { attempts: 0 };
+            let run = MigrationRun::anew();
             Back::Schema { migration: Box::new(migration), run }
         }
         Way::Blocked { reason, needed } => return Err(NoReturn::Schema { reason, needed }),
@@ -133,7 +133,8 @@ pub(crate) fn end<'m>(
     match fleet {
         Fleet::TookIt => {
             let (release, rollout) = (rollout.release.clone(), rollout.id.clone());
-            place.proven.push(Proven { release, rollout, at: now });
+            let whole = matches!(end, End::Succeeded);
+            place.proven.push(Proven { release, rollout, at: now, whole });
             let surplus = place.proven.len().saturating_sub(HISTORY);
             place.proven.drain(..surplus);
             place.convergence = Convergence::On;

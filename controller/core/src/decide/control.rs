@@ -64,12 +64,12 @@ impl Draft<'_> {
         Ok(Answer::Rollout { id: id.clone() })
     }
 
-    /// Makes a rollout go back; one that does already is left alone.
+    /// Makes a rollout go back. One that does already is left alone, and goes on if it was paused.
     pub(super) fn turn_back(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
         let answer = Answer::Rollout { id: id.clone() };
         if matches!(rollout.status.stage(), Some(Stage::RollingBack { .. })) {
-            return Ok(answer);
+            return self.resume(id);
         }
         self.no_open_migration(&rollout)?;
         let place = self.place_of(&rollout);
@@ -102,15 +102,14 @@ impl Draft<'_> {
         let mut rollout = self.unfinished(id)?.clone();
         let mut place = self.place_of(&rollout);
         let stage = rollout.status.stage().cloned();
-        let unknown = stage.as_ref().and_then(Stage::migration);
-        let Some(MigrationRun::Unknown { .. }) = unknown else {
+        if stage.as_ref().and_then(Stage::migration).and_then(MigrationRun::in_doubt).is_none() {
             return Err(wrong(&rollout, "the outcome of no migration is unknown"));
-        };
+        }
         match (verdict, stage) {
             (MigrationVerdict::Applied, _) => turn::migrated(&mut rollout, &mut place, self.now),
             (MigrationVerdict::NotApplied, Some(stage)) => {
                 // Somebody has looked: handing it out again is no second run.
-                let run = MigrationRun::Electing { attempts: 0 };
+                let run = MigrationRun::anew();
                 let next = match stage {
                     Stage::RollingBack { reason, back: Back::Schema { migration, .. } } => {
                         Stage::RollingBack { reason, back: Back::Schema { migration, run } }
@@ -213,11 +212,12 @@ impl Draft<'_> {
     /// known which schema it would meet.
     fn no_open_migration(&self, rollout: &Rollout) -> Result<(), Refusal> {
         let stage = rollout.status.stage();
-        let Some(lease) = stage.and_then(Stage::open_lease) else { return Ok(()) };
+        let in_doubt = stage.and_then(Stage::migration).and_then(MigrationRun::in_doubt);
+        let Some(lease) = in_doubt.or(stage.and_then(Stage::open_lease)) else { return Ok(()) };
         let (rollout, host) = (rollout.id.clone(), lease.host.clone());
         let direction =
             if lease.direction == Direction::Up { "migration" } else { "way back of the migration" };
-        if matches!(stage.and_then(Stage::migration), Some(MigrationRun::Unknown { .. })) {
+        if in_doubt.is_some() {
             return Err(Refusal::MigrationUnknown { rollout, host, direction });
         }
         Err(Refusal::MigrationOpen { rollout, host, until: self.state.over_at(lease, self.now), direction })

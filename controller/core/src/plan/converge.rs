@@ -27,7 +27,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         .map(|(at, _)| at)
         .collect();
     if off.is_empty() {
-        return;
+        return note_whole(table);
     }
     // A schema on its way to somewhere else is no time to start the release in force anew.
     if let Some(rollout) = active.filter(|rollout| !matches!(rollout.schema, Schema::Fits { .. })) {
@@ -86,6 +86,20 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         Convergence::Stopped { reason } => {
             table.wait(Wait::ConvergenceStopped { hosts: left_alone, release: target.name, reason });
         }
+    }
+}
+
+/// Those that were silent have come, and those that failed were mended: the release has proven itself after all.
+fn note_whole(table: &mut Table<'_>) {
+    let held = table.rollout.as_deref().is_some_and(|rollout| !rollout.ended());
+    let all_well = !table.seats.is_empty() && table.seats.iter().all(|seat| !seat.out);
+    let in_part = table.place.in_force().is_some_and(|in_force| !in_force.whole);
+    if !held
+        && all_well
+        && in_part
+        && let Some(in_force) = table.place.to_mut().proven.last_mut()
+    {
+        in_force.whole = true;
     }
 }
 

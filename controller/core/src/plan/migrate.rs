@@ -8,7 +8,7 @@ use crate::member::{Member, MemberState};
 use crate::observation::Standing;
 use crate::reason::Wait;
 use crate::refusal::moment;
-use crate::rollout::{Back, Lease, MigrationRun, Planned, Schema, Stage};
+use crate::rollout::{Back, Doubt, Lease, MigrationRun, Planned, Schema, Stage};
 use crate::timing::{LEASE_MARGIN, MIGRATE_ACCEPT, MIGRATION_ATTEMPTS};
 use crate::turn::{self, Fleet};
 
@@ -28,7 +28,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         stage::ask(table);
     }
     match run(table) {
-        Some(MigrationRun::Electing { attempts }) => elect(table, &planned, attempts),
+        Some(MigrationRun::Electing { attempts, doubt }) => elect(table, &planned, attempts, doubt),
         Some(_) => {
             if settle(table) == Turn::Taken {
                 return Turn::Taken;
@@ -74,13 +74,15 @@ fn set_run(table: &mut Table<'_>, run: MigrationRun) {
 
 /// Gives the lease to the first host, batch by batch, that has what it takes: heard of, at rest, and with
 /// the release on its disk.
-fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32) -> Turn {
+fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32, doubt: Option<Box<Doubt>>) -> Turn {
     if attempts >= MIGRATION_ATTEMPTS {
         let reason = format!("the migration was refused {attempts} times");
-        return if forward(table) {
-            table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore)
-        } else {
-            table.pause(format!("{reason}, so that the code cannot go back"))
+        return match doubt {
+            Some(doubt) => somebody_must_look(table, *doubt, "no other host has run it since"),
+            None if forward(table) => {
+                table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore)
+            }
+            None => table.pause(format!("{reason}, so that the code cannot go back")),
         };
     }
     let there = forward(table);
@@ -94,10 +96,12 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32) -> Turn {
     let Some((_, at)) = candidates.min() else {
         if table.stalled() {
             let reason = "no host that could migrate was heard of".to_owned();
-            return if there {
-                table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore)
-            } else {
-                table.pause(reason)
+            return match doubt {
+                Some(doubt) => somebody_must_look(table, *doubt, &reason),
+                None if there => {
+                    table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore)
+                }
+                None => table.pause(reason),
             };
         }
         table.wait(Wait::NoCandidate { attempts });
@@ -125,6 +129,7 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32) -> Turn {
         issued_at: now,
         over_at,
         attempt: attempts + 1,
+        doubt,
     };
     set_run(table, MigrationRun::Leased { lease });
     report(table);
@@ -166,7 +171,7 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
         }
         Some(OutcomeKind::Refused { failure }) => {
             ended(table, &lease, OutcomeKind::Refused { failure });
-            set_run(table, MigrationRun::Electing { attempts: lease.attempt });
+            set_run(table, MigrationRun::Electing { attempts: lease.attempt, doubt: lease.doubt });
             Turn::Taken
         }
         Some(OutcomeKind::MigrationUnknown { failure }) if !known_unknown => {
@@ -191,9 +196,12 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
 
 fn unknown(table: &mut Table<'_>, lease: Lease, reason: String, failure: Option<Failure>) -> Turn {
     let idempotent = planned(table).is_some_and(|planned| planned.facts.idempotent);
-    // The lease is over, and its definition says that a second run does no harm.
+    // The host has ended it, by its own word or with its lease, and a second run does no harm.
     let next = if idempotent && lease.attempt < MIGRATION_ATTEMPTS {
-        MigrationRun::Electing { attempts: lease.attempt }
+        let attempts = lease.attempt;
+        // The newest is the one that somebody would look for.
+        let lease = Lease { doubt: None, ..lease };
+        MigrationRun::Electing { attempts, doubt: Some(Box::new(Doubt { lease, reason, failure })) }
     } else {
         MigrationRun::Unknown { lease, reason, failure }
     };
@@ -201,8 +209,20 @@ fn unknown(table: &mut Table<'_>, lease: Lease, reason: String, failure: Option<
     Turn::Taken
 }
 
+/// It may have taken effect, and nobody is left who could run it once more.
+fn somebody_must_look(table: &mut Table<'_>, doubt: Doubt, why: &str) -> Turn {
+    let Doubt { lease, reason, failure } = doubt;
+    set_run(table, MigrationRun::Unknown { lease, reason: format!("{reason}; {why}"), failure });
+    Turn::Taken
+}
+
 /// The migration failed by itself.
 fn failed(table: &mut Table<'_>, lease: &Lease, failure: Failure) -> Turn {
+    if let Some(doubt) = lease.doubt.clone() {
+        // What it met may be what the attempt before has left.
+        let why = format!("run once more on {}, it failed: {}", lease.host, failure.reason);
+        return somebody_must_look(table, *doubt, &why);
+    }
     if forward(table) {
         if let Some(seat) = table.seats.iter_mut().find(|seat| seat.host.record.id == lease.host) {
             seat.blame(failure.clone());

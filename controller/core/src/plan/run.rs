@@ -19,7 +19,9 @@ use super::table::{Seat, Table};
 pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
     stage::ask(table);
     if table.members().next().is_none() {
-        return table.fail("all of its hosts were removed".to_owned(), Fleet::AsBefore);
+        // What they were let do went with them; what was done to the database did not.
+        let fleet = if turn::schema_moved(table.rollout()) { Fleet::Mixed } else { Fleet::AsBefore };
+        return table.fail("all of its hosts were removed".to_owned(), fleet);
     }
     if let Some(reason) = over_budget(table) {
         return turn_back(table, reason);

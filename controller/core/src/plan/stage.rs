@@ -48,7 +48,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         return Turn::None;
     }
     let next = match table.rollout().schema {
-        Schema::Due { .. } => Stage::Migrating { run: MigrationRun::Electing { attempts: 0 } },
+        Schema::Due { .. } => Stage::Migrating { run: MigrationRun::anew() },
         _ => Stage::Running { batch: 1 },
     };
     let now = table.now;

@@ -330,3 +330,82 @@ fn a_refused_one_is_handed_out_anew_only_once_nobody_can_take_it_any_more() {
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world).len(), 1);
 }
+
+fn idempotent(way_back: WayBackKind) -> Option<MigrationFacts> {
+    migration(way_back).map(|facts| MigrationFacts { idempotent: true, ..facts })
+}
+
+/// The first run was killed, the next hosts refused theirs: "nothing was touched", it said.
+#[test]
+fn a_run_of_unknown_outcome_is_not_forgotten_over_those_that_follow() {
+    for refuses in [false, true] {
+        let mut world = before_v2(3, idempotent(WayBackKind::None));
+        world.host(1).migrates = Migrates::Unknown;
+        let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
+        world.until("it runs", |w| !runs(w).is_empty());
+        if !refuses {
+            world.until("it runs again", |w| runs(w).len() == 2);
+        }
+        for host in world.hosts.values_mut() {
+            if refuses {
+                host.hears = |_| false;
+            } else {
+                host.migrates = Migrates::Fails;
+            }
+        }
+        let ended = |w: &World| w.rollout(&id).ended() || w.word(&id) == StatusWord::Waiting;
+        world.until("it stands", ended);
+        assert_eq!(world.word(&id), StatusWord::Waiting, "{:?}", world.rollout(&id).status);
+        if refuses {
+            insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: migrate said no; no other host has run it since. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
+        } else {
+            insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: migrate said no; run once more on web-01, it failed: migrate said no. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
+        }
+        for host in world.hosts.values_mut() {
+            host.hears = |_| true;
+        }
+        let (verdict, reason) = (MigrationVerdict::Applied, "the table is there".to_owned());
+        world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    }
+}
+
+#[test]
+fn while_another_host_is_sought_for_it_a_run_of_unknown_outcome_lets_nobody_go_back() {
+    let mut world = before_v2(3, idempotent(WayBackKind::None));
+    world.host(1).migrates = Migrates::Unknown;
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
+    world.until("it runs", |w| !runs(w).is_empty());
+    world.cut.extend((2..=3).map(host_id));
+    world.run(1);
+    world.cut.push(host_id(1));
+    world.until("nobody has it", |w| w.rollout(&id).status.stage().and_then(|s| s.open_lease()).is_none());
+    let abort = Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() };
+    insta::assert_snapshot!(world.ask(abort).unwrap_err(), @"nobody knows whether the migration of rollout r-7 took effect on web-01, and that decides what can follow. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"nobody knows whether the migration of rollout r-7 took effect on web-01, and that decides what can follow. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
+    // It is sought for as long as the deadline, and then somebody must look.
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"nobody knows whether the migration on web-01 took effect: web-01 was given the right to run it at 2027-01-15 08:00:32 UTC and has not said how it ended; it cannot be running it any more; no host that could migrate was heard of. Look at the database, then type `ctl migration resolve r-7 --applied` or `ctl migration resolve r-7 --not-applied`");
+    let (verdict, reason) = (MigrationVerdict::NotApplied, "the table is not there".to_owned());
+    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+    let abort = Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() };
+    world.ask(abort).unwrap();
+    assert_eq!(world.word(&id), StatusWord::Aborted);
+}
+
+/// With its hosts the members go, and what they were let do: the schema stays where it was moved to.
+#[test]
+fn when_all_hosts_are_removed_after_a_migration_nobody_starts_the_old_release_by_itself() {
+    let mut world = before_v2(2, migration(WayBackKind::None));
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
+    world.until("it has run", |w| w.word(&id) == StatusWord::Running);
+    for number in 1..=2 {
+        world.ask(Action::Remove { host: host_id(number), reason: "scrapped".to_owned() }).unwrap();
+        world.hosts.remove(&host_id(number));
+    }
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    world.enrol(3);
+    world.run(60);
+    assert_eq!(world.runs(), ["-"]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-03 is not at the release in force and left alone, since rollout r-6 of v2 failed; a new release or `ctl rollback` decides what runs");
+}

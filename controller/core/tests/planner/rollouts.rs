@@ -297,6 +297,62 @@ fn a_rollback_asked_for_under_way_turns_the_rollout_and_a_second_one_changes_not
     assert!(world.most_out <= 2);
 }
 
+/// It answered that all was well, and the rollout stayed paused.
+#[test]
+fn asking_to_go_back_resumes_a_way_back_that_is_paused() {
+    let mut world = on_v1(5, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("half", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
+    world.rollback(None).unwrap();
+    world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
+    world.run(60);
+    assert_eq!(world.word(&id), StatusWord::Paused);
+    assert_eq!(world.rollback(None).unwrap(), id);
+    assert_eq!(world.log.last().unwrap().event.kind(), "rollout_resumed");
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 5]);
+}
+
+/// What a rollout left in force that did not reach every host is not what to go back to unasked.
+#[test]
+fn going_back_unasked_passes_over_what_was_not_proven_on_the_whole() {
+    for mended in [false, true] {
+        let mut world = on_v1(4, Strategy { failure_budget: Amount::Count(1), ..strategy() });
+        world.publish("v3", 3, None, strategy());
+        world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
+        let id = world.release("v2").unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Failed);
+        if mended {
+            world.host(4).behaviour.clear();
+            world.ask(Action::RetryFailed { place: place() }).unwrap();
+            world.until("all", |w| w.runs() == ["v2"; 4]);
+            world.run(15);
+        }
+        world.must_succeed("v3");
+        world.host(4).behaviour.clear();
+        let id = world.rollback(None).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Succeeded);
+        let expected = if mended { "v2" } else { "v1" };
+        assert_eq!(world.runs(), [expected; 4]);
+    }
+}
+
+#[test]
+fn what_was_proven_in_part_is_gone_back_to_by_its_name() {
+    let mut world = World::new(3);
+    let knobs = Strategy { failure_budget: Amount::Count(1), ..strategy() };
+    world.publish("v1", 1, None, knobs.clone());
+    world.publish("v2", 2, None, knobs);
+    world.host(3).behaviour.insert(name("v1"), Behaviour::Bad);
+    let id = world.release("v1").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    world.must_succeed("v2");
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"nothing to go back to: no release before v2 was proven on every host of tenants in production; `ctl rollback v1` goes back to one that was proven on some");
+    world.host(3).behaviour.clear();
+    let id = world.rollback(Some("v1")).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
 #[test]
 fn a_second_rollout_is_refused_with_who_and_since_when() {
     let mut world = on_v1(3, strategy());

@@ -158,7 +158,7 @@ fn detail(member: &Member, host: Option<&Host>, phase: Option<&Phase>, now: Time
     if !busy {
         return match &member.state {
             MemberState::Failed { left: Left::Held } => "the failed release is in place".to_owned(),
-            MemberState::Failed { left: Left::Unknown } => "it never answered".to_owned(),
+            MemberState::Failed { left: Left::Unknown } => "nobody knows what it was left with".to_owned(),
             _ => String::new(),
         };
     }
@@ -201,6 +201,10 @@ fn migration(rollout: &Rollout) -> String {
         (Some(MigrationRun::Unknown { lease, reason, .. }), _) => format!(
             "nobody knows whether it took effect on {}: {reason}; look at the database, then `ctl migration resolve`",
             lease.host
+        ),
+        (Some(MigrationRun::Electing { doubt: Some(doubt), .. }), _) => format!(
+            "nobody knows how it ended on {}; a host is being chosen to run it once more",
+            doubt.lease.host
         ),
         (Some(MigrationRun::Electing { .. }), _) => "a host is being chosen to run it".to_owned(),
         (None, Schema::Fits { .. }) => String::new(),
