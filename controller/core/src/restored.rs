@@ -80,6 +80,7 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
                     issued_at: backup_at,
                     over_at: backup_at,
                     attempt: 0,
+                    doubt: None,
                 })
             };
             let unknown = unknown(rollout, &why, lease);
@@ -115,6 +116,9 @@ fn first_hosts(records: &[Record]) -> BTreeMap<RolloutId, Member> {
 fn unknown(rollout: &Rollout, why: &str, lease: impl Fn(Direction) -> Option<Lease>) -> Option<Stage> {
     let run = |known: Option<&MigrationRun>, direction| {
         let (lease, reason, failure) = match known {
+            Some(MigrationRun::Electing { doubt: Some(doubt), .. }) => {
+                (doubt.lease.clone(), format!("{}; and {why}", doubt.reason), doubt.failure.clone())
+            }
             None | Some(MigrationRun::Electing { .. }) => {
                 let reason = "made before it was handed out; this host or another may have run it since";
                 (lease(direction)?, format!("{why}, {reason}"), None)
