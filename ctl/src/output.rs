@@ -261,7 +261,7 @@ pub const EXIT_CODES: &[(Exit, &str)] = &[
         "still running: --wait has passed, Ctrl-C detached, or (off a terminal) it is paused for a minute",
     ),
     (Exit::LockHeld, "held: another rollout (or build) has the place; the message says whose and since when"),
-    (Exit::Unauthorised, "unauthorised: no certificate, an expired one, or too low a role"),
+    (Exit::Unauthorised, "unauthorised: no certificate, a damaged or expired one, or too low a role"),
     (Exit::Unreachable, "unreachable: the controller does not answer, or is not the one that was pinned"),
 ];
 

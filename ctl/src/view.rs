@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use landfall_common::Timestamp;
 use landfall_proto::v1;
 use landfall_trust::PublicKey;
+use printable::line;
 use serde::Serialize;
 
 use crate::error::Error;
 
 mod host;
 mod operator;
+pub mod printable;
 mod rollout;
 
 pub use host::{Figures, Host, Latency};
@@ -124,8 +126,8 @@ impl From<v1::ObjectsUsage> for ObjectsUsage {
             kept_bytes: usage.kept_bytes,
             freeable_bytes: usage.freeable_bytes,
             releases: usage.releases,
-            damaged_releases: usage.damaged_releases,
-            held_up: usage.held_up,
+            damaged_releases: printable::each(usage.damaged_releases),
+            held_up: line(&usage.held_up),
             keep_releases: usage.keep_releases,
             grace_ms: usage.grace_ms,
         }
@@ -186,11 +188,11 @@ impl From<v1::Release> for Release {
             counter: reference.counter,
             digest: reference.digest,
             published: moment(release.published_ms),
-            published_by: release.published_by,
-            commit: release.commit,
-            author: release.author,
-            subject: release.subject,
-            notes: release.notes,
+            published_by: line(&release.published_by),
+            commit: line(&release.commit),
+            author: line(&release.author),
+            subject: line(&release.subject),
+            notes: printable::lines(&release.notes),
             file_count: release.file_count,
             total_bytes: release.total_bytes,
             active_in: release.active_in,
@@ -235,14 +237,14 @@ impl From<v1::PlanRolloutResponse> for Plan {
     fn from(plan: v1::PlanRolloutResponse) -> Self {
         let batch = |batch: v1::PlannedBatch| PlannedBatch { canary: batch.canary, hosts: batch.hosts };
         Self {
-            plan_id: plan.plan_id,
+            plan_id: line(&plan.plan_id),
             from: plan.from.map(|release| release.name),
             to: plan.to.map(|release| release.name).unwrap_or_default(),
             batches: plan.batches.into_iter().map(batch).collect(),
-            migration: plan.migration,
-            way_back: plan.way_back,
-            refusals: plan.refusals,
-            notes: plan.notes,
+            migration: line(&plan.migration),
+            way_back: line(&plan.way_back),
+            refusals: printable::each(plan.refusals),
+            notes: printable::each(plan.notes),
         }
     }
 }
@@ -274,10 +276,10 @@ impl From<v1::LogEntry> for LogEntry {
         Self {
             index: entry.index,
             at: Timestamp::from_ms(entry.at_ms),
-            actor: entry.actor,
-            origin: entry.origin,
-            kind: entry.kind,
-            summary: entry.summary,
+            actor: line(&entry.actor),
+            origin: line(&entry.origin),
+            kind: line(&entry.kind),
+            summary: line(&entry.summary),
             body: serde_json::from_slice(&entry.body).unwrap_or_default(),
             raw: entry.body,
         }

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::error::{Error, Exit};
+use crate::view::printable;
 
 /// The domain of the reasons that this program knows.
 const DOMAIN: &str = "landfall";
@@ -51,8 +52,10 @@ impl Refusal {
         let next = next.cloned().filter(|text| !text.is_empty()).or_else(|| default_next(&reason));
         let message = match status.message() {
             "" => format!("the controller refused the request ({:?})", status.code()),
-            text => text.to_owned(),
+            text => printable::lines(text),
         };
+        let details = details.iter().map(|detail| printable::lines(detail)).collect();
+        let next = next.map(|next| printable::lines(&next));
         Self { code: status.code(), reason, message, details, next }
     }
 
@@ -87,7 +90,10 @@ impl Refusal {
 
 fn default_next(reason: &str) -> Option<String> {
     let next = match reason {
-        "CERTIFICATE_REQUIRED" | "CERTIFICATE_EXPIRED" | "CERTIFICATE_FOREIGN" | "TOKEN_INVALID" => {
+        "TOKEN_INVALID" => {
+            "ask an administrator for a new token (ctl operators token NAME --role ROLE), then the same command with it"
+        }
+        "CERTIFICATE_REQUIRED" | "CERTIFICATE_EXPIRED" | "CERTIFICATE_FOREIGN" => {
             "ask an administrator for a new token (ctl operators token NAME --role ROLE), then: ctl login TOKEN"
         }
         "ROLE_TOO_LOW" => "ctl doctor shows your role; an administrator can give you another one",

@@ -15,7 +15,7 @@ use crate::cli::{Log, LogCommand};
 use crate::client::LogRange;
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
-use crate::view::LogEntry;
+use crate::view::{LogEntry, printable};
 
 /// So many entries are read to find the rollouts among them.
 const READ: u32 = 1000;
@@ -85,7 +85,7 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
     let mut order = Vec::new();
     for entry in entries {
         let event = &entry.body["event"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let text = |value: &Value| printable::line(value.as_str().unwrap_or_default());
         let rollout = text(&event["rollout"]);
         let known = ["rollout_started", "rollout_finished", "rollback_requested"];
         if rollout.is_empty() || !known.contains(&entry.kind.as_str()) {

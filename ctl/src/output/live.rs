@@ -256,9 +256,8 @@ pub fn failure(output: &Output, rollout: &Rollout, host: &HostState) -> String {
         failure.reason
     );
     for (line, times) in folded(&failure.tail) {
-        let clean: String = line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
         text.push_str("\n  | ");
-        text.push_str(&clean);
+        text.push_str(line);
         if times > 1 {
             text.push_str(&format!("  ({times} times)"));
         }

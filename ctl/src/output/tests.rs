@@ -84,12 +84,12 @@ fn a_failure_shows_step_exit_code_last_lines_and_the_next_command() {
         step: "front-page".into(),
         reason: "it exited with 1".into(),
         exit_code: Some(1),
-        tail: vec!["Traceback".into(), "\u{1b}[2JAssertionError".into()],
+        tail: vec!["Traceback".into(), "AssertionError".into()],
     });
     insta::assert_snapshot!(live::failure(&Output::plain(), &rollout(), &failed), @r#"
     web-3 reverted: step front-page, exit code 1: it exited with 1
       | Traceback
-      |  [2JAssertionError
+      | AssertionError
       next: ctl pause r-7, or ctl rollback; state of every host: ctl status r-7
     "#);
 }
@@ -103,6 +103,16 @@ fn a_table_is_plain_columns() {
     web-1  v1.4     -
     w      v1
     "#);
+}
+
+#[test]
+fn the_reference_page_has_every_exit_code_in_the_words_of_the_program() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/exit-codes.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for (code, meaning) in EXIT_CODES {
+        let row = format!("| `{}` | {meaning}", *code as u8);
+        assert!(page.contains(&row), "no row that begins with {row:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use landfall_proto::v1;
 use serde::Serialize;
 
 use super::moment;
+use super::printable::line;
 
 /// An enrolled host.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,7 +89,7 @@ pub struct Latency {
 impl From<v1::HostFigures> for Figures {
     fn from(figures: v1::HostFigures) -> Self {
         let latency = |c: v1::CheckLatency| Latency {
-            check: c.check,
+            check: line(&c.check),
             count: c.count,
             failed: c.failed,
             p50_us: c.p50_us,
@@ -112,7 +113,7 @@ impl From<v1::HostFigures> for Figures {
 fn phase_words(phase: &v1::Phase) -> String {
     use v1::PhaseKind as K;
     let step = |verb: &str| {
-        if phase.step.is_empty() { verb.to_owned() } else { format!("{verb}: {}", phase.step) }
+        if phase.step.is_empty() { verb.to_owned() } else { format!("{verb}: {}", line(&phase.step)) }
     };
     match phase.kind() {
         K::Unspecified => "unknown".to_owned(),
@@ -151,10 +152,10 @@ impl From<v1::Host> for Host {
                 v1::HealthKind::Unknown | v1::HealthKind::Unspecified => "unknown",
             }
             .to_owned(),
-            failing: health.failing.into_iter().collect(),
+            failing: health.failing.into_iter().map(|(check, saw)| (line(&check), line(&saw))).collect(),
             figures: host.figures.map(Figures::from),
-            facts: host.facts.into_iter().collect(),
-            agent_version: host.agent_version,
+            facts: host.facts.into_iter().map(|(fact, value)| (line(&fact), line(&value))).collect(),
+            agent_version: line(&host.agent_version),
             certificate_expires: moment(host.certificate_expires_ms),
         }
     }

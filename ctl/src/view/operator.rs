@@ -5,6 +5,7 @@ use landfall_proto::v1;
 use serde::Serialize;
 
 use super::moment;
+use super::printable::line;
 
 /// Who may call the controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,12 +27,12 @@ pub struct Operator {
 impl From<v1::Operator> for Operator {
     fn from(operator: v1::Operator) -> Self {
         Self {
-            name: operator.name,
-            role: operator.role,
+            name: line(&operator.name),
+            role: line(&operator.role),
             since: moment(operator.since_ms),
             issued: moment(operator.issued_ms),
             expires: moment(operator.expires_ms),
-            origin: operator.origin,
+            origin: line(&operator.origin),
         }
     }
 }

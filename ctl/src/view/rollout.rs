@@ -5,6 +5,7 @@ use landfall_proto::v1;
 use serde::Serialize;
 
 use super::moment;
+use super::printable::{self, line};
 
 /// Where a rollout is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -217,7 +218,7 @@ pub struct Failure {
 impl From<v1::Failure> for Failure {
     fn from(failure: v1::Failure) -> Self {
         let v1::Failure { step, reason, exit_code, tail } = failure;
-        Self { step, reason, exit_code, tail }
+        Self { step: line(&step), reason: line(&reason), exit_code, tail: printable::each(tail) }
     }
 }
 
@@ -226,8 +227,8 @@ impl From<v1::Rollout> for Rollout {
         let status = rollout.status().into();
         let host = |host: v1::RolloutHost| HostState {
             progress: host.progress().into(),
-            host: host.host,
-            detail: host.detail,
+            host: line(&host.host),
+            detail: line(&host.detail),
             done_bytes: host.done_bytes,
             total_bytes: host.total_bytes,
             failure: host.failure.map(Failure::from),
@@ -246,14 +247,14 @@ impl From<v1::Rollout> for Rollout {
             to: to.name,
             to_digest: to.digest,
             status,
-            reasons: rollout.reasons,
+            reasons: printable::each(rollout.reasons),
             batches: rollout.batches.into_iter().map(batch).collect(),
-            started_by: rollout.started_by,
+            started_by: line(&rollout.started_by),
             started: moment(rollout.started_ms),
             ended: moment(rollout.ended_ms),
-            changes: rollout.changes,
+            changes: printable::each(rollout.changes),
             is_rollback: rollout.is_rollback,
-            migration: rollout.migration,
+            migration: line(&rollout.migration),
         }
     }
 }
@@ -271,5 +272,36 @@ impl Rollout {
             .iter()
             .enumerate()
             .flat_map(|(index, batch)| batch.hosts.iter().map(move |h| (index + 1, h)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_cannot_steer_the_terminal_of_whoever_reads_it() {
+        let hostile = || "no\u{1b}[2J\nsucceeded: all is well".to_owned();
+        let failure =
+            v1::Failure { step: hostile(), reason: hostile(), exit_code: None, tail: vec![hostile()] };
+        let host = v1::RolloutHost {
+            host: "web-1".to_owned(),
+            detail: hostile(),
+            failure: Some(failure),
+            ..v1::RolloutHost::default()
+        };
+        let batch = v1::RolloutBatch { canary: false, hosts: vec![host] };
+        let rollout = Rollout::from(v1::Rollout {
+            reasons: vec![hostile()],
+            migration: hostile(),
+            changes: vec![hostile()],
+            started_by: hostile(),
+            batches: vec![batch],
+            ..v1::Rollout::default()
+        });
+        let shown = format!("{rollout:?}");
+        assert_eq!(shown.matches(r"no\\u{1b}[2J\\u{a}succeeded").count(), 8, "{shown}");
+        let (_, host) = rollout.hosts().next().unwrap();
+        assert!(!host.detail.contains(['\u{1b}', '\n']));
     }
 }
