@@ -574,8 +574,17 @@ pub fn component(name: &str) -> Result<(), String> {
 /// # Errors
 /// The rule that the link breaks, as a sentence.
 pub fn link_target(depth: usize, target: &str) -> Result<(), String> {
-    if target.is_empty() || target.starts_with('/') || target.chars().any(char::is_control) {
-        return Err(format!("the link to {target:?} is absolute, empty or holds control characters"));
+    let wrong = if target.is_empty() {
+        Some("leads nowhere: its target is empty")
+    } else if target.starts_with('/') {
+        Some("is absolute: make it relative, so that it holds wherever the release lies")
+    } else if target.chars().any(char::is_control) {
+        Some("holds control characters")
+    } else {
+        None
+    };
+    if let Some(wrong) = wrong {
+        return Err(format!("the link to {target:?} {wrong}"));
     }
     let mut level = depth;
     for part in target.split('/') {

@@ -141,7 +141,7 @@ fn everything_that_a_release_must_not_hold_is_named_at_once() {
         .unwrap();
     insta::assert_snapshot!(problems(root.path()).join("\n"), @r#"
     Readme: its name differs from "README" only by case or Unicode form
-    absolute: the link to "/etc/passwd" is absolute, empty or holds control characters
+    absolute: the link to "/etc/passwd" is absolute: make it relative, so that it holds wherever the release lies
     café: its name differs from "cafe\u{301}" only by case or Unicode form
     d/up: the link to "../../x" leaves the release
     latin-�: its name is not UTF-8
@@ -202,6 +202,26 @@ fn an_archive_writes_nowhere_but_below_its_directory() {
         assert!(error.contains(reason), "{entries:?}: {error}");
         assert_eq!(fs::read_dir(into.path()).unwrap().count(), 1, "{entries:?} wrote outside");
     }
+}
+
+#[test]
+fn an_archive_unpacks_to_no_more_than_its_bounds() {
+    use tar::EntryType as T;
+    let unpack = |entries: &[(&str, T, &str, u32)], bytes, entries_bound| {
+        let into = TempDir::new().unwrap();
+        let bounds = unpack::Bounds { bytes, entries: entries_bound };
+        let result = unpack::tar_within(bounds, &archive(entries)[..], into.path(), None, "x.tar");
+        let written = fs::metadata(into.path().join("b")).map_or(0, |file| file.len());
+        (result.map_err(|error| error.to_string()), written)
+    };
+    let file = |name| (name, T::Regular, "12345678", 0o644);
+    assert_eq!(unpack(&[file("a"), file("b")], 16, 2).0, Ok(()));
+    let (refused, written) = unpack(&[file("a"), file("b")], 10, 2);
+    insta::assert_snapshot!(refused.unwrap_err(), @r#"x.tar is refused: "b": with it the archive unpacks to more than 2 entries or 10 B, which no release may hold"#);
+    assert!(written <= 3, "{written} bytes were written, although 2 were left");
+    assert!(unpack(&[file("a"), file("b"), file("c")], 100, 2).0.unwrap_err().contains("\"c\""));
+    // A link is a copy.
+    assert!(unpack(&[file("a"), ("b", T::Link, "a", 0o644)], 10, 2).0.is_err());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Unpacks a tar stream below a directory, and nowhere else.
 //!
 //! An archive is somebody else's text: an entry that is absolute, climbs with `..`, goes through a link,
-//! or is anything but a file, a directory or a link is refused by name, and the unpacking stops.
+//! or is anything but a file, a directory or a link is refused by name, and the unpacking stops. What a few
+//! compressed bytes can become is bounded.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
@@ -13,9 +14,26 @@ use landfall_common::Timestamp;
 use tar::EntryType;
 
 use crate::error::Error;
+use crate::output::format;
 
 /// Bits of a mode that a release must not carry: set-uid, set-gid, sticky.
 pub(super) const SPECIAL_BITS: u32 = 0o7000;
+
+/// How much an archive may unpack to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// Files, directories and links.
+    pub entries: u64,
+}
+
+impl Default for Bounds {
+    /// Far more than a release has that hosts fetch within minutes, and less than fills a disk unseen.
+    fn default() -> Self {
+        Self { bytes: 32 << 30, entries: 2_000_000 }
+    }
+}
 
 /// Opens an archive, decompressed by what its first bytes say it is.
 ///
@@ -40,6 +58,21 @@ pub fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
 /// # Errors
 /// [`Error::Archive`] naming the entry, [`Error::Io`].
 pub fn tar(stream: impl Read, into: &Path, mtime: Option<Timestamp>, what: &str) -> Result<(), Error> {
+    tar_within(Bounds::default(), stream, into, mtime, what)
+}
+
+/// As [`tar`], within other bounds.
+///
+/// # Errors
+/// As [`tar`].
+pub fn tar_within(
+    bounds: Bounds,
+    stream: impl Read,
+    into: &Path,
+    mtime: Option<Timestamp>,
+    what: &str,
+) -> Result<(), Error> {
+    let mut left = bounds;
     let broken = |source: io::Error| Error::Archive {
         what: what.to_owned(),
         reason: format!("it is not a whole tar archive: {source}"),
@@ -62,6 +95,14 @@ pub fn tar(stream: impl Read, into: &Path, mtime: Option<Timestamp>, what: &str)
         if inside.as_os_str().is_empty() {
             continue;
         }
+        let too_much = || {
+            refuse(format!(
+                "with it the archive unpacks to more than {} entries or {}, which no release may hold",
+                bounds.entries,
+                format::bytes(bounds.bytes)
+            ))
+        };
+        left.entries = left.entries.checked_sub(1).ok_or_else(too_much)?;
         if mode & SPECIAL_BITS != 0 && !kind.is_symlink() && !kind.is_dir() {
             return Err(refuse(format!(
                 "it has mode {mode:04o}; set-uid, set-gid and sticky bits are refused"
@@ -88,7 +129,10 @@ pub fn tar(stream: impl Read, into: &Path, mtime: Option<Timestamp>, what: &str)
                     .mode(permissions)
                     .open(&path)
                     .map_err(io)?;
-                io::copy(&mut entry, &mut file).map_err(io)?;
+                // What an entry says of its size is not believed.
+                let mut bounded = entry.by_ref().take(left.bytes.saturating_add(1));
+                let copied = io::copy(&mut bounded, &mut file).map_err(io)?;
+                left.bytes = left.bytes.checked_sub(copied).ok_or_else(too_much)?;
                 if let Some(mtime) = mtime {
                     file.set_modified(mtime).map_err(io)?;
                 }
@@ -104,12 +148,15 @@ pub fn tar(stream: impl Read, into: &Path, mtime: Option<Timestamp>, what: &str)
                 let target = target.ok_or_else(|| refuse("a hard link out of the archive".to_owned()))?;
                 parents(into, &target, &refuse)?;
                 let source = into.join(&target);
-                if !fs::symlink_metadata(&source).is_ok_and(|metadata| metadata.is_file()) {
+                let Some(size) =
+                    fs::symlink_metadata(&source).ok().filter(fs::Metadata::is_file).map(|file| file.len())
+                else {
                     return Err(refuse(format!(
                         "a hard link to {:?}, which is no earlier file",
                         target.display()
                     )));
-                }
+                };
+                left.bytes = left.bytes.checked_sub(size).ok_or_else(too_much)?;
                 fs::copy(&source, &path).map_err(io)?;
             }
             EntryType::Char | EntryType::Block => return Err(refuse("devices are refused".to_owned())),
