@@ -38,7 +38,11 @@ fn check(rule: &Rule, text: &str) -> Result<(), InvalidName> {
     }
     let first = text.as_bytes()[0];
     if !(first.is_ascii_lowercase() || first.is_ascii_digit() || (rule.upper && first.is_ascii_uppercase())) {
-        return fail("it must begin with a letter or a digit");
+        return fail(if rule.upper {
+            "it must begin with a letter or a digit"
+        } else {
+            "it must begin with a lower-case letter or a digit"
+        });
     }
     let allowed = |b: u8| {
         b.is_ascii_lowercase()

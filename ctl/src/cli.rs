@@ -203,8 +203,10 @@ pub enum Command {
 /// `ctl init`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Safe to repeat: what is there stays. Metadata that expires within 60 days is signed anew.
-The keys are in $XDG_CONFIG_HOME/landfall/keys, mode 0600. Keep a copy of root.pem offline.
+Safe to repeat: what is there stays. Metadata that expires within 60 days is signed anew where the root
+key is. A controller that has a root already keeps it: then no root key is made, and what is lacking to sign
+releases from this machine is said. The keys are in $LANDFALL_CONFIG_DIR/keys, by default
+$XDG_CONFIG_HOME/landfall/keys or ~/.config/landfall/keys, mode 0600. Keep a copy of root.pem offline.
 
 Examples:
   ctl init                  in the application's repository
@@ -213,6 +215,9 @@ pub struct Init {
     /// How many of the release keys must sign a release
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub threshold: usize,
+    /// The root.json to trust, from a colleague's machine, where the controller has a root already
+    #[arg(long, value_name = "FILE")]
+    pub root: Option<PathBuf>,
 }
 
 /// `ctl login`
@@ -251,7 +256,7 @@ Examples:
   ctl release v1.4 --publish-only             sign and publish, roll out later
   ctl release v1.4 -o json --yes              the outcome as JSON on stdout
 
-Exit codes: 0 every host runs it, 1 failed, 2 usage, 3 rolled back, 4 still running, 5 another
+Exit codes: 0 every host runs it (with --detach: it has begun), 1 failed, 2 usage, 3 rolled back, 4 still running, 5 another
 rollout has the place, 6 unauthorised, 7 controller unreachable.")]
 pub struct Release {
     /// The release: the name of a Git tag, or with --artifact any name
@@ -316,11 +321,11 @@ pub struct Plan {
 /// `ctl status`
 #[derive(Debug, Args)]
 pub struct Status {
-    /// A rollout by its id [default: the newest of each environment]
+    /// A rollout by its id [default: the newest of each environment; with --watch the one under way]
     pub rollout: Option<String>,
-    /// Only this environment.
-    #[command(flatten)]
-    pub environment: Environment,
+    /// Only this environment [default: all of them]
+    #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
+    pub env: Option<EnvName>,
     /// Follow the rollout until it ends, and exit as `ctl release` would
     #[arg(short, long)]
     pub watch: bool,
@@ -420,7 +425,7 @@ pub struct Log {
     #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
     pub env: Option<EnvName>,
     /// How many entries, the newest
-    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Every kind of entry, of all applications, not only the deployments
     #[arg(long)]
@@ -436,7 +441,11 @@ pub enum LogCommand {
 
 /// `ctl hosts`
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "What the table has no room for (bytes per second of the network, each check's latencies, labels, kernel and\n\
+                  distribution, the agent's version) is in: ctl hosts -o json"
+)]
 pub struct Hosts {
     /// Something else than listing.
     #[command(subcommand)]

@@ -136,10 +136,10 @@ impl Config {
     /// The profile of a context: the named one, or the one in use.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a name that is not there, [`Error::NotLoggedIn`] if there is none at all.
+    /// [`Error::Usage`] for a name that is not there, [`Error::NoController`] if there is none at all.
     pub fn profile(&self, places: &Places, named: Option<&str>) -> Result<Profile, Error> {
         let Some(name) = named.or(self.current.as_deref()) else {
-            return Err(Error::NotLoggedIn("this machine knows no controller yet".to_owned()));
+            return Err(Error::NoController);
         };
         let Some(context) = self.contexts.get(name) else {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(Config::load(&places).unwrap(), config);
         assert_eq!(config.profile(&places, None).unwrap().context.controller, "10.0.0.1:7443");
         assert!(matches!(config.profile(&places, Some("x")), Err(Error::Usage { .. })));
-        assert!(matches!(Config::default().profile(&places, None), Err(Error::NotLoggedIn(_))));
+        assert!(matches!(Config::default().profile(&places, None), Err(Error::NoController)));
         std::fs::write(Config::path(&places), "current = 3").unwrap();
         assert!(matches!(Config::load(&places), Err(Error::Config { .. })));
     }

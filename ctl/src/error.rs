@@ -216,6 +216,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// No context, so that there is nobody to ask.
+    #[error("this machine knows no controller yet")]
+    NoController,
     /// There is no certificate to show, or it has expired.
     #[error("{0}")]
     NotLoggedIn(String),
@@ -282,7 +285,7 @@ impl Error {
             | Self::Glob { .. }
             | Self::Declined => Exit::Usage,
             Self::BuildLocked { .. } => Exit::LockHeld,
-            Self::NotLoggedIn(_) => Exit::Unauthorised,
+            Self::NoController | Self::NotLoggedIn(_) => Exit::Unauthorised,
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Refused(refusal) => refusal.exit(),
             // "Nothing was changed" is not true any more.
@@ -322,7 +325,7 @@ impl Error {
             Self::NameTaken { .. } => "release_name_taken".into(),
             Self::NotReproduced { .. } => "not_reproduced".into(),
             Self::Unreachable { .. } => "unreachable".into(),
-            Self::NotLoggedIn(_) => "not_logged_in".into(),
+            Self::NoController | Self::NotLoggedIn(_) => "not_logged_in".into(),
             Self::Declined => "declined".into(),
             Self::Interrupted => "interrupted".into(),
         }
@@ -380,7 +383,25 @@ impl Error {
             Self::Unreachable { reason, .. } if reason.contains("certificate expired") => {
                 "compare the clocks: this machine's is ahead of the controller's (date, timedatectl)".into()
             }
-            Self::Unreachable { .. } => "ctl doctor".into(),
+            Self::Unreachable { reason, .. } if reason.contains("authority that this context trusts") => {
+                "check the address (ctl context show); if the controller was set up anew: ctl login TOKEN, with a token of it"
+                    .into()
+            }
+            Self::Unreachable { reason, .. } if reason.contains("client") && reason.contains("certificate") => {
+                "the same command again; if it stays so: ctl login TOKEN (an administrator makes one: ctl operators token \
+                 NAME --role ROLE)"
+                    .into()
+            }
+            Self::Unreachable { .. } => {
+                "on the controller's host: systemctl status landfall-controller; from here: check the address (ctl context \
+                 show) and what firewalls let through"
+                    .into()
+            }
+            Self::NoController => {
+                "ctl login TOKEN --controller HOST:PORT (the first token is printed by landfall-controller init; further \
+                 ones: ctl operators token NAME --role ROLE)"
+                    .into()
+            }
             Self::NotLoggedIn(_) => {
                 "ctl login TOKEN (an administrator makes one: ctl operators token NAME --role ROLE; or, on the \
                  controller's host: landfall-controller operator-token --name NAME --role ROLE)"

@@ -46,10 +46,27 @@ pub fn root_file(directory: &Path) -> Result<Vec<u8>, Error> {
     files::read(&directory.join("root.json"))?.ok_or_else(no_root)
 }
 
+/// How a machine comes to sign releases, in words.
+pub const LET_ME_SIGN: &str =
+    "ctl trust key release > me.json; then, where the root key is: ctl trust change release --add me.json";
+
+/// Reads a root file that somebody brought.
+///
+/// # Errors
+/// [`Error::Usage`] if there is none, [`Error::Io`].
+pub fn read_root(path: &Path) -> Result<Vec<u8>, Error> {
+    files::read(path)?.ok_or_else(|| {
+        Error::usage(
+            format!("there is no file {}", path.display()),
+            "it is root.json from the trust directory of a colleague: ctl context show",
+        )
+    })
+}
+
 fn no_root() -> Error {
     Error::missing(
         "this machine has no trusted release root",
-        "ctl init makes one; where there is one already, get root.json from a colleague: ctl login TOKEN --root FILE",
+        "ctl init, which makes one for a new controller, and says how to get it where there is one already",
     )
 }
 
@@ -63,6 +80,19 @@ pub fn initialise(directory: &Path, root: &[u8]) -> Result<(), Error> {
         files::write(&directory.join(name), bytes, Access::Public)?;
     }
     Ok(())
+}
+
+/// Trusts no root any more.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn forget(directory: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", directory, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Trusts the root with this digest, which the controller must have among its roots.

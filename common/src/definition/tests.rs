@@ -218,7 +218,7 @@ releases = 1
     landfall.toml:11:1: batch (120%) is more than 100%
       11 | batch = "120%"
          | ^^^^^
-    landfall.toml:12:14: environment name "Test" is not valid: it must begin with a letter or a digit
+    landfall.toml:12:14: environment name "Test" is not valid: it must begin with a lower-case letter or a digit
       12 | [environment.Test]
          |              ^^^^
       help: write `environment.test`
@@ -692,7 +692,7 @@ fn the_application_is_demanded_as_a_table() {
       help: begin with `[application]` and `name = "…"`
     "#);
     insta::assert_snapshot!(show("[application]\nname = \"Tenants App\"\n"), @r#"
-    landfall.toml:2:8: application name "Tenants App" is not valid: it must begin with a letter or a digit
+    landfall.toml:2:8: application name "Tenants App" is not valid: it must begin with a lower-case letter or a digit
       2 | name = "Tenants App"
         |        ^^^^^^^^^^^^^
       help: write `name = "tenants-app"`

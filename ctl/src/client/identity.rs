@@ -86,17 +86,14 @@ impl Identity {
     /// Reads what [`join`] kept.
     ///
     /// # Errors
-    /// [`Error::NotLoggedIn`] if there is nothing, [`Error::Config`] for damaged files.
+    /// [`Error::NotLoggedIn`] if there is nothing, or if it is damaged.
     pub fn load(profile: &Profile) -> Result<Self, Error> {
         let name = &profile.name;
         let none = || Error::NotLoggedIn(format!("there is no certificate for context {name:?}"));
         let (ca_file, identity_file) = (profile.ca_file(), profile.identity_file());
         let ca = files::read(&ca_file)?.ok_or_else(none)?;
         let identity = files::read_private(&identity_file)?.ok_or_else(none)?;
-        let damaged = |path: &std::path::Path| {
-            let (path, reason) = (path.to_owned(), "it is damaged; log in again".to_owned());
-            Error::Config { path, reason }
-        };
+        let damaged = |path: &std::path::Path| Error::NotLoggedIn(format!("{} is damaged", path.display()));
         let ca = CertificateDer::from_pem_slice(&ca).map_err(|_| damaged(&ca_file))?;
         let certificate = CertificateDer::from_pem_slice(&identity).map_err(|_| damaged(&identity_file))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(&identity).map_err(|_| damaged(&identity_file))?;

@@ -1,8 +1,10 @@
 //! `ctl doctor`: what would go wrong soon, or does already, and what to type against it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use landfall_common::Timestamp;
+use landfall_trust::KeyPair;
 use landfall_trust::policy::POLICY_ROLE;
 use serde::Serialize;
 
@@ -15,10 +17,13 @@ use crate::output::{Output, Tone, format};
 use crate::trust::Trust;
 use crate::trust::lifetime::WARN_BEFORE;
 use crate::view::ObjectsUsage;
-use crate::{clock, files, keys};
+use crate::{clock, files, keys, trust};
 
 /// TLS fails at minutes of difference; seconds only confuse people.
 const MAX_SKEW: Duration = Duration::from_secs(5);
+
+/// More hosts than this are not named one by one.
+const NAMED: usize = 4;
 
 /// How a look ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -88,9 +93,7 @@ fn failed(what: &str, error: &Error) -> Finding {
     for detail in error.details() {
         found.push_str(&format!("; {detail}"));
     }
-    // `ctl doctor` is what is running; to name it again helps nobody.
-    let next = error.next().filter(|next| next != "ctl doctor");
-    Finding { next, ..Finding::new(what, Verdict::Problem, found) }
+    Finding { next: error.next(), ..Finding::new(what, Verdict::Problem, found) }
 }
 
 fn look_at_keys(profile: &Profile, findings: &mut Vec<Finding>) {
@@ -177,6 +180,94 @@ fn look_at_objects(usage: Option<&ObjectsUsage>, now: Timestamp) -> Finding {
     Finding::new(what, Verdict::Ok, found)
 }
 
+/// What is asked of a host.
+struct Presence<'h> {
+    id: &'h str,
+    connected: bool,
+    expired: bool,
+}
+
+fn look_at_hosts(hosts: &[Presence<'_>]) -> Finding {
+    let what = "hosts";
+    let names = |wanted: &dyn Fn(&Presence<'_>) -> bool| -> Vec<&str> {
+        hosts.iter().filter(|host| wanted(host)).map(|host| host.id).collect()
+    };
+    let gone = names(&|host| !host.connected);
+    let expired = names(&|host| host.expired);
+    if hosts.is_empty() {
+        return Finding::new(what, Verdict::Ok, "none has joined yet").next("ctl hosts token");
+    }
+    if gone.is_empty() && expired.is_empty() {
+        let found = if hosts.len() == 1 {
+            "the only one is connected".to_owned()
+        } else {
+            format!("all {} are connected", hosts.len())
+        };
+        return Finding::new(what, Verdict::Ok, found);
+    }
+    let mut found = Vec::new();
+    if !gone.is_empty() {
+        let verb = if gone.len() == 1 { "is" } else { "are" };
+        found.push(format!("{} of {} {verb} not connected: {}", gone.len(), hosts.len(), some(&gone)));
+    }
+    if !expired.is_empty() {
+        found.push(format!("certificates have expired on {}", some(&expired)));
+    }
+    let next = match (gone.first(), expired.first()) {
+        (_, Some(expired)) => {
+            format!("ctl hosts token --name {expired}, then on {expired}: landfall-agent join TOKEN --again")
+        }
+        (Some(gone), None) => {
+            format!("on {gone}: systemctl status landfall-agent; journalctl -u landfall-agent")
+        }
+        (None, None) => "ctl hosts".to_owned(),
+    };
+    Finding::new(what, Verdict::Warning, found.join("; ")).next(next)
+}
+
+fn some(names: &[&str]) -> String {
+    match names.len() {
+        0..=NAMED => names.join(", "),
+        many => format!("{} and {} more (ctl hosts)", names[..NAMED].join(", "), many - NAMED),
+    }
+}
+
+/// Of which applications this machine can sign releases: a key that nobody trusts signs nothing.
+fn look_at_signers(profile: &Profile, trust: &Trust, role: &str) -> Result<Vec<Finding>, Error> {
+    let present = |files: Vec<PathBuf>| -> Vec<KeyPair> {
+        // What cannot be read was told of above.
+        files.iter().filter_map(|file| keys::read(file).ok().flatten()).collect()
+    };
+    let (releases, roots) = (present(profile.release_key_files()), present(profile.root_key_files()));
+    let targets = trust.targets()?;
+    let roles = targets.delegations.iter().flat_map(|delegations| &delegations.roles);
+    let mut signs = Vec::new();
+    for application in roles.filter_map(|role| role.name.strip_prefix("apps/").map(|app| (app, &role.name))) {
+        let authority = targets.authority("targets", application.1);
+        if authority
+            .is_some_and(|authority| releases.iter().any(|pair| authority.keyids.contains(pair.keyid())))
+        {
+            signs.push(application.0);
+        }
+    }
+    let mut findings = Vec::new();
+    if !signs.is_empty() {
+        findings.push(Finding::new("signing", Verdict::Ok, format!("releases of {}", signs.join(", "))));
+    } else if role != "viewer" {
+        let found = "no release key of this machine may sign releases of anything";
+        findings.push(Finding::new("signing", Verdict::Warning, found).next(trust::LET_ME_SIGN));
+    }
+    let owners = trust.root().authority("root");
+    if !roots.is_empty() && !roots.iter().any(|pair| owners.keyids.contains(pair.keyid())) {
+        let found = "the root key of this machine is none of the root in force: nobody trusts what it signs";
+        findings.push(
+            Finding::new("root key", Verdict::Warning, found)
+                .next("ctl trust show lists those in force; remove the file, or put the right one there"),
+        );
+    }
+    Ok(findings)
+}
+
 async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut Vec<Finding>) {
     let before = clock::now();
     let info = match client.info().await {
@@ -225,6 +316,10 @@ async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut V
         Ok(trust) => {
             let version = trust.root().header.version;
             findings.push(Finding::new("trusted root", Verdict::Ok, format!("version {version}, verified")));
+            match look_at_signers(profile, &trust, &info.role) {
+                Ok(found) => findings.extend(found),
+                Err(error) => findings.push(failed("signing", &error)),
+            }
         }
         Err(error) => findings.push(failed("trusted root", &error)),
     }
@@ -242,19 +337,15 @@ async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut V
     }
     match client.hosts(None, None).await {
         Ok(hosts) => {
-            let soon =
-                |host: &&crate::view::Host| host.certificate_expires.is_some_and(|expires| expires <= now);
-            let expired: Vec<&str> = hosts.iter().filter(soon).map(|host| host.id.as_str()).collect();
-            let gone = hosts.iter().filter(|host| !host.connected).count();
-            let (verdict, mut found) = if gone > 0 || !expired.is_empty() {
-                (Verdict::Warning, format!("{gone} of {} are not connected", hosts.len()))
-            } else {
-                (Verdict::Ok, format!("all {} are connected", hosts.len()))
-            };
-            if !expired.is_empty() {
-                found.push_str(&format!("; certificates have expired on {}", expired.join(", ")));
-            }
-            findings.push(Finding::new("hosts", verdict, found));
+            let hosts: Vec<Presence> = hosts
+                .iter()
+                .map(|host| Presence {
+                    id: &host.id,
+                    connected: host.connected,
+                    expired: host.certificate_expires.is_some_and(|expires| expires <= now),
+                })
+                .collect();
+            findings.push(look_at_hosts(&hosts));
         }
         Err(error) => findings.push(failed("hosts", &error)),
     }
@@ -263,6 +354,26 @@ async fn look_at_controller(profile: &Profile, client: &Client, findings: &mut V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_that_are_away_are_named_with_where_to_look() {
+        let host = |id, connected, expired| Presence { id, connected, expired };
+        let shown = |hosts: &[Presence<'_>]| text(&Output::plain(), &look_at_hosts(hosts));
+        insta::assert_snapshot!(shown(&[]), @r#"
+        ok       hosts: none has joined yet
+                 next: ctl hosts token
+        "#);
+        insta::assert_snapshot!(shown(&[host("web-1", true, false)]), @"ok       hosts: the only one is connected");
+        insta::assert_snapshot!(shown(&[host("web-1", true, false), host("web-2", true, false)]), @"ok       hosts: all 2 are connected");
+        insta::assert_snapshot!(shown(&[host("web-1", true, false), host("web-2", false, false)]), @r#"
+        warning  hosts: 1 of 2 is not connected: web-2
+                 next: on web-2: systemctl status landfall-agent; journalctl -u landfall-agent
+        "#);
+        insta::assert_snapshot!(shown(&[host("web-1", false, true), host("web-2", false, false)]), @r#"
+        warning  hosts: 2 of 2 are not connected: web-1, web-2; certificates have expired on web-1
+                 next: ctl hosts token --name web-1, then on web-1: landfall-agent join TOKEN --again
+        "#);
+    }
 
     #[test]
     fn what_the_files_take_is_told_and_what_is_damaged_has_its_command() {

@@ -193,10 +193,18 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
     match rollout.status {
         Status::Succeeded => {
             let what = output.paint(Tone::Good, "succeeded");
-            format!("{what}: {to} runs on all {total} hosts of {place}{took}")
+            let hosts = if total == 1 { "the one host".to_owned() } else { format!("all {total} hosts") };
+            format!("{what}: {to} runs on {hosts} of {place}{took}")
         }
         Status::RolledBack => {
             let what = output.paint(Tone::Bad, "rolled back");
+            let failed = rollout.hosts().any(|(_, host)| {
+                host.failure.is_some() || matches!(host.progress, Progress::Failed | Progress::Reverted)
+            });
+            if !failed {
+                // Somebody wanted it back, for a reason that no check of a host has seen.
+                return format!("{what}: {place} is back on {from}{took}{reasons}\n  next: ctl status {id}");
+            }
             format!(
                 "{what}: {to} failed, and {place} is back on {from}{took}{reasons}\n  next: ctl status {id}; \
                  correct it and release it under a new name"
@@ -242,4 +250,61 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
         lines.push(live::failure(output, rollout, host));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{Batch, Failure, HostState};
+
+    fn ended(status: Status, reason: &str, hosts: Vec<HostState>) -> Rollout {
+        Rollout {
+            id: "r-7".into(),
+            application: "shop".into(),
+            environment: "production".into(),
+            from: Some("v1.3".into()),
+            to: "v1.4".into(),
+            to_digest: "00".into(),
+            status,
+            reasons: vec![reason.to_owned()].into_iter().filter(|reason| !reason.is_empty()).collect(),
+            batches: vec![Batch { canary: true, hosts }],
+            started_by: "ana".into(),
+            started: None,
+            ended: None,
+            changes: vec![],
+            is_rollback: false,
+            migration: String::new(),
+        }
+    }
+
+    fn host(progress: Progress, failure: Option<Failure>) -> HostState {
+        let (host, detail) = ("web-1".to_owned(), String::new());
+        HostState { host, progress, detail, failure, done_bytes: 0, total_bytes: 0, touched: true }
+    }
+
+    #[test]
+    fn a_release_that_somebody_took_back_has_not_failed() {
+        let shown = |rollout: &Rollout| conclusion(&Output::plain(), rollout);
+        let by_hand = ended(
+            Status::RolledBack,
+            "ana asked for it: slow search",
+            vec![host(Progress::RolledBack, None)],
+        );
+        insta::assert_snapshot!(shown(&by_hand), @r#"
+        rolled back: shop in production is back on v1.3
+          ana asked for it: slow search
+          next: ctl status r-7
+        "#);
+        let failure =
+            Failure { step: "web".into(), reason: "it exited".into(), exit_code: Some(1), tail: vec![] };
+        let by_itself =
+            ended(Status::RolledBack, "1 host failed", vec![host(Progress::RolledBack, Some(failure))]);
+        insta::assert_snapshot!(shown(&by_itself), @r#"
+        rolled back: v1.4 failed, and shop in production is back on v1.3
+          1 host failed
+          next: ctl status r-7; correct it and release it under a new name
+        "#);
+        let one = ended(Status::Succeeded, "", vec![host(Progress::Committed, None)]);
+        insta::assert_snapshot!(shown(&one), @"succeeded: v1.4 runs on the one host of shop in production");
+    }
 }

@@ -3,7 +3,7 @@
 //! Each part that is there already stays, so that the command can be repeated until all of it is done.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landfall_common::{AppName, Timestamp, definition};
 use landfall_trust::metadata::{Header, Root, Targets};
@@ -15,6 +15,7 @@ use serde_json::json;
 use super::Session;
 use crate::cli::Init;
 use crate::client::Client;
+use crate::client::status::Refusal;
 use crate::config::{Profile, nearest_definition};
 use crate::error::{Error, Exit};
 use crate::files::{self, Access};
@@ -31,16 +32,22 @@ pub(super) async fn run(session: &Session, arguments: &Init) -> Result<Exit, Err
     };
     let application = definition_or_first(session, &mut say)?;
 
-    let profile = session.profile();
-    let (root_files, release_files) = match &profile {
-        Ok(profile) => (profile.root_key_files(), profile.release_key_files()),
-        // The keys do not depend on a controller.
-        Err(_) => {
-            let keys = session.places.keys();
-            (vec![keys.join("root.pem")], vec![keys.join("release.pem")])
+    let profile = session.profile()?;
+    let client = Client::connect(&profile).await?;
+    let info = client.info().await?;
+    // Where there is a root already, a root key made here would be one that nobody trusts.
+    let found = match info.root_version {
+        0 if info.role == "admin" => None,
+        0 => {
+            let message =
+                format!("the root of trust is published by an admin, and {} is {}", info.operator, info.role);
+            return Err(Error::Refused(Box::new(Refusal::role_too_low(message))));
         }
+        _ => Some(adopt(&profile, &client, arguments.root.as_deref(), &mut say).await?),
     };
-    let mut make = |files: &[std::path::PathBuf], what: &str| -> Result<Vec<KeyPair>, Error> {
+    let place = Place::of(&profile, found.as_ref(), &application)?;
+
+    let mut make = |files: &[PathBuf], what: &str| -> Result<Vec<KeyPair>, Error> {
         let mut pairs = Vec::new();
         for file in files {
             let (pair, made) = keys::read_or_generate(file)?;
@@ -51,24 +58,95 @@ pub(super) async fn run(session: &Session, arguments: &Init) -> Result<Exit, Err
         }
         Ok(pairs)
     };
-    let root_pairs = make(&root_files, "root")?;
-    let release_pairs = make(&release_files, "release")?;
-
-    let profile = profile?;
-    let client = Client::connect(&profile).await?;
-    let info = client.info().await?;
+    let root_pairs = match found {
+        None => make(&profile.root_key_files(), "root")?,
+        Some(_) => present(&profile.root_key_files())?,
+    };
+    let release_pairs = match place {
+        Place::New => make(&profile.release_key_files(), "release")?,
+        Place::Known { .. } => present(&profile.release_key_files())?,
+    };
     let maker = Maker { output, profile: &profile, client: &client, root_pairs, release_pairs };
-    for text in maker.run(&info, &application, arguments.threshold).await? {
+    for text in maker.run(&info, &application, &place, arguments.threshold).await? {
         say(text);
     }
-    if done.is_empty() {
-        output.line(format!(
-            "nothing to do: {application} has its keys and its place in the release repository"
-        ));
+    let signs = !matches!(place, Place::Known { signs: false });
+    if !signs {
+        output.line(format!("no release key of this machine signs releases of {application} yet"));
+        output.line(format!("next: {}", trust::LET_ME_SIGN));
+    } else {
+        if done.is_empty() {
+            output.line(format!(
+                "nothing to do: {application} has its keys and its place in the release repository"
+            ));
+        }
+        output.line("next: ctl hosts token, and `landfall-agent join` on each host; then ctl release TAG");
     }
-    output.line("next: ctl hosts token, and `landfall-agent join` on each host; then ctl release TAG");
-    output.json("init", &json!({ "application": application, "done": done }));
+    output.json("init", &json!({ "application": application, "done": done, "signs": signs }));
     Ok(Exit::Succeeded)
+}
+
+/// What this machine trusts of a controller that has a root: pinned at login, or from the file that is given.
+/// What the controller itself says is not believed (P1).
+async fn adopt(
+    profile: &Profile,
+    client: &Client,
+    root: Option<&Path>,
+    say: &mut impl FnMut(String),
+) -> Result<Trust, Error> {
+    let directory = profile.trust_directory();
+    if !trust::is_initialised(&directory) {
+        let Some(file) = root else {
+            return Err(Error::missing(
+                format!(
+                    "{} has a root of trust already, and this machine does not know it",
+                    client.address()
+                ),
+                "get root.json from a colleague, whose `ctl context show` names the directory, then: ctl init --root \
+                 root.json; or log in with a token of `ctl operators token`, which vouches for it",
+            ));
+        };
+        trust::initialise(&directory, &trust::read_root(file)?)?;
+        let trust = Trust::refresh(directory.clone(), client).await;
+        if trust.is_err() {
+            // Of another controller, perhaps: what cannot be followed is not kept, so that the right one can come.
+            trust::forget(&directory)?;
+        } else {
+            say(format!("this machine trusts the root of {} from now on", file.display()));
+        }
+        return trust;
+    }
+    Trust::refresh(directory, client).await
+}
+
+/// What the release repository knows of an application.
+enum Place {
+    /// Nothing, and this machine can give it its place.
+    New,
+    /// It has release signers.
+    Known {
+        /// Whether this machine is one of them.
+        signs: bool,
+    },
+}
+
+impl Place {
+    fn of(profile: &Profile, trust: Option<&Trust>, application: &AppName) -> Result<Self, Error> {
+        let Some(trust) = trust else { return Ok(Self::New) };
+        if let Some(authority) = trust.targets()?.authority("targets", &app_role(application)) {
+            let pairs = present(&profile.release_key_files())?;
+            return Ok(Self::Known {
+                signs: pairs.iter().any(|pair| authority.keyids.contains(pair.keyid())),
+            });
+        }
+        check_owner(&present(&profile.root_key_files())?, trust.root())?;
+        Ok(Self::New)
+    }
+}
+
+/// Those of the keys that are on this machine.
+fn present(files: &[PathBuf]) -> Result<Vec<KeyPair>, Error> {
+    files.iter().filter_map(|file| keys::read(file).transpose()).collect()
 }
 
 /// The application of the nearest definition; writes a first one where there is none.
@@ -156,9 +234,11 @@ impl Maker<'_> {
         &self,
         info: &view::Info,
         application: &AppName,
+        place: &Place,
         threshold: usize,
     ) -> Result<Vec<String>, Error> {
-        if threshold == 0 || threshold > self.release_pairs.len() {
+        let is_new = matches!(place, Place::New);
+        if is_new && (threshold == 0 || threshold > self.release_pairs.len()) {
             let have = self.release_pairs.len();
             return Err(Error::usage(
                 format!("--threshold {threshold} with {have} release key(s) could never be met"),
@@ -217,9 +297,10 @@ impl Maker<'_> {
             let until = format::time(header.expires);
             format!("signed {role} version {} until {until}", header.version)
         };
-        let root = if soon(current.header.expires) {
+        // Who does not own the root leaves it to who does: `ctl doctor` says when it is time.
+        let is_owner = check_owner(&self.root_pairs, &current).is_ok();
+        let root = if soon(current.header.expires) && is_owner {
             let next = current.next(lifetime::until("root", now));
-            self.check_owner(&current)?;
             done.push(renewed("root", &next.header));
             sign(&next, &self.root_pairs)?
         } else {
@@ -228,8 +309,8 @@ impl Maker<'_> {
         let role = app_role(application);
         let known = targets.authority("targets", &role).is_some();
         let mut roles = BTreeMap::new();
-        let new_targets = if !known || soon(targets.header.expires) {
-            self.check_owner(&current)?;
+        let new_targets = if !known || (soon(targets.header.expires) && is_owner) {
+            check_owner(&self.root_pairs, &current)?;
             let mut next = targets.next(lifetime::until("targets", now));
             if known {
                 done.push(renewed("targets", &next.header));
@@ -244,8 +325,9 @@ impl Maker<'_> {
         } else {
             Vec::new()
         };
-        if let Some(policy) = known_roles.get(POLICY_ROLE).filter(|policy| soon(policy.header.expires)) {
-            self.check_owner(&current)?;
+        if let Some(policy) =
+            known_roles.get(POLICY_ROLE).filter(|policy| is_owner && soon(policy.header.expires))
+        {
             let next = policy.next(lifetime::until(POLICY_ROLE, now));
             done.push(renewed(POLICY_ROLE, &next.header));
             roles.insert(POLICY_ROLE.to_owned(), sign(&next, &self.root_pairs)?);
@@ -256,18 +338,18 @@ impl Maker<'_> {
         }
         Ok(done)
     }
+}
 
-    /// Root and targets can be changed only by who holds their keys.
-    fn check_owner(&self, root: &Root) -> Result<(), Error> {
-        let authority = root.authority("root");
-        if self.root_pairs.iter().any(|pair| authority.keyids.contains(pair.keyid())) {
-            return Ok(());
-        }
-        Err(Error::missing(
-            "this machine does not have the root key of the release repository",
-            "run ctl init --app NAME where root.pem is (ctl context show names the files)",
-        ))
+/// Root and targets can be changed only by who holds their keys.
+fn check_owner(pairs: &[KeyPair], root: &Root) -> Result<(), Error> {
+    let authority = root.authority("root");
+    if pairs.iter().any(|pair| authority.keyids.contains(pair.keyid())) {
+        return Ok(());
     }
+    Err(Error::missing(
+        "this machine does not have the root key of the release repository",
+        "run ctl init --app NAME where root.pem is (ctl context show names the files)",
+    ))
 }
 
 fn public(pairs: &[KeyPair]) -> Vec<PublicKey> {

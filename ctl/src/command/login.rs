@@ -1,7 +1,5 @@
 //! `ctl login`: a one-time token becomes an operator's certificate, and a context.
 
-use std::path::Path;
-
 use landfall_common::Token;
 use serde_json::json;
 
@@ -13,11 +11,11 @@ use crate::clock;
 use crate::config::{Context, DEFAULT_CONTEXT, Profile, check_context_name};
 use crate::error::{Error, Exit};
 use crate::output::format;
-use crate::{files, trust};
+use crate::trust;
 
 pub(super) async fn run(session: &mut Session, arguments: &Login) -> Result<Exit, Error> {
     let token = identity::parse_token(&arguments.token)?;
-    let root = arguments.root.as_deref().map(read_root).transpose()?;
+    let root = arguments.root.as_deref().map(trust::read_root).transpose()?;
     let name = session.global.context.clone().or_else(|| session.config.current.clone());
     let name = name.unwrap_or_else(|| DEFAULT_CONTEXT.to_owned());
     check_context_name(&name)?;
@@ -44,8 +42,8 @@ pub(super) async fn run(session: &mut Session, arguments: &Login) -> Result<Exit
         "logged in to {} as {} ({}); the certificate expires {expires}",
         profile.context.controller, joined.operator, joined.role
     ));
-    if !trust::is_initialised(&profile.trust_directory()) {
-        output.line("next: ctl init, in the application's repository");
+    if let Some(next) = next(&profile, &joined.role).await {
+        output.line(format!("next: {next}"));
     }
     output.json(
         "login",
@@ -60,12 +58,19 @@ pub(super) async fn run(session: &mut Session, arguments: &Login) -> Result<Exit
     Ok(Exit::Succeeded)
 }
 
-fn read_root(path: &Path) -> Result<Vec<u8>, Error> {
-    files::read(path)?.ok_or_else(|| {
-        Error::usage(
-            format!("there is no file {}", path.display()),
-            "it is root.json from the trust directory of a colleague: ctl context show",
-        )
+/// What follows, as far as the controller says what there is.
+async fn next(profile: &Profile, role: &str) -> Option<String> {
+    let info = Client::connect(profile).await.ok()?.info().await.ok()?;
+    let is_initialised = trust::is_initialised(&profile.trust_directory());
+    Some(match (info.root_version, role) {
+        (0, "admin") => "ctl init, in the application's repository".to_owned(),
+        (0, _) => "an admin begins with ctl init; until then there is nothing to release".to_owned(),
+        (_, "viewer") => "ctl status".to_owned(),
+        _ if !is_initialised => {
+            "ctl init --root root.json, with that file from a colleague (ctl context show names its directory there)"
+                .to_owned()
+        }
+        _ => "ctl status; ctl init, in the application's repository, says whether releases can be signed here".to_owned(),
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         return Ok(Exit::Succeeded);
     }
     let application = session.known_application()?;
-    let environment = arguments.environment.env.as_ref();
+    let environment = arguments.env.as_ref();
     let rollouts = client.rollouts(application.as_ref(), environment, LOOK_BACK).await?;
     let mut newest: BTreeMap<(String, String), Rollout> = BTreeMap::new();
     for rollout in rollouts {
@@ -89,7 +89,7 @@ async fn watched(session: &Session, client: &Client, arguments: &Status) -> Resu
         return client.rollout(id).await;
     }
     let application = session.known_application()?;
-    let environment = arguments.environment.env.as_ref();
+    let environment = arguments.env.as_ref();
     let rollouts = client.rollouts(application.as_ref(), environment, 20).await?;
     let running = rollouts.iter().position(|rollout| !rollout.status.has_ended()).unwrap_or(0);
     if let Some(rollout) = rollouts.into_iter().nth(running) {

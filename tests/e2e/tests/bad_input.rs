@@ -205,7 +205,7 @@ fn what_the_controller_refuses() {
     let text = fs::read_to_string(config.join("config.toml")).unwrap();
     fs::write(config.join("config.toml"), text.replace(&theirs, &address)).unwrap();
     let said = other.run_ctl(&["hosts", "--app", "site"]).unwrap();
-    let words = [&*address, "authority", "next:", "ctl doctor"];
+    let words = [&*address, "authority", "next:", "ctl context show"];
     world.refused("another controller than the pinned one", &said, 7, &words);
     // It trusts the right controller, and shows what another one's authority has signed.
     let contexts = Path::new("contexts/default");
@@ -248,7 +248,12 @@ fn what_the_controller_refuses() {
     }
     world.scene.stage.stop_controller().unwrap();
     let said = world.ctl(&["release", "v1", "--yes"]);
-    world.refused("no controller", &said, 7, &[&address, "nothing listens there", "next:", "ctl doctor"]);
+    world.refused(
+        "no controller",
+        &said,
+        7,
+        &[&address, "nothing listens there", "next:", "systemctl status landfall-controller"],
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn over_budget(table: &Table<'_>) -> Option<String> {
     let hosts = |number: usize| if number == 1 { "1 host".to_owned() } else { format!("{number} hosts") };
     if failed > budget {
         let first = first_failure(table);
-        return Some(format!("{} failed, {budget} may{first}", hosts(failed)));
+        return Some(format!("{} failed, the budget allows {budget}{first}", hosts(failed)));
     }
     // A batch of everything is no canary.
     let whole = first > 0 && first == first_failed && rollout.batches > 1;

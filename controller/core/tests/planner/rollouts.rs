@@ -46,7 +46,7 @@ fn a_bad_release_goes_back_by_itself_and_is_never_called_a_success() {
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 5]);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at healthz (exit code 1): healthz said no");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no");
     assert!(world.most_out <= 1, "only the canary was ever out");
 }
 
@@ -73,7 +73,7 @@ fn the_first_release_of_an_environment_has_nothing_to_go_back_to() {
     world.behaves("v1", Behaviour::Bad);
     let id = world.release("v1").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at healthz (exit code 1): healthz said no; nothing was in force before, so that there is nothing to go back to");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; nothing was in force before, so that there is nothing to go back to");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_release_that_cannot_be_staged_touches_nothing() {
     assert_eq!(world.ended(&id), StatusWord::Failed);
     assert_eq!(world.runs(), ["v1"; 3]);
     assert_eq!(world.most_out, 0);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-03 at virtualenv (exit code 1): virtualenv said no; nothing that runs was touched");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-03 at virtualenv (exit code 1): virtualenv said no; nothing that runs was touched");
 }
 
 /// CodeDeploy reports success if one of nine succeeded; Knight Capital missed one of eight.
@@ -126,7 +126,7 @@ fn a_canary_that_never_answers_ends_in_a_rollback() {
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 4]);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at activate: it was asked to activate and has not said for 4m how it ended");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at activate: it was asked to activate and has not said for 4m how it ended");
 }
 
 /// Each order that lapses was repeated, and each repetition counted as progress: no deadline ever fired.
@@ -190,7 +190,7 @@ fn a_host_that_flaps_just_below_min_healthy_ends_in_a_rollback() {
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 4]);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at health: it had committed the release and was not healthy for 10s at a stretch since 30s ago");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at health: it had committed the release and was not healthy for 10s at a stretch since 30s ago");
 }
 
 /// One late failure must not undo 99 % done work (Nomad #10881), where the budget allows it.
@@ -249,7 +249,7 @@ fn a_way_back_that_fails_says_where_and_why() {
     world.host(1).behaviour.clear();
     world.ask(Action::RetryFailed { place: place() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-02 at healthz (exit code 1): healthz said no");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-02 at healthz (exit code 1): healthz said no");
 }
 
 #[test]
@@ -471,7 +471,7 @@ fn a_host_that_is_lost_while_it_activates_counts_as_failed_and_is_corrected_on_r
     insta::assert_snapshot!(world.sentences.join("\n"), @"the way back waits: web-01 has not been heard of for 3m58s");
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
     assert_eq!(world.ended(&id), StatusWord::Failed);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, 0 may: web-01 at activate: it was asked to activate and has not said for 4m how it ended; it went back, but not on web-01");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at activate: it was asked to activate and has not said for 4m how it ended; it went back, but not on web-01");
     world.cut.clear();
     world.until("the correction", |w| w.runs() == ["v1"; 4]);
 }

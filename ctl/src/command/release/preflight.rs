@@ -15,7 +15,7 @@ use crate::command::Session;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::keys;
-use crate::trust::Trust;
+use crate::trust::{self, Trust};
 
 /// What nothing needs to be read for: the role, and whether there is somebody to say yes.
 ///
@@ -109,7 +109,7 @@ fn unauthorised(pairs: &[KeyPair], application: &AppName) -> Error {
     let ids: Vec<String> = pairs.iter().map(|pair| pair.keyid().to_string()).collect();
     Error::missing(
         format!("no release key of this machine may sign releases of {application} ({})", ids.join(", ")),
-        "ctl trust key release > me.json; then, where the root key is: ctl trust change release --add me.json",
+        trust::LET_ME_SIGN,
     )
 }
 
