@@ -225,6 +225,53 @@ mod tests {
         assert_eq!(load(&template()).unwrap(), Config::default());
     }
 
+    fn repository(file: &str) -> String {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    #[test]
+    fn the_file_of_the_package_says_another_thing_than_the_defaults_only_of_the_launcher() {
+        let packaged = load(&repository("deploy/etc/agent.toml")).unwrap();
+        assert_eq!(packaged, Config { launcher: LauncherKind::Systemd, ..Config::default() });
+    }
+
+    /// The keys of a table, out of the words with which an unknown one is refused.
+    fn keys_of(table: &str) -> Vec<String> {
+        let error = load(&format!("{table}\nno_such_key = 1")).unwrap_err();
+        let (_, expected) = error.split_once("expected ").unwrap_or_else(|| panic!("{error}"));
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_reference_page_has_every_key_with_its_default() {
+        let page = repository("docs/reference/agent-toml.md");
+        let mut defaults = String::new();
+        for (heading, table) in [
+            ("## Top level", ""),
+            ("## `[traffic.nginx]`", "[traffic.nginx]"),
+            ("## `[traffic.haproxy]`", "[traffic.haproxy]"),
+        ] {
+            let section = page.split(heading).nth(1).unwrap().split("\n## ").next().unwrap();
+            let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+            let rows: Vec<(&str, &str)> =
+                rows.map(|(key, rest)| (key, rest.split(" | ").next().unwrap())).collect();
+            let documented: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
+            let tables = ["variables", "traffic"];
+            let keys: Vec<String> =
+                keys_of(table).into_iter().filter(|key| !tables.contains(&key.as_str())).collect();
+            assert_eq!(documented, keys, "{heading}");
+            defaults.push_str(&format!("{table}\n"));
+            for (key, default) in rows {
+                // What has no value by default is told in words.
+                if let Some(value) = default.strip_prefix('`').and_then(|value| value.strip_suffix('`')) {
+                    defaults.push_str(&format!("{key} = {value}\n"));
+                }
+            }
+        }
+        assert_eq!(load(&defaults).unwrap(), Config::default(), "{defaults}");
+    }
+
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (text, expected) in [

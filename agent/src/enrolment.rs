@@ -51,6 +51,21 @@ impl HostToken {
         Ok(Self { token, root, application, environment, name })
     }
 
+    /// A token that fixes the host's name lets no other in.
+    ///
+    /// # Errors
+    /// [`AgentError::Token`].
+    pub fn must_allow(&self, asked: &str) -> Result<(), AgentError> {
+        match &self.name {
+            Some(name) if name.as_str() != asked => {
+                let reason =
+                    format!("it is for {name}, and --name says {asked}; leave --name out to enrol as {name}");
+                Err(AgentError::Token { reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A host that is enrolled stays where and who it is.
     fn must_be_for(&self, identity: &Identity) -> Result<(), AgentError> {
         let here = self.application == identity.application && self.environment == identity.environment;
@@ -242,12 +257,42 @@ pub(crate) fn refused(status: tonic::Status) -> AgentError {
     if status.code() == tonic::Code::Unavailable && status.message().is_empty() {
         return AgentError::Connect { reason: crate::error::chain(&status) };
     }
-    AgentError::Controller { reason: format!("{} ({})", status.message(), status.code()) }
+    // Its sentence is whole; gRPC's name for the kind of refusal says nothing more to a person.
+    let reason = match status.message() {
+        "" => status.code().to_string(),
+        sentence => sentence.to_owned(),
+    };
+    AgentError::Controller { reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_that_fixes_a_name_lets_no_other_in() {
+        let digest = Sha256::of(b"x");
+        let token = |name: Option<&str>| {
+            let bearer = Bearer::Host {
+                application: AppName::new("shop").unwrap(),
+                environment: EnvName::new("production").unwrap(),
+                name: name.map(|name| HostId::new(name).unwrap()),
+            };
+            let token =
+                Token { id: "a1".into(), secret: "hush".into(), ca: digest, root: Some(digest), bearer };
+            HostToken::parse(&token.to_text()).unwrap()
+        };
+        token(None).must_allow("other").unwrap();
+        token(Some("web-1")).must_allow("web-1").unwrap();
+        let error = token(Some("web-1")).must_allow("other").unwrap_err().to_string();
+        assert!(error.contains("it is for web-1, and --name says other"), "{error}");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_controllers_own_words() {
+        let error = refused(tonic::Status::permission_denied("the token was used already"));
+        assert_eq!(error.to_string(), "the controller: the token was used already");
+    }
 
     #[test]
     fn only_a_whole_token_for_a_host_is_taken_and_its_secret_is_not_shown() {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use landfall_agent_core::Identity;
-use landfall_common::disk::Disk;
+use landfall_common::disk::{Disk, DiskError};
 use landfall_common::{Duration, Timestamp};
 use landfall_trust::PublicKey;
 use rcgen::{CertificateParams, KeyPair, SigningKey as _};
@@ -189,8 +189,21 @@ fn unusable(error: rcgen::Error) -> AgentError {
     AgentError::Identity { file: "the host's key".to_owned(), reason: error.to_string() }
 }
 
+/// What a `join` by root leaves behind is not the agent's to read.
+fn unreadable(error: DiskError) -> AgentError {
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return AgentError::Disk(error);
+    }
+    let state = error.path.ancestors().nth(2).unwrap_or(&error.path).display();
+    let reason = format!(
+        "it belongs to another user, as after a `join` by root; `chown -R landfall: {state}` gives it to the agent, \
+         where that runs as landfall"
+    );
+    AgentError::Identity { file: error.path.display().to_string(), reason }
+}
+
 fn read<T: for<'de> Deserialize<'de>>(disk: &dyn Disk, path: &str) -> Result<Option<T>, AgentError> {
-    let Some(bytes) = disk.read(Path::new(path))? else { return Ok(None) };
+    let Some(bytes) = disk.read(Path::new(path)).map_err(unreadable)? else { return Ok(None) };
     serde_json::from_slice(&bytes)
         .map(Some)
         .map_err(|error| AgentError::Identity { file: path.to_owned(), reason: error.to_string() })
@@ -206,6 +219,18 @@ fn write<T: Serialize>(disk: &dyn Disk, path: &str, value: &T) -> Result<(), Age
 mod tests {
     use super::*;
     use landfall_common::disk::RealDisk;
+
+    #[test]
+    fn files_of_another_user_are_told_with_what_gives_them_back() {
+        let denied = |kind| {
+            let path = Path::new("/var/lib/landfall").join(IDENTITY);
+            unreadable(DiskError::new("read", &path, std::io::Error::from(kind))).to_string()
+        };
+        let told = denied(std::io::ErrorKind::PermissionDenied);
+        assert!(told.starts_with("/var/lib/landfall/identity/identity.json cannot be used"), "{told}");
+        assert!(told.contains("`chown -R landfall: /var/lib/landfall`"), "{told}");
+        assert!(!denied(std::io::ErrorKind::NotADirectory).contains("chown"));
+    }
 
     #[test]
     fn a_request_that_was_not_answered_is_sent_again_as_it_was() {

@@ -94,6 +94,9 @@ async fn join(
         std::io::stdin().read_line(&mut text).context("the token cannot be read")?;
     }
     let token = HostToken::parse(&text)?;
+    if let Some(asked) = &name {
+        token.must_allow(asked)?;
+    }
     let Some(controller) = controller.or_else(|| config.controller.clone()) else {
         bail!("say where the controller is: --controller HOST:PORT");
     };

@@ -44,25 +44,31 @@ type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
 
 /// How a plain connection to the controller is made: TCP, or whatever a test puts here.
 #[derive(Clone)]
-pub struct Dialler(Arc<dyn Fn() -> Dialling + Send + Sync>);
+pub struct Dialler {
+    dial: Arc<dyn Fn() -> Dialling + Send + Sync>,
+    /// Where to, for people.
+    address: String,
+}
 
 impl Dialler {
     /// TCP to `HOST:PORT`, the name looked up at each attempt.
     #[must_use]
     pub fn tcp(address: String) -> Self {
-        Self::new(move || {
-            let address = address.clone();
+        let to = address.clone();
+        let dialler = Self::new(move || {
+            let address = to.clone();
             Box::pin(async move {
                 let stream = tokio::net::TcpStream::connect(&address).await?;
                 stream.set_nodelay(true)?;
                 Ok(Box::new(stream) as Box<dyn Io>)
             })
-        })
+        });
+        Self { address, ..dialler }
     }
 
     /// Any other way.
     pub fn new(dial: impl Fn() -> Dialling + Send + Sync + 'static) -> Self {
-        Self(Arc::new(dial))
+        Self { dial: Arc::new(dial), address: "its address".to_owned() }
     }
 }
 
@@ -87,12 +93,13 @@ pub async fn connect(
     credentials: Option<&Credentials>,
 ) -> Result<Channel, AgentError> {
     let config = Arc::new(client_config(anchor, credentials)?);
+    let address = dialler.address.clone();
     let dialler = dialler.clone();
     let connector = tower::service_fn(move |_: http::Uri| {
         let (config, dialler) = (config.clone(), dialler.clone());
         async move {
             let attempt = async {
-                let stream = (dialler.0)().await?;
+                let stream = (dialler.dial)().await?;
                 let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
                 TlsConnector::from(config).connect(name, stream).await
             };
@@ -114,7 +121,7 @@ pub async fn connect(
         .initial_connection_window_size(1024 * 1024)
         .connect_with_connector(connector)
         .await
-        .map_err(|error| AgentError::Connect { reason: explain(&error) })
+        .map_err(|error| AgentError::Connect { reason: format!("{address}: {}", explain(&error)) })
 }
 
 /// A call that must be answered within `limit`: a controller whose connections live while its calls hang must not

@@ -132,6 +132,11 @@ pub trait DiskLock: Send + Sync {}
 ///
 /// Synchronous and object safe. Paths are plain: `disk.read("ledger/state".as_ref())`.
 pub trait Disk: Send + Sync {
+    /// The path as people are told it: whole, where the root is a directory of this machine.
+    fn shown(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
     /// The whole content of a file, or `None` if there is no such name.
     ///
     /// # Errors

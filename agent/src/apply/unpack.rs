@@ -175,7 +175,7 @@ fn link_shared(
         if disk.kind(&place)?.is_none() {
             let reason = format!(
                 "the shared file {} is missing; put it there (it is the administrator's to keep), then stage again",
-                place.display()
+                disk.shown(&place).display()
             );
             return Err(AgentError::Layout(reason));
         }

@@ -192,7 +192,8 @@ fn what_is_shared_is_linked_into_the_release_and_hides_what_it_has_there() {
     let mut world = World::new(&[release]);
     world.activate(1, "v1");
     let OutcomeKind::StageFailed { failure } = outcome(&world) else { panic!("{:?}", outcome(&world)) };
-    assert!(failure.reason.contains("the shared file shared/conf/.env is missing"), "{}", failure.reason);
+    let missing = format!("the shared file {} is missing", world.app().join("shared/conf/.env").display());
+    assert!(failure.reason.contains(&missing), "{}", failure.reason);
     std::fs::create_dir_all(world.app().join("shared/conf")).unwrap();
     std::fs::write(world.app().join("shared/conf/.env"), "SECRET=1").unwrap();
     world.activate(2, "v1");

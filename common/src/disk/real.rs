@@ -87,6 +87,10 @@ fn kind_of(file_type: fs::FileType) -> EntryKind {
 }
 
 impl Disk for RealDisk {
+    fn shown(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
         found(self.at("read", path, |full| fs::read(full)))
     }
