@@ -113,6 +113,14 @@ impl Checks {
         self.forget_failures();
     }
 
+    /// The controller's clock was set back: what was heard lies ahead of it by no time.
+    pub fn controller_clock_set(&mut self, now: Timestamp) {
+        for heard in self.heard.values_mut() {
+            heard.at = heard.at.min(now);
+        }
+        self.started_at = self.started_at.min(now);
+    }
+
     /// A host has connected to the controller.
     pub fn connected(&mut self, host: &HostId, connection: u64) {
         if self.sessions.get(host).is_none_or(|known| *known < connection) {

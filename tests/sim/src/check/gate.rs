@@ -53,11 +53,7 @@ impl Checks {
             other => {
                 let heard = self.heard.get(&member.host).map_or(0, |heard| heard.at.ms());
                 let silent_ms = now.ms().saturating_sub(heard.max(self.started_at.ms()));
-                if silent_ms >= UNREACHABLE_MS.min(HEARD_WITHIN_MS) {
-                    Ok(())
-                } else {
-                    Err(format!("is {other:?}"))
-                }
+                if silent_ms >= UNREACHABLE_MS { Ok(()) } else { Err(format!("is {other:?}")) }
             }
         }
     }
@@ -178,5 +174,76 @@ fn was_let_go(state: &MemberState) -> bool {
         MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged => false,
         MemberState::Failed { left } => *left != Left::Untouched,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_common::assignment::ReleaseRef;
+    use landfall_common::report::{HostReport, Phase};
+    use landfall_common::strategy::Strategy;
+    use landfall_common::{Generation, ReleaseCounter, RolloutId};
+    use landfall_controller_core::log::Actor;
+    use landfall_controller_core::record::Place;
+    use landfall_controller_core::rollout::{RolloutKind, Schema};
+
+    use super::*;
+
+    fn rollout(batch: u32) -> Rollout {
+        let name = ReleaseName::new("v2").unwrap();
+        let digest = Sha256::of(b"v2");
+        Rollout {
+            id: RolloutId::new("r-1").unwrap(),
+            place: Place {
+                application: crate::artifact::application(),
+                environment: crate::artifact::environment(),
+            },
+            kind: RolloutKind::Forward,
+            release: ReleaseRef { name, counter: ReleaseCounter(2), digest, length: 1 },
+            previous: None,
+            strategy: Strategy::default(),
+            by: Actor::Controller,
+            requested_at: Timestamp::default(),
+            batches: 2,
+            schema: Schema::Fits { reason: String::new() },
+            status: Status::Active { stage: Stage::Running { batch } },
+            since: Timestamp::default(),
+        }
+    }
+
+    /// A gate that opened after half a minute of silence went unnoticed.
+    #[test]
+    fn a_host_is_passed_over_after_two_minutes_of_silence_and_no_sooner() {
+        let host = HostId::new("web-1").unwrap();
+        let member = Member {
+            rollout: RolloutId::new("r-1").unwrap(),
+            host: host.clone(),
+            batch: 1,
+            state: MemberState::Staged,
+            since: Timestamp::default(),
+            unheeded: 0,
+            touched: false,
+            failure: None,
+            return_failure: None,
+        };
+        let report = HostReport {
+            incarnation: 1,
+            sequence: 1,
+            at: Timestamp::default(),
+            generation: Generation(1),
+            phase: Phase::Idle,
+            active: None,
+            outcome: None,
+            health: Health::Unknown,
+        };
+        for (silent_ms, passes) in [(31_000, false), (119_000, false), (120_000, true)] {
+            let mut checks = Checks::new(0, &[]);
+            checks.connected(&host, 1);
+            checks.heard(&host, 1, &report, Timestamp::from_ms(1_000_000));
+            let now = Timestamp::from_ms(1_000_000 + silent_ms);
+            checks.rollout_moves(&rollout(1), [&member].into_iter(), now).unwrap();
+            let moved = checks.rollout_moves(&rollout(2), [&member].into_iter(), now);
+            assert_eq!(moved.is_ok(), passes, "{silent_ms}: {moved:?}");
+        }
     }
 }

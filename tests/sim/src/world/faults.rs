@@ -137,6 +137,7 @@ impl World {
             // As the clock of the real one tells of each leap.
             running.state.leapt(now);
         }
+        self.checks.controller_clock_set(now);
         self.note(format_args!("the world heals"));
         for host in &mut self.hosts {
             host.cut_until = 0;

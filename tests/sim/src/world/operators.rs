@@ -316,7 +316,7 @@ impl World {
                 let state = self.controller.running.as_ref().map(|controller| &controller.state);
                 let Some(rollout) = state.and_then(|state| state.rollout(id)) else { return };
                 let run = rollout.status.stage().and_then(|stage| stage.migration());
-                if let Some(MigrationRun::Unknown { lease, .. }) = run
+                if let Some(lease) = run.and_then(MigrationRun::in_doubt)
                     && lease.direction == Direction::Up
                 {
                     self.checks.database.said_applied.push(rollout.release.name.clone());

@@ -37,8 +37,8 @@ impl World {
                 && serving().count() == self.releases_services(&in_force.release.name);
             let has_reason = sentences.iter().any(|sentence| sentence.contains(host.id.as_str()))
                 || !matches!(record.convergence, Convergence::On);
-            // Beyond twenty sentences hosts are only counted.
-            let counted = sentences.iter().any(|sentence| sentence.contains("more"));
+            // Beyond twenty sentences, and five hosts in one, they are only counted.
+            let counted = sentences.iter().any(|sentence| counts_the_rest(sentence));
             if !runs && !has_reason && !counted {
                 return Some(format!(
                     "{} runs {really:?} with {:?} and not {}, and nobody says why: {}",
@@ -55,5 +55,32 @@ impl World {
     fn releases_services(&self, name: &landfall_common::ReleaseName) -> usize {
         let release = self.releases.iter().find(|release| release.reference.name == *name);
         release.map_or(0, |release| release.manifest.program.services.len())
+    }
+}
+
+/// Whether a sentence ends with, or names hosts as, `and 7 more`.
+fn counts_the_rest(sentence: &str) -> bool {
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    words.windows(3).any(|window| {
+        window[0] == "and" && window[1].parse::<usize>().is_ok() && window[2].trim_end_matches(',') == "more"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts_the_rest;
+
+    #[test]
+    fn only_a_number_of_hosts_stands_for_hosts() {
+        assert!(counts_the_rest("and 3 more"));
+        assert!(counts_the_rest("a, b, c, d, e and 12 more are out, f waits"));
+        for sentence in [
+            "the migration was refused and runs no more",
+            "it is handed out once more",
+            "it lies more than one reversible migration back",
+            "and more",
+        ] {
+            assert!(!counts_the_rest(sentence), "{sentence}");
+        }
     }
 }
