@@ -32,7 +32,7 @@ apps_dir = "/srv"
 # Sockets.
 run_dir = "/run/landfall"
 
-# Output of steps and services.
+# Output of steps (steps/<application>.<step>.log) and services (<application>.<service>.log).
 log_dir = "/var/log/landfall"
 
 # How the holders of services are started: "detached", or "systemd" (as instances of the template unit

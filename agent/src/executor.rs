@@ -158,8 +158,7 @@ impl Executor {
                     if context.cancel.is_cancelled() {
                         return;
                     }
-                    let cleared = if afresh { self.clear_prepared(&release).await } else { Ok(()) };
-                    let result = match cleared {
+                    let result = match self.make_room(&step.name, &release, afresh).await {
                         Ok(()) => steps::run(&step, &context).await.map(drop).map_err(Failure::from),
                         Err(failure) => Err(failure),
                     };
@@ -206,10 +205,15 @@ impl Executor {
         self.config.run_dir.join("steps").join(format!("{}.{kind}", self.identity.application))
     }
 
-    /// With the lock on steps held: nothing of an earlier attempt writes there while it is removed.
-    async fn clear_prepared(&self, release: &ReleaseName) -> Result<(), Failure> {
+    /// Before a step, with the lock on steps held: nothing of an earlier one writes any more, and what that has
+    /// prepared is removed where the step is to begin `afresh`.
+    async fn make_room(&self, step: &StepName, release: &ReleaseName, afresh: bool) -> Result<(), Failure> {
+        let left = steps::end_left(&self.group_note("step")).await;
+        left.map_err(|reason| Failure::new(step.clone(), reason))?;
+        if !afresh {
+            return Ok(());
+        }
         let failed = |reason: String| Failure::new(own_step("prepare"), format!("stage failed: {reason}"));
-        steps::end_left(&self.group_note("step")).await.map_err(failed)?;
         let (app, release) = (self.app.clone(), release.clone());
         let cleared = tokio::task::spawn_blocking(move || apply::clear_prepared(&*app, &release)).await;
         cleared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(chain(&error)))

@@ -180,8 +180,12 @@ pub async fn run(step: &Step, context: &StepContext) -> Result<StepOutput, StepF
         output: Box::default(),
         took: Duration::ZERO,
     };
-    if let Some(note) = &context.group_note {
-        group::end(note).await.map_err(&fail)?;
+    if let Some(note) = &context.group_note
+        && let Err(left) = group::end(note).await
+    {
+        // It was sent SIGKILL and does nothing any more but what the kernel holds it for: a host must be able to
+        // go back all the same. Where not even that may happen, whoever runs the step has asked before.
+        tracing::warn!(step = %step.name, left, "the step runs beside an earlier one");
     }
     let mut order = runner::Order::new(step, context).map_err(&fail)?;
     if let Some(note) = &context.group_note

@@ -1,6 +1,9 @@
 //! The executor: what is removed and ended around the steps that it runs.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
+#[path = "support/world.rs"]
+mod world;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +27,10 @@ struct Host {
 
 impl Host {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(directory: tempfile::TempDir) -> Self {
         let root = directory.path();
         let config = Config {
             state_dir: root.join("state"),
@@ -112,6 +118,29 @@ async fn appears_whole(host: &Host) -> String {
         if seen.ends_with("end\n") {
             return seen;
         }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_ends_at_its_start_what_the_one_before_it_left_running() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run/steps");
+    let script = format!("sleep 600 & echo $! > {}; wait", directory.path().join("pid").display());
+    let mut before = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(world::roles::arguments("step"))
+        .arg(directory.path())
+        .arg(script)
+        .spawn()
+        .unwrap();
+    let left = appears(&directory.path().join("pid")).await;
+    before.kill().unwrap();
+    before.wait().unwrap();
+    std::fs::rename(run.join("note"), run.join("shop.step")).unwrap();
+    // Nothing is asked of it.
+    let _host = Host::start_in(directory);
+    let stat = format!("/proc/{}/stat", left.trim());
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z")) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
