@@ -62,6 +62,9 @@ impl AppendFile for FullFile {
 }
 
 impl Disk for FullDisk {
+    fn shown(&self, path: &Path) -> PathBuf {
+        self.inner.shown(path)
+    }
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
         self.inner.read(path)
     }

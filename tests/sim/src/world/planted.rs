@@ -13,7 +13,7 @@ impl World {
     pub(super) fn sabotage_output(&mut self, output: &mut Output) {
         match self.scenario.sabotage {
             Some(Sabotage::BudgetIgnored) => self.let_all_go(output),
-            Some(Sabotage::FailuresIgnored) => ignore_failures(output),
+            Some(Sabotage::FailuresIgnored) => self.ignore_failures(output),
             Some(Sabotage::GateIgnored) => change_rollouts(output, |rollout| {
                 let last = rollout.batches;
                 if let Status::Active { stage: Stage::Running { batch } } = &mut rollout.status {
@@ -77,24 +77,40 @@ impl World {
     }
 }
 
-fn change_rollouts(output: &mut Output, change: impl Fn(&mut landfall_controller_core::rollout::Rollout)) {
-    for changed in &mut output.changes {
-        if let Change::Put { record: Record::Rollout(rollout) } = changed {
-            change(rollout);
+impl World {
+    /// What failed is to be tried again by itself, and its rollout goes on as if nothing were.
+    fn ignore_failures(&self, output: &mut Output) {
+        let Some(controller) = &self.controller.running else { return };
+        for changed in &mut output.changes {
+            match changed {
+                Change::Put { record: Record::Member(member) }
+                    if matches!(member.state, MemberState::Failed { .. }) =>
+                {
+                    member.state = MemberState::Staged;
+                }
+                Change::Put { record: Record::Place(place) } => place.convergence = Convergence::On,
+                Change::Put { record: Record::Rollout(rollout) } => {
+                    let running =
+                        |status: &Status| matches!(status, Status::Active { stage: Stage::Running { .. } });
+                    let before = controller.state.rollout(&rollout.id).map(|before| before.status.clone());
+                    let ends_well = matches!(rollout.status, Status::Ended { end: End::Succeeded });
+                    if let Some(before) = before.filter(running)
+                        && !running(&rollout.status)
+                        && !ends_well
+                    {
+                        rollout.status = before;
+                    }
+                }
+                _ => {}
+            }
         }
     }
 }
 
-/// What failed is to be tried again by itself.
-fn ignore_failures(output: &mut Output) {
+fn change_rollouts(output: &mut Output, change: impl Fn(&mut landfall_controller_core::rollout::Rollout)) {
     for changed in &mut output.changes {
-        if let Change::Put { record: Record::Member(member) } = changed
-            && matches!(member.state, MemberState::Failed { .. })
-        {
-            member.state = MemberState::Staged;
-        }
-        if let Change::Put { record: Record::Place(place) } = changed {
-            place.convergence = Convergence::On;
+        if let Change::Put { record: Record::Rollout(rollout) } = changed {
+            change(rollout);
         }
     }
 }
