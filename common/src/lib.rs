@@ -12,6 +12,7 @@ pub mod ids;
 pub mod journal;
 pub mod manifest;
 pub mod merkle;
+pub mod printable;
 pub mod report;
 pub mod strategy;
 pub mod time;

@@ -5,16 +5,15 @@
 use std::collections::BTreeMap;
 
 use landfall_common::Timestamp;
+use landfall_common::printable::{self, line};
 use landfall_proto::v1;
 use landfall_trust::PublicKey;
-use printable::line;
 use serde::Serialize;
 
 use crate::error::Error;
 
 mod host;
 mod operator;
-pub mod printable;
 mod rollout;
 
 pub use host::{Figures, Host, Latency};

@@ -1,5 +1,7 @@
 //! What an HTTP/1.1 server answered: as much of it as a check looks at and a person is shown.
 
+use landfall_common::printable;
+
 /// A failure is one line, and this much of what the server said fits into it.
 const SHOWN_CHARS: usize = 200;
 
@@ -91,24 +93,10 @@ pub(crate) fn first_line(head: &Head, answer: &[u8]) -> String {
     let body = head.body(answer);
     let text = String::from_utf8_lossy(&body);
     let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else { return String::new() };
-    let mut shown = String::from(": ");
-    for (count, letter) in line.chars().enumerate() {
-        if count == SHOWN_CHARS {
-            shown.push('…');
-            break;
-        }
-        if letter.is_control() || is_direction(letter) {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
-/// Letters that make a terminal show the others in another order.
-fn is_direction(letter: char) -> bool {
-    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let mut letters = line.chars();
+    let cut: String = letters.by_ref().take(SHOWN_CHARS).collect();
+    let more = if letters.next().is_some() { "…" } else { "" };
+    format!(": {}{more}", printable::line(&cut))
 }
 
 #[cfg(test)]

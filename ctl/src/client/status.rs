@@ -3,11 +3,11 @@
 //! The controller's `google.rpc.ErrorInfo` carries a stable reason; its message is a whole sentence and is
 //! shown as it is.
 
+use landfall_common::printable;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::error::{Error, Exit};
-use crate::view::printable;
 
 /// The domain of the reasons that this program knows.
 const DOMAIN: &str = "landfall";

@@ -6,6 +6,7 @@ mod verify;
 use std::collections::BTreeMap;
 
 use landfall_common::Timestamp;
+use landfall_common::printable;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::cli::{Log, LogCommand};
 use crate::client::LogRange;
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
-use crate::view::{LogEntry, printable};
+use crate::view::LogEntry;
 
 /// So many entries are read to find the rollouts among them.
 const READ: u32 = 1000;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use landfall_common::Timestamp;
+use landfall_common::printable::line;
 use landfall_proto::v1;
 use serde::Serialize;
 
 use super::moment;
-use super::printable::line;
 
 /// An enrolled host.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,11 +1,11 @@
 //! An operator, as the controller knows it.
 
 use landfall_common::Timestamp;
+use landfall_common::printable::line;
 use landfall_proto::v1;
 use serde::Serialize;
 
 use super::moment;
-use super::printable::line;
 
 /// Who may call the controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,11 +1,11 @@
 //! A rollout: its batches, its hosts, and how far they are.
 
 use landfall_common::Timestamp;
+use landfall_common::printable::{self, line};
 use landfall_proto::v1;
 use serde::Serialize;
 
 use super::moment;
-use super::printable::{self, line};
 
 /// Where a rollout is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

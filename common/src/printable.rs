@@ -1,7 +1,8 @@
 //! Text that came from hosts and other people, made fit for a terminal.
 //!
 //! What an application answers to a check, what a program printed last, a name in a report: a terminal that is
-//! handed it as it is obeys what it says. Everything that becomes a view comes through here.
+//! handed it as it is obeys what it says. What an agent tells and what becomes a view of `ctl` comes through here, at
+//! both ends: neither believes the other.
 
 /// One line: control characters, line ends among them, and letters that turn the direction of writing around are
 /// shown and not obeyed. A tab does no harm.
