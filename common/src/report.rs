@@ -8,8 +8,23 @@ use crate::assignment::ReleaseRef;
 use crate::ids::{Generation, StepName};
 use crate::time::{Duration, Timestamp, duration_ms};
 
-/// How many of the last lines of a step's output travel with a failure.
-pub const TAIL_LINES: usize = 20;
+/// How many of the last lines of a step's output travel with a failure: a server of several processes writes the
+/// trace of the one that failed, and after it its own, of twenty lines and more.
+pub const TAIL_LINES: usize = 40;
+
+/// How many bytes these lines have at most: a failure is stored, once for each host that tells one.
+pub const TAIL_BYTES: usize = 8 * 1024;
+
+/// The last of the lines, as many as travel with a failure: at most [`TAIL_LINES`], of [`TAIL_BYTES`] together.
+#[must_use]
+pub fn tail(mut lines: Vec<String>) -> Vec<String> {
+    let mut bytes = 0;
+    let fitting = lines.iter().rev().take(TAIL_LINES).take_while(|line| {
+        bytes += line.len();
+        bytes <= TAIL_BYTES
+    });
+    lines.split_off(lines.len() - fitting.count())
+}
 
 /// The state of a host at one moment. A newer one replaces an older one whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +171,7 @@ pub struct Failure {
     /// The exit code, where a process exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The last lines of its output, at most [`TAIL_LINES`].
+    /// The last lines of its output, as [`tail`] bounds them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tail: Vec<String>,
 }
@@ -186,4 +201,21 @@ pub enum Health {
         /// Which, and what it saw, by the name of the check.
         failing: BTreeMap<StepName, String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_the_end_of_what_was_written_within_its_bounds() {
+        let numbered = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert_eq!(tail(numbered(3)), ["0", "1", "2"]);
+        assert_eq!(tail(numbered(100)), numbered(100)[100 - TAIL_LINES..]);
+
+        let long = vec!["x".repeat(TAIL_BYTES / 4); TAIL_LINES];
+        assert_eq!(tail(long), vec!["x".repeat(TAIL_BYTES / 4); 4]);
+        assert_eq!(tail(vec!["x".repeat(TAIL_BYTES + 1), "end".to_owned()]), ["end"]);
+        assert!(tail(Vec::new()).is_empty());
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use landfall_common::report::TAIL_LINES;
+use landfall_common::report::{self, TAIL_LINES};
 use serde::{Deserialize, Serialize};
 
 /// How much of the beginning is kept, and how much of the end: 64 KiB each.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
-/// A line of a tail is cut here, so that a failure of twenty lines stays a small message.
+/// A line of a tail is cut here, so that one line leaves room for others.
 const LINE_CHARS: usize = 500;
 
 /// Bytes as they come in, in bounded memory.
@@ -76,12 +76,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// The last lines, at most [`TAIL_LINES`], without control characters, each of bounded length.
+    /// The last lines, within the bounds of [`report::tail`], without control characters, each of bounded length.
     #[must_use]
     pub fn last_lines(&self) -> Vec<String> {
         let text = if self.omitted_bytes == 0 { &self.first } else { &self.last };
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| printable(line)).collect()
+        report::tail(
+            lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| printable(line)).collect(),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, TAIL_LINES};
+use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
 use landfall_common::strategy::Amount;
 use landfall_common::{
     AppName, Duration, EnvName, Generation, ReleaseCounter, ReleaseName, RequestId, RolloutId, Sha256,
@@ -184,12 +184,11 @@ fn outcome(message: pb::Outcome) -> Parsed<Outcome> {
 }
 
 fn failure(message: pb::Failure) -> Parsed<Failure> {
-    let skip = message.tail.len().saturating_sub(TAIL_LINES);
     Ok(Failure {
         step: named("failure.step", &message.step)?,
         reason: cut_line(message.reason),
         exit_code: message.exit_code,
-        tail: message.tail.into_iter().skip(skip).map(cut_line).collect(),
+        tail: tail(message.tail.into_iter().map(cut_line).collect()),
     })
 }
 
