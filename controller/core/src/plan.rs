@@ -7,43 +7,58 @@
 use landfall_common::Timestamp;
 
 use crate::output::Planned;
+use crate::reason::Wait;
 use crate::record::{Change, Key, Place};
 use crate::state::State;
-use crate::timing::REQUEST_KEPT;
+use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT};
 
 mod absorb;
 mod back;
 mod converge;
 mod evidence;
 mod migrate;
+mod room;
 mod run;
 mod stage;
 mod table;
 
+use room::Room;
 use table::Table;
 
-/// Plans every place, and forgets answers that are old. Run it after a start, after a command, and at
-/// `wake_at`.
+/// Plans every place, and forgets answers that are old: as much of it as one commit holds, the rest in the run
+/// that follows at once. Run it after a start, after a command, and at `wake_at`.
 pub fn plan(state: &State, now: Timestamp) -> Planned {
-    let mut all = Planned::default();
+    let (mut all, mut room) = (Planned::default(), Room::of_a_commit());
     for place in state.places.keys() {
-        join(&mut all, plan_place(state, place, now));
+        join(&mut all, plan_within(state, place, now, &mut room));
     }
     let old = state.requests.values().filter(|request| now.since(request.at) > REQUEST_KEPT);
     let forgotten = old.map(|request| Change::Delete { key: Key::Request(request.id.clone()) });
-    all.output.changes.extend(forgotten);
+    all.output.changes.extend(forgotten.take(FORGOTTEN_AT_ONCE));
     all
 }
 
 /// Plans one place: enough after a host of it was observed.
 pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
-    let Some(mut table) = Table::lay(state, place, now) else { return Planned::default() };
+    plan_within(state, place, now, &mut Room::of_a_commit())
+}
+
+fn plan_within(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> Planned {
+    let Some(mut table) = Table::lay(state, place, now, room) else { return Planned::default() };
     absorb::members(&mut table);
-    // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
-    // batches: no stage is entered twice in one run.
-    while advance(&mut table) == Turn::Taken {}
-    converge::hosts(&mut table);
-    let wake_at = table.wake_after().map(|period| now + period);
+    // Nothing is decided on half of what hosts have said.
+    if !table.in_parts {
+        // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
+        // batches: no stage is entered twice in one run.
+        while advance(&mut table) == Turn::Taken {}
+        converge::hosts(&mut table);
+    }
+    let wake_at = if table.in_parts {
+        table.wait(Wait::InParts);
+        Some(now)
+    } else {
+        table.wake_after().map(|period| now + period)
+    };
     table.clear(wake_at)
 }
 

@@ -235,6 +235,8 @@ pub enum Wait {
         /// For which rollout.
         rollout: RolloutId,
     },
+    /// More hosts have moved than one decision may hold.
+    InParts,
     /// Hosts that run something else are left alone.
     ConvergenceHeld {
         /// Which.
@@ -434,6 +436,9 @@ impl fmt::Display for Wait {
             Self::Unstored { since, reason } => {
                 write!(f, "the controller cannot store its decisions since {}: {reason}", moment(*since))
             }
+            Self::InParts => f.write_str(
+                "more hosts have moved at once than are written down at once; the others follow now",
+            ),
             Self::ConvergenceHeld { hosts, reason } => write!(
                 f,
                 "{hosts} {} not at the release in force and left alone, since {reason}; a new release or \

@@ -13,6 +13,7 @@ use crate::state::State;
 use crate::timing::{ACTIVATE_ACCEPT, ANSWER_MARGIN};
 
 use super::evidence::Proof;
+use super::room::{weight, weight_of};
 use super::table::{Seat, Table};
 
 /// What a report means for a member.
@@ -27,6 +28,7 @@ enum Move {
     ReturnFail(Failure),
 }
 
+/// Takes in what hosts have reported, as much of it as there is room for.
 pub(super) fn members(table: &mut Table<'_>) {
     let Some(rollout) = table.rollout.clone() else { return };
     let now = table.now;
@@ -36,6 +38,15 @@ pub(super) fn members(table: &mut Table<'_>) {
             continue;
         }
         let Some((step, said)) = moved(seat, &rollout, table.state, now) else { continue };
+        // In the record of the host, and in the log.
+        let newest = match &step {
+            Move::Fail(_, failure) | Move::ReturnFail(failure) => 2 * weight_of(failure),
+            Move::To(_) | Move::Again(_) => 0,
+        };
+        if !table.room.take(newest + seat.member.as_deref().map_or(0, weight)) {
+            table.in_parts = true;
+            break;
+        }
         let event = |generation: Generation, outcome: &OutcomeKind| LogEvent::StepOutcome {
             rollout: rollout.id.clone(),
             host: seat.host.record.id.clone(),

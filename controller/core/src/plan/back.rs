@@ -12,6 +12,7 @@ use crate::turn::Fleet;
 
 use super::Turn;
 use super::evidence::{self, Proof};
+use super::room::weight;
 use super::table::Table;
 
 /// Brings every host that was touched back, and ends once there is evidence of each.
@@ -34,9 +35,14 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
             }
             _ => false,
         };
-        if due {
-            seat.set(MemberState::ReturnDue, now);
+        if !due {
+            continue;
         }
+        if !table.room.take(weight(member)) {
+            table.in_parts = true;
+            return Turn::None;
+        }
+        seat.set(MemberState::ReturnDue, now);
     }
     let rollout = table.rollout();
     let targeted = table.members().count();
@@ -179,6 +185,9 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, proof: Proof) {
         if under_way.count() >= batch {
             queued.add(&host);
             continue;
+        }
+        if !table.has_room(at) {
+            break;
         }
         let generation = table.issue(at, previous.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Returning { generation }, now);

@@ -43,6 +43,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         off.into_iter().map(|at| (at, course(table, &table.seats[at], &target))).collect();
     stop_if_too_many_failed(table, &courses, &target, &strategy);
     let (mut blocked, mut left_alone, mut away) = (Hosts::default(), Hosts::default(), Hosts::default());
+    let convergence = table.place.convergence.clone();
     for (at, course) in courses {
         let seat = &table.seats[at];
         let host = seat.host.record.id.clone();
@@ -51,7 +52,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             away.add(&host);
             continue;
         }
-        match (course, &table.place.convergence) {
+        match (course, &convergence) {
             (_, Convergence::Held { .. }) => left_alone.add(&host),
             (Course::Failed { reason, .. }, _) => {
                 table.wait(Wait::NotConverged { host, release: release(), reason });
@@ -67,6 +68,9 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             (Course::Send, Convergence::On) if !seat.out && table.out + 1 > max_unavailable => {
                 blocked.add(&host);
             }
+            (Course::Send, Convergence::On) if !table.has_room(at) => {
+                table.wait(Wait::Converging { host, release: release() });
+            }
             (Course::Send, Convergence::On) => send(table, at, &target, &in_force.rollout, &strategy),
         }
     }
@@ -80,7 +84,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     if left_alone.is_empty() {
         return;
     }
-    match table.place.convergence.clone() {
+    match convergence {
         Convergence::On => {}
         Convergence::Held { reason } => table.wait(Wait::ConvergenceHeld { hosts: left_alone, reason }),
         Convergence::Stopped { reason } => {

@@ -131,6 +131,9 @@ fn grant(table: &mut Table<'_>, batch: u32) {
             blocked.add(&table.seats[at].host.record.id);
             continue;
         }
+        if !table.has_room(at) {
+            break;
+        }
         let generation = table.issue(at, release.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Granted { generation }, now);
     }

@@ -69,6 +69,9 @@ pub(super) fn ask(table: &mut Table<'_>) {
         if !pending || seat.fresh.is_none() || elected.as_ref() == Some(&seat.host.record.id) {
             continue;
         }
+        if !table.has_room(at) {
+            break;
+        }
         let generation = table.issue(at, release.clone(), id.clone(), Order::Stage, STAGE_ACCEPT);
         table.seats[at].asked(MemberState::Staging { generation }, now);
     }

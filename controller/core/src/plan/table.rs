@@ -18,6 +18,7 @@ use crate::timing::{CONVERGE_EVERY, PLAN_EVERY};
 use crate::turn::{self, Fleet};
 
 use super::Turn;
+use super::room::{self, Room};
 
 /// The working copy of one planner run.
 pub(super) struct Table<'a> {
@@ -30,6 +31,10 @@ pub(super) struct Table<'a> {
     pub seats: Vec<Seat<'a>>,
     /// How many hosts are out (P4), those counted that this run takes out.
     pub out: usize,
+    /// What still fits into this decision.
+    pub room: &'a mut Room,
+    /// Whether there was something that did not.
+    pub in_parts: bool,
     pub report: PlaceReport,
     pub log: Vec<NewEntry>,
     pub effects: Vec<Effect>,
@@ -50,7 +55,7 @@ pub(super) struct Seat<'a> {
 
 impl<'a> Table<'a> {
     /// `None` if nothing is there that could be planned.
-    pub fn lay(state: &'a State, place: &Place, now: Timestamp) -> Option<Self> {
+    pub fn lay(state: &'a State, place: &Place, now: Timestamp, room: &'a mut Room) -> Option<Self> {
         let found = state.places.get(place)?;
         let rollout = found.record.holder.as_ref().and_then(|id| state.rollouts.get(id));
         if rollout.is_none() && found.record.proven.is_empty() {
@@ -75,6 +80,8 @@ impl<'a> Table<'a> {
             out,
             place: Cow::Borrowed(&found.record),
             rollout: rollout.map(Cow::Borrowed),
+            room,
+            in_parts: false,
             report: PlaceReport::new(place, rollout.map(|rollout| &rollout.id)),
             log: Vec::new(),
             effects: Vec::new(),
@@ -153,6 +160,15 @@ impl<'a> Table<'a> {
     /// The hosts that are out, for the report.
     pub fn out_hosts(&self) -> Hosts {
         self.seats.iter().filter(|seat| seat.out).map(|seat| seat.host.record.id.clone()).collect()
+    }
+
+    /// Takes the room that it takes to ask something of a host; whether there is any.
+    #[must_use]
+    pub fn has_room(&mut self, at: usize) -> bool {
+        let bytes = self.seats[at].member.as_deref().map_or(0, room::weight);
+        let fits = self.room.take(bytes);
+        self.in_parts |= !fits;
+        fits
     }
 
     /// Asks something of a host, under a new generation.

@@ -1,13 +1,13 @@
 //! What must hold after every decision, whoever made it and why. The checks share no code with the planner:
 //! they go by what came in over the wire, what went out, and what the modelled hosts really run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Direction, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
 use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
-use landfall_controller_core::record::{Change, Key, Record};
+use landfall_controller_core::record::{Change, Record};
 use landfall_controller_core::rollout::{Rollout, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output, State};
 
@@ -181,11 +181,10 @@ impl Checks {
                 _ => {}
             }
         }
-        let mut seen: Vec<Key> = Vec::new();
+        let mut seen = BTreeSet::new();
         for change in &output.changes {
             let key = change.key();
-            assert!(!seen.contains(&key), "{key} changes twice in one commit");
-            seen.push(key);
+            assert!(seen.insert(key.clone()), "{key} changes twice in one commit");
             if let Change::Put { record: Record::Rollout(rollout) } = change {
                 assert!(!self.ended.contains_key(&rollout.id), "{} moved after its end", rollout.id);
                 if rollout.ended() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
-use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase};
+use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
 use landfall_common::{Duration, Generation, ReleaseName, StepName, Timestamp};
 
 /// How a release behaves on a host.
@@ -17,6 +17,8 @@ pub enum Behaviour {
     Flaps,
     /// It cannot be staged.
     Unstageable,
+    /// The same, and it says so at length.
+    Verbose,
     /// Committed, the host runs what it ran before.
     Deserts,
     /// The host takes the assignment and is never done.
@@ -68,6 +70,11 @@ pub struct Host {
 
 pub fn failure(step: &str) -> Failure {
     Failure { exit_code: Some(1), ..Failure::new(StepName::new(step).unwrap(), format!("{step} said no")) }
+}
+
+/// As much as a host may say.
+fn at_length(failure: Failure) -> Failure {
+    Failure { tail: tail(vec!["\u{1b}[31m ".repeat(30); 100]), ..failure }
 }
 
 impl Host {
@@ -160,6 +167,10 @@ impl Host {
         match assignment.order {
             Order::Stage if behaviour == Behaviour::Unstageable => {
                 self.end(generation, OutcomeKind::StageFailed { failure: failure("virtualenv") });
+            }
+            Order::Stage if behaviour == Behaviour::Verbose => {
+                let failure = at_length(failure("virtualenv"));
+                self.end(generation, OutcomeKind::StageFailed { failure });
             }
             Order::Stage => self.end(generation, OutcomeKind::Staged),
             Order::Migrate { .. } => {

@@ -11,7 +11,7 @@ use landfall_common::{
     Sha256, Timestamp,
 };
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
-use landfall_controller_core::log::{Actor, NewEntry};
+use landfall_controller_core::log::{Actor, LogEntry, NewEntry};
 use landfall_controller_core::observation::{Attention, Observation};
 use landfall_controller_core::record::{
     Change, Content, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
@@ -134,6 +134,25 @@ impl World {
         world
     }
 
+    /// So many that to enrol them one by one would take its time.
+    pub fn of_many(hosts: usize) -> Self {
+        let mut world = Self::new(1);
+        world.enrol_many(2..=hosts);
+        world.run(2);
+        world
+    }
+
+    pub fn enrol_many(&mut self, numbers: std::ops::RangeInclusive<usize>) {
+        for number in numbers {
+            let id = host_id(number);
+            let (place, enrolled_at) = (place(), self.now);
+            let host = HostRecord { id: id.clone(), place, labels: BTreeMap::new(), enrolled_at };
+            let put = Change::Put { record: Record::Host(host) };
+            self.commit(Output { changes: vec![put], ..Output::default() });
+            self.hosts.insert(id, Host::new(self.now));
+        }
+    }
+
     pub fn enrol(&mut self, number: usize) {
         let id = host_id(number);
         let host =
@@ -253,6 +272,7 @@ impl World {
     /// As the shell does it: durable first, then applied, then carried out.
     /// Whether the controller lives to see it.
     pub fn commit(&mut self, output: Output) -> bool {
+        fits_into_a_commit(&output);
         if self.faults.hits(self.faults.crashes, 1000) {
             // Nothing of it has become durable, so nothing of it has happened.
             self.crash_controller();
@@ -338,10 +358,11 @@ impl World {
 
     pub fn plan(&mut self) {
         let planned = plan(&self.state, self.now);
+        let wake_at = planned.wake_at;
         self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
         self.commit(planned.output);
         // What a run decides it decides whole.
-        if self.faults.crashes == 0 {
+        if self.faults.crashes == 0 && wake_at != Some(self.now) {
             let again = plan(&self.state, self.now);
             assert!(again.output.changes.is_empty(), "not settled: {:?}", again.output.changes);
         }
@@ -499,6 +520,22 @@ impl World {
             other => panic!("no reason: {other:?}"),
         }
     }
+}
+
+/// What the store takes, with what an entry of the log costs: itself, its leaf, a node of the tree.
+fn fits_into_a_commit(output: &Output) {
+    let changes = output.changes.len() + 3 * output.log.len() + 65;
+    assert!(changes <= 32_768, "{changes} changes");
+    if changes < 1_000 {
+        return;
+    }
+    let records = output.changes.iter().map(|change| serde_json::to_vec(change).unwrap().len() + 100);
+    let entries = output.log.iter().map(|entry| {
+        let entry: LogEntry = entry.clone().number(0);
+        serde_json::to_vec(&entry).unwrap().len() + 500
+    });
+    let bytes: usize = records.chain(entries).sum();
+    assert!(bytes <= 32 << 20, "{bytes} bytes");
 }
 
 pub fn anna() -> Actor {
