@@ -171,27 +171,32 @@ pub fn incoming<L: Listen>(
             };
             let (acceptor, accepted, handshakes) = (acceptor.clone(), accepted.clone(), handshakes.clone());
             tokio::spawn(async move {
-                let handshake = async {
-                    let permits = match entrance {
-                        Entrance::Open(share) => (share, permit),
-                        Entrance::Waiting(waiting) => {
-                            // Others of other addresses come first.
-                            drop(permit);
-                            let share = waiting.wait().await?;
-                            (share, handshakes.acquire_owned().await.ok()?)
+                let permits = match entrance {
+                    Entrance::Open(share) => Some((share, permit)),
+                    Entrance::Waiting(waiting) => {
+                        // Others of other addresses come first.
+                        drop(permit);
+                        match waiting.wait().await {
+                            Some(share) => {
+                                handshakes.acquire_owned().await.ok().map(|permit| (share, permit))
+                            }
+                            None => None,
                         }
-                    };
-                    let done = greeted(&acceptor, stream).await;
-                    drop(permits);
-                    Some(done)
+                    }
                 };
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                    Ok(Some(Ok(stream))) => {
+                let Some(permits) = permits else {
+                    tracing::info!(%address, "too many others of this address are slow with their handshakes");
+                    return;
+                };
+                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, greeted(&acceptor, stream)).await;
+                drop(permits);
+                match handshake {
+                    Ok(Ok(stream)) => {
                         // When the server is gone there is nobody left to tell.
                         let _ = accepted.send(Ok(Connection::new(stream, address))).await;
                     }
-                    Ok(Some(Err(error))) => tracing::info!(%address, %error, "TLS handshake failed"),
-                    Ok(None) | Err(_) => tracing::info!(%address, "TLS handshake took too long"),
+                    Ok(Err(error)) => tracing::info!(%address, %error, "TLS handshake failed"),
+                    Err(_) => tracing::info!(%address, "TLS handshake took too long"),
                 }
             });
         }

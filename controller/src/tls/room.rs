@@ -4,13 +4,18 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use landfall_common::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Handshakes of one address at once. A fleet behind one address has so many in each round trip.
 const PER_ADDRESS: usize = 16;
 
-/// Connections that wait for others of their own address, in all.
-const WAITING: usize = 1024;
+/// Connections that wait for others of their own address, in all: a fleet behind one address that comes back at
+/// once. Each has a file descriptor, of which the unit allows eight times as many.
+const WAITING: usize = 8192;
+
+/// A connection that has waited for so long is dropped.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who is at the door.
 #[derive(Debug)]
@@ -44,9 +49,9 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for a part of the share.
+    /// Waits for a part of the share; `None` if that took too long.
     pub(super) async fn wait(self) -> Option<OwnedSemaphorePermit> {
-        self.share.acquire_owned().await.ok()
+        tokio::time::timeout(PATIENCE, self.share.acquire_owned()).await.ok()?.ok()
     }
 }
 
