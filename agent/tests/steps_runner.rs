@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use landfall_agent::steps::{self, Cause, StepContext, StepFailure, StepOutput};
 use landfall_common::manifest::Step;
+use landfall_common::report::TAIL_LINES;
 use world::site::Site;
 
 fn step(script: &str, timeout_ms: u64) -> Step {
@@ -53,12 +54,13 @@ async fn a_step_has_a_clean_environment_and_nothing_to_read() {
 }
 
 #[tokio::test]
-async fn a_failure_has_its_code_and_its_last_twenty_lines() {
+async fn a_failure_has_its_code_and_its_last_lines() {
     let site = Site::new();
     let failure = run(&site, "seq 1 100; echo broken >&2; exit 7", 10_000).await.unwrap_err();
     let failure = failure.to_failure();
-    assert_eq!((failure.exit_code, failure.tail.len()), (Some(7), 20));
-    assert_eq!((failure.tail[0].as_str(), failure.tail[19].as_str()), ("82", "broken"));
+    assert_eq!((failure.exit_code, failure.tail.len()), (Some(7), TAIL_LINES));
+    let first = (102 - TAIL_LINES).to_string();
+    assert_eq!((failure.tail.first(), failure.tail.last()), (Some(&first), Some(&"broken".to_owned())));
     assert_eq!(failure.reason, "step migrate exited with code 7");
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use landfall_common::Timestamp;
+use landfall_common::report::TAIL_LINES;
 use tempfile::TempDir;
 
 use super::*;
@@ -429,7 +430,7 @@ fn a_build_step_runs_in_the_tree_with_its_environment_and_its_output_is_kept() {
 fn a_build_step_that_fails_shows_its_exit_code_and_last_lines() {
     let (built, ..) = build("seq 1 50; echo broken >&2; exit 3", 60_000);
     let Err(Error::Build { step, reason, tail, .. }) = built else { panic!("{built:?}") };
-    assert_eq!((step.as_str(), reason.as_str(), tail.len()), ("styles", "exit code 3", 20));
+    assert_eq!((step.as_str(), reason.as_str(), tail.len()), ("styles", "exit code 3", TAIL_LINES));
     assert!(tail.contains(&"broken".to_owned()), "{tail:?}");
 }
 
