@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::command::RollRequest;
 use crate::observation::Host;
-use crate::record::{Applied, Place, ReleaseRecord, WayBackKind};
+use crate::record::{Applied, Place, PlaceRecord, ReleaseRecord, WayBackKind};
 use crate::refusal::Refusal;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
@@ -121,9 +121,10 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
             place: Box::new(request.place.clone()),
         });
     }
+    knows_the_schema(place, &record.release)?;
     content_is_here(record)?;
     let schema = schema::forward(place, record);
-    let way_back = planned_way_back(&place.migrations, previous.as_ref(), &schema, now);
+    let way_back = planned_way_back(state, place, previous.as_ref(), &schema, now);
     let plan =
         lay_out(state, &request.place, RolloutKind::Forward, record.release.clone(), strategy, schema, now);
     Ok(Plan { previous, way_back, ..plan })
@@ -144,13 +145,13 @@ pub fn preview_rollback(
     let nothing = |reason: String| Refusal::NothingBefore { reason };
     let in_force =
         record.in_force().ok_or_else(|| nothing(format!("no release was ever proven for {place}")))?;
-    // An older one, never merely another one: going back twice must not go forth again.
-    let older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
+    // What was in force last before it and is older: going back twice must not go forth again, and what was gone
+    // back from before is no way back.
+    let mut older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
     let target = match to {
         None => {
-            let part = older.clone().max_by_key(|proven| proven.release.counter);
-            let whole = older.filter(|proven| proven.whole);
-            whole.max_by_key(|proven| proven.release.counter).ok_or_else(|| {
+            let part = older.clone().next();
+            older.find(|proven| proven.whole).ok_or_else(|| {
                 let name = &in_force.release.name;
                 nothing(match part.map(|proven| &proven.release.name) {
                     None => format!("no release before {name} was proven for {place}"),
@@ -170,7 +171,7 @@ pub fn preview_rollback(
         }
     };
     let target = target.release.clone();
-    let schema = match schema::way_back(&record.migrations, &target) {
+    let schema = match schema::way_back(state, &place.application, &record.migrations, &target) {
         Way::Code => Schema::Fits { reason: format!("{} runs on the schema as it is", target.name) },
         Way::Down(migration) => Schema::Due { migration },
         Way::Blocked { reason, needed } => {
@@ -194,6 +195,24 @@ pub fn preview_rollback(
     Ok(Plan { previous, way_back, ..plan })
 }
 
+/// A rollout that ended half way has left its migration in the database: what is older may not know it, the
+/// release in force included.
+fn knows_the_schema(place: &PlaceRecord, release: &ReleaseRef) -> Result<(), Refusal> {
+    let (reason, needed) = match schema::past(&place.migrations, release) {
+        Way::Code => return Ok(()),
+        Way::Blocked { reason, needed } => (reason, needed),
+        Way::Down(migration) => {
+            let newer = &migration.release.name;
+            let needed = match place.in_force() {
+                Some(proven) => format!("`ctl rollback {}` takes it back", proven.release.name),
+                None => format!("publish a release that is newer than {newer}"),
+            };
+            (format!("the migration of {newer} has run"), needed)
+        }
+    };
+    Err(Refusal::SchemaAhead { release: release.name.clone(), reason, needed })
+}
+
 /// Hosts can be brought only to a release that they can fetch.
 fn content_is_here(record: &ReleaseRecord) -> Result<(), Refusal> {
     match record.content.removed_at() {
@@ -206,20 +225,21 @@ fn content_is_here(record: &ReleaseRecord) -> Result<(), Refusal> {
     }
 }
 
-fn place_record<'a>(state: &'a State, place: &Place) -> Result<&'a crate::record::PlaceRecord, Refusal> {
+fn place_record<'a>(state: &'a State, place: &Place) -> Result<&'a PlaceRecord, Refusal> {
     let found = state.places.get(place).filter(|found| !found.hosts.is_empty());
     Ok(&found.ok_or_else(|| Refusal::NoHosts { place: place.clone() })?.record)
 }
 
 /// What follows if a forward rollout fails, once its migration has run.
 pub(crate) fn planned_way_back(
-    migrations: &[Applied],
+    state: &State,
+    place: &PlaceRecord,
     previous: Option<&ReleaseRef>,
     schema: &Schema,
     now: Timestamp,
 ) -> PlannedWayBack {
     let Some(previous) = previous else { return PlannedWayBack::NothingBefore };
-    let mut after = migrations.to_vec();
+    let mut after = place.migrations.clone();
     if let Schema::Due { migration } = schema {
         after.push(Applied {
             release: migration.release.clone(),
@@ -228,7 +248,7 @@ pub(crate) fn planned_way_back(
             at: now,
         });
     }
-    match schema::way_back(&after, previous) {
+    match schema::way_back(state, &place.place.application, &after, previous) {
         Way::Code => PlannedWayBack::Code,
         Way::Down(_) => PlannedWayBack::SchemaFirst,
         Way::Blocked { reason, .. } => PlannedWayBack::None { reason },

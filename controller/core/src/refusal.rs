@@ -166,6 +166,16 @@ pub enum Refusal {
         /// What would be needed.
         needed: String,
     },
+    /// A release is older than what the database has taken since.
+    #[error("{release} does not know the schema as it is: {reason}; {needed}")]
+    SchemaAhead {
+        /// Which.
+        release: ReleaseName,
+        /// Why not.
+        reason: String,
+        /// What would be needed.
+        needed: String,
+    },
     /// Nothing to go back to.
     #[error("nothing to go back to: {reason}")]
     NothingBefore {

@@ -1,10 +1,13 @@
 //! What stands between the database and a release: which migration has to run, and which ways back exist
 //! (P7). The database follows migrations, not releases: what it has taken it keeps when the code goes back.
 
+use landfall_common::AppName;
 use landfall_common::assignment::{Direction, ReleaseRef};
 
 use crate::record::{Applied, PlaceRecord, ReleaseRecord, WayBackKind};
 use crate::rollout::{Planned, Schema};
+use crate::state::State;
+use crate::timing::HISTORY;
 
 /// What has to run before a release can be activated in a place.
 pub(crate) fn forward(place: &PlaceRecord, release: &ReleaseRecord) -> Schema {
@@ -41,12 +44,42 @@ pub(crate) enum Way {
     },
 }
 
-/// How code can go back to `target` when the database has taken `migrations`, oldest first.
+/// How code can go back to `target`, a release of this application that was in force before, when the database
+/// has taken `migrations`, oldest first.
+pub(crate) fn way_back(
+    state: &State,
+    application: &AppName,
+    migrations: &[Applied],
+    target: &ReleaseRef,
+) -> Way {
+    if state.release(application, &target.name).is_some_and(|record| was_taken_back(migrations, record)) {
+        return Way::Blocked {
+            reason: format!("the migration of {} was taken back since", target.name),
+            needed: "publish its content anew under another name and release that".to_owned(),
+        };
+    }
+    past(migrations, target)
+}
+
+/// Whether a release that was proven once lacks its migration now.
+fn was_taken_back(migrations: &[Applied], release: &ReleaseRecord) -> bool {
+    let Some(facts) = &release.migration else { return false };
+    let has = |applied: &Applied| {
+        applied.release.digest == release.release.digest
+            || facts.schema.is_some() && facts.schema == applied.facts.schema
+    };
+    // What is older than all that is remembered has been forgotten, and not taken back.
+    let forgotten = migrations.len() >= HISTORY
+        && migrations.iter().all(|applied| applied.release.counter > release.release.counter);
+    !forgotten && !migrations.iter().any(has)
+}
+
+/// How code of `target` gets past what the database has taken since.
 ///
 /// A compatible migration lets pass the release that was in force before it, and none that is older: what
 /// was expanded for the one may be contracted for the next. At most one migration is taken back at a time,
 /// and only the newest one.
-pub(crate) fn way_back(migrations: &[Applied], target: &ReleaseRef) -> Way {
+pub(crate) fn past(migrations: &[Applied], target: &ReleaseRef) -> Way {
     let mut beyond = migrations.iter().rev().filter(|applied| applied.release.counter > target.counter);
     let mut down = None;
     let mut next = beyond.next();
@@ -148,7 +181,7 @@ mod tests {
         ];
         for (stack, target, expected) in cases {
             let migrations: Vec<_> = stack.iter().map(|&(c, from, way)| applied(c, from, way)).collect();
-            let got = match way_back(&migrations, &release(target)) {
+            let got = match past(&migrations, &release(target)) {
                 Way::Code => "code".to_owned(),
                 Way::Down(planned) => format!("down {}", planned.release.name),
                 Way::Blocked { reason, .. } => reason,

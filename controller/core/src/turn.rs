@@ -2,13 +2,14 @@
 //! back, the end.
 
 use landfall_common::Timestamp;
-use landfall_common::assignment::Direction;
+use landfall_common::assignment::{Direction, ReleaseRef};
 
 use crate::log::{LogEvent, RolloutEnd};
 use crate::member::{Member, MemberState};
 use crate::record::{Applied, Convergence, PlaceRecord, Proven, WayBackKind};
 use crate::rollout::{Back, End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status};
 use crate::schema::{self, Way};
+use crate::state::State;
 use crate::timing::HISTORY;
 
 /// The migration that the stage is about has run: the database's record and the rollout go on.
@@ -43,7 +44,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
     }
 }
 
-fn take_back(place: &mut PlaceRecord, release: &landfall_common::assignment::ReleaseRef) {
+fn take_back(place: &mut PlaceRecord, release: &ReleaseRef) {
     if let Some(at) = place.migrations.iter().rposition(|applied| applied.release == *release) {
         place.migrations.remove(at);
     }
@@ -66,13 +67,18 @@ pub(crate) enum NoReturn {
 }
 
 /// The stage in which a rollout goes back.
-pub(crate) fn way_back(rollout: &Rollout, place: &PlaceRecord, reason: &str) -> Result<Stage, NoReturn> {
+pub(crate) fn way_back(
+    state: &State,
+    rollout: &Rollout,
+    place: &PlaceRecord,
+    reason: &str,
+) -> Result<Stage, NoReturn> {
     if rollout.kind == RolloutKind::Rollback {
         return Err(NoReturn::IsRollback);
     }
     let previous = rollout.previous.as_ref().filter(|previous| previous.digest != rollout.release.digest);
     let previous = previous.ok_or(NoReturn::NothingBefore)?;
-    let back = match schema::way_back(&place.migrations, previous) {
+    let back = match schema::way_back(state, &place.place.application, &place.migrations, previous) {
         Way::Code => Back::Hosts,
         Way::Down(migration) => {
             let run = MigrationRun::anew();
@@ -84,14 +90,18 @@ pub(crate) fn way_back(rollout: &Rollout, place: &PlaceRecord, reason: &str) -> 
 }
 
 /// Whether a host may put the previous release back by itself: only where old code can meet the schema.
-pub(crate) fn may_revert(rollout: &Rollout, place: &PlaceRecord) -> bool {
+pub(crate) fn may_revert(state: &State, rollout: &Rollout, place: &PlaceRecord) -> bool {
     match (rollout.kind, &rollout.previous) {
         (_, None) => false,
-        (RolloutKind::Forward, Some(previous)) => {
-            matches!(schema::way_back(&place.migrations, previous), Way::Code)
-        }
+        (RolloutKind::Forward, Some(previous)) => meets_schema(state, place, previous),
         (RolloutKind::Rollback, Some(_)) => matches!(rollout.schema, Schema::Fits { .. }),
     }
+}
+
+/// Whether a release runs on the schema as it is.
+pub(crate) fn meets_schema(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> bool {
+    let application = &place.place.application;
+    matches!(schema::way_back(state, application, &place.migrations, release), Way::Code)
 }
 
 /// What an end means for its place.

@@ -89,7 +89,9 @@ impl From<Refusal> for ControllerError {
             Refusal::Held { .. } => Reason::RolloutInProgress,
             Refusal::Strategy { .. } => Reason::StrategyInvalid,
             Refusal::PlanChanged { .. } => Reason::PlanChanged,
-            Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } => Reason::NoWayBack,
+            Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } | Refusal::SchemaAhead { .. } => {
+                Reason::NoWayBack
+            }
             Refusal::NothingBefore { .. } => Reason::NothingToGoBackTo,
             _ => Reason::Precondition,
         };

@@ -74,7 +74,7 @@ impl Draft<'_> {
         self.no_open_migration(&rollout)?;
         let place = self.place_of(&rollout);
         let reason = format!("{} asked for it{}{reason}", self.command.by, sep(reason));
-        let stage = turn::way_back(&rollout, &place, &reason).map_err(|why| match why {
+        let stage = turn::way_back(self.state, &rollout, &place, &reason).map_err(|why| match why {
             NoReturn::IsRollback => wrong(&rollout, "it is itself the way back; resume or abort it"),
             NoReturn::NothingBefore => Refusal::NothingBefore {
                 reason: format!("no other release was in force for {} before", rollout.place),

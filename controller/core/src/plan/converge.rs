@@ -11,8 +11,8 @@ use crate::observation::Standing;
 use crate::reason::{Hosts, Wait};
 use crate::record::Convergence;
 use crate::rollout::{Rollout, Schema};
-use crate::schema::{self, Way};
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
+use crate::turn;
 
 use super::table::{Seat, Table};
 
@@ -249,10 +249,8 @@ fn send(
     rollout: &landfall_common::RolloutId,
     strategy: &Strategy,
 ) {
-    let active = table.seats[at].fresh.and_then(|received| received.report.active.as_ref());
-    let may_revert = active.is_some_and(|active| {
-        matches!(schema::way_back(&table.place.migrations, &active.release), Way::Code)
-    });
+    let active = table.seats[at].active();
+    let may_revert = active.is_some_and(|active| turn::meets_schema(table.state, &table.place, active));
     let order = Order::Activate {
         on_failure: if may_revert { OnFailure::Revert } else { OnFailure::Hold },
         min_healthy: strategy.min_healthy,

@@ -69,7 +69,7 @@ fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
     if !touched && !moved {
         return table.fail(format!("{reason}; nothing was activated"), Fleet::AsBefore);
     }
-    let way = turn::way_back(rollout, &table.place, &reason);
+    let way = turn::way_back(table.state, rollout, &table.place, &reason);
     match way {
         Err(NoReturn::NothingBefore) => {
             let reason =
@@ -102,14 +102,8 @@ fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
 /// that is out already costs nothing.
 fn grant(table: &mut Table<'_>, batch: u32) {
     let rollout = table.rollout();
-    let on_failure =
-        if turn::may_revert(rollout, &table.place) { OnFailure::Revert } else { OnFailure::Hold };
-    let strategy = &rollout.strategy;
-    let order = Order::Activate {
-        on_failure,
-        min_healthy: strategy.min_healthy,
-        healthy_deadline: strategy.healthy_deadline,
-    };
+    let may_revert = turn::may_revert(table.state, rollout, &table.place);
+    let (min_healthy, healthy_deadline) = (rollout.strategy.min_healthy, rollout.strategy.healthy_deadline);
     let (id, release) = (rollout.id.clone(), rollout.release.clone());
     let max_unavailable = table.max_unavailable();
     let now = table.now;
@@ -134,7 +128,12 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         if !table.has_room(at) {
             break;
         }
-        let generation = table.issue(at, release.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
+        // It may have missed the releases between the one that it runs and this one.
+        let meets = |active: &ReleaseRef| turn::meets_schema(table.state, &table.place, active);
+        let may_revert = may_revert && table.seats[at].active().is_none_or(meets);
+        let on_failure = if may_revert { OnFailure::Revert } else { OnFailure::Hold };
+        let order = Order::Activate { on_failure, min_healthy, healthy_deadline };
+        let generation = table.issue(at, release.clone(), id.clone(), order, ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Granted { generation }, now);
     }
     if !blocked.is_empty() {

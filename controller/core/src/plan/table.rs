@@ -288,6 +288,11 @@ impl Seat<'_> {
         self.member.as_ref().map(|member| &member.state)
     }
 
+    /// What the host says that it runs.
+    pub fn active(&self) -> Option<&ReleaseRef> {
+        Some(&self.fresh?.report.active.as_ref()?.release)
+    }
+
     /// Whether the host is ready for a new order: heard of, and not in the middle of one.
     pub fn at_rest(&self) -> bool {
         self.fresh

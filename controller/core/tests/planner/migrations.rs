@@ -190,6 +190,98 @@ fn hosts_that_fail_past_an_irreversible_migration_are_held_and_the_rollout_pause
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
+/// Of v3, irreversible, only the migration has come to stay.
+fn after_half_of_v3(way_back: WayBackKind) -> World {
+    let mut world = before_v2(3, None);
+    world.publish("v3", 3, migration(way_back), strategy());
+    world.behaves("v3", Behaviour::Bad);
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v3") }).unwrap();
+    world.until("one has tried it", |world| world.runs()[0] == "v3");
+    let reason = "by hand".to_owned();
+    world.ask(Action::Abort { rollout: id.clone(), go_back: false, reason }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Aborted);
+    world
+}
+
+#[test]
+fn what_a_rollout_that_ended_half_way_left_in_the_database_keeps_older_releases_out() {
+    let anyway = |release| RollRequest { no_way_back: true, ..World::request(release) };
+    let mut world = after_half_of_v3(WayBackKind::None);
+    insta::assert_snapshot!(world.roll(anyway("v1")).unwrap_err(), @"v1 does not know the schema as it is: the migration of v3 cannot be undone; publish a release that mends v3, or restore a backup of the database from before it");
+    insta::assert_snapshot!(world.roll(anyway("v2")).unwrap_err(), @"v2 does not know the schema as it is: the migration of v3 cannot be undone; publish a release that mends v3, or restore a backup of the database from before it");
+    world.publish("v4", 4, None, strategy());
+    let id = world.roll(anyway("v4")).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+
+    let mut world = after_half_of_v3(WayBackKind::Reversible);
+    insta::assert_snapshot!(world.roll(anyway("v2")).unwrap_err(), @"v2 does not know the schema as it is: the migration of v3 has run; `ctl rollback v1` takes it back");
+    let id = world.rollback(Some("v1")).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world)[1].1, Direction::Down);
+    world.must_succeed("v2");
+
+    let mut world = after_half_of_v3(WayBackKind::Compatible);
+    world.must_succeed("v1");
+}
+
+#[test]
+fn what_was_gone_back_from_is_no_way_back_and_a_migration_that_was_taken_back_is_not_there() {
+    let mut world = before_v2(3, migration(WayBackKind::Reversible));
+    world.publish("v3", 3, None, strategy());
+    world.must_succeed("v2");
+    let id = world.rollback(None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    world.must_succeed("v3");
+    insta::assert_snapshot!(world.rollback(Some("v2")).unwrap_err(), @"cannot go back to v2: the migration of v2 was taken back since; publish its content anew under another name and release that");
+    let id = world.rollback(None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v1"; 3]);
+    world.must_succeed("v2");
+    assert_eq!(runs(&world).iter().filter(|run| run.1 == Direction::Up).count(), 2);
+}
+
+/// v2 is still in force, and its migration is gone.
+#[test]
+fn a_way_back_that_ended_half_way_leaves_none_to_the_release_in_force() {
+    let mut world = before_v2(3, migration(WayBackKind::Reversible));
+    world.publish("v3", 3, None, strategy());
+    world.must_succeed("v2");
+    world.behaves("v1", Behaviour::Hangs);
+    let id = world.rollback(None).unwrap();
+    world.until("it is taken back", |world| runs(world).len() == 2);
+    world.run(20);
+    world.ask(Action::Abort { rollout: id, go_back: false, reason: "by hand".to_owned() }).unwrap();
+    insta::assert_snapshot!(world.release("v3").unwrap_err(), @"there is no way back from v3: the migration of v2 was taken back since; declare the migration reversible or compatible, or accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)");
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v3") }).unwrap();
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v2: the migration of v2 was taken back since; publish its content anew under another name and release that");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// A host that missed a release runs what the schema has left behind.
+#[test]
+fn a_host_goes_back_by_itself_only_to_what_the_schema_lets_it() {
+    let mut world = before_v2(3, migration(WayBackKind::None));
+    world.publish("v3", 3, None, strategy());
+    let away = host_id(3);
+    world.cut.push(away.clone());
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed, "one is not heard of");
+    assert_eq!(world.runs(), ["v2", "v2", "v1"]);
+    world.release("v3").unwrap();
+    world.cut.clear();
+    world.until("all have been asked", |world| {
+        world
+            .hosts
+            .keys()
+            .all(|host| world.issued.iter().any(|a| a.host == *host && a.release.name == name("v3")))
+    });
+    for assignment in world.issued.iter().filter(|assignment| assignment.release.name == name("v3")) {
+        let Order::Activate { on_failure, .. } = assignment.order else { continue };
+        let expected = if assignment.host == away { OnFailure::Hold } else { OnFailure::Revert };
+        assert_eq!(on_failure, expected, "{}", assignment.host);
+    }
+}
+
 #[test]
 fn a_first_release_has_no_way_back_to_ask_about() {
     let mut world = World::new(2);
