@@ -25,6 +25,8 @@ pub enum Sabotage {
     LeaseIgnored,
     /// P7: the controller does not wait for the migration.
     MigrationSkipped,
+    /// P7: the controller takes every migration for one that older releases know.
+    SchemaForgotten,
     /// P8: the controller sends assignments before they are durable, and then loses its power.
     SendBeforeCommit,
     /// P8: the controller's disk forgets what it had synced.

@@ -189,6 +189,16 @@ fn an_activation_before_its_migration_is_noticed() {
 }
 
 #[test]
+fn code_that_goes_back_past_a_migration_that_cannot_be_undone_is_noticed() {
+    is_noticed(Sabotage::SchemaForgotten, "P7", |scenario| {
+        for plan in &mut scenario.releases {
+            plan.migrates(WayBack::None, false, Duration::from_secs(20));
+        }
+        scenario.releases[1].bad_ppm = 1_000_000;
+    });
+}
+
+#[test]
 fn an_assignment_that_was_never_durable_is_noticed() {
     is_noticed(Sabotage::SendBeforeCommit, "P8", |_| {});
 }

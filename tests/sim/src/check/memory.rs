@@ -142,6 +142,11 @@ impl Checks {
     /// The controller has started from this. What became durable and was not sent, for it died in between, it
     /// cannot know from what was: it counts such a grant as one that may be taken (P4).
     pub fn started_from(&mut self, durable: &Durable) {
+        for key in durable.records.keys().filter(|key| key.starts_with("rollout/")) {
+            if let Some(Record::Rollout(rollout)) = record(durable, key) {
+                self.rollout_known(&rollout);
+            }
+        }
         let hosts: Vec<_> = self.memory.highest.keys().cloned().collect();
         for host in hosts {
             let Some(Record::Issued(issued)) = record(durable, &format!("issued/{host}")) else { continue };

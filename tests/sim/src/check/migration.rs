@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use landfall_common::assignment::{Assignment, Direction, Order};
+use landfall_common::assignment::{Assignment, Direction, OnFailure, Order};
+use landfall_common::manifest::WayBack;
 use landfall_common::{HostId, ReleaseName, RolloutId};
+use landfall_controller_core::rollout::Rollout;
 
 use super::{Checks, Violation};
+use crate::artifact::ReleasePlan;
 
 /// What really ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +43,60 @@ pub struct Run {
 pub struct Database {
     /// All runs.
     pub runs: Vec<Run>,
-    /// Releases whose migration somebody said had been applied.
-    pub said_applied: Vec<ReleaseName>,
+    /// What it has taken and not given back, oldest first: by what ran, and by what people said of runs of which
+    /// nothing was known.
+    taken: Vec<Taken>,
+    /// Of each rollout, the release in force before it.
+    before: BTreeMap<RolloutId, Option<ReleaseName>>,
     /// When each lease ends, by host and number: from when the host took it.
     pub leases: BTreeMap<(HostId, u64), Lease>,
+}
+
+/// A migration that the database has taken.
+#[derive(Debug)]
+struct Taken {
+    release: ReleaseName,
+    /// What was in force before, and runs on it if it is compatible.
+    from: Option<ReleaseName>,
+}
+
+impl Database {
+    /// A migration took effect, or somebody said so.
+    pub fn took(&mut self, rollout: &RolloutId, release: &ReleaseName, direction: Direction) {
+        match direction {
+            Direction::Up if self.has(release) => {}
+            Direction::Up => {
+                let from = self.before.get(rollout).cloned().flatten();
+                self.taken.push(Taken { release: release.clone(), from });
+            }
+            Direction::Down => self.taken.retain(|taken| taken.release != *release),
+        }
+    }
+
+    /// Whose migration a rollout ran in this direction.
+    pub fn ran(&self, rollout: &RolloutId, direction: Direction) -> Option<ReleaseName> {
+        let of_it = |run: &&Run| run.rollout == *rollout && run.direction == direction;
+        self.runs.iter().rev().find(of_it).map(|run| run.release.clone())
+    }
+
+    /// Somebody said that what a rollout ran had no effect.
+    pub fn written_off(&mut self, rollout: &RolloutId) {
+        let mut undone = Vec::new();
+        for run in self.runs.iter_mut().filter(|run| run.rollout == *rollout && !run.written_off) {
+            run.written_off = true;
+            if run.took_effect {
+                undone.push((run.release.clone(), run.direction));
+            }
+        }
+        for (release, direction) in undone {
+            let back = if direction == Direction::Up { Direction::Down } else { Direction::Up };
+            self.took(rollout, &release, back);
+        }
+    }
+
+    fn has(&self, release: &ReleaseName) -> bool {
+        self.taken.iter().any(|taken| taken.release == *release)
+    }
 }
 
 /// The right to run a migration, as a host took it.
@@ -107,24 +160,37 @@ impl Checks {
         let run = &mut self.database.runs[run];
         run.ended_at = Some(at);
         run.took_effect = took_effect;
-        if at > run.lease_until {
-            let what = format!(
-                "the migration of {} on {} ran until {at}, and its lease ended at {}",
-                run.release, run.host, run.lease_until
-            );
-            return Err(Violation::new("P7", what));
+        let late = at > run.lease_until;
+        let what = format!(
+            "the migration of {} on {} ran until {at}, and its lease ended at {}",
+            run.release, run.host, run.lease_until
+        );
+        if took_effect {
+            let (rollout, release, direction) = (run.rollout.clone(), run.release.clone(), run.direction);
+            self.database.took(&rollout, &release, direction);
         }
-        Ok(())
+        if late { Err(Violation::new("P7", what)) } else { Ok(()) }
     }
 
-    /// An activation leaves the controller: what the release needs must have run, and nothing may run now.
+    /// A rollout may come to migrate: what is in force before it.
+    pub fn rollout_known(&mut self, rollout: &Rollout) {
+        let before = rollout.previous.as_ref().map(|previous| previous.name.clone());
+        self.database.before.entry(rollout.id.clone()).or_insert(before);
+    }
+
+    /// An activation leaves the controller, for a host that runs `active`: what the release needs must have run,
+    /// nothing may run now, and the schema must be one that the release knows, and the one also to which the host
+    /// would go back.
     ///
     /// # Errors
     /// [`Violation`].
-    pub fn schema_is_ready(&self, assignment: &Assignment, now: u64) -> Result<(), Violation> {
-        if !matches!(assignment.order, Order::Activate { .. }) {
-            return Ok(());
-        }
+    pub fn schema_is_ready(
+        &self,
+        assignment: &Assignment,
+        active: Option<&ReleaseName>,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let Order::Activate { on_failure, .. } = assignment.order else { return Ok(()) };
         let running = self.database.runs.iter().find(|run| run.ended_at.is_none_or(|ended| ended > now));
         if let Some(run) = running.filter(|run| run.rollout == assignment.rollout) {
             let what = format!(
@@ -133,20 +199,53 @@ impl Checks {
             );
             return Err(Violation::new("P7", what));
         }
-        let release = self.releases.get(&assignment.release.digest);
-        if release.is_none_or(|release| release.plan.migration.is_none()) {
-            return Ok(());
-        }
         let name = &assignment.release.name;
-        let ran = self
-            .database
-            .runs
-            .iter()
-            .any(|run| run.release == *name && run.direction == Direction::Up && run.took_effect);
-        if ran || self.database.said_applied.contains(name) {
-            return Ok(());
+        let migrates = self.plan(name).is_some_and(|plan| plan.migration.is_some());
+        if migrates && !self.database.has(name) {
+            let what = format!("{} may activate {name}, whose migration never ran", assignment.host);
+            return Err(Violation::new("P7", what));
         }
-        let what = format!("{} may activate {name}, whose migration never ran", assignment.host);
-        Err(Violation::new("P7", what))
+        if let Some(why) = self.does_not_know(name) {
+            let what = format!("{} may activate {name}, and {why}", assignment.host);
+            return Err(Violation::new("P7", what));
+        }
+        let other = active.filter(|active| *active != name && on_failure == OnFailure::Revert);
+        if let Some(active) = other
+            && let Some(why) = self.does_not_know(active)
+        {
+            let host = &assignment.host;
+            let what = format!("{host} may go back from {name} to {active} by itself, and {why}");
+            return Err(Violation::new("P7", what));
+        }
+        Ok(())
+    }
+
+    /// Why a release cannot run on what the database has taken.
+    fn does_not_know(&self, release: &ReleaseName) -> Option<String> {
+        let number = self.plan(release)?.number;
+        for taken in &self.database.taken {
+            let newer = self.plan(&taken.release)?;
+            if newer.number <= number {
+                continue;
+            }
+            let from = taken.from.as_ref().and_then(|from| self.plan(from)).map(|plan| plan.number);
+            match &newer.migration.as_ref()?.way_back {
+                WayBack::Compatible if from.is_some_and(|from| from <= number) => {}
+                WayBack::Compatible => {
+                    return Some(format!(
+                        "the migration of {} was made for {:?}, and is in the database",
+                        taken.release, taken.from
+                    ));
+                }
+                WayBack::Reversible { .. } | WayBack::None => {
+                    return Some(format!("the database has the migration of {}", taken.release));
+                }
+            }
+        }
+        None
+    }
+
+    fn plan(&self, name: &ReleaseName) -> Option<&ReleasePlan> {
+        self.releases.values().find(|release| release.reference.name == *name).map(|release| &release.plan)
     }
 }

@@ -203,7 +203,9 @@ impl World {
         let may_fail = self.checks.may_still_fail(assignment, hosts, budget);
         let members = controller.state.members(&assignment.rollout);
         let in_turn = self.checks.in_turn(assignment, rollout, members);
-        let ready = self.checks.schema_is_ready(assignment, self.now);
+        let host = self.hosts.iter().find(|host| host.id == assignment.host);
+        let active = host.and_then(|host| current::active(&host.app_disk.fork()).ok().flatten());
+        let ready = self.checks.schema_is_ready(assignment, active.as_ref(), self.now);
         for result in [granted, may_fail, in_turn, ready] {
             self.must(result);
         }
@@ -216,6 +218,7 @@ impl World {
             rollout.release.name,
             describe(rollout)
         ));
+        self.checks.rollout_known(rollout);
         let now = self.controller_now();
         let Some(controller) = &self.controller.running else { return };
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();

@@ -1,7 +1,6 @@
 //! Operators: they release, and change their minds, repeat themselves, contradict each other, and in the end
 //! one of them patiently answers whatever is asked.
 
-use landfall_common::assignment::Direction;
 use landfall_common::strategy::Amount;
 use landfall_common::{OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, Overrides, RollRequest};
@@ -306,20 +305,16 @@ impl World {
     fn resolve_truth(&mut self, action: &Action) {
         let Action::ResolveMigration { rollout: id, verdict, .. } = action else { return };
         match verdict {
-            MigrationVerdict::NotApplied => {
-                for run in self.checks.database.runs.iter_mut().filter(|run| run.rollout == *id) {
-                    run.written_off = true;
-                }
-            }
+            MigrationVerdict::NotApplied => self.checks.database.written_off(id),
             // Also a careless word, said before there was anything to ask and come late: it is a person's.
             MigrationVerdict::Applied => {
                 let state = self.controller.running.as_ref().map(|controller| &controller.state);
                 let Some(rollout) = state.and_then(|state| state.rollout(id)) else { return };
                 let run = rollout.status.stage().and_then(|stage| stage.migration());
-                if let Some(lease) = run.and_then(MigrationRun::in_doubt)
-                    && lease.direction == Direction::Up
-                {
-                    self.checks.database.said_applied.push(rollout.release.name.clone());
+                if let Some(lease) = run.and_then(MigrationRun::in_doubt) {
+                    let ran = self.checks.database.ran(id, lease.direction);
+                    let release = ran.unwrap_or_else(|| rollout.release.name.clone());
+                    self.checks.database.took(id, &release, lease.direction);
                 }
             }
         }
@@ -366,8 +361,11 @@ impl World {
             return;
         }
         let lowest = in_force.map_or(0, |release| usize::try_from(release.counter.0).unwrap_or(1) - 1);
-        let good = (lowest..self.releases.len()).find(|at| self.releases[*at].plan.bad_ppm == 0);
-        self.roll(good.unwrap_or(lowest));
+        let good: Vec<usize> =
+            (lowest..self.releases.len()).filter(|at| self.releases[*at].plan.bad_ppm == 0).collect();
+        // What is older than the schema is refused, and then a newer one is asked for.
+        let next = good.get(usize::try_from(*tries).unwrap_or(1) - 1).or(good.last());
+        self.roll(next.copied().unwrap_or(lowest));
     }
 
     /// The planted defect of P12.

@@ -2,7 +2,7 @@
 
 use landfall_common::assignment::{OnFailure, Order};
 use landfall_controller_core::member::MemberState;
-use landfall_controller_core::record::{Change, Convergence, Issued, Record};
+use landfall_controller_core::record::{Change, Convergence, Issued, Record, WayBackKind};
 use landfall_controller_core::rollout::{End, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output};
 
@@ -32,6 +32,15 @@ impl World {
                     // And the order to migrate is forgotten as well.
                 }
             }),
+            Some(Sabotage::SchemaForgotten) => {
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Release(release) } = changed
+                        && let Some(migration) = &mut release.migration
+                    {
+                        migration.way_back = WayBackKind::Compatible;
+                    }
+                }
+            }
             Some(Sabotage::GenerationReused) => reuse_generation(output),
             _ => {}
         }
