@@ -5,6 +5,7 @@
 //!
 //! - [`updater::Updater`] is the client: it says which file it needs next and which one must be made durable,
 //!   until the repository's metadata is trusted; then it finds targets through delegations.
+//! - [`offline`] asks only who signed: for a program that verifies for itself what the updater has accepted.
 //! - [`repository`] is the other side: root, targets, delegations, snapshot and timestamp as they are made.
 //! - [`envelope::Envelope`] carries signatures, collected one by one where a threshold wants several.
 //! - [`director`] signs and verifies Landfall's own documents (assignments, log checkpoints).
@@ -87,6 +88,7 @@ pub mod envelope;
 pub mod error;
 pub mod key;
 pub mod metadata;
+pub mod offline;
 pub mod policy;
 pub mod repository;
 pub mod store;

@@ -336,7 +336,12 @@ impl Visit {
 }
 
 /// Holds a version and its content against the floor.
-fn check_floor(what: &str, floor: Option<Floor>, version: u64, digest: Sha256) -> Result<(), TrustError> {
+pub(crate) fn check_floor(
+    what: &str,
+    floor: Option<Floor>,
+    version: u64,
+    digest: Sha256,
+) -> Result<(), TrustError> {
     let Some(floor) = floor else { return Ok(()) };
     if version < floor.version {
         return Err(TrustError::Rollback { what: what.to_owned(), offered: version, floor: floor.version });
