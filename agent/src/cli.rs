@@ -46,6 +46,22 @@ pub enum Command {
     Recover,
     /// Print an agent.toml with every key and its default
     Config,
+    /// As root: pin what steps in units are verified against, and let them write below shared/ (the agent's unit
+    /// does it when the agent starts)
+    SetupSteps {
+        /// Replace the root, application and environment that are pinned by those of this host's enrolment
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Verify and run one step (started as landfall-step@.service)
+    #[command(hide = true)]
+    Step {
+        /// The unit has the network
+        #[arg(long)]
+        network: bool,
+        /// Which request
+        id: crate::steps::cage::RunId,
+    },
     /// Hold the socket and process of one service (started by the agent)
     #[command(hide = true)]
     Holder {

@@ -39,6 +39,11 @@ log_dir = "/var/log/landfall"
 # landfall-holder@.service; needed wherever systemd runs the agent).
 launcher = "detached"
 
+# Where preparation, migrations and smoke tests run: "child" (below the agent, as its own user), or "unit" (each in a
+# unit of its own, landfall-step@.service, as the user landfall-step: without the agent's files, with the network
+# only where the signed manifest says so, within limits).
+steps = "child"
+
 # What {words} in a release's commands and checks stand for on this host, and by what services with `on` choose
 # the hosts that run them.
 [variables]
@@ -67,6 +72,8 @@ pub struct Config {
     pub log_dir: PathBuf,
     /// How holders are started.
     pub launcher: LauncherKind,
+    /// Where steps run.
+    pub steps: StepsIn,
     /// The host's own words.
     pub variables: BTreeMap<String, Value>,
     /// The proxies of this host.
@@ -82,6 +89,17 @@ pub enum LauncherKind {
     Detached,
     /// As instances of a template unit.
     Systemd,
+}
+
+/// Where steps run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepsIn {
+    /// Below the agent.
+    #[default]
+    Child,
+    /// In units of their own.
+    Unit,
 }
 
 /// The value of a variable: a text or a whole number.
@@ -103,6 +121,7 @@ impl Default for Config {
             run_dir: "/run/landfall".into(),
             log_dir: "/var/log/landfall".into(),
             launcher: LauncherKind::default(),
+            steps: StepsIn::default(),
             variables: BTreeMap::new(),
             traffic: Default::default(),
         }
@@ -231,9 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_package_says_another_thing_than_the_defaults_only_of_the_launcher() {
+    fn the_file_of_the_package_says_another_thing_than_the_defaults_only_of_what_needs_systemd() {
         let packaged = load(&repository("deploy/etc/agent.toml")).unwrap();
-        assert_eq!(packaged, Config { launcher: LauncherKind::Systemd, ..Config::default() });
+        let systemd = (LauncherKind::Systemd, StepsIn::Unit);
+        assert_eq!(packaged, Config { launcher: systemd.0, steps: systemd.1, ..Config::default() });
     }
 
     /// The keys of a table, out of the words with which an unknown one is refused.
@@ -277,6 +297,7 @@ mod tests {
         for (text, expected) in [
             ("state_dri = \"/x\"", "state_dri"),
             ("launcher = \"docker\"", "docker"),
+            ("steps = \"jail\"", "jail"),
             ("state_dir = \"x\"", "is not an absolute path"),
             ("controller = \"https://x\"", "is not HOST:PORT"),
             ("[variables]\nrelease = 1", "cannot be used"),

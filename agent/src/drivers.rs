@@ -56,6 +56,11 @@ impl DriverHost {
         Self { launcher, places, state, bus: systemd::Bus::default(), seen: Arc::default() }
     }
 
+    /// How systemd is asked.
+    pub(crate) fn bus(&self) -> systemd::Bus {
+        self.bus.clone()
+    }
+
     fn notes(&self, context: &StepContext, service: &ServiceName) -> Notes {
         let name = format!("{}.{service}.attempt.json", context.identity.application);
         Notes { path: self.state.join(name) }

@@ -304,11 +304,12 @@ impl<R: Runner> Engine<R> {
                 let manifest = self.known(release)?;
                 let afresh = *step == 0;
                 let step = pick(&manifest.program.prepare, *step)?;
-                Task::Step { step, release: release.clone(), afresh, effect }
+                Task::Step { step, release: release.clone(), slot: None, afresh, effect }
             }
             Effect::Smoke { release, step, .. } => {
                 let step = pick(&self.placed(release)?.smoke, *step)?;
-                Task::Step { step, release: release.clone(), afresh: false, effect }
+                let slot = self.machine.record.placement.slot_of(release);
+                Task::Step { step, release: release.clone(), slot, afresh: false, effect }
             }
             Effect::Migrate { migrating } | Effect::ResumeMigration { migrating } => {
                 let manifest = self.known(&migrating.release)?;

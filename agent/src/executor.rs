@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_agent_core::{Effect, Event, Finish, Identity};
-use landfall_common::disk::Disk;
+use landfall_common::assignment::Direction;
+use landfall_common::disk::{Disk, RealDisk};
 use landfall_common::manifest::Service;
 use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, StepsIn};
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
 use crate::error::{AgentError, chain};
@@ -28,6 +29,7 @@ use crate::latency::Latencies;
 use crate::layout;
 use crate::program;
 use crate::runtime::EngineHandle;
+use crate::steps::cage::{self, Cage, Kind, Started};
 use crate::steps::supervisor::{self, Supervision};
 use crate::steps::{self, StepContext, StepFailure, Words};
 use crate::{apply, clock};
@@ -39,6 +41,8 @@ pub struct Executor {
     app_dir: PathBuf,
     config: Config,
     host: DriverHost,
+    /// Where preparation, migrations and smoke tests run, if not below the agent.
+    cage: Option<Arc<Cage>>,
     engine: EngineHandle,
     link: Link,
     /// How the checks go.
@@ -74,14 +78,21 @@ impl Executor {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, AgentError> {
         let (acts, to_act) = mpsc::unbounded_channel();
+        let host = DriverHost::new(config.launcher(), config.places(), config.state_dir.join("drivers"));
+        let app_dir = config.app_dir(&identity.application);
+        let cage = (config.steps == StepsIn::Unit).then(|| {
+            let state = Arc::new(RealDisk::new(&config.state_dir));
+            Arc::new(Cage::new(Arc::new(host.bus()), cage::Places::default(), state, app_dir.clone()))
+        });
         Ok(Arc::new(Self {
             acts,
             to_act: std::sync::Mutex::new(Some(to_act)),
             identity: identity.clone(),
             app,
-            app_dir: config.app_dir(&identity.application),
+            app_dir,
             config: config.clone(),
-            host: DriverHost::new(config.launcher(), config.places(), config.state_dir.join("drivers")),
+            host,
+            cage,
             engine,
             link,
             latencies: Arc::default(),
@@ -97,7 +108,7 @@ impl Executor {
 
     /// Takes tasks until the engine is gone.
     pub async fn run(self: Arc<Self>, mut tasks: mpsc::UnboundedReceiver<Task>) {
-        self.end_left().await;
+        self.clone().end_left().await;
         let to_act = self.to_act.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let acting = to_act.map(|to_act| tokio::spawn(acts::run(self.clone(), to_act)));
         while let Some(task) = tasks.recv().await {
@@ -148,10 +159,14 @@ impl Executor {
                     }
                 });
             }
-            Task::Step { step, release, afresh, effect } => {
+            Task::Step { step, release, slot, afresh, effect } => {
                 let context = StepContext {
                     group_note: Some(self.group_note("step")),
                     ..self.context(&release, Some(&step.name), token(&self.wanted))
+                };
+                let kind = match effect {
+                    Effect::Smoke { .. } => Kind::Smoke,
+                    _ => Kind::Prepare,
                 };
                 tokio::spawn(async move {
                     let held = self.steps.lock().await;
@@ -159,7 +174,7 @@ impl Executor {
                         return;
                     }
                     let result = match self.make_room(&step.name, &release, afresh).await {
-                        Ok(()) => steps::run(&step, &context).await.map(drop).map_err(Failure::from),
+                        Ok(()) => self.step(Started { release, kind, step, slot }, &context).await,
                         Err(failure) => Err(failure),
                     };
                     drop(held);
@@ -172,8 +187,20 @@ impl Executor {
                 let fence = migrating.fence;
                 let note = notes::path(&self.config.state_dir, fence);
                 let is_new = matches!(effect, Effect::Migrate { .. });
+                let kind = match migrating.direction {
+                    Direction::Up => Kind::Migrate,
+                    Direction::Down => Kind::MigrateDown,
+                };
                 tokio::spawn(async move {
-                    let result = if is_new {
+                    let result = if let Some(cage) = &self.cage {
+                        let result = if is_new {
+                            let release = migrating.release;
+                            cage.migrate(fence, &Started { release, kind, step, slot: None }, &context).await
+                        } else {
+                            cage.resume(fence, kind, &step, &context.cancel).await
+                        };
+                        result.map(drop)
+                    } else if is_new {
                         notes::sweep(&self.config.state_dir, fence, &step.name);
                         self.migrate(&step, &context, note).await
                     } else {
@@ -190,12 +217,19 @@ impl Executor {
         }
     }
 
-    /// Ends what an agent before this one has left running.
-    async fn end_left(&self) {
+    /// Ends what an agent before this one has left running. What it has left in units holds up steps only.
+    async fn end_left(self: Arc<Self>) {
         for kind in ["step", "act"] {
             if let Err(left) = steps::end_left(&self.group_note(kind)).await {
                 tracing::error!(left, "what an agent before this one has run has not ended");
             }
+        }
+        if let Some(cage) = self.cage.clone() {
+            tokio::spawn(async move {
+                if let Err(left) = cage.end_left().await {
+                    tracing::error!(left, "what an agent before this one has run in a unit has not ended");
+                }
+            });
         }
     }
 
@@ -208,7 +242,10 @@ impl Executor {
     /// Before a step, with the lock on steps held: nothing of an earlier one writes any more, and what that has
     /// prepared is removed where the step is to begin `afresh`.
     async fn make_room(&self, step: &StepName, release: &ReleaseName, afresh: bool) -> Result<(), Failure> {
-        let left = steps::end_left(&self.group_note("step")).await;
+        let mut left = steps::end_left(&self.group_note("step")).await;
+        if let (Ok(()), Some(cage)) = (&left, &self.cage) {
+            left = cage.end_left().await;
+        }
         left.map_err(|reason| Failure::new(step.clone(), reason))?;
         if !afresh {
             return Ok(());
@@ -217,6 +254,27 @@ impl Executor {
         let (app, release) = (self.app.clone(), release.clone());
         let cleared = tokio::task::spawn_blocking(move || apply::clear_prepared(&*app, &release)).await;
         cleared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(chain(&error)))
+    }
+
+    /// A preparation or a smoke test.
+    async fn step(&self, what: Started, context: &StepContext) -> Result<(), Failure> {
+        let Some(cage) = &self.cage else {
+            return steps::run(&what.step, context).await.map(drop).map_err(Failure::from);
+        };
+        cage.run(&what, context).await.map(drop).map_err(|failure| {
+            let has_run = matches!(failure.cause, steps::Cause::Exited { .. });
+            let mut failure = Failure::from(failure);
+            if has_run {
+                // What cannot read or reach something says so in many ways, none of which names the cause.
+                failure.reason.push_str(match what.kind.has_network(&what.step) {
+                    true => " (it ran as the user of steps)",
+                    false => {
+                        " (it ran as the user of steps, without network; `network = true` in landfall.toml gives it one)"
+                    }
+                });
+            }
+            failure
+        })
     }
 
     async fn migrate(
@@ -328,7 +386,6 @@ impl Executor {
         step: Option<&StepName>,
         cancel: CancellationToken,
     ) -> StepContext {
-        let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let directory = self.app_dir.join(layout::release(release));
         StepContext {
             identity: steps::Identity {
@@ -336,13 +393,7 @@ impl Executor {
                 environment: self.identity.environment.clone(),
                 release: release.clone(),
             },
-            words: Words {
-                release: text(directory.clone()),
-                prepared: text(self.app_dir.join(layout::prepared(release))),
-                shared: text(self.app_dir.join(layout::SHARED)),
-                current: text(self.app_dir.join(layout::CURRENT)),
-                variables: self.config.variables(),
-            },
+            words: Words::of(&self.app_dir, release, self.config.variables()),
             directory,
             home: self.config.state_dir.join("home"),
             log: step.map(|step| {

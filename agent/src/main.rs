@@ -9,6 +9,7 @@ use landfall_agent::cli::{Arguments, Command};
 use landfall_agent::config::{self, Config};
 use landfall_agent::enrolment::{self, HostToken};
 use landfall_agent::ledger::Ledger;
+use landfall_agent::steps::cage;
 use landfall_agent::tls::Dialler;
 use landfall_agent::{agent, engine, holder, memory, status, steps};
 use landfall_common::disk::{Disk, RealDisk};
@@ -42,7 +43,12 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Holder { specification } => return Ok(holder::run(&specification)?),
         Command::StepRunner => return Ok(steps::supervisor::supervise(std::io::stdin().lock())?),
         Command::Config => return print(&config::template()),
-        Command::Join { .. } | Command::Run | Command::Status { .. } | Command::Recover => {}
+        Command::Join { .. }
+        | Command::Run
+        | Command::Status { .. }
+        | Command::Recover
+        | Command::SetupSteps { .. }
+        | Command::Step { .. } => {}
     }
     let config = Config::load(arguments.config.as_deref())?;
     match arguments.command {
@@ -56,6 +62,12 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Status { json } => show(&config, json),
         Command::Recover => recover(&config),
+        Command::SetupSteps { replace } => {
+            print(&format!("{}\n", cage::pin::set_up(&config, &cage::Places::default(), replace)?))
+        }
+        Command::Step { network, id } => {
+            cage::run(&config, &cage::Places::default(), &id, network).map_err(anyhow::Error::msg)
+        }
         Command::Holder { .. } | Command::StepRunner | Command::Config => Ok(()),
     }
 }

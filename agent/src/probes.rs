@@ -48,6 +48,7 @@ async fn exec(check: &Check, command: &[String], context: &StepContext) -> Resul
         command: command.to_vec(),
         environment: Default::default(),
         timeout: check.timeout,
+        network: None,
     };
     // What a check writes every few seconds is not worth a log.
     let context = StepContext { log: None, ..context.clone() };

@@ -10,9 +10,11 @@
 //! [`run`] runs a step below the agent. If the agent is killed, the kernel kills the main process of the step
 //! with it, and what that has started goes on: until the next agent [ends it](end_left), which it does before
 //! it runs anything. [`supervisor::run`] runs a step below a small process of its own that keeps the deadline
-//! even if the agent is killed, and writes how the step ended where a restarted agent finds it. Deciding which
-//! step runs, and what a failure means, is not done here.
+//! even if the agent is killed, and writes how the step ended where a restarted agent finds it. [`cage`]
+//! runs it in a unit of systemd's, as another user. Deciding which step runs, and what a failure means, is not
+//! done here.
 
+pub mod cage;
 pub mod environment;
 mod group;
 pub mod log;
@@ -104,6 +106,8 @@ pub enum Cause {
         /// Its number.
         signal: i32,
     },
+    /// The kernel killed it since its unit may not have more memory.
+    OutOfMemory,
     /// It was ended after this long, by its timeout or the context's deadline.
     TimedOut {
         /// How long.
@@ -125,6 +129,9 @@ impl std::fmt::Display for Cause {
             Self::NotStarted { reason } => write!(f, "could not be started: {reason}"),
             Self::Exited { code } => write!(f, "exited with code {code}"),
             Self::Signalled { signal } => write!(f, "was killed by signal {signal}"),
+            Self::OutOfMemory => {
+                write!(f, "was killed: it took more memory than its unit may have (MemoryMax)")
+            }
             Self::TimedOut { after } => {
                 write!(
                     f,

@@ -14,7 +14,7 @@ use landfall_proto::v1::GetMetadataRequest;
 use landfall_proto::v1::agents_client::AgentsClient;
 use landfall_trust::director::verify_document;
 use landfall_trust::policy::{AppPolicy, accept_target, policy_path, release_path};
-use landfall_trust::store::FLOORS;
+use landfall_trust::store::{FLOORS, root_history};
 use landfall_trust::updater::{Next, Target};
 use landfall_trust::{Limits, Lookup, PublicKey, TrustError, TrustedStore, Updater};
 use tonic::transport::Channel;
@@ -91,7 +91,19 @@ fn save(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), AgentError> {
     Ok(disk.write_atomic(&path, bytes)?)
 }
 
-/// Reads what is trusted.
+/// The root that was pinned at the enrolment, as it is on the disk.
+///
+/// # Errors
+/// [`AgentError::Disk`], [`AgentError::Trust`] if it is not what the record of floors says.
+pub fn pinned(disk: &dyn Disk) -> Result<Vec<u8>, AgentError> {
+    let store = load(disk)?;
+    let pinned = store.floors().map_err(AgentError::Trust)?.pinned;
+    let file = root_history(pinned.version);
+    let root = store.get(&file).filter(|root| Some(Sha256::of(root)) == pinned.digest);
+    root.map(<[u8]>::to_vec).ok_or(AgentError::Trust(TrustError::NoTrustedRoot { file }))
+}
+
+/// The files of the trust, as they are on the disk.
 ///
 /// # Errors
 /// [`AgentError::Disk`].

@@ -77,10 +77,13 @@ impl Host {
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             environment: Default::default(),
             timeout: Duration::from_secs(60),
+            network: None,
         };
         let effect =
             Effect::Prepare { generation: Generation(generation), release: release.name.clone(), step: 0 };
-        self.tasks.send(Task::Step { step, release: release.name, afresh: true, effect }).unwrap();
+        self.tasks
+            .send(Task::Step { step, release: release.name, slot: None, afresh: true, effect })
+            .unwrap();
     }
 }
 

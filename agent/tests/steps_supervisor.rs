@@ -18,6 +18,7 @@ fn step(script: &str, timeout_ms: u64) -> Step {
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         environment: [("MARK".to_owned(), "{release}".to_owned())].into(),
         timeout: Duration::from_millis(timeout_ms),
+        network: None,
     }
 }
 

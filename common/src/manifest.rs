@@ -124,6 +124,11 @@ pub struct Step {
     /// After this the whole process group is ended.
     #[serde(rename = "timeout_ms", with = "duration_ms")]
     pub timeout: Duration,
+    /// Whether it may use the network, where the definition says so. Where it does not, a preparation may not,
+    /// and all else may: a migration talks to its database, a smoke test to the service. It counts where steps
+    /// run in units of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<bool>,
 }
 
 /// The migration of a database, and what it means for the way back.

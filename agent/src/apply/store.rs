@@ -378,7 +378,7 @@ impl Drop for FileWriter {
 ///
 /// # Errors
 /// [`AgentError::Layout`].
-pub(super) fn shared_paths(manifest: &Manifest) -> Result<Vec<PathBuf>, AgentError> {
+pub(crate) fn shared_paths(manifest: &Manifest) -> Result<Vec<PathBuf>, AgentError> {
     let shared = &manifest.program.shared;
     shared.directories.iter().chain(&shared.files).map(|path| super::relative(path)).collect()
 }

@@ -198,11 +198,16 @@ fn link_shared(
                 }
             }
         }
-        // From `releases/<release>/a/b/name`: one step up for each of a, b, the release and `releases`.
-        let mut target: PathBuf = std::iter::repeat_n("..", relative.components().count() + 1).collect();
-        target.push(layout::SHARED);
-        target.push(&relative);
-        disk.symlink(&target, &link)?;
+        disk.symlink(&shared_target(&relative), &link)?;
     }
     Ok(())
+}
+
+/// Where the link at a shared path of a release leads. From `releases/<release>/a/b/name`: one step up for each of
+/// a, b, the release and `releases`.
+pub(crate) fn shared_target(relative: &Path) -> PathBuf {
+    let mut target: PathBuf = std::iter::repeat_n("..", relative.components().count() + 1).collect();
+    target.push(layout::SHARED);
+    target.push(relative);
+    target
 }

@@ -41,6 +41,8 @@ pub enum Task {
         step: Step,
         /// Of which release.
         release: ReleaseName,
+        /// The slot whose words were put into it, if it was one.
+        slot: Option<Slot>,
         /// Whether what an earlier attempt has prepared is removed first
         /// ([`clear_prepared`](crate::apply::clear_prepared)), once nothing of that attempt runs.
         afresh: bool,

@@ -2,10 +2,12 @@
 //! said once, in [`landfall_common::words`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landfall_common::{AppName, EnvName, ReleaseName, words};
 use serde::{Deserialize, Serialize};
+
+use crate::layout;
 
 /// The `PATH` of every step and service, unless its own environment sets another.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -51,6 +53,19 @@ pub struct UnknownWord {
 }
 
 impl Words {
+    /// Those of a release, below the directory of its application.
+    #[must_use]
+    pub fn of(app_dir: &Path, release: &ReleaseName, variables: BTreeMap<String, String>) -> Self {
+        let text = |path: PathBuf| app_dir.join(path).to_string_lossy().into_owned();
+        Self {
+            release: text(layout::release(release)),
+            prepared: text(layout::prepared(release)),
+            shared: text(layout::SHARED.into()),
+            current: text(layout::CURRENT.into()),
+            variables,
+        }
+    }
+
     /// Replaces every word of a text.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -154,6 +155,15 @@ async fn left(note: &Path, reason: String) -> Cause {
 /// what the step has left running.
 #[must_use]
 pub fn recover(note: &Path, step: &StepName) -> Recovered {
+    let recovered = recover_by(note, step, |pid, started| living(pid, started).is_some());
+    if matches!(recovered, Recovered::Lost { .. }) {
+        group::kill(&group_note(note));
+    }
+    recovered
+}
+
+/// The same, where another than `/proc` knows whether the process that noted the beginning still runs.
+pub(super) fn recover_by(note: &Path, step: &StepName, lives: impl Fn(u32, u64) -> bool) -> Recovered {
     let bytes = match fs::read(note) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Recovered::NeverBegun,
@@ -165,16 +175,13 @@ pub fn recover(note: &Path, step: &StepName) -> Recovered {
             lost("the host went down while it ran".to_owned())
         }
         Ok(Note::Begun { pid, started, .. }) => {
-            if living(pid, started).is_some() {
+            if lives(pid, started) {
                 return Recovered::Running;
             }
             // It may have ended between the two looks.
             match fs::read(note).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(Note::Ended { ended, .. })) => Recovered::Ended(ended.into_result(step)),
-                _ => {
-                    group::kill(&group_note(note));
-                    lost("its supervisor was killed".to_owned())
-                }
+                _ => lost("its supervisor was killed".to_owned()),
             }
         }
         Err(error) => lost(format!("{} cannot be read: {error}", note.display())),
@@ -239,30 +246,50 @@ pub fn supervise(input: impl io::Read) -> io::Result<()> {
     let mut input = input.take(4 * 1024 * 1024);
     input.read_to_end(&mut bytes)?;
     let Instruction { step, mut order, deadline_ms, note } = serde_json::from_slice(&bytes)?;
-    let termination = process::termination()?;
-    let left = Duration::from_millis(deadline_ms.saturating_sub(clock_ms()));
-    let not_started = |reason: String| {
-        let cause = Some(Cause::NotStarted { reason });
-        let ended = Ended { cause, output: Output::default(), took: Duration::ZERO };
-        save(&note, &Note::Ended { step: step.clone(), ended })
-    };
-    if left.is_zero() {
-        return not_started("its deadline had passed before it could begin".to_owned());
-    }
-    order.time = order.time.min(left);
     order.note = Some(group_note(&note));
+    let termination = process::termination()?;
+    carry_out(&step, order, Some(deadline_ms), &note, &termination, |ended| ended)
+}
+
+/// Notes that a step begins, runs it, keeps its deadline, and notes how it ended, which `judge` may say better.
+///
+/// # Errors
+/// A note that cannot be written: before the step has begun, unless it is that of its end.
+pub(super) fn carry_out(
+    step: &StepName,
+    mut order: Order,
+    deadline_ms: Option<u64>,
+    note: &Path,
+    termination: &OwnedFd,
+    judge: impl FnOnce(Ended) -> Ended,
+) -> io::Result<()> {
+    let left = deadline_ms.map(|deadline| Duration::from_millis(deadline.saturating_sub(clock_ms())));
+    if left == Some(Duration::ZERO) {
+        return refuse(note, step, "its deadline had passed before it could begin".to_owned());
+    }
+    order.time = left.map_or(order.time, |left| order.time.min(left));
     // What cannot be noted must not be begun.
-    if let Err(error) = reserve(&note) {
-        return not_started(format!("there is no room to note how it ends: {error}"));
+    if let Err(error) = reserve(note) {
+        return refuse(note, step, format!("there is no room to note how it ends: {error}"));
     }
     let pid = std::process::id();
     let started = i32::try_from(pid).ok().and_then(Stat::of).map_or(0, |stat| stat.started);
-    save(&note, &Note::Begun { step: step.clone(), boot_id: process::boot_id(), pid, started })?;
-    let ended = runner::run(&order, Some(&termination));
+    save(note, &Note::Begun { step: step.clone(), boot_id: process::boot_id(), pid, started })?;
+    let ended = judge(runner::run(&order, Some(termination)));
     let outcome = Ended { cause: ended.cause.clone(), output: Output::default(), took: ended.took };
     // How it ended matters more than what it wrote.
-    save_reserved(&note, &Note::Ended { step: step.clone(), ended })
-        .or_else(|_| save_reserved(&note, &Note::Ended { step, ended: outcome }))
+    save_reserved(note, &Note::Ended { step: step.clone(), ended })
+        .or_else(|_| save_reserved(note, &Note::Ended { step: step.clone(), ended: outcome }))
+}
+
+/// Notes that a step is not begun, and why.
+///
+/// # Errors
+/// If that cannot be written.
+pub(super) fn refuse(note: &Path, step: &StepName, reason: String) -> io::Result<()> {
+    let cause = Some(Cause::NotStarted { reason });
+    let ended = Ended { cause, output: Output::default(), took: Duration::ZERO };
+    save(note, &Note::Ended { step: step.clone(), ended })
 }
 
 /// Room for the note of the end, which a step that fills the disk up cannot take: else nobody would know how
@@ -308,7 +335,7 @@ fn name(file: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+    fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(path)
 }
 
 /// Where the step notes its group.
@@ -322,7 +349,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn failure(step: &StepName, cause: Cause) -> StepFailure {
+pub(super) fn failure(step: &StepName, cause: Cause) -> StepFailure {
     StepFailure { step: step.clone(), cause, output: Box::default(), took: Duration::ZERO }
 }
 
@@ -330,10 +357,10 @@ fn lost(reason: String) -> Recovered {
     Recovered::Lost { reason }
 }
 
-fn clock_ms() -> u64 {
+pub(super) fn clock_ms() -> u64 {
     millis(clock::mono())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -139,6 +139,7 @@ impl Nginx<'_> {
             command: command.to_vec(),
             environment: Default::default(),
             timeout: COMMAND_TIMEOUT,
+            network: None,
         };
         steps::run(&step, self.context).await.map(drop).map_err(Failure::from)
     }

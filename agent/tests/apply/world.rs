@@ -55,6 +55,7 @@ impl Release {
             command: vec!["true".into()],
             environment: BTreeMap::new(),
             timeout: Duration::from_secs(10),
+            network: None,
         };
         let service = |name: &str| Service {
             name: name.parse().unwrap(),
@@ -368,7 +369,7 @@ impl World {
                     Finish::Failed { failure: Failure::new("fetch".parse().unwrap(), reason) }
                 }
             },
-            Task::Step { step, release, afresh, effect: Effect::Prepare { .. } } => {
+            Task::Step { step, release, afresh, effect: Effect::Prepare { .. }, .. } => {
                 let cleared = match afresh {
                     true => landfall_agent::apply::clear_prepared(&*self.disks().app, release),
                     false => Ok(()),

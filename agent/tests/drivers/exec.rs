@@ -44,6 +44,7 @@ pub fn service(site: &Site) -> Service {
             command: command.to_vec(),
             environment: Default::default(),
             timeout: Duration::from_secs(30),
+            network: None,
         }
     };
     let driver = Driver::Exec {

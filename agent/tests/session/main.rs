@@ -99,6 +99,7 @@ fn step(name: &str, script: &str) -> Step {
         command: vec!["/bin/sh".into(), "-c".into(), script.into(), name.into(), "{out}".into()],
         environment: BTreeMap::new(),
         timeout: Duration::from_secs(20),
+        network: None,
     }
 }
 

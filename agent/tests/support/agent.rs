@@ -54,6 +54,7 @@ pub fn step(root: &str, script: &str) -> Result<(), String> {
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         environment: Default::default(),
         timeout: std::time::Duration::from_secs(600),
+        network: None,
     };
     runtime.block_on(steps::run(&step, &site.noted("v1"))).map(drop).map_err(|failure| failure.to_string())
 }

@@ -16,6 +16,7 @@ fn step(name: &str, script: &str, file: &std::path::Path, timeout: Duration) -> 
         command: vec![text("/bin/sh"), text("-c"), text(script), file, text("{slot}"), text("{address}")],
         environment: [].into(),
         timeout,
+        network: None,
     }
 }
 

@@ -22,13 +22,14 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("[application]", &["name"]),
     ("[source]", &["exclude"]),
     ("[[build]]", &["name", "command", "timeout", "environment"]),
-    ("[[prepare]]", &["name", "command", "timeout", "environment"]),
+    ("[[prepare]]", &["name", "command", "timeout", "environment", "network"]),
     (
         "[migrate]",
         &[
             "command",
             "timeout",
             "environment",
+            "network",
             "lease",
             "down",
             "compatible_with_previous",
@@ -64,7 +65,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("ready", &["http", "notify", "alive", "timeout"]),
     ("[[check]]", &["name", "http", "tcp", "exec", "interval", "timeout"]),
     ("http", &["url", "status", "contains"]),
-    ("[[smoke]]", &["name", "command", "timeout", "environment"]),
+    ("[[smoke]]", &["name", "command", "timeout", "environment", "network"]),
     ("[shared]", &["directories", "files"]),
     (
         "[environment.NAME]",

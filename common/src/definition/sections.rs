@@ -140,7 +140,8 @@ pub(super) fn steps(
         let command = required_command(&section, "command", place);
         let environment = environment(&section, place);
         let timeout = duration(&section, "timeout", default_timeout);
-        Some(Step { name: name?.value, command: command?, environment, timeout })
+        let network = section.boolean("network");
+        Some(Step { name: name?.value, command: command?, environment, timeout, network })
     };
     sections.into_iter().filter_map(read).collect()
 }
@@ -166,11 +167,13 @@ pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)>
             Some("remove one of the two: the release before either runs on the new schema, or not".into());
         section.reader.wrong(section.key_span("down"), message, help);
     }
+    let network = section.boolean("network");
     let step = |name: &str, command| Step {
         name: StepName::new(name).expect("a literal that is a valid name"),
         command,
         environment: environment.clone(),
         timeout,
+        network,
     };
     let way_back = match (compatible, down) {
         (Some(true), _) => WayBack::Compatible,

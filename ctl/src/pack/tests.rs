@@ -404,6 +404,7 @@ fn build(script: &str, timeout_ms: u64) -> (Result<(), Error>, Vec<String>, Path
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         environment: [("WORD".to_owned(), "given".to_owned())].into(),
         timeout: std::time::Duration::from_millis(timeout_ms),
+        network: None,
     };
     let log = scratch.path().join("logs/build.log");
     let mut lines = Lines::default();

@@ -92,7 +92,7 @@ impl Day {
     fn server(&self, name: &str) {
         let server = self.host(name);
         server
-            .sh("useradd --system tenants; usermod -aG tenants landfall
+            .sh("useradd --system tenants; usermod -aG tenants landfall; usermod -aG tenants landfall-step
                  install -d -o landfall -g landfall /srv/tenants/shared")
             .unwrap();
         let settings = format!(

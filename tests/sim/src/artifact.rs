@@ -90,7 +90,13 @@ pub(crate) fn step_name(text: &str) -> StepName {
 }
 
 fn step(text: &str, timeout: Duration) -> Step {
-    Step { name: step_name(text), command: vec![text.to_owned()], environment: BTreeMap::new(), timeout }
+    Step {
+        name: step_name(text),
+        command: vec![text.to_owned()],
+        environment: BTreeMap::new(),
+        timeout,
+        network: None,
+    }
 }
 
 /// A way back by a step of its own.

@@ -18,7 +18,7 @@ const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// Why systemd did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BusError {
+pub(crate) enum BusError {
     /// The bus or systemd cannot be reached.
     #[error("systemd cannot be asked over the system's D-Bus: {0}")]
     Unreachable(String),
@@ -40,7 +40,7 @@ pub(super) enum BusError {
 
 /// What may be asked of a unit. polkit allows each by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(crate) enum Verb {
     Start,
     Stop,
     Restart,
@@ -90,7 +90,7 @@ pub(crate) struct Bus {
 
 /// How a unit is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct UnitState {
+pub(crate) struct UnitState {
     pub load: String,
     pub active: String,
     pub sub: String,
@@ -147,7 +147,7 @@ impl Bus {
     }
 
     /// How a unit is. One that does not exist has a state that says so.
-    pub(super) async fn look(&self, unit: &str) -> Result<UnitState, BusError> {
+    pub(crate) async fn look(&self, unit: &str) -> Result<UnitState, BusError> {
         let looked = self.try_look(unit).await;
         if looked.is_err() {
             self.give_up().await;
@@ -202,7 +202,7 @@ impl Bus {
     }
 
     /// The names of the units that systemd has loaded and whose name is like this.
-    pub(super) async fn list(&self, pattern: &str) -> Result<Vec<String>, BusError> {
+    pub(crate) async fn list(&self, pattern: &str) -> Result<Vec<String>, BusError> {
         let manager = self.manager().await?;
         let listed = timely(manager.list_units_by_patterns(&[], &[pattern])).await?;
         if listed.is_err() {
@@ -213,7 +213,7 @@ impl Bus {
     }
 
     /// Asks for something, waits for the end of the job, and tells systemd's word for how that ended.
-    pub(super) async fn ask(&self, verb: Verb, unit: &str, timeout: Duration) -> Result<String, BusError> {
+    pub(crate) async fn ask(&self, verb: Verb, unit: &str, timeout: Duration) -> Result<String, BusError> {
         let manager = self.manager().await?;
         let refused = |error: zbus::Error| refusal(&error, verb.name(), unit);
         if verb == Verb::ResetFailed {

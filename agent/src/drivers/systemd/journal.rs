@@ -18,11 +18,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const PROCESS_EXIT: &str = "MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15";
 
 /// When something happened, in microseconds of the wall clock, 0 for never.
-pub(super) type Moment = u64;
+pub(crate) type Moment = u64;
 
 /// What a unit wrote last, from one moment to another. Its processes are known by the unit and not by the
 /// start of it: the journal does not learn in time to which start a process belonged that ended at once.
-pub(super) async fn last_words(unit: &str, from: Moment, until: Option<Moment>) -> Vec<String> {
+pub(crate) async fn last_words(unit: &str, from: Moment, until: Option<Moment>) -> Vec<String> {
     let mut filter = vec![format!("_SYSTEMD_UNIT={unit}"), format!("--since={}", stamp(from))];
     filter.extend(until.map(|until| format!("--until={}", stamp(until))));
     for _ in 0..TRIES {

@@ -161,7 +161,7 @@ fn exec(section: &Section<'_>, service: &str) -> Option<Driver> {
         // A service's name has at most 63 bytes, and so has a step's.
         let stem = &service[..service.len().min(63 - verb.len() - 1)];
         let name = StepName::new(format!("{stem}-{verb}")).ok()?;
-        Some(Step { name, command, environment: environment.clone(), timeout })
+        Some(Step { name, command, environment: environment.clone(), timeout, network: None })
     };
     let restart = required_command(section, "restart", Place::Host);
     let stop = command(section, "stop", Place::Host).and_then(|command| step("stop", command));

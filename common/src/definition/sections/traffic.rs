@@ -113,7 +113,7 @@ fn command(section: &Section<'_>, key: &str, step: &str) -> Option<Step> {
     let environment = environment(section, Place::Host);
     let timeout = duration(section, "timeout", COMMAND_TIMEOUT);
     let name = StepName::new(step).expect("a literal that is a valid name");
-    Some(Step { name, command: command?, environment, timeout })
+    Some(Step { name, command: command?, environment, timeout, network: None })
 }
 
 /// A name in a proxy's configuration; it may hold words where it is a server's.

@@ -66,7 +66,7 @@ impl World {
             Task::Fetch { release, bases, effect } => {
                 (self.dice.between(50, 4_000), Doing::Fetch { release, bases, effect, tries: 0 })
             }
-            Task::Step { step, release, afresh, effect } => {
+            Task::Step { step, release, afresh, effect, .. } => {
                 let delay = self.dice.between(20, 3_000);
                 let disk = &self.hosts[host].app_disk;
                 let cleared = if afresh { clear_prepared(disk, &release) } else { Ok(()) };
