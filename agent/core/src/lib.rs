@@ -11,6 +11,7 @@
 pub mod accept;
 pub mod backoff;
 mod decide;
+pub mod drift;
 pub mod effect;
 pub mod judge;
 pub mod outline;
