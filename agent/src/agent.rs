@@ -1,6 +1,5 @@
 //! The agent as a whole: everything put together and kept running.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +9,8 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::drift::outside::{self, Units};
 use crate::engine::Disks;
 use crate::error::AgentError;
 use crate::executor::Executor;
@@ -18,7 +18,7 @@ use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::session::Session;
 use crate::tls::Dialler;
-use crate::{renewal, runtime};
+use crate::{drift, facts, renewal, runtime};
 
 /// Who this host is and where its things are.
 ///
@@ -50,7 +50,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
     let executor =
         Executor::new(&config, &enrolled.identity, disks.app.clone(), engine.clone(), link, stop.clone())?;
     let latencies = executor.latencies.clone();
-    let executing = tokio::spawn(executor.run(outlet.tasks));
+    let executing = tokio::spawn(executor.clone().run(outlet.tasks));
     let (credentials_sender, credentials) = watch::channel(credentials);
     let renewing = tokio::spawn({
         let (state, enrolled, dialler) = (disks.state.clone(), enrolled.clone(), dialler.clone());
@@ -59,6 +59,29 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
             renewal::run(state, enrolled, dialler, credentials_sender, &mut random).await;
         }
     });
+    let (drift_sender, drift) = watch::channel(None);
+    let drifting = drift::start(drift::Parts {
+        settings: config
+            .drift
+            .settings()
+            .map_err(|reason| AgentError::Config { path: config::DEFAULT_PATH.into(), reason })?,
+        root: config.app_dir(&enrolled.identity.application),
+        reports: outlet.reports.clone(),
+        engine: engine.clone(),
+        outside: {
+            let units = Units {
+                directories: outside::UNIT_DIRECTORIES.map(Into::into).to_vec(),
+                state: disks.state.clone(),
+            };
+            let executor = executor.clone();
+            Box::new(move |report| executor.outside(&units, report))
+        },
+        restore: {
+            let runtime = tokio::runtime::Handle::current();
+            Arc::new(move |files, directories| runtime.block_on(executor.restore(files, directories)))
+        },
+        out: drift_sender,
+    })?;
     let session = Session {
         meter: Meter::new(&config.app_dir(&enrolled.identity.application)),
         enrolled,
@@ -69,13 +92,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         engine: engine.clone(),
         link: link_sender,
         latencies,
-        facts: facts(),
+        facts: {
+            let apps = config.apps_dir.clone();
+            Arc::new(move || facts::read(&apps))
+        },
+        drift,
+        drifting: drifting.clone(),
         stop: stop.clone(),
     };
     notify(&[sd_notify::NotifyState::Ready]);
     let watchdog = tokio::spawn(watchdog());
     session.run(&mut StdRng::from_os_rng()).await;
     notify(&[sd_notify::NotifyState::Stopping]);
+    drifting.stop();
     for task in [executing, renewing, watchdog] {
         task.abort();
     }
@@ -107,21 +136,6 @@ async fn watchdog() {
         ticks.tick().await;
         notify(&[sd_notify::NotifyState::Watchdog]);
     }
-}
-
-/// What a person wants to know when hosts of one group differ.
-fn facts() -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::from([
-        ("arch".to_owned(), std::env::consts::ARCH.to_owned()),
-        ("agent".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]);
-    let uname = rustix::system::uname();
-    facts.insert("kernel".to_owned(), uname.release().to_string_lossy().into_owned());
-    if let Ok(text) = std::fs::read_to_string("/etc/os-release") {
-        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-        facts.extend(name.map(|name| ("distribution".to_owned(), name.trim_matches('"').to_owned())));
-    }
-    facts
 }
 
 /// The name of this host, as its kernel knows it.

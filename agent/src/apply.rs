@@ -1,11 +1,14 @@
 //! Applying a release to the disk: the store of what was fetched, the layout of a tree, the swap, and the
 //! removal of what is not needed any more. Decides nothing and starts no process.
 
+pub mod inventory;
+pub mod mend;
 pub mod store;
 pub mod sweep;
 pub mod tree;
 pub mod unpack;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use landfall_common::ReleaseName;
@@ -13,6 +16,16 @@ use landfall_common::disk::{Disk, EntryKind};
 
 use crate::error::AgentError;
 use crate::layout;
+
+/// Gives a file one more name; `false` if it has as many as its file system allows (65,000 on ext4): all equal
+/// files of all releases on a host are one.
+fn link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<bool, AgentError> {
+    match disk.hard_link(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::TooManyLinks => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// Makes the directories that everything else expects.
 ///
@@ -24,6 +37,7 @@ pub fn init(disk: &dyn Disk) -> Result<(), AgentError> {
         layout::PREPARED,
         layout::SHARED,
         layout::MANIFESTS,
+        layout::INVENTORIES,
         layout::DIRS,
         layout::OBJECTS,
         layout::PARTIAL,

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use landfall_agent_core::drift::Rhythm;
+use landfall_common::time::human;
 use serde::Deserialize;
 
 use crate::error::AgentError;
@@ -50,10 +52,24 @@ steps = "child"
 # port = 8101
 "#;
 
+const DRIFT_TEMPLATE: &str = r#"
+# How the active release is watched for what was changed on this host since (`ctl drift`).
+[drift]
+# Between two looks at the times and sizes of its files. What was changed is read.
+every = "10m"
+
+# Between two looks that read everything: they also find what a disk has done by itself.
+read_all_every = "24h"
+
+# What may be added below a release's directories without a word; * stands for anything.
+# ignore = ["var/*.db", "celerybeat-schedule*"]
+ignore = []
+"#;
+
 /// The whole file with every key at its default.
 #[must_use]
 pub fn template() -> String {
-    format!("{TEMPLATE}{}", crate::traffic::settings::TEMPLATE)
+    format!("{TEMPLATE}{}{DRIFT_TEMPLATE}", crate::traffic::settings::TEMPLATE)
 }
 
 /// The configuration.
@@ -78,7 +94,53 @@ pub struct Config {
     pub variables: BTreeMap<String, Value>,
     /// The proxies of this host.
     pub traffic: crate::traffic::Settings,
+    /// How it is watched for drift.
+    pub drift: Drift,
 }
+
+/// How a host is watched for drift.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drift {
+    /// Between two looks at the active release.
+    pub every: String,
+    /// Between two looks that read all of it.
+    pub read_all_every: String,
+    /// What may be added to a release without a word.
+    pub ignore: Vec<String>,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { every: "10m".to_owned(), read_all_every: "24h".to_owned(), ignore: Vec::new() }
+    }
+}
+
+impl Drift {
+    /// As the watcher takes it.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub fn settings(&self) -> Result<crate::drift::Settings, String> {
+        let parse = |key: &str, text: &str| match human::parse(text) {
+            Ok(duration) if duration >= SHORTEST_LOOK => Ok(duration),
+            Ok(_) => Err(format!("drift.{key} = {text:?} is shorter than {} s", SHORTEST_LOOK.as_secs())),
+            Err(error) => Err(format!("drift.{key}: {error}")),
+        };
+        let (quick, full) = (parse("every", &self.every)?, parse("read_all_every", &self.read_all_every)?);
+        if let Some(pattern) =
+            self.ignore.iter().find(|pattern| pattern.is_empty() || pattern.starts_with('/'))
+        {
+            return Err(format!(
+                "drift.ignore: {pattern:?} is no pattern of paths below a release, such as \"var/*.db\""
+            ));
+        }
+        Ok(crate::drift::Settings { rhythm: Rhythm { quick, full }, ignore: self.ignore.clone() })
+    }
+}
+
+/// More often nobody needs to know.
+const SHORTEST_LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How holders are started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -124,6 +186,7 @@ impl Default for Config {
             steps: StepsIn::default(),
             variables: BTreeMap::new(),
             traffic: Default::default(),
+            drift: Drift::default(),
         }
     }
 }
@@ -163,6 +226,7 @@ impl Config {
             check_address(controller)?;
         }
         self.traffic.check()?;
+        self.drift.settings()?;
         for name in self.variables.keys() {
             let known = landfall_common::words::KNOWN.contains(&name.as_str());
             let text = format!("{{{name}}}");
@@ -271,13 +335,14 @@ mod tests {
             ("## Top level", ""),
             ("## `[traffic.nginx]`", "[traffic.nginx]"),
             ("## `[traffic.haproxy]`", "[traffic.haproxy]"),
+            ("## `[drift]`", "[drift]"),
         ] {
             let section = page.split(heading).nth(1).unwrap().split("\n## ").next().unwrap();
             let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
             let rows: Vec<(&str, &str)> =
                 rows.map(|(key, rest)| (key, rest.split(" | ").next().unwrap())).collect();
             let documented: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
-            let tables = ["variables", "traffic"];
+            let tables = ["variables", "traffic", "drift"];
             let keys: Vec<String> =
                 keys_of(table).into_iter().filter(|key| !tables.contains(&key.as_str())).collect();
             assert_eq!(documented, keys, "{heading}");
@@ -306,6 +371,9 @@ mod tests {
             ("[traffic.nginx]\nanswer = \"localhost\"", "is not IP:PORT"),
             ("[traffic.nginx]\nreload = []", "nginx would never take the file up"),
             ("[traffic.nginx]\ndirectives = [\"keepalive 16;\"]", "without its semicolon"),
+            ("[drift]\nevery = \"10\"", "drift.every"),
+            ("[drift]\nread_all_every = \"10ms\"", "shorter than 1 s"),
+            ("[drift]\nignore = [\"/var\"]", "is no pattern"),
             ("[traffic.haproxy]\nstate_file = \"state\"", "is not an absolute path"),
         ] {
             let error = load(text).unwrap_err();

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
+use landfall_agent_core::drift::{Finding, Remedy};
 use landfall_agent_core::{
     Action, Effect, Event, Finish, Identity, Installed, Machine, Now, Record, State, decide,
 };
@@ -22,7 +23,7 @@ use landfall_common::{Duration, ReleaseName, Sha256, StepName};
 
 use crate::apply::store::Store;
 use crate::apply::sweep::Sweep;
-use crate::apply::{self, unpack};
+use crate::apply::{self, inventory, mend, unpack};
 use crate::error::{AgentError, chain};
 use crate::ledger::{self, Ledger};
 
@@ -253,13 +254,43 @@ impl<R: Runner> Engine<R> {
         self.waiting.push_front(Event::Done { effect: Box::new(effect), finish });
     }
 
-    /// Makes what preparation wrote durable.
+    /// Records what preparation wrote, and makes it durable.
     fn seal(&self, release: &ReleaseName) -> Result<(), Failure> {
         let disk = &self.disks.app;
-        let result = disk
-            .exists(&crate::layout::prepared(release))
-            .and_then(|was_prepared| if was_prepared { disk.sync_tree(Path::new("")) } else { Ok(()) });
-        result.map_err(|error| Failure::new(name("sync"), format!("stage failed: {}", chain(&error))))
+        let sealed = disk.exists(&crate::layout::prepared(release)).and_then(|was_prepared| {
+            if !was_prepared {
+                return Ok(());
+            }
+            if let Ok(digest) = self.digest_of(release) {
+                // A release runs as well without: then nobody knows later whether this was changed.
+                if let Err(error) = inventory::record(&**disk, release, digest) {
+                    tracing::warn!(%release, error = %chain(&error), "what preparation made is not recorded");
+                }
+            }
+            disk.sync_tree(Path::new(""))
+        });
+        sealed.map_err(|error| Failure::new(name("sync"), format!("stage failed: {}", chain(&error))))
+    }
+
+    /// Puts back what is not as it was applied, if the release is active and nothing is under way. What is needed
+    /// for it has been fetched and verified. One answer for each item.
+    ///
+    /// # Errors
+    /// Why nothing is touched now, as a sentence.
+    pub fn mend(&self, release: &ReleaseName, items: &[Finding]) -> Result<Vec<Result<(), String>>, String> {
+        let record = &self.machine.record;
+        if record.active.as_ref() != Some(release) || record.state != State::Idle || self.is_behind() {
+            return Err(format!(
+                "{release} is not active, or another release is under way; try again after it"
+            ));
+        }
+        let mend = |item: &Finding| match item.remedy {
+            Remedy::Current => self.name_active(release),
+            _ => mend::mend(&*self.disks.app, item).map_err(|error| chain(&error)),
+        };
+        let results = items.iter().map(mend).collect();
+        mend::clean(&*self.disks.app, items);
+        Ok(results)
     }
 
     /// Effects of the runner.

@@ -10,21 +10,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_agent_core::drift::Finding;
 use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_agent_core::{Effect, Event, Finish, Identity};
 use landfall_common::assignment::Direction;
 use landfall_common::disk::{Disk, RealDisk};
 use landfall_common::manifest::Service;
-use landfall_common::report::Failure;
+use landfall_common::report::{Failure, HostReport};
 use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::store::{LackingFile, Store};
 use crate::config::{Config, StepsIn};
+use crate::drift::outside::Units;
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
 use crate::error::{AgentError, chain};
-use crate::fetch::{Fetch, Link};
+use crate::fetch::{self, Fetch, Link};
 use crate::latency::Latencies;
 use crate::layout;
 use crate::program;
@@ -32,7 +35,10 @@ use crate::runtime::EngineHandle;
 use crate::steps::cage::{self, Cage, Kind, Started};
 use crate::steps::supervisor::{self, Supervision};
 use crate::steps::{self, StepContext, StepFailure, Words};
-use crate::{apply, clock};
+use crate::{apply, clock, traffic};
+
+/// How long a repair may take to get its files.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// All that tasks need.
 pub struct Executor {
@@ -57,7 +63,7 @@ pub struct Executor {
     /// What the engine wants done to services and proxies, in the order in which it does.
     acts: mpsc::UnboundedSender<Task>,
     to_act: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Task>>>,
-    /// One fetch at a time.
+    /// One at a time writes what is fetched: a release, or a repair.
     fetches: Arc<Mutex<()>>,
     /// A step that is being ended has ended before the next one begins.
     steps: Mutex<()>,
@@ -305,6 +311,40 @@ impl Executor {
             Supervision { program: program::OWN.into(), arguments: vec!["step-runner".into()], note };
         let result = supervisor::run(step, context, &supervision).await;
         result.map(drop).map_err(|failure| (failure.is_conclusive() && !was_begun, failure))
+    }
+
+    /// What lies outside of the active release, which is `report`'s, and is not as it was applied: units, and the file
+    /// of a proxy.
+    #[must_use]
+    pub fn outside(&self, units: &Units, report: &HostReport) -> Vec<Finding> {
+        let Some(release) = report.active.as_ref().map(|active| &active.release) else { return Vec::new() };
+        // What is wrong with the manifest the look itself has found.
+        let Ok(Some(manifest)) = Store::new(self.app.clone()).manifest(&release.name, release.digest) else {
+            return Vec::new();
+        };
+        let Ok(program) = manifest.program.on_host(&self.config.variables()) else { return Vec::new() };
+        let context = self.context(&release.name, None, CancellationToken::new());
+        let mut found = units.look(report, &program);
+        let traffic = program.traffic.as_ref();
+        found.extend(traffic.and_then(|traffic| traffic::differs(&self.config.traffic, traffic, &context)));
+        found
+    }
+
+    /// Gets what a repair needs into the store: from the files that are here, else from the controller.
+    ///
+    /// # Errors
+    /// What could not be got, as a sentence.
+    pub async fn restore(&self, files: Vec<LackingFile>, directories: Vec<Sha256>) -> Result<(), String> {
+        // A release that wants to fetch waits no longer than this.
+        let restored = tokio::time::timeout(RESTORE_PATIENCE, async {
+            let _turn = self.fetches.lock().await;
+            // Whoever removed files may have removed where they are put.
+            apply::init(&*self.app).map_err(|error| chain(&error))?;
+            fetch::restore(&self.link, &self.app, files, directories).await
+        });
+        restored.await.unwrap_or_else(|_| {
+            Err(format!("the signed files did not arrive within {} s", RESTORE_PATIENCE.as_secs()))
+        })
     }
 
     /// Starts what does not run, and takes over what lost its holder. Services whose manager cannot be asked

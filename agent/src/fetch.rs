@@ -221,6 +221,47 @@ impl Fetch {
     }
 }
 
+/// Gets single objects into the store: files from other places of this disk where they are what they should be, and
+/// the rest from the controller.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub async fn restore(
+    link: &Link,
+    app: &Arc<dyn Disk>,
+    files: Vec<LackingFile>,
+    directories: Vec<Sha256>,
+) -> Result<(), String> {
+    let store = Store::new(app.clone());
+    let files = store.borrow(files).map_err(|error| chain(&error))?;
+    if files.is_empty() && directories.is_empty() {
+        return Ok(());
+    }
+    let client = link.borrow().clone();
+    let mut client =
+        client.ok_or("the controller cannot be reached, and the signed files are nowhere else")?;
+    let failed = |stop| match stop {
+        Stop::Broken(reason) | Stop::Fatal(reason) => reason,
+        Stop::Bad(error) => chain(&error),
+    };
+    for batch in directories.chunks(BATCH) {
+        let wanted =
+            batch.iter().map(|digest| Wanted { digest: *digest, sink: Sink::memory(MAX_DIRECTORY_BYTES) });
+        object::fetch(&mut client, app, wanted.collect(), &mut |came| match came {
+            Came::Part { .. } => Ok(()),
+            Came::Whole(arrived) => store.put_directory(arrived.digest, arrived.bytes).map(drop),
+        })
+        .await
+        .map_err(failed)?;
+    }
+    for batch in files.chunks(BATCH) {
+        let sink = |file: &LackingFile| Sink::File { store: store.clone(), file: file.clone() };
+        let wanted = batch.iter().map(|file| Wanted { digest: file.digest, sink: sink(file) });
+        object::fetch(&mut client, app, wanted.collect(), &mut |_| Ok(())).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
 fn failed(reason: String) -> Finish {
     let step = StepName::new("fetch").expect("a step of the agent's own has a valid name");
     Finish::Failed { failure: Failure::new(step, format!("stage failed: {reason}")) }

@@ -6,6 +6,7 @@
 //! shared/                      what outlives releases
 //! current -> releases/<release>
 //! .landfall/releases/<release> the manifest
+//! .landfall/prepared/<release> what was in prepared/<release> when its preparation had ended
 //! .landfall/dirs/<digest>      directory objects of the releases that are here
 //! .landfall/objects/<digest>   files that were fetched and not yet laid out (`.x`: executable)
 //! .landfall/partial/<digest>   compressed files that have arrived in part
@@ -27,6 +28,8 @@ pub const PREPARED: &str = "prepared";
 pub const SHARED: &str = "shared";
 /// The manifests.
 pub const MANIFESTS: &str = ".landfall/releases";
+/// The records of what preparation made.
+pub const INVENTORIES: &str = ".landfall/prepared";
 /// Directory objects.
 pub const DIRS: &str = ".landfall/dirs";
 /// Files that were fetched.
@@ -60,6 +63,12 @@ pub fn prepared(name: &ReleaseName) -> PathBuf {
 #[must_use]
 pub fn manifest(name: &ReleaseName) -> PathBuf {
     Path::new(MANIFESTS).join(name.as_str())
+}
+
+/// The record of what its preparation made.
+#[must_use]
+pub fn inventory(name: &ReleaseName) -> PathBuf {
+    Path::new(INVENTORIES).join(name.as_str())
 }
 
 /// A directory object.

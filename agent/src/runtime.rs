@@ -6,9 +6,10 @@ use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
 
 use landfall_agent_core::Event;
-use landfall_common::Sha256;
+use landfall_agent_core::drift::Finding;
 use landfall_common::assignment::Assignment;
 use landfall_common::report::HostReport;
+use landfall_common::{ReleaseName, Sha256};
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::{Disks, Engine, Runner, Task};
@@ -24,8 +25,12 @@ const RETRY: Duration = Duration::from_secs(1);
 enum Message {
     Event(Event),
     Report,
+    Mend { release: ReleaseName, items: Vec<Finding>, answer: blocking::Sender<Mended> },
     Stop,
 }
+
+/// What came of each item that was to be put right; or why none was touched.
+pub type Mended = Result<Vec<Result<(), String>>, String>;
 
 /// How others reach the engine.
 #[derive(Clone)]
@@ -73,6 +78,17 @@ impl EngineHandle {
     /// Asks for a report; it comes through [`Outlet::reports`].
     pub fn request_report(&self) {
         let _ = self.messages.send(Message::Report);
+    }
+
+    /// Has things put right that are not as they were applied ([`Engine::mend`]). Blocks until it is done.
+    ///
+    /// # Errors
+    /// Why nothing was touched.
+    pub fn mend(&self, release: ReleaseName, items: Vec<Finding>) -> Mended {
+        let (answer, answered) = blocking::channel();
+        let stopped = || "the agent is stopping".to_owned();
+        self.messages.send(Message::Mend { release, items, answer }).map_err(|_| stopped())?;
+        answered.recv().map_err(|_| stopped())?
     }
 
     /// Ends it after what it was given before.
@@ -172,6 +188,10 @@ fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
             Ok(Message::Report) => {
                 let report = engine.report(clock::now());
                 engine.runner().report(report);
+            }
+            Ok(Message::Mend { release, items, answer }) => {
+                // Who asked may have gone away.
+                let _ = answer.send(engine.mend(&release, &items));
             }
             Err(blocking::RecvTimeoutError::Timeout) => {
                 if engine.wake_after().is_some() {

@@ -31,7 +31,7 @@ use crate::latency::Latencies;
 use crate::runtime::{EngineHandle, Said};
 use crate::tls::{self, ANSWER, Anchor, Dialler, in_time};
 use crate::trust::{self, Distrust};
-use crate::{clock, wire};
+use crate::{clock, drift, wire};
 
 /// The protocol that this agent speaks.
 const PROTOCOL: u32 = 1;
@@ -75,8 +75,12 @@ pub struct Session {
     pub meter: Meter,
     /// How the checks go.
     pub latencies: Arc<Latencies>,
-    /// Kernel, distribution, architecture.
-    pub facts: BTreeMap<String, String>,
+    /// Kernel, distribution, runtimes: read anew for each connection.
+    pub facts: Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
+    /// What is not as it was applied.
+    pub drift: watch::Receiver<Option<drift::Report>>,
+    /// Where it is asked to be put right.
+    pub drifting: drift::Handle,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -138,11 +142,13 @@ impl Session {
         let mut client = AgentsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (out, messages) = mpsc::channel(4);
         self.refresh(told).await;
+        let facts = self.facts.clone();
+        let facts = tokio::task::spawn_blocking(move || facts()).await.unwrap_or_default();
         let hello = Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             report: self.report(told),
-            facts: self.facts.clone(),
+            facts,
         };
         // The channel is empty: there is room for the first message.
         let _ = out.send(AgentMessage { message: Some(Out::Hello(hello)) }).await;
@@ -163,6 +169,8 @@ impl Session {
     ) -> Result<&'static str, AgentError> {
         let mut heartbeat = HEARTBEAT;
         let mut next = tokio::time::Instant::now() + heartbeat;
+        // Whatever was seen before this connection is told on it.
+        self.drift.mark_changed();
         loop {
             tokio::select! {
                 biased;
@@ -187,6 +195,9 @@ impl Session {
                             return Ok("an assignment could not be verified; it comes again with the next session");
                         }
                     }
+                    Some(ControllerMessage { message: Some(In::RepairDrift(asked)) }) => {
+                        self.drifting.repair(asked.request_id);
+                    }
                     // From a newer controller; what is not understood is ignored.
                     Some(ControllerMessage { message: None }) => {}
                 },
@@ -200,6 +211,17 @@ impl Session {
                     }
                     let figures = wire::figures(&self.meter.read(), &self.latencies.take());
                     if out.send(AgentMessage { message: Some(Out::Figures(figures)) }).await.is_err() {
+                        return Ok("the controller hung up");
+                    }
+                }
+                changed = self.drift.changed() => {
+                    if changed.is_err() {
+                        return Ok("the agent is stopping");
+                    }
+                    let drift = self.drift.borrow_and_update().as_ref().map(|seen| wire::drift(seen, clock::mono()));
+                    if let Some(drift) = drift
+                        && out.send(AgentMessage { message: Some(Out::Drift(drift)) }).await.is_err()
+                    {
                         return Ok("the controller hung up");
                     }
                 }

@@ -16,6 +16,7 @@ pub mod warm_up;
 use std::path::Path;
 
 use async_trait::async_trait;
+use landfall_agent_core::drift::{Finding, Remedy};
 use landfall_common::manifest::traffic::{Gate, Slot, Switch};
 use landfall_common::manifest::{Traffic, traffic};
 use landfall_common::report::Failure;
@@ -119,6 +120,24 @@ pub async fn lead(
     };
     of(settings, traffic, context).lead(&goal).await
 }
+
+/// In what way a file of a proxy is not what the agent wrote to lead requests to the active release: nginx's. HAProxy
+/// is told over its socket, and a signed command keeps what it keeps.
+#[must_use]
+pub fn differs(settings: &Settings, traffic: &Traffic, context: &StepContext) -> Option<Finding> {
+    let traffic::Proxy::Slots { slots, switch: Switch::Nginx { upstream } } = &traffic.proxy else {
+        return None;
+    };
+    let nginx = nginx::Nginx { settings: &settings.nginx, upstream, context };
+    let addresses =
+        [Slot::Blue, Slot::Green].map(|slot| Some((slot, expand(slots.address(slot), context).ok()?)));
+    let (path, kind, detail) = nginx.differs(&addresses.into_iter().flatten().collect::<Vec<_>>())?;
+    Some(Finding { path, kind, detail, remedy: Remedy::ByHand { what: LEAD_AGAIN } })
+}
+
+/// What a person can do about a file of a proxy.
+const LEAD_AGAIN: &str = "`systemctl restart landfall-agent`: when it starts it leads requests where they should go, and \
+                          writes the file anew; services go on";
 
 fn expand(text: &str, context: &StepContext) -> Result<String, Failure> {
     context.words.expand(text).map_err(|error| failure(error.to_string()))

@@ -1,10 +1,12 @@
 //! What the agent says, in the form of the wire. Nothing else of the agent knows that form.
 
+use landfall_agent_core::drift::Finding;
 use landfall_common::Duration;
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::{Failure, Health, HostReport, Outcome, OutcomeKind, Phase};
 use landfall_proto::v1 as pb;
 
+use crate::drift::Report;
 use crate::figures::Figures;
 use crate::latency::Latency;
 
@@ -48,6 +50,45 @@ pub fn figures(figures: &Figures, checks: &[Latency]) -> pb::HostFigures {
             })
             .collect(),
     }
+}
+
+/// So many findings are told one by one; of the others, how many there are.
+const FINDINGS: usize = 50;
+
+/// What is not as it was applied, at `now` on the clock since boot.
+#[must_use]
+pub fn drift(report: &Report, now: Duration) -> pb::Drift {
+    let summary = &report.summary;
+    let finding = |finding: &Finding| pb::DriftFinding {
+        path: bounded(finding.shown_path()),
+        kind: finding.kind.word().to_owned(),
+        detail: bounded(finding.detail.clone()),
+        by_hand: finding.remedy.by_hand().unwrap_or_default().to_owned(),
+    };
+    let counts = summary.findings.counts.iter();
+    pb::Drift {
+        release: Some(release(&report.release)),
+        looked_ago_ms: millis(now.saturating_sub(report.looked)),
+        read_ago_ms: report.read.map(|read| millis(now.saturating_sub(read))),
+        digest: summary.findings.digest.to_string(),
+        counts: counts.map(|(kind, count)| (kind.word().to_owned(), *count)).collect(),
+        findings: summary.findings.listed.iter().take(FINDINGS).map(finding).collect(),
+        caches: summary.caches,
+        entries: summary.entries,
+        bytes: summary.bytes,
+        notes: report.notes.clone(),
+        repair: report.repair.as_ref().map(|repair| pb::DriftRepair {
+            request_id: repair.request.clone(),
+            restored: repair.restored,
+            failed: repair.failed.iter().cloned().map(bounded).collect(),
+        }),
+    }
+}
+
+/// A path may be as long as the system takes; nobody reads more than this.
+fn bounded(text: String) -> String {
+    const LETTERS: usize = 400;
+    if text.chars().count() <= LETTERS { text } else { text.chars().take(LETTERS).chain(['…']).collect() }
 }
 
 fn release(release: &ReleaseRef) -> pb::ReleaseRef {

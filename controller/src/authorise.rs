@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 32] = [
+pub const TABLE: [(&str, Access); 34] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -48,6 +48,7 @@ pub const TABLE: [(&str, Access); 32] = [
     ("/landfall.v1.Operators/GetRelease", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRepositoryFile", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRollout", Operator(Viewer)),
+    ("/landfall.v1.Operators/ListDrift", Operator(Viewer)),
     ("/landfall.v1.Operators/ListHosts", Operator(Viewer)),
     ("/landfall.v1.Operators/ListOperators", Operator(Viewer)),
     ("/landfall.v1.Operators/ListReleases", Operator(Viewer)),
@@ -60,6 +61,7 @@ pub const TABLE: [(&str, Access); 32] = [
     ("/landfall.v1.Operators/ReadLog", Operator(Viewer)),
     ("/landfall.v1.Operators/RemoveHost", Operator(Admin)),
     ("/landfall.v1.Operators/RemoveOperator", Operator(Admin)),
+    ("/landfall.v1.Operators/RepairDrift", Operator(Deployer)),
     ("/landfall.v1.Operators/ResolveMigration", Operator(Deployer)),
     ("/landfall.v1.Operators/Rollback", Operator(Deployer)),
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer)),

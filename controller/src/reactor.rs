@@ -27,11 +27,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::error::ControllerError;
+use crate::error::{ControllerError, Reason};
 use crate::keys::OnlineKeys;
 use crate::store::{Batch, Store};
 use crate::writer::Writer;
-pub use sessions::{Orders, Sessions};
+pub use sessions::{Order, Orders, Sessions};
 
 /// Events that wait; beyond that, those who bring them wait.
 const QUEUE: usize = 4096;
@@ -76,6 +76,7 @@ enum Event {
     Connected { host: HostId, connection: u64, orders: Orders },
     Disconnected { host: HostId, connection: u64 },
     Reported { host: HostId, connection: u64, report: Box<HostReport> },
+    RepairDrift { host: HostId, request_id: String, reply: oneshot::Sender<bool> },
     Read(Box<dyn FnOnce(&View<'_>) + Send>),
 }
 
@@ -145,6 +146,21 @@ impl Reactor {
         let (reply, answer) = oneshot::channel();
         self.send(Event::Command { command: Box::new(command), along, reply }).await?;
         answer.await.map_err(|_| ControllerError::Stopping)?
+    }
+
+    /// Has a host put right what differs from its release; what came of it the host says later.
+    ///
+    /// # Errors
+    /// [`ControllerError::Refused`] if the host cannot be told, [`ControllerError::Stopping`].
+    pub async fn repair_drift(&self, host: HostId, request_id: String) -> Result<(), ControllerError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::RepairDrift { host: host.clone(), request_id, reply }).await?;
+        if answer.await.map_err(|_| ControllerError::Stopping)? {
+            return Ok(());
+        }
+        let message =
+            format!("{host} is not connected, or does not listen; ask again when `ctl hosts` shows it");
+        Err(ControllerError::refused(Reason::Precondition, message))
     }
 
     /// Looks at the state.
@@ -287,6 +303,10 @@ impl Core {
                 if let Some(assignment) = pending {
                     self.send(&assignment);
                 }
+            }
+            Event::RepairDrift { host, request_id, reply } => {
+                // Who asked may have gone away.
+                let _ = reply.send(self.sessions.repair_drift(&host, request_id));
             }
             Event::Read(look) => {
                 let now = self.now();

@@ -258,6 +258,55 @@ impl Store {
         Ok(sources)
     }
 
+    /// Gives files a second name in the store wherever a release on this disk has them as they should be. Returns
+    /// those that none has.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`], [`AgentError::Layout`].
+    pub fn borrow(&self, files: Vec<LackingFile>) -> Result<Vec<LackingFile>, AgentError> {
+        if files.is_empty() {
+            return Ok(files);
+        }
+        let wanted = files.iter().map(|file| file.digest).collect();
+        let mut found: BTreeMap<(Sha256, bool), Vec<PathBuf>> = BTreeMap::new();
+        for entry in self.disk.list(Path::new(layout::MANIFESTS))? {
+            let Some(name) = entry.name.to_str().and_then(|name| ReleaseName::new(name).ok()) else {
+                continue;
+            };
+            let Some(bytes) = self.disk.read(&layout::manifest(&name))? else { continue };
+            let base = [(name, Sha256::of(&bytes))];
+            // One that is damaged itself has nothing to give; what others give is held against its digest.
+            if let Ok(sources) = self.sources(&mut Trees::new(&*self.disk), &base, &wanted) {
+                for (key, path) in sources {
+                    found.entry(key).or_default().push(path);
+                }
+            }
+        }
+        let (mut lacking, mut content) = (BTreeMap::new(), Vec::new());
+        for mut file in files {
+            for executable in [false, true] {
+                let flag = if executable { &mut file.executable } else { &mut file.plain };
+                let key = (file.digest, executable);
+                for source in found.get(&key).into_iter().flatten().filter(|_| *flag) {
+                    // One that cannot be read is none.
+                    if self.is(source, file.digest, file.size, &mut content).unwrap_or(false) {
+                        let object = layout::object(file.digest, executable);
+                        super::remove_any(&*self.disk, &object)?;
+                        // One that has as many names as it may have is fetched.
+                        *flag = !super::link(&*self.disk, source, &object)?;
+                        break;
+                    }
+                }
+            }
+            if file.plain || file.executable {
+                let known = lacking.entry(file.digest).or_insert_with(|| file.clone());
+                known.plain |= file.plain;
+                known.executable |= file.executable;
+            }
+        }
+        Ok(lacking.into_values().collect())
+    }
+
     /// Fails if there is clearly not enough room for so many bytes more.
     ///
     /// # Errors

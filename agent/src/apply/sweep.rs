@@ -72,7 +72,7 @@ impl Sweep {
         // Whatever the record says: the very first swap may have failed after its rename.
         let current = super::current(disk)?;
         let stays = |name: &str| self.keep.iter().chain(&current).any(|kept| kept.as_str() == name);
-        for parent in [layout::RELEASES, layout::PREPARED, layout::MANIFESTS] {
+        for parent in [layout::RELEASES, layout::PREPARED, layout::MANIFESTS, layout::INVENTORIES] {
             for entry in disk.list(Path::new(parent))? {
                 let name = entry.name.to_string_lossy();
                 let plain = name.strip_prefix(layout::STAGING_PREFIX).unwrap_or(&name);

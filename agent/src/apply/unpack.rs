@@ -6,7 +6,6 @@
 //! link is held against its digest when the next release is fetched.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,7 +95,7 @@ fn lay_out(
                 let key = (*digest, *executable);
                 let in_base = || sources.get(&key).filter(|_| !fetched.contains(&key));
                 if let Some(twin) = placed.get(&key).or_else(in_base) {
-                    if !link(&**disk, twin, &place)? {
+                    if !super::link(&**disk, twin, &place)? {
                         copy(disk, &store, twin, *size, key)?;
                         disk.rename(&layout::object(*digest, *executable), &place)?;
                         placed.insert(key, place);
@@ -118,16 +117,6 @@ fn lay_out(
         disk.set_mode(&directory, DIRECTORY_MODE)?;
     }
     Ok(())
-}
-
-/// Gives a file one more name; `false` if it has as many as its file system allows (65,000 on ext4): all equal
-/// files of all releases on a host are one.
-fn link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<bool, AgentError> {
-    match disk.hard_link(from, to) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::TooManyLinks => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Puts a copy of a file where it would be had it been fetched.

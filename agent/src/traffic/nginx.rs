@@ -8,12 +8,15 @@
 //! The old workers finish their requests, however long those take, unless `worker_shutdown_timeout` of
 //! nginx.conf bounds them; the slot that they lead to is kept, and drained before it is ended.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use landfall_agent_core::drift::Kind;
 use landfall_common::StepName;
 use landfall_common::manifest::Step;
+use landfall_common::manifest::traffic::Slot;
 use landfall_common::report::Failure;
 use tokio::time::Instant;
 
@@ -81,6 +84,27 @@ impl Proxy for Nginx<'_> {
 }
 
 impl Nginx<'_> {
+    /// Its file, and in what way it is not the one that leads requests to the active release in one of these slots;
+    /// nothing is asked of nginx.
+    pub fn differs(&self, slots: &[(Slot, String)]) -> Option<(PathBuf, Kind, String)> {
+        let (path, release) = (self.path(), &self.context.identity.release);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Some((path, Kind::Missing, String::new()));
+            }
+            Err(error) => return Some((path, Kind::Unreadable, error.to_string())),
+        };
+        let number = number_of(&text).unwrap_or_default();
+        let is_as_written = |(slot, address): &(Slot, String)| {
+            text == self.render(address, &format!("{slot} {release}"), number)
+        };
+        if slots.iter().any(is_as_written) {
+            return None;
+        }
+        Some((path, Kind::Changed, format!("it is not what the agent wrote to lead requests to {release}")))
+    }
+
     fn path(&self) -> PathBuf {
         self.settings.directory.join(format!("{}.conf", self.context.identity.application))
     }

@@ -476,7 +476,7 @@ impl Agents for Service {
                     Some(agent_message::Message::Hello(hello)) => shared.reports.extend(hello.report),
                     Some(agent_message::Message::Report(report)) => shared.reports.push(report),
                     Some(agent_message::Message::Figures(figures)) => shared.figures.push(figures),
-                    None => {}
+                    Some(agent_message::Message::Drift(_)) | None => {}
                 }
             }
         });

@@ -99,10 +99,16 @@ struct Scene {
 
 /// A host on which v1 is committed behind nginx.
 async fn scene() -> Scene {
+    scene_with("").await
+}
+
+/// As [`scene`], with more in its `agent.toml`.
+async fn scene_with(more: &str) -> Scene {
     let [port, answer, blue, green] = free_ports();
     let directory = tempfile::tempdir().unwrap();
     let nginx = Nginx::start(directory.path(), port);
-    let mut host = Host::new(directory, &nginx.settings(answer), blue, green).await;
+    let settings = format!("{}{more}", nginx.settings(answer));
+    let mut host = Host::new(directory, &settings, blue, green).await;
     let v1 = host.publish(&plan("v1"), 1);
     host.activate(&v1).await;
     Scene { nginx, host, port }
@@ -253,4 +259,28 @@ async fn the_old_slot_is_drained_until_its_deadline_and_what_is_cut_then_is_told
     drop(held);
     assert_eq!(ask(scene.port).0, "v2");
     assert!(std::net::TcpStream::connect(("127.0.0.1", blue)).is_err(), "the old slot still listens");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_somebody_changed_is_drift_and_a_start_of_the_agent_writes_it_anew() {
+    let mut scene = scene_with("[drift]\nevery = \"1s\"\n").await;
+    let host = &mut scene.host;
+    let path = host.path("nginx/shop.conf");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let changed = written.replace("keepalive 16;", "keepalive 17;");
+    assert_ne!(written, changed);
+    std::fs::write(&path, &changed).unwrap();
+    host.logs("this host is not as it was applied").await;
+    let log = host.log();
+    assert!(log.contains("total=1") && log.contains("nginx/shop.conf"), "{log}");
+
+    host.kill().await;
+    host.start();
+    for _ in 0..1_200 {
+        if std::fs::read_to_string(&path).unwrap().contains("keepalive 16;") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it stays as somebody made it:\n{}", host.log());
 }

@@ -102,6 +102,13 @@ pub enum Action {
         /// How many releases each environment and each application keeps.
         keep: usize,
     },
+    /// A host puts right what differs from its signed release. The shell asks it to once this is durable.
+    RepairDrift {
+        /// Which.
+        host: HostId,
+        /// Why.
+        reason: String,
+    },
     /// A host is gone for good.
     Remove {
         /// Which.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::command::{Action, Answer, Command};
 use crate::log::{Actor, LogEvent, NewEntry};
 use crate::output::{Decided, Output};
-use crate::record::{Change, Content, HostRecord, Key, Record, ReleaseRecord, RequestRecord};
+use crate::record::{Change, Content, HostRecord, Key, Place, Record, ReleaseRecord, RequestRecord};
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::State;
@@ -45,6 +45,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),
         Action::RemoveContent { releases, keep } => draft.remove_content(releases, *keep),
+        Action::RepairDrift { host, reason } => draft.repair_drift(host, reason),
         Action::Remove { host, reason } => draft.remove(host, reason),
     }?;
     draft.put(Record::Request(RequestRecord {
@@ -176,6 +177,14 @@ impl Draft<'_> {
             environment: host.place.environment.clone(),
             token: token.to_owned(),
         });
+        Ok(Answer::Accepted)
+    }
+
+    fn repair_drift(&mut self, host: &landfall_common::HostId, reason: &str) -> Result<Answer, Refusal> {
+        let known = self.state.host(host).ok_or_else(|| Refusal::NoSuchHost { host: host.clone() })?;
+        let Place { application, environment } = known.record.place.clone();
+        let (host, reason) = (host.clone(), reason.to_owned());
+        self.log(LogEvent::DriftRepairRequested { host, application, environment, reason });
         Ok(Answer::Accepted)
     }
 

@@ -16,6 +16,7 @@
 
 pub mod command;
 mod decide;
+pub mod facts;
 pub mod log;
 pub mod member;
 pub mod observation;

@@ -7,20 +7,32 @@ use landfall_common::HostId;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+/// What a host is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A signed assignment.
+    Assignment(Bytes),
+    /// Put right what differs from the signed release.
+    RepairDrift {
+        /// Who asked calls it so.
+        request_id: String,
+    },
+}
+
 /// The way to one connected host. Dropping it ends the session.
 pub struct Orders {
-    assignments: mpsc::Sender<Bytes>,
+    orders: mpsc::Sender<Order>,
     _open: DropGuard,
 }
 
 impl Orders {
     /// Orders for a session: what it forwards to its host, and the token that tells it to end.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Bytes>, CancellationToken) {
+    pub fn new() -> (Self, mpsc::Receiver<Order>, CancellationToken) {
         // Only the newest assignment counts; two leave room for one that is on its way.
-        let (assignments, receiver) = mpsc::channel(2);
+        let (orders, receiver) = mpsc::channel(2);
         let ended = CancellationToken::new();
-        (Self { assignments, _open: ended.clone().drop_guard() }, receiver, ended)
+        (Self { orders, _open: ended.clone().drop_guard() }, receiver, ended)
     }
 }
 
@@ -50,9 +62,18 @@ impl Sessions {
 
     /// Sends to a host if it is connected and keeps up; otherwise it gets it after its next report.
     pub fn send(&self, host: &HostId, assignment: Bytes) {
-        if let Some((_, orders)) = self.0.get(host) {
-            let _ = orders.assignments.try_send(assignment);
-        }
+        let _ = self.order(host, Order::Assignment(assignment));
+    }
+
+    /// Has a connected host put right what differs from its release. `false` if it is not connected or does not keep
+    /// up: nothing is repeated.
+    #[must_use]
+    pub fn repair_drift(&self, host: &HostId, request_id: String) -> bool {
+        self.order(host, Order::RepairDrift { request_id })
+    }
+
+    fn order(&self, host: &HostId, order: Order) -> bool {
+        self.0.get(host).is_some_and(|(_, session)| session.orders.try_send(order).is_ok())
     }
 }
 
@@ -72,7 +93,7 @@ mod tests {
         sessions.close(&host, 1);
         assert!(!second_ended.is_cancelled());
         sessions.send(&host, Bytes::from_static(b"x"));
-        assert_eq!(received.try_recv().unwrap(), "x");
+        assert_eq!(received.try_recv().unwrap(), Order::Assignment(Bytes::from_static(b"x")));
         sessions.end(&host);
         assert!(second_ended.is_cancelled());
     }

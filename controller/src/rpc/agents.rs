@@ -28,7 +28,7 @@ use self::transfer::{Ended, Wanted};
 use super::{Caller, Context, convert};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
-use crate::reactor::Orders;
+use crate::reactor::{Order, Orders};
 
 /// The protocol that this controller speaks.
 const PROTOCOL: u32 = 1;
@@ -234,7 +234,7 @@ async fn serve(
     if out.send(Ok(pb::ControllerMessage { message: Some(message) })).await.is_err() {
         return Ok(());
     }
-    let (orders, mut assignments, ended) = Orders::new();
+    let (orders, mut orders_to_it, ended) = Orders::new();
     context.reactor.connected(host.clone(), connection, orders).await?;
     if let Some(report) = report {
         context.reactor.reported(host.clone(), connection, report).await?;
@@ -248,8 +248,13 @@ async fn serve(
             () = context.stop.cancelled() => break Err(ControllerError::Stopping.into()),
             () = ended.cancelled() => break Ok(()),
             () = &mut over => break Ok(()),
-            Some(assignment) = assignments.recv() => {
-                let message = pb::controller_message::Message::Assignment(assignment.to_vec());
+            Some(order) = orders_to_it.recv() => {
+                let message = match order {
+                    Order::Assignment(bytes) => pb::controller_message::Message::Assignment(bytes.to_vec()),
+                    Order::RepairDrift { request_id } => {
+                        pb::controller_message::Message::RepairDrift(pb::RepairDrift { request_id })
+                    }
+                };
                 if out.send(Ok(pb::ControllerMessage { message: Some(message) })).await.is_err() {
                     break Ok(());
                 }
@@ -281,6 +286,9 @@ async fn take(
         Some(pb::agent_message::Message::Figures(figures)) => {
             context.live.figures(host, figures);
             Ok(())
+        }
+        Some(pb::agent_message::Message::Drift(drift)) => {
+            super::operators::drift::said(context, host, drift).await
         }
         Some(pb::agent_message::Message::Hello(_)) => {
             Err(ControllerError::invalid("a session has one Hello, at its beginning"))

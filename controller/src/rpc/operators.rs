@@ -1,5 +1,6 @@
 //! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
 
+pub(crate) mod drift;
 pub(crate) mod hosts;
 mod info;
 mod log;
@@ -164,6 +165,18 @@ impl Operators for OperatorsService {
 
     async fn list_hosts(&self, request: Request<pb::ListHostsRequest>) -> Answer<pb::ListHostsResponse> {
         Ok(Response::new(hosts::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn list_drift(&self, request: Request<pb::ListDriftRequest>) -> Answer<pb::ListDriftResponse> {
+        Ok(Response::new(drift::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn repair_drift(
+        &self,
+        request: Request<pb::RepairDriftRequest>,
+    ) -> Answer<pb::RepairDriftResponse> {
+        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
+        to_its_end(async move { drift::repair(&context, &caller, request.into_inner()).await }).await
     }
 
     async fn create_token(

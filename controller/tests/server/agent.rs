@@ -18,6 +18,10 @@ pub struct Memory {
     pub report: pb::HostReport,
     /// A release that it fails on, and goes back from.
     pub fails: Option<String>,
+    /// The kernel that it tells of, if not the usual one.
+    pub kernel: Option<String>,
+    /// What it says of its drift; an older agent says nothing, and does not listen.
+    pub drift: Option<pb::Drift>,
 }
 
 /// A connected agent.
@@ -46,9 +50,12 @@ impl Agent {
             protocol: 1,
             version: "0.1.0".to_owned(),
             report: Some(memory.report.clone()),
-            facts: [("kernel".to_owned(), "6.1".to_owned())].into(),
+            facts: [("kernel".to_owned(), memory.kernel.clone().unwrap_or_else(|| "6.1".to_owned()))].into(),
         };
         out.send(message(pb::agent_message::Message::Hello(hello))).await.unwrap();
+        if let Some(drift) = memory.drift.clone() {
+            out.send(message(pb::agent_message::Message::Drift(drift))).await.unwrap();
+        }
         let mut inbound = client.session(ReceiverStream::new(messages)).await.unwrap().into_inner();
         let stop = tokio_util::sync::CancellationToken::new();
         let stopped = stop.clone();
@@ -59,11 +66,17 @@ impl Agent {
                 tokio::select! {
                     () = stopped.cancelled() => return memory,
                     received = inbound.next() => match received {
-                        Some(Ok(received)) => {
-                            if let Some(pb::controller_message::Message::Assignment(bytes)) = received.message {
+                        Some(Ok(received)) => match received.message {
+                            Some(pb::controller_message::Message::Assignment(bytes)) => {
                                 take(&mut memory, &bytes, &key);
                             }
-                        }
+                            Some(pb::controller_message::Message::RepairDrift(asked)) => {
+                                if let Some(drift) = repaired(&mut memory, asked) {
+                                    out.send(message(pb::agent_message::Message::Drift(drift))).await.unwrap();
+                                }
+                            }
+                            _ => {}
+                        },
                         _ => return memory,
                     },
                     _ = beat.tick() => {}
@@ -92,6 +105,16 @@ impl Agent {
 
 fn message(message: pb::agent_message::Message) -> pb::AgentMessage {
     pb::AgentMessage { message: Some(message) }
+}
+
+/// All that was wrong is right now.
+fn repaired(memory: &mut Memory, asked: pb::RepairDrift) -> Option<pb::Drift> {
+    let drift = memory.drift.as_mut()?;
+    let restored = drift.counts.values().sum();
+    drift.counts.clear();
+    drift.findings.clear();
+    drift.repair = Some(pb::DriftRepair { request_id: asked.request_id, restored, failed: Vec::new() });
+    Some(drift.clone())
 }
 
 fn take(memory: &mut Memory, bytes: &[u8], key: &PublicKey) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 
 mod agent;
+mod drift;
 mod enrolment;
 mod fleet;
 mod full;

@@ -302,6 +302,31 @@ pub enum LogEvent {
         /// How far assignments' generations were moved ahead.
         generations_from: Generation,
     },
+    /// An operator had a host put right what differs from its signed release.
+    DriftRepairRequested {
+        /// The host.
+        host: HostId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A host said what came of that.
+    DriftRepaired {
+        /// The host.
+        host: HostId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// How many things were put right.
+        restored: u64,
+        /// How many were not.
+        failed: u64,
+    },
     /// A rehearsal of the way back ended.
     DrillFinished {
         /// Of which application.
@@ -351,6 +376,8 @@ impl LogEvent {
             Self::ContentRemoved { .. } => "content_removed",
             Self::ContentRestored { .. } => "content_restored",
             Self::StateRestored { .. } => "state_restored",
+            Self::DriftRepairRequested { .. } => "drift_repair_requested",
+            Self::DriftRepaired { .. } => "drift_repaired",
             Self::DrillFinished { .. } => "drill_finished",
         }
     }

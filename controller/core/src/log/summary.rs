@@ -112,6 +112,13 @@ impl LogEvent {
                 format!("the files of {application} {} were uploaded again", release.name)
             }
             Self::StateRestored { backup_at, .. } => format!("the state of {backup_at} was restored"),
+            Self::DriftRepairRequested { host, reason, .. } => {
+                because(format!("{host} was asked to put right what differs from its release"), reason)
+            }
+            Self::DriftRepaired { host, restored, failed, .. } => {
+                let left = if *failed > 0 { format!("; {failed} could not be") } else { String::new() };
+                format!("{host}: {} put right{left}", count(*restored, "difference"))
+            }
             Self::DrillFinished { application, environment, host, passed, reason } => {
                 let result = if *passed { "passed" } else { "failed" };
                 let text = format!("rollback drill of {application} in {environment} on {host} {result}");

@@ -41,6 +41,9 @@ pub(super) async fn list(
 
 fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
     let said = live.of(&host.record.id).unwrap_or_default();
+    let active = super::drift::active(host);
+    // Of a release that is not active any more it tells nothing.
+    let drift = said.drift.filter(|drift| drift.is_of(active.as_ref()));
     pb::Host {
         id: host.record.id.to_string(),
         application: host.record.place.application.to_string(),
@@ -54,6 +57,11 @@ fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
         facts: said.facts,
         agent_version: said.version,
         certificate_expires_ms: said.certificate_expires.ms(),
+        drift: drift.map(|drift| pb::DriftSummary {
+            total: drift.total(),
+            looked_ms: drift.looked.ms(),
+            digest: drift.message.digest.clone(),
+        }),
     }
 }
 

@@ -98,6 +98,8 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::ConvergenceStopped { application, environment, .. }
         | LogEvent::HostEnrolled { application, environment, .. }
         | LogEvent::TokenIssued { application, environment, .. }
+        | LogEvent::DriftRepairRequested { application, environment, .. }
+        | LogEvent::DriftRepaired { application, environment, .. }
         | LogEvent::DrillFinished { application, environment, .. } => {
             Belongs::Place(application.to_string(), Some(environment.to_string()))
         }

@@ -399,5 +399,6 @@ fn name(action: &Action) -> String {
         Action::Enrol { host, .. } => format!("enrol {}", host.id),
         Action::RemoveContent { releases, .. } => format!("remove the files of {} releases", releases.len()),
         Action::Remove { host, .. } => format!("remove {host}"),
+        Action::RepairDrift { host, .. } => format!("repair the drift of {host}"),
     }
 }
