@@ -180,6 +180,8 @@ pub enum Command {
     Log(Log),
     /// Show hosts: state, release, health figures; make tokens; remove
     Hosts(Hosts),
+    /// Show what on hosts differs from what was applied, and facts in which hosts differ; put it right
+    Drift(Drift),
     /// Show operators; make tokens for them; remove
     Operators(Operators),
     /// Show and change who may sign releases: keys, thresholds, the floor
@@ -491,6 +493,34 @@ Examples:
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// `ctl drift`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each host looks at its active release by itself, every ten minutes and on a repair: files that were changed,
+added or are missing, permissions, links, `current`, units, nginx's file. What a repair puts right is what is
+signed; what preparation made, units, and what somebody added, are yours. Nothing is put right unless you say so.
+
+Examples:
+  ctl drift                     all hosts, and facts in which they differ
+  ctl drift web-1               one host
+  ctl drift web-1 --repair --reason 'hotfix of last night'")]
+pub struct Drift {
+    /// Only this host
+    pub host: Option<String>,
+    /// Only this environment
+    #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
+    pub env: Option<EnvName>,
+    /// Have the host put right what is signed, and wait for the end
+    #[arg(long, requires = "host")]
+    pub repair: bool,
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "repair")]
+    pub reason: String,
+    /// How long to wait for the end of a repair
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, requires = "repair")]
+    pub wait: Duration,
 }
 
 /// `ctl operators`

@@ -425,6 +425,45 @@ impl Client {
         }
     }
 
+    /// What on hosts is not as it was applied, and in which facts they differ.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn drift(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+        host: Option<&str>,
+    ) -> Result<view::DriftReport, Error> {
+        let (mut report, mut page_token) = (view::DriftReport::default(), String::new());
+        loop {
+            let request = v1::ListDriftRequest {
+                application: application.map(ToString::to_string).unwrap_or_default(),
+                environment: environment.map(ToString::to_string).unwrap_or_default(),
+                host: host.unwrap_or_default().to_owned(),
+                page_token,
+            };
+            let answer = self.call(request, |mut o, q| async move { o.list_drift(q).await }).await?;
+            report.hosts.extend(answer.hosts.into_iter().map(view::HostDrift::from));
+            report.facts.extend(answer.facts.into_iter().map(view::FactDifference::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Has a host put right what is signed; the id by which it says what came of that.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn repair_drift(&self, host: &str, reason: String) -> Result<String, Error> {
+        let id = request_id();
+        let request = v1::RepairDriftRequest { request_id: id.clone(), host: host.to_owned(), reason };
+        self.call(request, |mut o, q| async move { o.repair_drift(q).await }).await?;
+        Ok(id)
+    }
+
     /// A single-use token.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod context;
 mod control;
 mod diff;
 mod doctor;
+mod drift;
 mod follow;
 mod hosts;
 mod init;
@@ -318,6 +319,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Migration(arguments) => control::migration(&session, &arguments).await,
         Command::Log(arguments) => log::run(&session, &arguments).await,
         Command::Hosts(arguments) => hosts::run(&session, &arguments).await,
+        Command::Drift(arguments) => drift::run(&session, &arguments).await,
         Command::Operators(arguments) => operators::run(&session, &arguments).await,
         Command::Trust(arguments) => trust::run(&mut session, &arguments).await,
         Command::Doctor => doctor::run(&session).await,

@@ -12,11 +12,13 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+mod drift;
 mod host;
 mod operator;
 mod rollout;
 
-pub use host::{Figures, Host, Latency};
+pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
+pub use host::{DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
 pub use rollout::{Batch, Failure, HostState, Progress, Rollout, Status};
 

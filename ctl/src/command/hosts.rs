@@ -58,6 +58,7 @@ async fn list(session: &Session, client: &Client, arguments: &Hosts) -> Result<E
             "state",
             "release",
             "health",
+            "drift",
             "cpu",
             "memory",
             "disk free",
@@ -94,7 +95,12 @@ fn row(output: &Output, host: &Host, now: Timestamp) -> Vec<String> {
         "unhealthy" => output.paint(Tone::Bad, "unhealthy"),
         other => other.to_owned(),
     };
-    let mut row = vec![host.id.clone(), host.environment.clone(), state, release, health];
+    let drift = match &host.drift {
+        None => "-".to_owned(),
+        Some(drift) if drift.total == 0 => "none".to_owned(),
+        Some(drift) => output.paint(Tone::Warning, &drift.total.to_string()),
+    };
+    let mut row = vec![host.id.clone(), host.environment.clone(), state, release, health, drift];
     row.extend(host.figures.as_ref().map_or_else(|| vec!["-".to_owned(); 5], figures));
     row
 }
@@ -227,15 +233,27 @@ mod tests {
             facts: BTreeMap::new(),
             agent_version: String::new(),
             certificate_expires: None,
+            drift: connected.then_some(crate::view::DriftMark { total: 2, looked: None }),
         };
         let rows = [host("web-1", true), host("web-2", false)];
         let rows = rows.iter().map(|host| row(&Output::plain(), host, now)).collect();
-        let header =
-            ["host", "environment", "state", "release", "health", "cpu", "memory", "disk", "load", "p50"];
+        let header = [
+            "host",
+            "environment",
+            "state",
+            "release",
+            "health",
+            "drift",
+            "cpu",
+            "memory",
+            "disk",
+            "load",
+            "p50",
+        ];
         insta::assert_snapshot!(table(&header, rows, None), @r#"
-    HOST   ENVIRONMENT  STATE                  RELEASE          HEALTH   CPU  MEMORY  DISK      LOAD  P50
-    web-1  production   idle                   v1.4             healthy  12%  25%     20.0 GiB  1.05  4.3 ms
-    web-2  production   gone, seen 5m 00s ago  v1.4 (unproven)  unknown  -    -       -         -     -
+    HOST   ENVIRONMENT  STATE                  RELEASE          HEALTH   DRIFT  CPU  MEMORY  DISK      LOAD  P50
+    web-1  production   idle                   v1.4             healthy  2      12%  25%     20.0 GiB  1.05  4.3 ms
+    web-2  production   gone, seen 5m 00s ago  v1.4 (unproven)  unknown  -      -    -       -         -     -
     "#);
     }
 }

@@ -60,6 +60,12 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         if unhealthy > 0 {
             line.push_str(&format!(", {}", output.paint(Tone::Bad, &format!("{unhealthy} unhealthy"))));
         }
+        let drifted =
+            here.iter().filter(|host| host.drift.as_ref().is_some_and(|drift| drift.total > 0)).count();
+        if drifted > 0 {
+            let mark = format!("{drifted} drifted (ctl drift)");
+            line.push_str(&format!(", {}", output.paint(Tone::Warning, &mark)));
+        }
         if gone > 0 {
             line.push_str(&format!(", {}", output.paint(Tone::Warning, &format!("{gone} not connected"))));
         }

@@ -44,6 +44,23 @@ pub struct Host {
     pub agent_version: String,
     /// When its certificate expires.
     pub certificate_expires: Option<Timestamp>,
+    /// What its last look at its release saw; absent until it has looked.
+    pub drift: Option<DriftMark>,
+}
+
+/// How far a host is from what was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DriftMark {
+    /// How many things differ.
+    pub total: u64,
+    /// When it looked.
+    pub looked: Option<Timestamp>,
+}
+
+impl From<v1::DriftSummary> for DriftMark {
+    fn from(summary: v1::DriftSummary) -> Self {
+        Self { total: summary.total, looked: moment(summary.looked_ms) }
+    }
 }
 
 /// Figures of a host.
@@ -157,6 +174,7 @@ impl From<v1::Host> for Host {
             facts: host.facts.into_iter().map(|(fact, value)| (line(&fact), line(&value))).collect(),
             agent_version: line(&host.agent_version),
             certificate_expires: moment(host.certificate_expires_ms),
+            drift: host.drift.map(DriftMark::from),
         }
     }
 }
