@@ -298,11 +298,14 @@ impl<R: Runner> Engine<R> {
         match self.task(&effect, now) {
             Ok(Some(task)) => self.runner.start(task),
             Ok(None) => {}
-            Err(failure) if matches!(effect, Effect::Aim { .. } | Effect::Retire { .. }) => {
-                let result = Err(failure.reason);
+            Err(failure) if task::is_upkeep(&effect) => {
+                tracing::error!(step = %failure.step, reason = failure.reason, "it is tried again");
+                let (reason, result) = (failure.reason.clone(), Err(failure.reason));
                 self.waiting.push_front(match effect {
                     Effect::Aim { aim } => Event::Aimed { aim, result },
                     Effect::Retire { slot, release } => Event::Retired { slot, release, result },
+                    Effect::Ensure { release } => Event::Ensured { release, result },
+                    Effect::Watch { watch, .. } => Event::Unwatched { watch, reason },
                     _ => return,
                 });
             }

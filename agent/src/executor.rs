@@ -6,8 +6,10 @@ mod acts;
 mod notes;
 pub mod watching;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use landfall_agent_core::drift::Finding;
@@ -60,6 +62,8 @@ pub struct Executor {
     watching: std::sync::Mutex<CancellationToken>,
     /// Services are changed one at a time, whoever asks for it.
     services: Mutex<()>,
+    /// How often services were looked after: who asks on for an earlier time ends.
+    ensures: AtomicU64,
     /// What the engine wants done to services and proxies, in the order in which it does.
     acts: mpsc::UnboundedSender<Task>,
     to_act: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Task>>>,
@@ -106,6 +110,7 @@ impl Executor {
             migrating: std::sync::Mutex::default(),
             watching: std::sync::Mutex::new(stop.child_token()),
             services: Mutex::new(()),
+            ensures: AtomicU64::default(),
             fetches: Arc::default(),
             steps: Mutex::new(()),
             stop,
@@ -350,8 +355,17 @@ impl Executor {
     /// Starts what does not run, and takes over what lost its holder. Services whose manager cannot be asked
     /// yet, as after a boot when the agent is up first, are asked for again until it answers, or `current`
     /// names another release; nothing waits for that.
-    async fn ensure(self: &Arc<Self>, services: Vec<Service>, release: &ReleaseName, digest: Sha256) {
-        let mut unseen = self.ensure_seen(services, release, digest).await;
+    ///
+    /// # Errors
+    /// Why one of them may not run.
+    async fn ensure(
+        self: &Arc<Self>,
+        services: Vec<Service>,
+        release: &ReleaseName,
+        digest: Sha256,
+    ) -> Result<(), Failure> {
+        let turn = self.ensures.fetch_add(1, Ordering::Relaxed) + 1;
+        let Ensured { mut unseen, failed } = self.ensure_seen(services, release, digest).await;
         for service in &unseen {
             tracing::warn!(service = %service.name, %release, "how the service is cannot be asked yet, and is again");
         }
@@ -368,29 +382,44 @@ impl Executor {
                         _ => seen.push(service),
                     }
                 }
-                if !is_active(&executor.app_dir, &release) {
+                if executor.ensures.load(Ordering::Relaxed) != turn {
                     return;
                 }
-                unseen.extend(executor.ensure_seen(seen, &release, digest).await);
+                match is_active(&executor.app_dir, &release) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(_) => {
+                        unseen.extend(seen);
+                        continue;
+                    }
+                }
+                let again = executor.ensure_seen(seen, &release, digest).await;
+                unseen.extend(again.unseen);
+                if let Some(failure) = again.failed {
+                    let effect = Effect::Ensure { release: release.clone() };
+                    acts::answer(&executor, effect, Err(failure));
+                }
             }
         };
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(asking).await });
+        failed.map_or(Ok(()), Err)
     }
 
-    /// [`Self::ensure`], once; the services of which nothing could be learnt though their driver can say it.
-    async fn ensure_seen(
-        &self,
-        services: Vec<Service>,
-        release: &ReleaseName,
-        digest: Sha256,
-    ) -> Vec<Service> {
-        let mut unseen = Vec::new();
+    /// [`Self::ensure`], once.
+    async fn ensure_seen(&self, services: Vec<Service>, release: &ReleaseName, digest: Sha256) -> Ensured {
+        let mut done = Ensured::default();
         // Held throughout: an activation either waits, or has swapped `current` before.
         let _held = self.services.lock().await;
         for service in services {
-            if !is_active(&self.app_dir, release) {
-                return Vec::new();
+            match is_active(&self.app_dir, release) {
+                Ok(true) => {}
+                Ok(false) => return Ensured::default(),
+                Err(error) => {
+                    let failure =
+                        Failure::new(own_step("current"), format!("current cannot be read: {error}"));
+                    return Ensured { failed: Some(failure), ..done };
+                }
             }
             let context = self.context(release, None, CancellationToken::new());
             let state = drivers::status(&self.host, &service, &context).await;
@@ -400,7 +429,7 @@ impl Executor {
                 DriverState::Unknown { .. } => {
                     // A command without a status cannot be asked; after a reboot it is the init system's to start.
                     if service_check(&service).is_some() {
-                        unseen.push(service);
+                        done.unseen.push(service);
                     }
                     continue;
                 }
@@ -412,11 +441,15 @@ impl Executor {
                 if let Err(failure) =
                     drivers::activate(&self.host, &service, &context, digest, &attempt).await
                 {
-                    tracing::error!(service = %service.name, reason = failure.reason, "the service cannot be started");
+                    tracing::error!(
+                        service = %service.name, reason = failure.reason,
+                        "the service cannot be started; it is tried again"
+                    );
+                    done.failed.get_or_insert(failure);
                 }
             }
         }
-        unseen
+        done
     }
 
     /// What surrounds a step or service of a release.
@@ -486,8 +519,21 @@ fn asked_to_end_after(lease_left: Duration) -> Duration {
 }
 
 /// Whether `current` names this release.
-fn is_active(app_dir: &Path, release: &ReleaseName) -> bool {
-    std::fs::read_link(app_dir.join(layout::CURRENT)).is_ok_and(|target| target == layout::release(release))
+/// What came of looking after services once.
+#[derive(Default)]
+struct Ensured {
+    /// Of these nothing could be learnt, though their driver can say it.
+    unseen: Vec<Service>,
+    /// Why the first of those that could not be started does not run.
+    failed: Option<Failure>,
+}
+
+fn is_active(app_dir: &Path, release: &ReleaseName) -> io::Result<bool> {
+    match std::fs::read_link(app_dir.join(layout::CURRENT)) {
+        Ok(target) => Ok(target == layout::release(release)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn token(current: &std::sync::Mutex<CancellationToken>) -> CancellationToken {
@@ -515,8 +561,8 @@ mod tests {
     fn only_what_current_names_is_active() {
         let directory = tempfile::tempdir().unwrap();
         let (v1, v2) = (ReleaseName::new("v1").unwrap(), ReleaseName::new("v2").unwrap());
-        assert!(!is_active(directory.path(), &v1));
+        assert!(!is_active(directory.path(), &v1).unwrap());
         std::os::unix::fs::symlink("releases/v1", directory.path().join("current")).unwrap();
-        assert!(is_active(directory.path(), &v1) && !is_active(directory.path(), &v2));
+        assert!(is_active(directory.path(), &v1).unwrap() && !is_active(directory.path(), &v2).unwrap());
     }
 }

@@ -4,6 +4,7 @@ mod activation;
 mod migration;
 mod staging;
 mod traffic;
+mod upkeep;
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{Failure, Outcome, OutcomeKind};
@@ -11,9 +12,8 @@ use landfall_common::{Generation, Sha256};
 
 use crate::accept::{Acceptance, Refusal, accept};
 use crate::effect::{Effect, Event, Finish};
-use crate::judge::Judge;
 use crate::plan::Action;
-use crate::record::{Accepted, Installed, Machine, Watched};
+use crate::record::{Accepted, Installed, Machine};
 use crate::state::{Job, State, Terms};
 use crate::{Now, step};
 
@@ -44,6 +44,8 @@ pub fn decide(machine: &Machine, event: Event, now: Now) -> Output {
         Event::Done { effect, finish } => turn.done(&effect, finish),
         Event::Checked { watch, check, answer } => turn.checked(watch, &check, answer),
         Event::Named { result } => turn.named(result),
+        Event::Ensured { release, result } => turn.ensured(&release, result),
+        Event::Unwatched { watch, reason } => turn.unwatched(watch, reason),
         Event::Aimed { aim, result } => turn.aimed(aim, result),
         Event::Retired { slot, release, result } => turn.retired(slot, &release, result),
         Event::Tick => turn.tick(),
@@ -87,12 +89,9 @@ impl Turn {
         }
         self.drop_interrupted_lease();
         self.place_active();
-        let restarts = matches!(self.machine.record.state, State::Activating { .. } | State::Undoing { .. });
-        if let Some(active) = self.machine.record.active.clone()
-            && !restarts
-        {
-            self.effects.push(Effect::NameActive { release: active.clone() });
-            self.effects.push(Effect::Ensure { release: active });
+        if self.machine.record.active.is_some() && !self.restarts() {
+            self.name_active();
+            self.ensure();
             // After a reboot, only once it runs again.
             self.confirm_aim();
         }
@@ -206,6 +205,7 @@ impl Turn {
             return;
         };
         watch.judge.observe(check, answer, self.now.mono);
+        self.machine.live.unwatched = None;
         let after = self.machine.health(self.now);
         if std::mem::discriminant(&before) != std::mem::discriminant(&after) {
             self.effects.push(Effect::Report);
@@ -214,9 +214,7 @@ impl Turn {
     }
 
     fn tick(&mut self) {
-        if self.machine.live.misnamed.is_some() {
-            self.name_active();
-        }
+        self.keep_up();
         if self.machine.live.misaimed.is_some() {
             self.confirm_aim();
         }
@@ -226,33 +224,6 @@ impl Turn {
             State::Confirming { activation, failure, back } => self.confirm(&activation, failure, &back),
             State::Migrating { migrating, .. } => self.watch_lease(&migrating),
             _ => {}
-        }
-    }
-
-    /// A swap has failed, and whether its rename took place is not known.
-    fn swap_failed(&mut self, finish: &Finish) {
-        if let Finish::Failed { failure } | Finish::Unknown { failure } = finish
-            && self.machine.record.active.is_some()
-        {
-            self.machine.live.misnamed = Some(failure.reason.clone());
-        }
-    }
-
-    /// Takes `current` back to what the record says.
-    fn name_active(&mut self) {
-        // A swap that is under way names what it will.
-        let swaps = matches!(self.machine.record.state, State::Activating { .. } | State::Undoing { .. });
-        match self.machine.record.active.clone() {
-            Some(release) if !swaps => self.effects.push(Effect::NameActive { release }),
-            _ => {}
-        }
-    }
-
-    fn named(&mut self, result: Result<(), String>) {
-        let misnamed = result.err();
-        if self.machine.live.misnamed != misnamed {
-            self.machine.live.misnamed = misnamed;
-            self.effects.push(Effect::Report);
         }
     }
 
@@ -294,20 +265,5 @@ impl Turn {
         let mut keep = self.machine.record.guarded();
         keep.extend(self.machine.record.installed.keys().cloned());
         self.effects.push(Effect::Sweep { keep });
-    }
-
-    /// Begins the checks of the active release, all of whose answers are to come.
-    fn watch_active(&mut self) {
-        let Some(active) = self.machine.record.active() else {
-            self.machine.live.watch = None;
-            return;
-        };
-        let release = active.release.name.clone();
-        let slot = self.machine.record.placement.slot_of(&release);
-        let judge = Judge::new(&active.outline.checks_in(slot), self.now.mono);
-        self.machine.live.watches += 1;
-        let number = self.machine.live.watches;
-        self.machine.live.watch = Some(Watched { number, release: release.clone(), judge });
-        self.effects.push(Effect::Watch { watch: number, release });
     }
 }

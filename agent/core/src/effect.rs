@@ -75,7 +75,8 @@ pub enum Effect {
         /// Its index.
         step: usize,
     },
-    /// Begin the checks of a release, and end those of any other. Their answers come as [`Event::Checked`].
+    /// Begin the checks of a release, and end those of any other. Their answers come as [`Event::Checked`], or
+    /// [`Event::Unwatched`] if they cannot be begun.
     Watch {
         /// Returned with each answer, so that an answer to an earlier watch is known as such.
         watch: u64,
@@ -101,7 +102,8 @@ pub enum Effect {
         /// The release that runs there.
         release: ReleaseName,
     },
-    /// Start those services of the active release that do not run (the host was rebooted, or one died).
+    /// Start those services of the active release that do not run (the host was rebooted, or one died). Answered
+    /// by [`Event::Ensured`].
     Ensure {
         /// The active release.
         release: ReleaseName,
@@ -179,6 +181,20 @@ pub enum Event {
     Named {
         /// The reason, if `current` may name something else.
         result: Result<(), String>,
+    },
+    /// How [`Effect::Ensure`] ended.
+    Ensured {
+        /// The release that was active.
+        release: ReleaseName,
+        /// The reason, if one of its services may not run.
+        result: Result<(), String>,
+    },
+    /// [`Effect::Watch`] could not be carried out.
+    Unwatched {
+        /// Its number.
+        watch: u64,
+        /// Why.
+        reason: String,
     },
     /// How [`Effect::Aim`] ended.
     Aimed {

@@ -191,6 +191,10 @@ pub struct Live {
     /// Why `current` may name another release than the active one. Until it is put right, tried again with
     /// every tick, the host is not healthy: whatever runs, what a restart would run is not known.
     pub misnamed: Option<String>,
+    /// Why a service of the active release may not run, although it should.
+    pub idle: Option<Again>,
+    /// Why the checks of the active release are not asked.
+    pub unwatched: Option<Again>,
     /// Why requests may be led elsewhere than to the active release. Put right in the same way.
     pub misaimed: Option<String>,
     /// Whether [`crate::Effect::Aim`] is under way.
@@ -201,6 +205,23 @@ pub struct Live {
     pub retire_after: Option<Duration>,
     /// The number of the newest report.
     pub sequence: u64,
+}
+
+/// What could not be done and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Again {
+    /// Why.
+    pub reason: String,
+    /// How long it waits this time.
+    pub pause: Duration,
+    /// From when on, by the monotonic clock; `None` while it is being tried.
+    pub at: Option<Duration>,
+}
+
+impl Again {
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        self.at.is_some_and(|at| now >= at)
+    }
 }
 
 /// A release whose checks are running.
@@ -243,7 +264,11 @@ impl Machine {
         match self.record.state {
             State::Proving { .. } | State::Confirming { .. } | State::Migrating { .. } => Some(GRAIN),
             _ => {
-                let is_wrong = self.live.misnamed.is_some() || self.live.misaimed.is_some();
+                let waits = |again: &Option<Again>| again.as_ref().is_some_and(|again| again.at.is_some());
+                let is_wrong = self.live.misnamed.is_some()
+                    || self.live.misaimed.is_some()
+                    || waits(&self.live.idle)
+                    || waits(&self.live.unwatched);
                 let retires = self.record.placement.slots.keys().any(|slot| !self.is_needed(*slot));
                 (is_wrong || retires).then_some(MISNAMED)
             }

@@ -46,9 +46,17 @@ impl Machine {
                 format!("{}; until a release is activated, services may run another one", failure.reason);
             return Health::Unhealthy { failing: [(failure.step.clone(), reason)].into() };
         }
-        match (&self.live.watch, &self.record.active) {
+        let health = match (&self.live.watch, &self.record.active) {
             (Some(watch), Some(active)) if watch.release == *active => watch.judge.standing(now.mono).into(),
             _ => Health::Unknown,
+        };
+        // Why it does not run tells more than that it does not answer.
+        match (health, self.live.idle.as_ref().or(self.live.unwatched.as_ref())) {
+            (healthy @ Health::Healthy { .. }, _) => healthy,
+            (_, Some(again)) => {
+                Health::Unhealthy { failing: [(step("services"), again.reason.clone())].into() }
+            }
+            (health, None) => health,
         }
     }
 

@@ -159,6 +159,14 @@ pub enum Endpoint {
     Nowhere,
 }
 
+/// Whether an effect keeps what is active as it should be, whatever else is under way: it has an answer of its own.
+pub(super) fn is_upkeep(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Aim { .. } | Effect::Retire { .. } | Effect::Ensure { .. } | Effect::Watch { .. }
+    )
+}
+
 /// Whether the engine itself carries an effect out.
 pub(super) fn is_local(effect: &Effect) -> bool {
     matches!(

@@ -62,7 +62,10 @@ async fn act(executor: &Arc<Executor>, task: Task) {
             drop(held);
             answer(executor, effect, result);
         }
-        Task::Ensure { services, release, digest } => executor.ensure(services, &release, digest).await,
+        Task::Ensure { services, release, digest } => {
+            let result = executor.ensure(services, &release, digest).await;
+            answer(executor, Effect::Ensure { release }, result);
+        }
         Task::WarmUp { address, paths, timeout, release, effect } => {
             let context = executor.acting(&release);
             let result = traffic::warm_up::warm_up(&address, &paths, timeout, &context).await;
@@ -108,7 +111,7 @@ async fn drained(
     }
 }
 
-fn answer(executor: &Executor, effect: Effect, result: Result<(), Failure>) {
+pub(super) fn answer(executor: &Executor, effect: Effect, result: Result<(), Failure>) {
     let event = match (effect, result) {
         (Effect::Aim { aim }, result) => {
             Event::Aimed { aim, result: result.map_err(|failure| with_last_line(&failure)) }
@@ -118,6 +121,9 @@ fn answer(executor: &Executor, effect: Effect, result: Result<(), Failure>) {
                 tracing::warn!(%slot, %release, reason = failure.reason, "a slot is not free yet");
             }
             Event::Retired { slot, release, result: result.map_err(|failure| failure.reason) }
+        }
+        (Effect::Ensure { release }, result) => {
+            Event::Ensured { release, result: result.map_err(|failure| with_last_line(&failure)) }
         }
         (effect, Ok(())) => Event::Done { effect: Box::new(effect), finish: Finish::Ok },
         (effect, Err(failure)) => {

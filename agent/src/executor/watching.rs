@@ -68,7 +68,8 @@ pub(super) fn begin_services(
                             // As after every boot of the machine.
                             tracing::info!(service = %service.name, "a service does not run yet and is started");
                         }
-                        executor.ensure(vec![service.clone()], &release, digest).await;
+                        // What comes of it is what the next look tells.
+                        let _ = executor.ensure_seen(vec![service.clone()], &release, digest).await;
                     }
                     tokio::time::sleep_until(begun + SERVICE_INTERVAL).await;
                 }

@@ -53,6 +53,8 @@ fn worlds_that_once_showed_a_mistake_hold() {
         33_000_834, // A slot was ended although requests might have been led to it.
         66_005_533, // The same: of two slots that were tried in vain only the last one counted.
         44_000_890, // What `current` named was removed, for the record did not know of it.
+        71_000_129, // A disk refused a read after a reboot, and the services stayed down for ever.
+        71_001_018, // What was swapped before a restart stayed so, though the next attempt failed before the swap.
         91_001_654, // A clock that leapt while the controller was down ended a migration's lease.
     ] {
         must_hold(&run(seed, false));
@@ -206,6 +208,11 @@ fn an_assignment_that_was_never_durable_is_noticed() {
 #[test]
 fn a_disk_that_forgets_is_noticed() {
     is_noticed(Sabotage::ForgetfulDisk, "P8", |scenario| scenario.faults.controller_power = 10_000);
+}
+
+#[test]
+fn an_end_that_the_log_does_not_tell_is_noticed() {
+    is_noticed(Sabotage::EndUntold, "P8", |_| {});
 }
 
 #[test]

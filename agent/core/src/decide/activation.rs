@@ -6,7 +6,7 @@ use landfall_common::{Duration, Generation, ReleaseName};
 
 use super::Turn;
 use super::staging::failure_of;
-use crate::effect::{Effect, Finish};
+use crate::effect::Finish;
 use crate::judge::Verdict;
 use crate::placement::Target;
 use crate::plan::{self, Action};
@@ -88,6 +88,8 @@ impl Turn {
         record.in_doubt = true;
         self.machine.live.watch = None;
         self.machine.live.misnamed = None;
+        self.machine.live.idle = None;
+        self.machine.live.unwatched = None;
     }
 
     /// The way to a release has ended before these steps.
@@ -223,7 +225,7 @@ impl Turn {
             return self.end_activation(&activation, OutcomeKind::UndoFailed { failure, undo });
         }
         // What was not touched on the way there may have stopped meanwhile: the host may have been rebooted.
-        self.effects.push(Effect::Ensure { release: back.clone() });
+        self.ensure();
         self.enter(State::Confirming { activation, failure, back });
         self.tick();
     }

@@ -106,8 +106,9 @@ impl Turn {
             && record.active.as_ref().is_some_and(|active| active != to);
         if is_untouched {
             // The same as on the way back, which there was none of.
-            self.effects.extend(record.active.clone().map(|release| Effect::Ensure { release }));
+            self.ensure();
         }
+        let record = &mut self.machine.record;
         let is_committed = matches!(result, OutcomeKind::Committed);
         let is_certain = record.placement.trying.is_none();
         let is_nobodys = record.active().is_some_and(|active| active.outline.traffic.is_none());
@@ -121,6 +122,10 @@ impl Turn {
         record.placement.kept =
             keep.filter(|_| is_a_way_back).map(|keep| Kept { since, until: since + keep });
         self.end(generation, result);
+        if !is_committed {
+            // An attempt before a restart may have come as far as the swap, and this one not.
+            self.name_active();
+        }
     }
 
     /// Whether requests are being led elsewhere, or what gets them is not proven.

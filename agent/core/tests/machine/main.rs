@@ -7,6 +7,7 @@ mod slots;
 
 use harness::{Harness, S, activate, activate_with, failure, migrate, stage};
 use landfall_agent_core::{Action, Effect, Event, Finish, State};
+use landfall_common::ReleaseName;
 use landfall_common::assignment::OnFailure;
 use landfall_common::report::{Health, OutcomeKind, Phase};
 
@@ -199,6 +200,62 @@ fn after_a_swap_that_failed_the_link_is_put_right_and_until_then_the_host_is_not
     host.run();
     host.checks_answer(Ok(()));
     assert!(matches!(host.report().health, Health::Healthy { .. }), "a swap names what it should");
+}
+
+/// After a reboot: once, and never again, was how long a service stayed down when the disk had refused a read.
+#[test]
+fn services_that_could_not_be_started_and_checks_that_could_not_be_begun_are_tried_again() {
+    let mut host = Harness::new();
+    host.commit(1, "v1");
+    host.restart();
+    let v1: ReleaseName = "v1".parse().unwrap();
+    let asked = |host: &Harness| {
+        let effects = host.effects().iter();
+        let of = |effect: &&Effect| matches!(effect, Effect::Ensure { release } if *release == v1);
+        effects.filter(of).count()
+    };
+    assert_eq!(asked(&host), 1);
+    let fails = || Event::Ensured { release: "v1".parse().unwrap(), result: Err("it exited".to_owned()) };
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        host.clear();
+        host.send(fails());
+        let since = host.now.mono;
+        while asked(&host) == 0 {
+            assert!(host.machine.wake_after().is_some(), "somebody has to look at the clock");
+            host.wait(S(1));
+        }
+        waits.push((host.now.mono - since).as_secs());
+        host.clear();
+        host.wait(S(300));
+        assert_eq!(asked(&host), 0, "one at a time");
+    }
+    assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60, 60]);
+    host.send(fails());
+    let Health::Unhealthy { failing } = host.report().health else { panic!("{:?}", host.report()) };
+    assert_eq!(failing.values().collect::<Vec<_>>(), ["it exited"]);
+    host.send(Event::Ensured { release: v1.clone(), result: Ok(()) });
+    host.clear();
+    host.wait(S(300));
+    assert_eq!(asked(&host), 0, "it runs");
+
+    let watch = host.machine.live.watches;
+    host.send(Event::Unwatched { watch, reason: "a manifest cannot be read".to_owned() });
+    assert!(matches!(host.report().health, Health::Unhealthy { .. }));
+    host.wait(S(2));
+    assert_eq!(host.machine.live.watches, watch + 1);
+    host.checks_answer(Ok(()));
+    assert!(matches!(host.report().health, Health::Healthy { .. }));
+
+    // What an activation restarts is not started beside it.
+    host.send(fails());
+    host.assign(activate(2, "v2"));
+    while !matches!(host.record().state, State::Activating { .. }) {
+        host.run_one();
+    }
+    host.clear();
+    host.wait(S(300));
+    assert_eq!(asked(&host), 0);
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn the_first_release_with_slots_takes_over_from_one_without_and_gives_back_to_it
 fn an_aim_that_failed_is_put_right_and_until_then_the_host_is_not_healthy() {
     let mut world = serving(&[]);
     // The proxy follows and says that it does not: nobody knows where requests go.
-    world.fault = Some((3, Fault::FailsAfter));
+    world.faults = vec![(3, Fault::FailsAfter)];
     world.activate(2, "v2", OnFailure::Hold);
     let OutcomeKind::Held { .. } = world.outcome() else { panic!("{:?}", world.outcome()) };
     assert_eq!(world.active(), Some("v1"));
@@ -180,7 +180,7 @@ fn at_every_cut_requests_go_to_a_slot_that_serves_the_active_release() {
                 for fault in FAULTS {
                     for at in 1.. {
                         let mut world = begin();
-                        world.fault = Some((at, fault));
+                        world.faults = vec![(at, fault)];
                         let what = format!("{v1:?} to {v2:?} ({bad}, {on_failure:?}), {fault:?} at {at}");
                         world.activate(2, "v2", on_failure);
                         world.check_at_rest(&what);
@@ -216,7 +216,7 @@ fn at_every_cut_of_a_way_back_requests_go_to_a_slot_that_serves() {
                 let mut world = serving(&[]);
                 world.activate(2, "v2", OnFailure::Revert);
                 world.count = 0;
-                world.fault = Some((at, fault));
+                world.faults = vec![(at, fault)];
                 let what = format!("v2 to {third}, {fault:?} at {at}");
                 world.activate(3, third, OnFailure::Revert);
                 world.check_at_rest(&what);
@@ -230,4 +230,36 @@ fn at_every_cut_of_a_way_back_requests_go_to_a_slot_that_serves() {
             }
         }
     }
+}
+
+/// The attempt before had come as far as the swap, and the one after the restart does not. Found by the simulation,
+/// seed 71001018.
+#[test]
+fn at_every_cut_an_attempt_that_then_fails_earlier_leaves_current_at_what_is_active() {
+    use Kind::{Gate, Plain, Slots};
+    let mut tried = 0;
+    for (v1, v2) in [(Slots, Slots), (Plain, Slots), (Slots, Plain), (Gate, Gate), (Gate, Slots)] {
+        for (cut, on_failure) in [
+            (Fault::KilledAfter, OnFailure::Hold),
+            (Fault::PowerAfter, OnFailure::Hold),
+            (Fault::KilledAfter, OnFailure::Revert),
+        ] {
+            for at in 1..=7 {
+                for then in at + 1..at + 8 {
+                    let mut world = serving(&[("v1", v1), ("v2", v2), ("v3", v2)]);
+                    world.faults = vec![(at, cut), (then, Fault::Fails)];
+                    let what = format!("{v1:?} to {v2:?}, {cut:?} at {at}, fails at {then}");
+                    world.assign(activate_with(2, "v2", on_failure));
+                    world.run(400);
+                    assert_eq!(
+                        world.current.as_ref().map(|current| current.as_str()),
+                        world.active(),
+                        "{what}"
+                    );
+                    tried += usize::from(world.count >= then);
+                }
+            }
+        }
+    }
+    assert!(tried > 100, "only {tried} were tried");
 }

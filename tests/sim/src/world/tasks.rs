@@ -36,6 +36,10 @@ impl World {
         let (delay, doing) = match task {
             Task::Cancel => {
                 self.hosts[host].tasks.clear();
+                if let Some((_, release)) = self.hosts[host].ensuring.take() {
+                    let result = Err("something else came before it".to_owned());
+                    self.schedule(host, 20, Doing::Answer { event: AgentEvent::Ensured { release, result } });
+                }
                 return;
             }
             Task::Watch { watch, release, checks, services, .. } => {
@@ -212,12 +216,18 @@ impl World {
     /// Starts what should run and does not.
     fn ensure(&mut self, host: usize) {
         let Some((services, release)) = self.hosts[host].ensuring.take() else { return };
+        let mut result = Ok(());
         for service in services {
-            let runs = self.hosts[host].services.contains_key(&service);
-            if !runs && self.quality(host, &release) != Quality::Crashes {
+            if self.hosts[host].services.contains_key(&service) {
+                continue;
+            }
+            if self.quality(host, &release) == Quality::Crashes || self.fails_by_chance() {
+                result = Err("exited with code 1 while starting".to_owned());
+            } else {
                 self.service_runs(host, service, release.clone());
             }
         }
+        self.tell(host, AgentEvent::Ensured { release, result });
     }
 
     fn service_runs(&mut self, host: usize, service: landfall_common::ServiceName, release: ReleaseName) {

@@ -65,7 +65,8 @@ pub struct World {
     pub sick: BTreeSet<ReleaseName>,
     /// The proxy does not do what it is told.
     pub stuck: bool,
-    pub fault: Option<(usize, Fault)>,
+    /// What happens at which effect on slots and proxy.
+    pub faults: Vec<(usize, Fault)>,
     /// Effects on slots and proxy so far.
     pub count: usize,
     /// Every start in a slot that really started something.
@@ -97,7 +98,7 @@ impl World {
             cold: BTreeSet::new(),
             sick: BTreeSet::new(),
             stuck: false,
-            fault: None,
+            faults: Vec::new(),
             count: 0,
             starts: Vec::new(),
             booting: false,
@@ -189,7 +190,8 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         let counts = matches!(effect, Effect::Act { .. } | Effect::Aim { .. } | Effect::Retire { .. });
         self.count += usize::from(counts);
-        let fault = self.fault.filter(|(at, _)| counts && *at == self.count).map(|(_, fault)| fault);
+        let here = self.faults.iter().find(|(at, _)| counts && *at == self.count);
+        let fault = here.map(|(_, fault)| *fault);
         match fault {
             Some(Fault::KilledBefore) => return self.start_agent(false),
             Some(Fault::PowerBefore) => return self.start_agent(true),
@@ -208,6 +210,7 @@ impl World {
             Effect::Aim { aim } => Event::Aimed { aim, result },
             Effect::Retire { slot, release } => Event::Retired { slot, release, result },
             Effect::NameActive { .. } => Event::Named { result },
+            Effect::Ensure { release } => Event::Ensured { release, result },
             Effect::Fetch { release, .. } => {
                 let outline = Box::new(self.outline(&release.name));
                 Event::Done { effect: Box::new(effect), finish: Finish::Fetched { outline } }
