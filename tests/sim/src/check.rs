@@ -3,6 +3,7 @@
 //!
 //! They share no code with what they check, so that one mistake cannot hide in both.
 
+pub mod account;
 pub mod budget;
 pub mod current;
 pub mod failures;
@@ -73,6 +74,8 @@ pub struct Checks {
     pub had_active: BTreeSet<HostId>,
     /// The account of migrations that really ran.
     pub database: migration::Database,
+    /// What must stand in the log.
+    pub account: account::Account,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -98,6 +101,7 @@ impl Checks {
             proven: BTreeSet::new(),
             had_active: BTreeSet::new(),
             database: migration::Database::default(),
+            account: account::Account::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),

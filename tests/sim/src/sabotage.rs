@@ -31,6 +31,8 @@ pub enum Sabotage {
     SendBeforeCommit,
     /// P8: the controller's disk forgets what it had synced.
     ForgetfulDisk,
+    /// P8: the controller does not write down how rollouts end.
+    EndUntold,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
     /// P12: a refused request leaves a trace in the store.

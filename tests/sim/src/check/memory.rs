@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::Assignment;
 use landfall_common::{HostId, RequestId};
-use landfall_controller_core::command::Answer;
+use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::record::Record;
 
 use super::{Checks, Violation};
@@ -55,6 +55,7 @@ impl Checks {
             None => {}
         }
         self.sent.insert(key.clone(), assignment.clone());
+        self.account.sent(assignment);
         self.newest.insert(assignment.host.clone(), assignment.clone());
         if !self.memory.leaving.contains(&key.0) {
             let highest = self.memory.highest.entry(key.0).or_default();
@@ -67,12 +68,9 @@ impl Checks {
     ///
     /// # Errors
     /// [`Violation`].
-    pub fn answered(
-        &mut self,
-        request: &RequestId,
-        answer: &Answer,
-        disk: &SimDisk,
-    ) -> Result<(), Violation> {
+    pub fn answered(&mut self, command: &Command, answer: &Answer, disk: &SimDisk) -> Result<(), Violation> {
+        let request = &command.request;
+        self.account.accepted(command, answer);
         if let Some(known) = self.memory.answers.insert(request.clone(), answer.clone())
             && known != *answer
         {
@@ -114,6 +112,7 @@ impl Checks {
             }
         }
         self.memory.log = durable.log.clone();
+        self.tells_all(&durable.log[common..])?;
         for (request, answer) in &self.memory.answers {
             match record(durable, &format!("request/{request}")) {
                 Some(Record::Request(known)) if known.answer == *answer => {}

@@ -219,6 +219,7 @@ impl World {
             describe(rollout)
         ));
         self.checks.rollout_known(rollout);
+        self.checks.account.ended(rollout);
         let now = self.controller_now();
         let Some(controller) = &self.controller.running else { return };
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();

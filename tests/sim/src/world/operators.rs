@@ -161,7 +161,7 @@ impl World {
             self.unanswered = Some(command.request);
             return;
         }
-        let remembered = self.checks.answered(&command.request, &decided.answer, &self.controller.disk);
+        let remembered = self.checks.answered(&command, &decided.answer, &self.controller.disk);
         self.must(remembered);
         if let Answer::Rollout { .. } = decided.answer {
             self.plan_within(0);

@@ -1,6 +1,7 @@
 //! The planted defects of the controller: what it decided is changed before it becomes durable.
 
 use landfall_common::assignment::{OnFailure, Order};
+use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Convergence, Issued, Record, WayBackKind};
 use landfall_controller_core::rollout::{End, Schema, Stage, Status};
@@ -40,6 +41,9 @@ impl World {
                         migration.way_back = WayBackKind::Compatible;
                     }
                 }
+            }
+            Some(Sabotage::EndUntold) => {
+                output.log.retain(|entry| !matches!(entry.event, LogEvent::RolloutFinished { .. }));
             }
             Some(Sabotage::GenerationReused) => reuse_generation(output),
             _ => {}
