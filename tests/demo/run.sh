@@ -6,4 +6,4 @@ tests/setup.sh demo
 echo "Building Landfall (the first time takes a few minutes)…"
 cargo build --locked --quiet --bins
 # The program itself ends all that it started, also on Ctrl-C, and also when this script is gone.
-exec target/debug/demo "$@"
+exec "${CARGO_TARGET_DIR:-target}/debug/demo" "$@"

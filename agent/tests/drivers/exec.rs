@@ -18,15 +18,17 @@ rm -f pid
 "#;
 
 /// The lock is held until the old process has gone and the new one has written its id, even if this script is
-/// killed before: what it has started goes on without it.
+/// killed before: what it has started goes on without it. It ends once the program tells of its start, or is gone.
 const RESTART: &str = r#"
 cd "$1"
 exec 9>lock
 flock 9
 sh ./stop.sh "$1"
 setsid sh -c 'echo $$ >pid; exec 9>&-; cd app/current; exec sh ./run' >/dev/null 2>words </dev/null &
-sleep 0.3
-kill -0 $! 2>/dev/null && exit 0
+while kill -0 $! 2>/dev/null; do
+    grep -q " $!\$" starts 2>/dev/null && exit 0
+    sleep 0.02
+done
 cat words >&2
 wait $!
 "#;
