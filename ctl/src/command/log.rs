@@ -107,9 +107,9 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
                 deployment.hosts = event["hosts"].as_u64().unwrap_or(0);
                 let commits = event["commits"].as_array().into_iter().flatten();
                 deployment.changes = commits.map(|commit| text(&commit["subject"])).collect();
-                let notes = text(&event["notes"]);
-                if deployment.changes.is_empty() && !notes.is_empty() {
-                    deployment.changes = notes.lines().take(1).map(str::to_owned).collect();
+                if deployment.changes.is_empty() {
+                    let notes = event["notes"].as_str().unwrap_or_default();
+                    deployment.changes = notes.lines().take(1).map(printable::line).collect();
                 }
             }
             "rollback_requested" => {
@@ -232,6 +232,13 @@ mod tests {
                 json!({ "rollout": "r2", "release": release("v1.3"), "end": "failed", "reason": "web-1 is gone",
                         "started_at": "2026-11-21T17:00:00Z" }),
             ),
+            entry(
+                5,
+                "rollout_started",
+                "2026-11-21T18:00:00Z",
+                json!({ "rollout": "r3", "release": release("v1.3"), "previous": release("v1.4"), "hosts": 4,
+                        "notes": "v1.3: condominiums\u{1b}[2J\n\n- Lists of them." }),
+            ),
         ];
         let rows = deployments(&entries).iter().map(|d| deployment_row(&Output::plain(), d)).collect();
         let header =
@@ -240,6 +247,7 @@ mod tests {
     WHEN                 APPLICATION  ENVIRONMENT  RELEASE          BY   DURATION  OUTCOME    CHANGES
     2026-11-21 16:00:00  tenants      production   v1.3 -> v1.4     ana  2m 05s    succeeded  a new page, and 1 more
     2026-11-21 17:00:00  tenants      production   v1.3 (rollback)  ana  30s       failed     web-1 is gone
+    2026-11-21 18:00:00  tenants      production   v1.4 -> v1.3     ana  -         under way  v1.3: condominiums\u{1b}[2J
     "#);
     }
 }
