@@ -63,6 +63,10 @@ fn run() -> anyhow::Result<()> {
             println!("\n--- the last words of {host}\n{}", stage.agent_log(host));
         }
     }
+    if !keep && !INTERRUPTED.load(Ordering::SeqCst) {
+        // Four hosts have some hundred thousand files, which a slow disk takes its time for.
+        println!("\nEnding what runs, and removing its files…");
+    }
     result
 }
 
