@@ -4,8 +4,8 @@
 //! directories on one path and the files of one directory, not by the release.
 //!
 //! *Added* is what neither the signers nor preparation put there. A directory that was added is one finding, whatever
-//! is in it. An interpreter's bytecode (`__pycache__/*.pyc`) is not: it is written by whoever first runs a source, and
-//! tells nothing. It is counted; what preparation had compiled may be compiled again. Bytecode that was *signed* is
+//! is in it. An interpreter's bytecode (`__pycache__/*.pyc`, and `prepared/*/pycache/**`) is not: it is written by
+//! whoever first runs a source, and tells nothing. It is counted; what preparation had compiled may be compiled again. Bytecode that was *signed* is
 //! held to its signature like everything else.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,8 +22,10 @@ use super::pace::Depth;
 /// Deeper than this nothing is released: what lies there is not walked.
 const MAX_DEPTH: usize = 160;
 
-/// What interpreters call the directory of their bytecode.
+/// What interpreters call the directory of their bytecode,
 const CACHE: &str = "__pycache__";
+/// and how the recipes call the one to which `PYTHONPYCACHEPREFIX` leads, below `{prepared}`: a tree of its own.
+const CACHES: &str = "pycache";
 
 const NEW_RELEASE: &str = "what preparation makes is not signed, so that no single file of it can be put back: \
                            roll out a new release, whose preparation makes it anew";
@@ -410,7 +412,7 @@ impl Scan {
         let area = place.area;
         let inside = place.below.join(&name);
         let path = self.path(area, &inside);
-        let may_vary = area == Area::Prepared && is_bytecode(&inside);
+        let may_vary = area == Area::Prepared && is_bytecode(area, &inside);
         let Some(seen) = seen else {
             if may_vary {
                 self.summary.caches += 1;
@@ -510,7 +512,8 @@ impl Scan {
             return;
         }
         let is_directory = seen.kind == SeenKind::Directory;
-        if is_directory && name == *CACHE {
+        let is_cache = name == *CACHE && !place.is_cache || is_in_caches(place.area, &inside);
+        if is_directory && is_cache && inside.components().count() < MAX_DEPTH {
             places.push(Place {
                 area: place.area,
                 below: inside,
@@ -520,7 +523,7 @@ impl Scan {
             });
             return;
         }
-        if matches!(seen.kind, SeenKind::File { .. }) && is_bytecode(&inside) {
+        if matches!(seen.kind, SeenKind::File { .. }) && is_bytecode(place.area, &inside) {
             self.summary.caches += 1;
             return;
         }
@@ -530,9 +533,11 @@ impl Scan {
 
     /// A directory of bytecode: whatever else is in it is a finding.
     fn cache(&mut self, place: &Place, seen: BTreeMap<OsString, Seen>) {
+        let mut places = Vec::new();
         for (name, seen) in seen {
-            self.added(place, name, &seen, &mut Vec::new());
+            self.added(place, name, &seen, &mut places);
         }
+        self.places.extend(places);
     }
 
     fn find(&mut self, path: PathBuf, kind: Kind, detail: String, remedy: Remedy) {
@@ -570,10 +575,18 @@ fn word(expected: &Expected) -> &'static str {
 }
 
 /// `__pycache__/name.cpython-311.pyc`, or what such a file is called while it is written.
-fn is_bytecode(path: &Path) -> bool {
+fn is_bytecode(area: Area, path: &Path) -> bool {
     let in_cache = path.parent().and_then(Path::file_name) == Some(OsStr::new(CACHE));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    in_cache && (name.ends_with(".pyc") || name.rsplit_once(".pyc.").is_some_and(|(_, tail)| is_number(tail)))
+    let (stem, tail) = name.rsplit_once(".pyc").unwrap_or_default();
+    let is_compiled = !stem.is_empty() && (tail.is_empty() || tail.strip_prefix('.').is_some_and(is_number));
+    // Without the interpreter's tag it could be imported by its name.
+    is_compiled && (in_cache || is_in_caches(area, path) && stem.contains('.'))
+}
+
+/// Whether this is the tree of an interpreter's bytecode, or below it.
+fn is_in_caches(area: Area, path: &Path) -> bool {
+    area == Area::Prepared && path.components().any(|part| part.as_os_str() == CACHES)
 }
 
 fn is_number(text: &str) -> bool {

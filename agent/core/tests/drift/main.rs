@@ -194,6 +194,25 @@ fn bytecode_is_counted_and_not_reported_unless_it_was_signed() {
     assert_eq!(found, expected.map(|(kind, path)| (kind, path.to_owned())));
 }
 
+/// `PYTHONPYCACHEPREFIX = "{prepared}/pycache"`, as the recipes have it.
+#[test]
+fn the_tree_of_an_interpreters_bytecode_is_no_difference_and_nothing_hides_in_it() {
+    let mut world = World::applied();
+    let before = world.look(&Depth::All).0.caches;
+    world.write("prepared/v1/pycache/srv/site/releases/v1/app/views.cpython-311.pyc", "bytecode");
+    world.write("prepared/v1/pycache/usr/lib/python3.11/json/__init__.cpython-311.opt-1.pyc.140023", "half");
+    let (summary, _) = world.look(&Depth::All);
+    assert_eq!((summary.findings.listed.as_slice(), summary.caches), (&[][..], before + 2));
+    world.write("prepared/v1/pycache/usr/evil.so", "x");
+    world.write("prepared/v1/pycache/usr/evil.pyc", "x");
+    world.write("releases/v1/pycache/views.cpython-311.pyc", "x");
+    let (summary, _) = world.look(&Depth::All);
+    let found: Vec<_> = summary.findings.listed.iter().map(|f| (f.kind, f.shown_path())).collect();
+    let expected =
+        ["releases/v1/pycache", "prepared/v1/pycache/usr/evil.pyc", "prepared/v1/pycache/usr/evil.so"];
+    assert_eq!(found, expected.map(|path| (Kind::Added, path.to_owned())));
+}
+
 #[test]
 fn what_may_be_added_may_not_be_changed() {
     let mut world = World::applied();
