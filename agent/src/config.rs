@@ -69,7 +69,8 @@ ignore = []
 /// The whole file with every key at its default.
 #[must_use]
 pub fn template() -> String {
-    format!("{TEMPLATE}{}{DRIFT_TEMPLATE}", crate::traffic::settings::TEMPLATE)
+    let docker = crate::drivers::docker::settings::TEMPLATE;
+    format!("{TEMPLATE}{}{docker}{DRIFT_TEMPLATE}", crate::traffic::settings::TEMPLATE)
 }
 
 /// The configuration.
@@ -94,6 +95,8 @@ pub struct Config {
     pub variables: BTreeMap<String, Value>,
     /// The proxies of this host.
     pub traffic: crate::traffic::Settings,
+    /// Docker on this host.
+    pub docker: crate::drivers::docker::Settings,
     /// How it is watched for drift.
     pub drift: Drift,
 }
@@ -186,6 +189,7 @@ impl Default for Config {
             steps: StepsIn::default(),
             variables: BTreeMap::new(),
             traffic: Default::default(),
+            docker: Default::default(),
             drift: Drift::default(),
         }
     }
@@ -226,6 +230,7 @@ impl Config {
             check_address(controller)?;
         }
         self.traffic.check()?;
+        self.docker.check()?;
         self.drift.settings()?;
         for name in self.variables.keys() {
             let known = landfall_common::words::KNOWN.contains(&name.as_str());
@@ -335,6 +340,7 @@ mod tests {
             ("## Top level", ""),
             ("## `[traffic.nginx]`", "[traffic.nginx]"),
             ("## `[traffic.haproxy]`", "[traffic.haproxy]"),
+            ("## `[docker]`", "[docker]"),
             ("## `[drift]`", "[drift]"),
         ] {
             let section = page.split(heading).nth(1).unwrap().split("\n## ").next().unwrap();
@@ -342,7 +348,7 @@ mod tests {
             let rows: Vec<(&str, &str)> =
                 rows.map(|(key, rest)| (key, rest.split(" | ").next().unwrap())).collect();
             let documented: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
-            let tables = ["variables", "traffic", "drift"];
+            let tables = ["variables", "traffic", "drift", "docker"];
             let keys: Vec<String> =
                 keys_of(table).into_iter().filter(|key| !tables.contains(&key.as_str())).collect();
             assert_eq!(documented, keys, "{heading}");
@@ -371,6 +377,8 @@ mod tests {
             ("[traffic.nginx]\nanswer = \"localhost\"", "is not IP:PORT"),
             ("[traffic.nginx]\nreload = []", "nginx would never take the file up"),
             ("[traffic.nginx]\ndirectives = [\"keepalive 16;\"]", "without its semicolon"),
+            ("[docker]\nmounts = [\"srv\"]", "is not an absolute path"),
+            ("[docker]\nprivileged = 1", "privileged"),
             ("[drift]\nevery = \"10\"", "drift.every"),
             ("[drift]\nread_all_every = \"10ms\"", "shorter than 1 s"),
             ("[drift]\nignore = [\"/var\"]", "is no pattern"),

@@ -2,11 +2,12 @@
 //!
 //! Each kind is a file of its own with one type that implements [`Driver`], and [`of`] is the one place that
 //! knows them all: [`process`] (a [holder](crate::holder) owns socket and process), [`exec`] (the application's
-//! own commands), [`systemd`] and [`supervisor`] (what the host's administrator has installed there). A service
-//! may change from one to another between releases ([`held`]). What every driver must do is held by one suite, `tests/drivers`, which runs
-//! each against the real thing. Which service is activated when, and what happens on failure, is decided
+//! own commands), [`systemd`] and [`supervisor`] (what the host's administrator has installed there), [`docker`]
+//! (containers). A service may change from one to another between releases ([`held`]). What every driver must do is
+//! held by one suite, `tests/drivers`, which runs each against the real thing. Which service is activated when, and what happens on failure, is decided
 //! elsewhere.
 
+pub mod docker;
 mod evidence;
 pub mod exec;
 mod held;
@@ -38,6 +39,8 @@ pub struct DriverHost {
     pub places: Places,
     /// Where drivers keep what they must remember, `/var/lib/landfall/drivers`.
     pub state: PathBuf,
+    /// Docker, and what its containers may have of this host.
+    pub docker: docker::Settings,
     bus: systemd::Bus,
     seen: Arc<Mutex<BTreeMap<PathBuf, Seen>>>,
 }
@@ -53,7 +56,14 @@ impl DriverHost {
     /// The drivers of a host that keep their files here.
     #[must_use]
     pub fn new(launcher: Launcher, places: Places, state: PathBuf) -> Self {
-        Self { launcher, places, state, bus: systemd::Bus::default(), seen: Arc::default() }
+        Self {
+            launcher,
+            places,
+            state,
+            docker: docker::Settings::default(),
+            bus: systemd::Bus::default(),
+            seen: Arc::default(),
+        }
     }
 
     /// How systemd is asked.
@@ -141,6 +151,15 @@ pub trait Driver: Send + Sync {
 
     /// How the service is.
     async fn status(&self) -> DriverState;
+
+    /// Brings to this host, before anything of it runs, what a release needs beside its files. Doing it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn stage(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// The driver of a service, as its release defines it.
@@ -165,6 +184,7 @@ pub fn of<'a>(host: &'a DriverHost, service: &'a Service, context: &'a StepConte
             let (signal, settle, timeout) = (*signal, *settle, *timeout);
             Box::new(supervisor::Supervisor { host, name, context, target, server, signal, settle, timeout })
         }
+        manifest::Driver::Docker(container) => Box::new(docker::Docker { host, name, context, container }),
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use landfall_agent_core::drift::Finding;
 use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_agent_core::{Effect, Event, Finish, Identity};
-use landfall_common::assignment::Direction;
+use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::disk::{Disk, RealDisk};
 use landfall_common::manifest::Service;
 use landfall_common::report::{Failure, HostReport};
@@ -88,7 +88,8 @@ impl Executor {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, AgentError> {
         let (acts, to_act) = mpsc::unbounded_channel();
-        let host = DriverHost::new(config.launcher(), config.places(), config.state_dir.join("drivers"));
+        let mut host = DriverHost::new(config.launcher(), config.places(), config.state_dir.join("drivers"));
+        host.docker.clone_from(&config.docker);
         let app_dir = config.app_dir(&identity.application);
         let cage = (config.steps == StepsIn::Unit).then(|| {
             let state = Arc::new(RealDisk::new(&config.state_dir));
@@ -158,14 +159,23 @@ impl Executor {
                         app: self.app.clone(),
                         identity: self.identity.clone(),
                         generation,
-                        release,
+                        release: release.clone(),
                         variables: self.config.variables(),
                         bases,
                         turn: self.fetches.clone(),
                     };
                     let engine = self.engine.clone();
+                    let fetching = async {
+                        match fetch.run(move |event| engine.send(event)).await {
+                            finish @ Finish::Fetched { .. } => match self.stage_services(&release).await {
+                                Ok(()) => finish,
+                                Err(failure) => Finish::Failed { failure },
+                            },
+                            finish => finish,
+                        }
+                    };
                     tokio::select! {
-                        finish = fetch.run(move |event| engine.send(event)) => self.done(effect, finish),
+                        finish = fetching => self.done(effect, finish),
                         () = wanted.cancelled() => {}
                     }
                 });
@@ -316,6 +326,21 @@ impl Executor {
             Supervision { program: program::OWN.into(), arguments: vec!["step-runner".into()], note };
         let result = supervisor::run(step, context, &supervision).await;
         result.map(drop).map_err(|failure| (failure.is_conclusive() && !was_begun, failure))
+    }
+
+    /// Brings what those services of a release that was fetched need beside its files that run on this host.
+    async fn stage_services(&self, release: &ReleaseRef) -> Result<(), Failure> {
+        let lost = |reason: String| Failure::new(own_step("fetch"), format!("stage failed: {reason}"));
+        let manifest = Store::new(self.app.clone()).manifest(&release.name, release.digest);
+        let manifest = manifest.map_err(|error| lost(chain(&error)))?;
+        let manifest = manifest.ok_or_else(|| lost("its manifest is not on this disk".to_owned()))?;
+        let program = manifest.program.on_host(&self.config.variables());
+        let program = program.map_err(|unset| lost(unset.to_string()))?;
+        let context = self.context(&release.name, None, CancellationToken::new());
+        for service in &program.services {
+            drivers::of(&self.host, service, &context).stage().await?;
+        }
+        Ok(())
     }
 
     /// What lies outside of the active release, which is `report`'s, and is not as it was applied: units, and the file

@@ -5,6 +5,7 @@
 //! not in it but behind one digest: [`Directory`] objects, each naming its children by theirs, so that
 //! two releases share whatever did not change.
 
+pub mod container;
 mod links;
 mod listing;
 mod selection;
@@ -19,6 +20,7 @@ use crate::ids::{AppName, EnvName, ReleaseName, ServiceName, StepName};
 use crate::time::{Duration, Timestamp, duration_ms};
 use crate::{Sha256, strategy::Strategy};
 
+pub use container::Container;
 pub use links::Links;
 pub use selection::UnsetVariable;
 pub use traffic::Traffic;
@@ -241,6 +243,8 @@ pub enum Driver {
         #[serde(rename = "timeout_ms", with = "duration_ms")]
         timeout: Duration,
     },
+    /// A container of the host's Docker.
+    Docker(Box<Container>),
 }
 
 /// Which unit of systemd a service is, and what making it run another release means.

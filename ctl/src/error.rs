@@ -132,6 +132,12 @@ pub enum Error {
     /// Nothing is left to be released.
     #[error("there is no file to release: the tree is empty, or everything is excluded")]
     EmptyTree,
+    /// An image that the definition names is not there.
+    #[error("`image_file` {path:?} is not among the files of the release")]
+    ImageFile {
+        /// As the definition writes it.
+        path: String,
+    },
     /// A file changed while it was packed.
     #[error("{} changed while it was being packed", path.display())]
     Changed {
@@ -315,6 +321,7 @@ impl Error {
             Self::LfsPointers(_) => "lfs_pointers".into(),
             Self::Archive { .. } => "archive".into(),
             Self::Tree { .. } | Self::EmptyTree | Self::Changed { .. } => "tree".into(),
+            Self::ImageFile { .. } => "image_file".into(),
             Self::CacheDamaged { .. } => "cache_damaged".into(),
             Self::Build { .. } => "build_failed".into(),
             Self::BuildLocked { .. } => "build_locked".into(),
@@ -367,6 +374,9 @@ impl Error {
             Self::LfsPointers(_) => "git lfs install && git lfs fetch --all, then the same command again".into(),
             Self::Tree { .. } => "remove or rename them, or leave them out with [source] exclude".into(),
             Self::EmptyTree => "look at [source] exclude in landfall.toml".into(),
+            Self::ImageFile { path } => format!(
+                "let a [[build]] step write it (`docker save IMAGE -o {path}`), and leave it in by [source] exclude"
+            ),
             Self::Changed { .. } => "stop whatever writes there, then the same command again".into(),
             Self::CacheDamaged { .. } => "the same command again packs it anew".into(),
             Self::Build { log, .. } => format!("all of its output: less {}", log.display()),

@@ -182,6 +182,26 @@ fn directory(
     Ok((cache.put(&bytes)?, bytes.len() as u64))
 }
 
+/// The digest of one regular file of a packed tree, by its path below the root.
+///
+/// # Errors
+/// [`Error::ImageFile`] if there is none; [`Error::CacheDamaged`], [`Error::Manifest`].
+pub fn file(tree: &Sha256, path: &str, cache: &ObjectCache) -> Result<Sha256, Error> {
+    let missing = || Error::ImageFile { path: path.to_owned() };
+    let mut digest = *tree;
+    let mut parts = path.split('/').peekable();
+    while let Some(part) = parts.next() {
+        let object = Directory::from_bytes(&cache.read(&digest, MAX_DIRECTORY_BYTES)?)?;
+        digest = match (object.entries.get(part), parts.peek()) {
+            (Some(Entry::Directory { digest, .. }), Some(_)) | (Some(Entry::File { digest, .. }), None) => {
+                *digest
+            }
+            _ => return Err(missing()),
+        };
+    }
+    Ok(digest)
+}
+
 /// Every object of a packed tree that is in the cache, each once, with its compressed size; directories
 /// before what they hold. None if one is missing: then the tree has to be packed again.
 ///

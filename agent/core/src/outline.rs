@@ -92,7 +92,9 @@ pub const SERVICE_INTERVAL: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn service_check(service: &Service) -> Option<StepName> {
     let can_say = match &service.driver {
-        Driver::Process { .. } | Driver::Systemd { .. } | Driver::Supervisor { .. } => true,
+        Driver::Process { .. } | Driver::Systemd { .. } | Driver::Supervisor { .. } | Driver::Docker(_) => {
+            true
+        }
         Driver::Exec { status, .. } => status.is_some(),
     };
     can_say.then(|| check_name(&service.name))

@@ -79,7 +79,9 @@ fn path(host: &DriverHost, application: &AppName, service: &ServiceName) -> Path
 /// Whether two definitions of a service mean the same thing on a host.
 pub(super) fn is_same_place(one: &Service, other: &Service) -> bool {
     match (&one.driver, &other.driver) {
-        (Driver::Process { .. }, Driver::Process { .. }) | (Driver::Exec { .. }, Driver::Exec { .. }) => true,
+        (Driver::Process { .. }, Driver::Process { .. })
+        | (Driver::Exec { .. }, Driver::Exec { .. })
+        | (Driver::Docker(_), Driver::Docker(_)) => true,
         (
             Driver::Systemd { unit: one, socket: one_socket, .. },
             Driver::Systemd { unit: other, socket: other_socket, .. },

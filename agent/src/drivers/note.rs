@@ -124,7 +124,7 @@ impl Notes {
         let (end, result) = match ended {
             Ok(running) => (End::Done { running }, Ok(())),
             Err(Trouble::Failed(failure)) => (End::Failed { failure: failure.clone() }, Err(failure)),
-            Err(Trouble::Unclear(failure)) => return Err(failure),
+            Err(Trouble::Unclear(failure) | Trouble::Away(failure)) => return Err(failure),
         };
         let ended = Note { end: Some(end), ..note.clone() };
         if ended != note {
@@ -145,12 +145,14 @@ pub(super) enum Trouble {
     Failed(Failure),
     /// It is not known how the service is, or whoever keeps it does not answer.
     Unclear(Failure),
+    /// Whoever keeps it is not there at the moment, and may be soon.
+    Away(Failure),
 }
 
 impl Trouble {
     pub fn into_failure(self) -> Failure {
         match self {
-            Self::Failed(failure) | Self::Unclear(failure) => failure,
+            Self::Failed(failure) | Self::Unclear(failure) | Self::Away(failure) => failure,
         }
     }
 }

@@ -3,7 +3,7 @@
 use landfall_agent_core::{Aim, Effect, Target};
 use landfall_common::ReleaseName;
 use landfall_common::manifest::traffic::{Slot, Slots};
-use landfall_common::manifest::{Driver, Manifest, Program, Service};
+use landfall_common::manifest::{Container, Driver, Manifest, Program, Service};
 use landfall_common::report::Failure;
 
 use super::task::Endpoint;
@@ -65,9 +65,15 @@ impl<R: Runner> Engine<R> {
     ) -> Result<String, Failure> {
         let services = self.known(release)?.program.services;
         let found = services.into_iter().find(|known| known.name == *service);
-        match found.map(|service| service.driver) {
-            Some(Driver::Process { listen: Some(address), .. }) => Ok(address),
-            _ => Err(Failure::new(
+        let published = |container: &Container| container.publish.first().map(|port| port.host.clone());
+        let address = found.and_then(|service| match service.driver {
+            Driver::Process { listen, .. } => listen,
+            Driver::Docker(container) => published(&container),
+            Driver::Exec { .. } | Driver::Systemd { .. } | Driver::Supervisor { .. } => None,
+        });
+        match address {
+            Some(address) => Ok(address),
+            None => Err(Failure::new(
                 name("traffic"),
                 format!(
                     "release {release} does not say where its service {service} listens, so no request can \

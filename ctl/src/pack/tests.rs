@@ -454,3 +454,17 @@ fn a_program_that_does_not_exist_is_named() {
     let (built, ..) = build("exec /no/such/program", 60_000);
     assert!(matches!(built, Err(Error::Build { .. })));
 }
+
+#[test]
+fn a_file_is_found_by_its_path_and_what_is_none_is_refused() {
+    let root = tree(&[("images/web.tar", "saved"), ("images/deep/x", "y")]);
+    symlink("images/web.tar", root.path().join("link")).unwrap();
+    let scratch = TempDir::new().unwrap();
+    let cache = cache(&scratch);
+    let packed = pack_all(root.path(), &cache).unwrap();
+    assert_eq!(file(&packed.tree, "images/web.tar", &cache).unwrap(), Sha256::of(b"saved"));
+    for path in ["images", "images/deep", "images/web.tar/x", "web.tar", "link", "images/other"] {
+        let error = file(&packed.tree, path, &cache).unwrap_err();
+        assert!(matches!(error, Error::ImageFile { .. }), "{path}: {error}");
+    }
+}

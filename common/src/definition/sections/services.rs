@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::docker;
 use super::{Place, Taken, address, check_words, command, duration, environment, name, one_of};
 use super::{required_command, unique};
 use crate::definition::diagnostic::nearest;
@@ -14,22 +15,23 @@ use crate::words;
 
 const READY_ALIVE: Duration = Duration::from_secs(2);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const EXEC_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 /// Above the 90 s that systemd itself gives a unit to start, so that its own word is heard.
-const JOB_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const JOB_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// Where Debian's package puts it.
 const SUPERVISOR: &str = "/var/run/supervisor.sock";
 /// systemd takes names of at most 255 bytes.
 const MAX_UNIT: usize = 255;
 
 /// The drivers, and the keys that each reads.
-const OWN: [(&str, &[&str]); 4] = [
+const OWN: [(&str, &[&str]); 5] = [
     ("process", &["command", "environment", "listen", "ready", "stop_timeout"]),
     ("exec", &["restart", "stop", "status", "environment", "timeout"]),
     ("systemd", &["unit", "how", "socket", "settle", "timeout"]),
     ("supervisor", &["program", "group", "server", "signal", "settle", "timeout"]),
+    ("docker", docker::KEYS),
 ];
 
 /// `[[service]]`.
@@ -54,6 +56,7 @@ pub(in crate::definition) fn services(sections: Vec<Section<'_>>) -> Vec<Service
             "exec" => exec(&section, name.as_ref().map_or("service", |name| name.value.as_str())),
             "systemd" => systemd(&section),
             "supervisor" => supervisor(&section),
+            "docker" => docker::docker(&section),
             other => {
                 let help = match nearest(other, known) {
                     Some(like) => format!("did you mean \"{like}\"?"),

@@ -5,6 +5,7 @@ use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section};
 use crate::ids::{ServiceName, StepName};
+use crate::manifest::container::{Port, Protocol};
 use crate::manifest::traffic::{Gate, MAX_SLOTTED, Proxy, Slot, Slots, Switch};
 use crate::manifest::{Driver, Service, Step, Traffic};
 use crate::time::Duration;
@@ -153,6 +154,9 @@ fn slots(section: &Section<'_>, services: &[Service]) -> Option<Slots> {
         let help = Some("each release needs an address of its own while both run".to_owned());
         section.reader.wrong(green.span.clone(), message, help);
     }
+    if let Some(service) = &service {
+        check_container(section, service, services, [&blue, &green]);
+    }
     let mut warm_up = Vec::new();
     for path in section.strings("warm_up").map(|list| list.value).unwrap_or_default() {
         let plain = path.value.starts_with('/')
@@ -212,13 +216,43 @@ fn check_service(section: &Section<'_>, name: &At<ServiceName>, services: &[Serv
             format!("service {text:?} does not listen where its slot is"),
             "write `listen = \"{address}\"` there: the word stands for the slot's address",
         ),
+        Driver::Docker(container) => {
+            let in_slot = |port: &Port| port.host == "{address}" && port.protocol == Protocol::Tcp;
+            if container.network.as_deref() != Some("host") && !container.publish.iter().any(in_slot) {
+                wrong(
+                    format!("service {text:?} does not publish a port where its slot is"),
+                    "write `publish = [\"{address}:8000\"]` there: the slot's address, the container's port",
+                );
+            }
+        }
         Driver::Exec { .. } => {}
         Driver::Systemd { .. } | Driver::Supervisor { .. } => wrong(
             format!(
                 "service {text:?} cannot have slots: a release starts in one before `current` names it, and \
                      its driver runs what `current` names"
             ),
-            "use driver \"process\", or \"exec\" with commands that hold `{slot}`, `{address}` and `{release}`",
+            "use driver \"process\" or \"docker\", or \"exec\" with commands that hold `{slot}`, `{address}` and `{release}`",
         ),
+    }
+}
+
+/// Docker accepts connections for a container before anybody listens in it, and knows no sockets with paths.
+fn check_container(
+    section: &Section<'_>,
+    name: &At<ServiceName>,
+    services: &[Service],
+    places: [&Option<At<String>>; 2],
+) {
+    let found = services.iter().find(|service| service.name == name.value);
+    let Some(Driver::Docker(_)) = found.map(|service| &service.driver) else { return };
+    if section.strings("warm_up").is_none_or(|paths| paths.value.is_empty()) {
+        let message =
+            "a container needs `warm_up`: Docker accepts connections for it before it listens itself";
+        let help = Some("add `warm_up = [\"/healthz\"]`, a path that it answers once it is ready".to_owned());
+        section.reader.wrong(name.span.clone(), message, help);
+    }
+    for place in places.into_iter().flatten().filter(|place| place.value.starts_with("unix:")) {
+        let message = "a port of a container cannot be published on a path";
+        section.reader.wrong(place.span.clone(), message, Some("write \"127.0.0.1:8001\"".to_owned()));
     }
 }

@@ -311,6 +311,9 @@ fn assemble(
     if let Some(migration) = &mut program.migrate {
         migration.schema = packed.schema;
     }
+    for (path, digest) in program.image_files_mut() {
+        *digest = Some(pack::file(&packed.tree, path, &cache)?);
+    }
     let manifest = Manifest {
         format: FORMAT,
         application: definition.application,
