@@ -26,7 +26,8 @@ if ! $hosts; then
     cat >&2 <<'END'
 
 ################################################################################
-NOT RUN: the tests on hosts with systemd (tests/hosts, the driver "systemd"). They need root:
+NOT RUN: the tests on hosts with systemd (tests/hosts, the driver "systemd") and with containers
+(the driver "docker"). They need root:
 
     sudo --preserve-env=PATH,HOME make test
 ################################################################################

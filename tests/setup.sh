@@ -43,6 +43,9 @@ if [ "$purpose" = tests ] && [ "$(id -u)" = 0 ]; then
     need mkfs.ext4 e2fsprogs
     need ip iproute2
     need nft nftables
+    # Containers, for the driver of that name: the tests start a dockerd of their own.
+    command -v dockerd >/dev/null 2>&1 || { missing+=(docker.io); services+=(docker.socket docker.service containerd.service); }
+    need unshare util-linux
     # Packages are made for them, with the dependencies that their programs have.
     need dpkg-shlibdeps dpkg-dev
     need strip binutils
@@ -67,6 +70,10 @@ install_missing() {
 # The tests start their own; what the packages have started is not wanted.
 if [ ${#services[@]} -gt 0 ] && [ -d /run/systemd/system ]; then
     systemctl disable --now "${services[@]}" >/dev/null 2>&1 || true
+else
+    for name in "${services[@]}"; do
+        [ ! -x "/etc/init.d/${name%.service}" ] || "/etc/init.d/${name%.service}" stop >/dev/null 2>&1 || true
+    done
 fi
 
 # Supervisor, for the driver of that name: beside the build, since the package of a distribution would start it.

@@ -1,10 +1,11 @@
-//! One suite, and every driver against the real thing: holders, commands, Supervisor, and (on a test host,
-//! with root) systemd.
+//! One suite, and every driver against the real thing: holders, commands, Supervisor, and (with root) Docker
+//! and, on a test host, systemd.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of this is tests")]
 
 #[path = "../support/world.rs"]
 mod world;
 
+mod docker;
 mod exec;
 mod moves;
 mod process;

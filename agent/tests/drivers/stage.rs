@@ -62,8 +62,10 @@ impl Stage {
         std::fs::create_dir_all(&manifests).unwrap();
         std::fs::write(manifests.join(name), name).unwrap();
         let starts = self.site.root.join("starts");
-        let tell = format!("echo \"$(basename \"$(pwd -P)\") $$\" >>{}\n", starts.display());
-        let ready = "[ -z \"$NOTIFY_SOCKET\" ] || systemd-notify --ready\n";
+        // In a container a process has one id, and on the host another.
+        let tell = format!("echo \"$(basename \"$(pwd -P)\") ${{HOST_PID:-$$}}\" >>{}\n", starts.display());
+        let ready = "[ -z \"$NOTIFY_SOCKET\" ] || systemd-notify --ready\n\
+                     [ -z \"$READY_FILE\" ] || echo ready >\"$READY_FILE\"\n";
         let serve = "exec sleep 1000000\n";
         let script = match behaviour {
             Behaviour::Serve => format!("{tell}{ready}{serve}"),
@@ -125,7 +127,7 @@ impl Stage {
         context.cancel = cancel;
         let digest = release_digest(release);
         let activation = drivers::activate(&self.site.host, &self.service, &context, digest, "cancelled");
-        tokio::time::timeout(Duration::from_secs(60), activation).await.expect("it never ended")
+        tokio::time::timeout(Duration::from_secs(300), activation).await.expect("it never ended")
     }
 
     /// An agent that does it, to be killed.
@@ -149,7 +151,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(60), looking).await {
+        match tokio::time::timeout(Duration::from_secs(300), looking).await {
             Ok(state) => state,
             Err(_) => panic!("not seen within 60 s: {what}; last {:?}", self.state().await),
         }

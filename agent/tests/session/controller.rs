@@ -277,7 +277,8 @@ impl Controller {
 
     /// Waits for a report that fits.
     pub async fn report(&self, what: &str, fits: impl Fn(&HostReport) -> bool) -> HostReport {
-        for _ in 0..600 {
+        // Five minutes, for machines that have much else to do.
+        for _ in 0..6_000 {
             if let Some(report) = self.shared.lock().unwrap().reports.iter().rev().find(|r| fits(r)) {
                 return report.clone();
             }

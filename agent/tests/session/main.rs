@@ -12,6 +12,7 @@ use std::time::Duration;
 use controller::Controller;
 use landfall_common::Sha256;
 use landfall_common::assignment::{Direction, Order};
+use landfall_common::manifest::container::{Container, Image, LogDriver};
 use landfall_common::manifest::{
     Check, Directory, Driver, Entry, Manifest, Migration, Origin, Probe, Program, Service, Step, WayBack,
 };
@@ -230,6 +231,57 @@ async fn a_service_that_could_not_be_asked_for_is_started_once_it_can() {
         .report("healthy again", |r| r.health.as_ref().is_some_and(|h| h.kind() == HealthKind::Healthy))
         .await;
     assert_eq!(std::fs::read_to_string(host.path("out")).unwrap(), "good 1");
+}
+
+/// What a service needs beside its files is brought to the hosts that run it, and asked of no other.
+#[tokio::test]
+async fn only_services_of_this_host_are_staged_on_it() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    let mut config = std::fs::read_to_string(host.path("agent.toml")).unwrap();
+    config.push_str(&format!("[docker]\nsocket = {:?}\n", host.path("no-docker.sock")));
+    std::fs::write(host.path("agent.toml"), config).unwrap();
+    host.join(&controller).await;
+    host.start();
+    let contained = |name: &str, out: String| {
+        let mut release = simple(name, &format!("good {name}"));
+        let image = Image::Registry { name: "registry.example.com/jobs".into(), digest: Sha256::of(b"jobs") };
+        let seconds = Duration::from_secs;
+        let container = Container {
+            image,
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            publish: Vec::new(),
+            volumes: Vec::new(),
+            network: None,
+            user: None,
+            memory_bytes: None,
+            cpus_milli: None,
+            pids: None,
+            privileged: false,
+            log_driver: LogDriver::Local,
+            settle: seconds(1),
+            timeout: seconds(60),
+            stop_timeout: seconds(10),
+        };
+        release.manifest.program.services.push(Service {
+            name: "jobs".parse().unwrap(),
+            on: [("out".to_owned(), out)].into(),
+            driver: Driver::Docker(Box::new(container)),
+        });
+        release
+    };
+    let v1 = contained("v1", "another place".to_owned());
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.activate(1, &v1);
+    controller.outcome(1, OutcomeKind::Committed).await;
+    let v2 = contained("v2", host.path("out").to_string_lossy().into_owned());
+    let v2 = controller.publish(&v2.objects, &v2.manifest, 2);
+    controller.activate(2, &v2);
+    let report = controller.outcome(2, OutcomeKind::StageFailed).await;
+    let reason = report.outcome.unwrap().failure.unwrap().reason;
+    assert!(reason.contains("service jobs: Docker does not answer at"), "{reason}");
+    assert!(reason.contains("no-docker.sock: there is no such socket; install docker.io"), "{reason}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A small threaded HTTP server on the sockets that it is given, which ends gracefully: after SIGTERM it
+//! A small threaded HTTP server on the sockets that it is given, or its own, which ends gracefully: after SIGTERM it
 //! accepts no more, answers what was asked, tells clients to close, and ends when the last has gone.
 
 use std::io::Write as _;
@@ -20,7 +20,8 @@ struct State {
 }
 
 /// `key=value` arguments: `start_ms` (sleep before it is ready), `status` of all answers, `exit` (a code, at
-/// once), `notify` (send READY=1), `ignore_term`, `accept=no` (never accept), `say` (print this and a flood).
+/// once), `notify` (send READY=1), `ignore_term`, `accept=no` (never accept), `say` (print this and a flood),
+/// `bind` (an address to listen on, besides what is given).
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let get = |name: &str| {
         arguments
@@ -53,6 +54,11 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             let state = state.clone();
             std::thread::spawn(move || accept(fd, &state, status));
         }
+    }
+    if let Some(address) = get("bind") {
+        let listener = TcpListener::bind(address).map_err(|error| error.to_string())?;
+        let state = state.clone();
+        std::thread::spawn(move || accept(listener.into(), &state, status));
     }
     if get("notify").is_some() {
         let path = std::env::var("NOTIFY_SOCKET").map_err(|error| error.to_string())?;

@@ -44,11 +44,12 @@ impl Site {
             logs: root.join("logs"),
             log_bytes: 64 * 1024,
         };
-        Self {
-            root: root.to_owned(),
-            host: DriverHost::new(launcher, places, root.join("drivers")),
-            owned: None,
+        let mut host = DriverHost::new(launcher, places, root.join("drivers"));
+        // For whoever is at the same place, in another process too.
+        if let Ok(text) = std::fs::read_to_string(root.join("docker.toml")) {
+            host.docker = toml::from_str(&text).unwrap();
         }
+        Self { root: root.to_owned(), host, owned: None }
     }
 
     /// What surrounds a release: its own directory, where releases are laid out at all.

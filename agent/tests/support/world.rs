@@ -4,8 +4,12 @@
 
 #[path = "agent.rs"]
 pub mod agent;
+#[path = "docker.rs"]
+pub mod docker;
 #[path = "load.rs"]
 pub mod load;
+#[path = "registry.rs"]
+pub mod registry;
 #[path = "roles.rs"]
 pub mod roles;
 #[path = "server.rs"]
