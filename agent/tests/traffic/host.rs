@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use landfall_common::Sha256;
 use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
+use landfall_common::manifest::container::{
+    Container, Image, LogDriver, Port, Protocol, Volume, VolumeSource,
+};
 use landfall_common::manifest::traffic::{Proxy, Slots, Switch};
 use landfall_common::manifest::{
     Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Ready, Service, Traffic,
@@ -15,7 +18,7 @@ use landfall_common::manifest::{
 use landfall_proto::v1::{HostReport, OutcomeKind};
 
 use crate::controller::Controller;
-use crate::world::roles;
+use crate::world::{docker, roles};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_landfall-agent");
 
@@ -34,12 +37,21 @@ pub struct Plan {
     pub keep: Duration,
     pub drain: Duration,
     pub proxy: Option<Proxy>,
+    /// In a container of an image of the release's own.
+    pub contained: bool,
 }
 
 impl Plan {
     pub fn new(name: &'static str) -> Self {
         let seconds = Duration::from_secs;
-        Self { name, arguments: Vec::new(), keep: seconds(600), drain: seconds(30), proxy: None }
+        Self {
+            name,
+            arguments: Vec::new(),
+            keep: seconds(600),
+            drain: seconds(30),
+            proxy: None,
+            contained: false,
+        }
     }
 }
 
@@ -110,7 +122,7 @@ impl Host {
 
     /// Waits until the agent's log says something.
     pub async fn logs(&self, text: &str) {
-        for _ in 0..1_200 {
+        for _ in 0..6_000 {
             if self.log().contains(text) {
                 return;
             }
@@ -130,7 +142,7 @@ impl Host {
         let order = Order::Activate {
             on_failure: OnFailure::Revert,
             min_healthy: Duration::from_millis(300),
-            healthy_deadline: Duration::from_secs(60),
+            healthy_deadline: Duration::from_secs(300),
         };
         self.controller.assign(self.generation, release, order);
         self.generation
@@ -146,7 +158,7 @@ impl Host {
         let ended = self.controller.report("an outcome", |report| {
             report.outcome.as_ref().is_some_and(|outcome| outcome.generation == generation)
         });
-        let report = tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
+        let report = tokio::time::timeout(Duration::from_secs(600), ended).await.unwrap();
         let outcome = report.outcome.clone().unwrap();
         assert_eq!(outcome.kind(), kind, "{outcome:?}\n{}", self.log());
         report
@@ -176,39 +188,52 @@ impl Drop for Host {
 }
 
 fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
-    let content = plan.name.as_bytes().to_vec();
-    let entry = Entry::File { digest: Sha256::of(&content), size: content.len() as u64, executable: false };
-    let root = Directory { entries: [("version".to_owned(), entry)].into() }.to_bytes().unwrap();
-    let tree = Sha256::of(&root);
-    let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
-    let mut command = vec![program, roles::MARK.to_owned(), "serve".to_owned()];
-    command.extend(plan.arguments.iter().map(|argument| (*argument).to_owned()));
+    let mut files = BTreeMap::from([("version", plan.name.as_bytes().to_vec())]);
     let switch = Switch::Nginx { upstream: "shop".into() };
-    let proxy = plan.proxy.clone().unwrap_or(Proxy::Slots { slots: slots(plan.keep), switch });
+    let mut slots = slots(plan.keep);
+    if plan.contained {
+        // Docker's own proxy is one more that has to be started.
+        slots.warm_up_timeout = Duration::from_secs(20);
+    }
+    let proxy = plan.proxy.clone().unwrap_or(Proxy::Slots { slots, switch });
     let (has_slots, address) = match &proxy {
         Proxy::Slots { .. } => (true, "{address}"),
         Proxy::Gate { .. } => (false, "127.0.0.1:{blue}"),
     };
+    let driver = if plan.contained {
+        let image = docker::Image { mark: plan.name, ..docker::Image::default() }.saved();
+        let driver = contained(plan, &image, address);
+        files.insert("image.tar", image);
+        driver
+    } else {
+        let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
+        Driver::Process {
+            command: serve(plan, &program),
+            environment: [("MARK".to_owned(), "{release}".to_owned())].into(),
+            listen: (!has_slots).then(|| address.to_owned()),
+            ready: Ready::Notify { timeout: Duration::from_secs(30) },
+            stop_timeout: Duration::from_secs(10),
+        }
+    };
+    let size = |content: &Vec<u8>| content.len() as u64;
+    let entry = |content: &Vec<u8>| Entry::File {
+        digest: Sha256::of(content),
+        size: size(content),
+        executable: false,
+    };
+    let entries = files.iter().map(|(name, content)| ((*name).to_owned(), entry(content))).collect();
+    let root = Directory { entries }.to_bytes().unwrap();
+    let tree = Sha256::of(&root);
     let manifest = Manifest {
         format: 1,
         application: "shop".parse().unwrap(),
         release: plan.name.parse().unwrap(),
         origin: Origin::Artifact { commit: None },
         tree,
-        file_count: 1,
-        total_bytes: content.len() as u64,
+        file_count: files.len() as u64,
+        total_bytes: files.values().map(size).sum(),
         program: Program {
-            services: vec![Service {
-                name: "web".parse().unwrap(),
-                on: BTreeMap::new(),
-                driver: Driver::Process {
-                    command,
-                    environment: [("MARK".to_owned(), "{release}".to_owned())].into(),
-                    listen: (!has_slots).then(|| address.to_owned()),
-                    ready: Ready::Notify { timeout: Duration::from_secs(30) },
-                    stop_timeout: Duration::from_secs(10),
-                },
-            }],
+            services: vec![Service { name: "web".parse().unwrap(), on: BTreeMap::new(), driver }],
             checks: vec![Check {
                 name: "front".parse().unwrap(),
                 probe: Probe::Http { url: format!("http://{address}/"), status: 200, contains: None },
@@ -220,7 +245,41 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
         },
         environments: BTreeMap::new(),
     };
-    (manifest, [(Sha256::of(&content), content), (tree, root)].into())
+    let files = files.into_values().map(|content| (Sha256::of(&content), content));
+    (manifest, files.chain([(tree, root)]).collect())
+}
+
+fn serve(plan: &Plan, program: &str) -> Vec<String> {
+    let before = [program, roles::MARK, "serve"].into_iter();
+    before.chain(plan.arguments.iter().copied()).map(str::to_owned).collect()
+}
+
+/// The same server in a container, to which the host has to grant `/usr` and this program.
+fn contained(plan: &Plan, image: &[u8], address: &str) -> Driver {
+    let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
+    let mount = |path: &str, target: &str| Volume {
+        source: VolumeSource::Path { path: path.to_owned() },
+        target: target.to_owned(),
+        read_only: true,
+    };
+    let port = Port { host: address.to_owned(), container: 8000, protocol: Protocol::Tcp };
+    Driver::Docker(Box::new(Container {
+        image: Image::File { path: "image.tar".into(), digest: Some(Sha256::of(image)) },
+        command: [serve(plan, "/server"), vec!["bind=0.0.0.0:8000".to_owned()]].concat(),
+        environment: BTreeMap::new(),
+        publish: vec![port],
+        volumes: vec![mount("/usr", "/usr"), mount(&program, "/server")],
+        network: None,
+        user: None,
+        memory_bytes: None,
+        cpus_milli: None,
+        pids: None,
+        privileged: false,
+        log_driver: LogDriver::Local,
+        settle: Duration::from_millis(200),
+        timeout: Duration::from_secs(300),
+        stop_timeout: Duration::from_secs(10),
+    }))
 }
 
 /// What is answered on a connection of its own: release and process.

@@ -1,5 +1,5 @@
-//! Requests led around releases by a real proxy: the agent's program, its holders, nginx and HAProxy from
-//! Debian, and a constant load of 200 requests a second.
+//! Requests led around releases by a real proxy: the agent's program, its holders or (with root) Docker, nginx and
+//! HAProxy from Debian, and a constant load.
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 #![allow(dead_code, reason = "what is shared with other tests is not used as a whole")]
@@ -7,6 +7,7 @@
 mod command;
 #[path = "../session/controller.rs"]
 mod controller;
+mod docker;
 mod haproxy;
 mod host;
 #[path = "../../../tests/e2e/src/load.rs"]

@@ -10,14 +10,14 @@ use crate::host::{Host, Plan, ask, free_ports, needed};
 use crate::load::{Counts, Load};
 
 /// An nginx of the test's own.
-struct Nginx {
+pub struct Nginx {
     program: PathBuf,
     root: PathBuf,
     port: u16,
 }
 
 impl Nginx {
-    fn start(root: &Path, port: u16) -> Self {
+    pub fn start(root: &Path, port: u16) -> Self {
         let nginx = Self { program: needed("nginx", "nginx-light"), root: root.to_owned(), port };
         for directory in ["nginx", "tmp"] {
             std::fs::create_dir_all(root.join(directory)).unwrap();
@@ -60,7 +60,7 @@ impl Nginx {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn settings(&self, answer: u16) -> String {
+    pub fn settings(&self, answer: u16) -> String {
         format!(
             "[traffic.nginx]\ndirectory = {:?}\nanswer = \"127.0.0.1:{answer}\"\ntest = {:?}\nreload = {:?}\n\
              directives = [\"keepalive 16\"]\n",
@@ -99,34 +99,37 @@ struct Scene {
 
 /// A host on which v1 is committed behind nginx.
 async fn scene() -> Scene {
-    scene_with("").await
+    scene_of(plan("v1"), "").await
 }
 
 /// As [`scene`], with more in its `agent.toml`.
 async fn scene_with(more: &str) -> Scene {
+    scene_of(plan("v1"), more).await
+}
+
+async fn scene_of(first: Plan, more: &str) -> Scene {
     let [port, answer, blue, green] = free_ports();
     let directory = tempfile::tempdir().unwrap();
     let nginx = Nginx::start(directory.path(), port);
     let settings = format!("{}{more}", nginx.settings(answer));
     let mut host = Host::new(directory, &settings, blue, green).await;
-    let v1 = host.publish(&plan("v1"), 1);
+    let v1 = host.publish(&first, 1);
     host.activate(&v1).await;
     Scene { nginx, host, port }
 }
 
 fn plan(name: &'static str) -> Plan {
-    // A slot is drained by the word of the release that leaves it.
-    Plan { arguments: vec!["notify=yes"], drain: Duration::from_millis(500), ..Plan::new(name) }
+    Plan { arguments: vec!["notify=yes"], ..Plan::new(name) }
 }
 
-fn load(port: u16) -> Load {
+pub fn load(port: u16) -> Load {
     Load::start(vec![format!("127.0.0.1:{port}")], "/", 200).unwrap()
 }
 
 /// Waits until so many requests have been answered since the last look.
-async fn more(load: &Load, all: &mut Counts, count: u64) {
+pub async fn more(load: &Load, all: &mut Counts, count: u64) {
     let until = all.sent + count;
-    for _ in 0..2_400 {
+    for _ in 0..12_000 {
         all.add(&load.take());
         if all.sent >= until {
             return;
@@ -242,7 +245,8 @@ async fn an_agent_that_is_killed_on_the_way_finishes_it_without_a_failed_request
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_old_slot_is_drained_until_its_deadline_and_what_is_cut_then_is_told() {
-    let mut scene = scene().await;
+    // A slot is drained by the word of the release that leaves it.
+    let mut scene = scene_of(Plan { drain: Duration::from_millis(500), ..plan("v1") }, "").await;
     let [blue] = [scene.host.path("agent.toml")].map(|path| {
         let config = std::fs::read_to_string(path).unwrap();
         let line = config.lines().find(|line| line.starts_with("blue = ")).unwrap().to_owned();
