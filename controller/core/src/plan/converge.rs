@@ -49,7 +49,9 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         let host = seat.host.record.id.clone();
         let release = || target.name.clone();
         if seat.fresh.is_none() {
-            away.add(&host);
+            // On coming back it is left alone like the others.
+            let kept = if convergence == Convergence::On { &mut away } else { &mut left_alone };
+            kept.add(&host);
             continue;
         }
         match (course, &convergence) {

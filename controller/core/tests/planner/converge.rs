@@ -50,6 +50,14 @@ fn hosts_that_fail_on_coming_back_stop_those_that_follow() {
     let told: Vec<_> = world.log.iter().filter(|entry| told(&entry.event)).collect();
     assert_eq!(told.len(), 1);
     insta::assert_snapshot!(told[0].event.summary(), @"no more hosts of tenants in production are sent to v2: it failed on web-05: healthz said no, and 0 may fail");
+    // Nor is one that is away promised anything.
+    world.cut.push(host_id(6));
+    world.run(60);
+    insta::assert_snapshot!(world.sentences.join("\n"), @r"
+    web-05 does not run v2, the release in force: healthz said no; `ctl retry` tries it again
+    web-06 is not sent to v2, the release in force, since it failed on web-05: healthz said no, and 0 may fail; `ctl retry` tries again, a new release or `ctl rollback` decides what else runs
+    ");
+    world.cut.clear();
     // It outlives the controller, which knows nothing of its hosts then.
     world.crash_controller();
     world.run(60);
@@ -161,7 +169,7 @@ fn a_host_that_commits_and_reports_another_release_is_not_sent_there_for_ever() 
     assert_eq!(sent(&world, 5) - before, 3, "{:?}", world.sentences);
     insta::assert_snapshot!(world.sentences.join("\n"), @r"
     web-05 does not run v2, the release in force: it said that it had taken it, and reports another release as active; `ctl retry` tries it again
-    web-06 is not heard of, and takes v2, the release in force, on coming back
+    web-06 is not sent to v2, the release in force, since it failed on web-05: it said that it had taken it, and reports another release as active, and 0 may fail; `ctl retry` tries again, a new release or `ctl rollback` decides what else runs
     ");
 }
 
