@@ -16,6 +16,7 @@ use crate::error::AgentError;
 use crate::executor::Executor;
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
+use crate::outputs::Outputs;
 use crate::session::Session;
 use crate::tls::Dialler;
 use crate::{drift, facts, renewal, runtime};
@@ -82,6 +83,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         },
         out: drift_sender,
     })?;
+    let outputs = Outputs::new(&config, enrolled.identity.application.clone());
     let session = Session {
         meter: Meter::new(&config.app_dir(&enrolled.identity.application)),
         enrolled,
@@ -98,6 +100,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         },
         drift,
         drifting: drifting.clone(),
+        outputs,
         stop: stop.clone(),
     };
     notify(&[sd_notify::NotifyState::Ready]);

@@ -33,6 +33,7 @@ mod server;
 mod service;
 pub mod socket;
 pub mod spec;
+mod written;
 
 pub use client::{Client, ClientError};
 pub use launcher::{Launcher, Places};

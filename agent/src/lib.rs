@@ -20,6 +20,7 @@ pub mod latency;
 pub mod layout;
 pub mod ledger;
 pub mod memory;
+pub mod outputs;
 pub mod probes;
 pub mod program;
 pub mod renewal;

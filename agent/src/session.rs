@@ -28,6 +28,7 @@ use crate::error::{AgentError, chain};
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::latency::Latencies;
+use crate::outputs::Outputs;
 use crate::runtime::{EngineHandle, Said};
 use crate::tls::{self, ANSWER, Anchor, Dialler, in_time};
 use crate::trust::{self, Distrust};
@@ -81,6 +82,8 @@ pub struct Session {
     pub drift: watch::Receiver<Option<drift::Report>>,
     /// Where it is asked to be put right.
     pub drifting: drift::Handle,
+    /// What operators may read of steps and services.
+    pub outputs: Outputs,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -167,6 +170,9 @@ impl Session {
         mut inbound: Streaming<ControllerMessage>,
         out: &mpsc::Sender<AgentMessage>,
     ) -> Result<&'static str, AgentError> {
+        // What is read through this connection ends with it.
+        let ended = CancellationToken::new();
+        let _ends = ended.clone().drop_guard();
         let mut heartbeat = HEARTBEAT;
         let mut next = tokio::time::Instant::now() + heartbeat;
         // Whatever was seen before this connection is told on it.
@@ -197,6 +203,10 @@ impl Session {
                     }
                     Some(ControllerMessage { message: Some(In::RepairDrift(asked)) }) => {
                         self.drifting.repair(asked.request_id);
+                    }
+                    Some(ControllerMessage { message: Some(In::OutputWanted(wanted)) }) => {
+                        let outputs = self.outputs.clone();
+                        tokio::spawn(outputs.send(client.clone(), wanted, ended.clone()));
                     }
                     // From a newer controller; what is not understood is ignored.
                     Some(ControllerMessage { message: None }) => {}

@@ -31,12 +31,13 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 34] = [
+pub const TABLE: [(&str, Access); 36] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
     ("/landfall.v1.Agents/FetchObjects", Agent),
     ("/landfall.v1.Agents/GetMetadata", Agent),
+    ("/landfall.v1.Agents/SendOutput", Agent),
     ("/landfall.v1.Agents/Session", Agent),
     ("/landfall.v1.Enrolment/Join", Anyone),
     ("/landfall.v1.Enrolment/Renew", Anyone),
@@ -65,6 +66,7 @@ pub const TABLE: [(&str, Access); 34] = [
     ("/landfall.v1.Operators/ResolveMigration", Operator(Deployer)),
     ("/landfall.v1.Operators/Rollback", Operator(Deployer)),
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer)),
+    ("/landfall.v1.Operators/StreamOutput", Operator(Deployer)),
     ("/landfall.v1.Operators/WatchRollout", Operator(Viewer)),
 ];
 

@@ -9,6 +9,7 @@ pub mod enrolment;
 pub mod errors;
 pub mod live;
 pub mod operators;
+pub mod outputs;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -56,6 +57,8 @@ pub struct Context {
     pub admission: Admission,
     /// What hosts say that nobody stores.
     pub live: live::Live,
+    /// Who reads what hosts write.
+    pub outputs: outputs::Outputs,
     /// What the files of releases take.
     pub usage: Counted,
     /// How long they stay.

@@ -139,6 +139,7 @@ pub async fn start<L: Listen>(
         denied: denied.clone(),
         admission: Admission::default(),
         live: crate::rpc::live::Live::default(),
+        outputs: crate::rpc::outputs::Outputs::default(),
         usage: Counted::default(),
         retention,
         clock: clock.clone(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use landfall_common::strategy::Amount;
 use landfall_common::time::{Duration, human};
-use landfall_common::{AppName, EnvName, LabelKey, ReleaseName, Sha256};
+use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceName, Sha256, StepName};
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
@@ -178,6 +178,8 @@ pub enum Command {
     Migration(Migration),
     /// Show who did what, when; `log verify` proves it
     Log(Log),
+    /// Show what a step or a service of a host has written, and writes
+    Logs(Logs),
     /// Show hosts: state, release, health figures; make tokens; remove
     Hosts(Hosts),
     /// Show what on hosts differs from what was applied, and facts in which hosts differ; put it right
@@ -439,6 +441,34 @@ pub struct Log {
 pub enum LogCommand {
     /// Prove that no entry was changed or removed since the last look
     Verify,
+}
+
+/// `ctl logs`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --step and --service it says what there is. Services that the host's own systemd, Supervisor or Docker runs
+write to theirs: `journalctl -u UNIT` on the host, for instance.
+
+Examples:
+  ctl logs web-1 --step migrate
+  ctl logs web-1 --service web -f
+  ctl logs web-1 --service web -n 1000 | grep ERROR")]
+pub struct Logs {
+    /// Of which host
+    #[arg(value_parser = name(HostId::new))]
+    pub host: HostId,
+    /// Of this step: one of [[prepare]] or [[smoke]], or migrate
+    #[arg(long, value_name = "NAME", value_parser = name(StepName::new), conflicts_with = "service")]
+    pub step: Option<StepName>,
+    /// Of this service
+    #[arg(long, value_name = "NAME", value_parser = name(ServiceName::new))]
+    pub service: Option<ServiceName>,
+    /// Go on with what is written from now on, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// From so many lines before the end on
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub lines: u32,
 }
 
 /// `ctl hosts`

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use landfall_common::token::{self, Token};
-use landfall_common::{AppName, EnvName, ReleaseName, Sha256};
+use landfall_common::{AppName, EnvName, HostId, ReleaseName, ServiceName, Sha256, StepName};
 use landfall_proto::v1;
 use landfall_proto::v1::operators_client::OperatorsClient;
 use rand::RngCore as _;
@@ -399,6 +399,27 @@ impl Client {
         Ok(Watch { stream: answer.await?, address: self.address.clone() })
     }
 
+    /// What a step or a service of a host has written from so many lines before the end on, and with `follow` what
+    /// it writes.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn output(
+        &self,
+        host: &HostId,
+        step: Option<&StepName>,
+        service: Option<&ServiceName>,
+        lines: u32,
+        follow: bool,
+    ) -> Result<Written, Error> {
+        let step = step.map(|step| v1::source::Source::Step(step.to_string()));
+        let source = step.or_else(|| service.map(|service| v1::source::Source::Service(service.to_string())));
+        let source = Some(v1::Source { source });
+        let request = v1::StreamOutputRequest { host: host.to_string(), source, lines, follow };
+        let answer = self.call(request, |mut o, q| async move { o.stream_output(q).await });
+        Ok(Written { stream: answer.await?, address: self.address.clone() })
+    }
+
     /// Enrolled hosts.
     ///
     /// # Errors
@@ -562,6 +583,24 @@ impl Client {
 
 fn present(rollout: Option<v1::Rollout>) -> Result<view::Rollout, Error> {
     rollout.map(view::Rollout::from).ok_or_else(|| Error::Answer("it names no rollout".to_owned()))
+}
+
+/// Output that is being read.
+pub struct Written {
+    stream: Streaming<v1::StreamOutputResponse>,
+    address: String,
+}
+
+impl Written {
+    /// The next piece, cut anywhere; none at the end.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the host has no such output or does not answer, [`Error::Unreachable`] when the
+    /// connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let message = self.stream.message().await.map_err(|status| status::error(&status, &self.address))?;
+        Ok(message.map(|message| message.data))
+    }
 }
 
 /// A rollout that is being followed.

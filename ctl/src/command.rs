@@ -10,6 +10,7 @@ mod hosts;
 mod init;
 mod log;
 mod login;
+mod logs;
 mod operators;
 mod place;
 mod plan;
@@ -318,6 +319,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         }
         Command::Migration(arguments) => control::migration(&session, &arguments).await,
         Command::Log(arguments) => log::run(&session, &arguments).await,
+        Command::Logs(arguments) => logs::run(&session, &arguments).await,
         Command::Hosts(arguments) => hosts::run(&session, &arguments).await,
         Command::Drift(arguments) => drift::run(&session, &arguments).await,
         Command::Operators(arguments) => operators::run(&session, &arguments).await,

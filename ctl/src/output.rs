@@ -98,6 +98,13 @@ impl Output {
         }
     }
 
+    /// Prints a line of somebody's output: by itself, or as `{"version": 1, "line": …}`. `false` once nobody reads it.
+    #[must_use = "whoever prints for ever has to stop"]
+    pub fn said(&self, line: &str) -> bool {
+        let wrapped = self.is_json().then(|| envelope("line", &line));
+        writeln!(io::stdout(), "{}", wrapped.as_deref().unwrap_or(line)).is_ok()
+    }
+
     /// Prints something that is not a result.
     pub fn note(&self, text: impl AsRef<str>) {
         // A reader that has gone away is no reason to fail.

@@ -19,7 +19,7 @@ use super::record::{ProcessId, Record, Recorded};
 use super::service::{Names, Service};
 use super::socket::Listening;
 use super::spec::{ChildKey, ChildSpec, EndNote, HandoverEnd, HolderSpec, Reply};
-use crate::steps::log::Log;
+use super::written::Written;
 use crate::steps::process;
 
 /// How often what a process left behind is looked at, until it has ended.
@@ -84,7 +84,7 @@ struct Holder {
     _lock: OwnedFd,
     termination: OwnedFd,
     control: Control,
-    log: Log,
+    written: Written,
     machine: Machine,
     sockets: BTreeMap<String, Listening>,
     /// Why the socket of an address is not among them although a process listens on it.
@@ -127,14 +127,14 @@ impl Holder {
             .map_err(|_| HolderError::Locked { path: lock_path })?;
         let termination = process::termination().map_err(system("take signals"))?;
         let control = Control::bind(&spec.control()).map_err(HolderError::Control)?;
-        let log = Log::open(&spec.log, spec.log_bytes);
+        let written = Written::open(&spec.log, spec.log_bytes);
         Ok(Self {
             spec,
             _reserved: reserved,
             _lock: lock,
             termination,
             control,
-            log,
+            written,
             machine: Machine::new(std::process::id()),
             sockets: BTreeMap::new(),
             not_adopted: BTreeMap::new(),
@@ -294,7 +294,7 @@ impl Holder {
             Source::Connection(index) => self.hear(index),
             Source::Output(serial) => {
                 if let Some(service) = self.services.get_mut(&serial) {
-                    service.read(&mut self.log);
+                    service.read(&mut self.written);
                 }
             }
             Source::End(serial) => self.ended(serial),
@@ -322,7 +322,7 @@ impl Holder {
         let Some(mut service) = self.services.remove(&serial) else { return };
         // What is left in the pipe, but no more: somebody else may still be writing to it.
         for _ in 0..32 {
-            if !service.read(&mut self.log) {
+            if !service.read(&mut self.written) {
                 break;
             }
         }
@@ -385,7 +385,7 @@ impl Holder {
                     Effect::ReadTail { serial, attempt } => {
                         let service = self.services.get_mut(&serial);
                         let (lines, instead) = service.map_or_else(Default::default, |service| {
-                            service.read(&mut self.log);
+                            service.read(&mut self.written);
                             (service.tail(), service.watch.as_ref().and_then(super::ready::Watch::instead))
                         });
                         events.push_back(Event::Tail { attempt, lines, instead });

@@ -14,7 +14,7 @@ use super::ready::{Question, Watch};
 use super::record::ProcessId;
 use super::socket::{Listening, Private};
 use super::spec::{ChildSpec, EndNote};
-use crate::steps::log::Log;
+use super::written::Written;
 use crate::steps::output::Capture;
 use crate::steps::process::{self, Launch, Stat};
 
@@ -149,14 +149,14 @@ impl Service {
     }
 
     /// Reads what it wrote, once; false if there was nothing.
-    pub fn read(&mut self, log: &mut Log) -> bool {
+    pub fn read(&mut self, written: &mut Written) -> bool {
         let Some(output) = &self.output else { return false };
         let mut buffer = vec![0; READ_BYTES];
         match rustix::io::read(output, &mut buffer) {
             Ok(0) => self.output = None,
             Ok(count) => {
                 self.tail.push(&buffer[..count]);
-                log.write(&buffer[..count]);
+                written.write(&buffer[..count]);
                 return true;
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}

@@ -464,6 +464,13 @@ impl Agents for Service {
     type SessionStream = BoxStream<ControllerMessage>;
     type FetchObjectsStream = BoxStream<ObjectChunk>;
 
+    async fn send_output(
+        &self,
+        _: Request<Streaming<SendOutputRequest>>,
+    ) -> Result<Response<SendOutputResponse>, Status> {
+        Err(Status::not_found("nobody has asked for this output"))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<AgentMessage>>,

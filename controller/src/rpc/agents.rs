@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::allowance::Allowances;
 use self::catalogue::Catalogue;
 use self::transfer::{Ended, Wanted};
-use super::{Caller, Context, convert};
+use super::{Caller, Context, convert, outputs};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
 use crate::reactor::{Order, Orders};
@@ -196,6 +196,16 @@ impl Agents for AgentsService {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(chunks))))
     }
+
+    async fn send_output(
+        &self,
+        request: Request<Streaming<pb::SendOutputRequest>>,
+    ) -> Result<Response<pb::SendOutputResponse>, Status> {
+        let host = host(&Caller::of(&request)?)?;
+        self.allowances.call(&host, Instant::now())?;
+        outputs::pass_on(&self.context, &host, request.into_inner()).await?;
+        Ok(Response::new(pb::SendOutputResponse {}))
+    }
 }
 
 /// What is said of a file that is not there.
@@ -235,6 +245,7 @@ async fn serve(
         return Ok(());
     }
     let (orders, mut orders_to_it, ended) = Orders::new();
+    let mut wanted = context.outputs.connected(&host, connection);
     context.reactor.connected(host.clone(), connection, orders).await?;
     if let Some(report) = report {
         context.reactor.reported(host.clone(), connection, report).await?;
@@ -259,6 +270,12 @@ async fn serve(
                     break Ok(());
                 }
             }
+            Some(wanted) = wanted.recv() => {
+                let message = pb::controller_message::Message::OutputWanted(wanted);
+                if out.send(Ok(pb::ControllerMessage { message: Some(message) })).await.is_err() {
+                    break Ok(());
+                }
+            }
             message = inbound.next() => match message {
                 None | Some(Err(_)) => break Ok(()),
                 Some(Ok(message)) => {
@@ -269,6 +286,7 @@ async fn serve(
             },
         }
     };
+    context.outputs.disconnected(&host, connection);
     context.reactor.disconnected(host, connection).await?;
     result
 }

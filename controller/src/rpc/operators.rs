@@ -41,6 +41,7 @@ async fn to_its_end<T: Send + 'static>(
 #[tonic::async_trait]
 impl Operators for OperatorsService {
     type GetObjectStream = BoxStream<pb::GetObjectResponse>;
+    type StreamOutputStream = BoxStream<pb::StreamOutputResponse>;
     type WatchRolloutStream = BoxStream<pb::WatchRolloutResponse>;
 
     async fn get_info(&self, request: Request<pb::GetInfoRequest>) -> Answer<pb::GetInfoResponse> {
@@ -177,6 +178,13 @@ impl Operators for OperatorsService {
     ) -> Answer<pb::RepairDriftResponse> {
         let (context, caller) = (self.0.clone(), Caller::of(&request)?);
         to_its_end(async move { drift::repair(&context, &caller, request.into_inner()).await }).await
+    }
+
+    async fn stream_output(
+        &self,
+        request: Request<pb::StreamOutputRequest>,
+    ) -> Answer<Self::StreamOutputStream> {
+        Ok(Response::new(super::outputs::stream(&self.0, request.into_inner()).await?))
     }
 
     async fn create_token(

@@ -10,6 +10,7 @@ mod full;
 mod large;
 mod limits;
 mod online_keys;
+mod outputs;
 mod releases;
 mod republish;
 mod retention;

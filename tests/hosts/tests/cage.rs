@@ -1,6 +1,8 @@
 //! Steps in their units on a real server: who they are, what they reach, what is refused, what is ended.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
+use std::io::{BufRead as _, BufReader};
+
 use landfall_e2e::stage::Said;
 use landfall_hosts::host::Host;
 use landfall_hosts::installed::{Installed, as_user};
@@ -231,7 +233,17 @@ fn a_step_is_caged_and_runs_nothing_that_is_not_signed() {
 fn a_step_is_ended_whole_and_outlives_its_agent_where_it_must() {
     let landfall = Installed::new(&["web-1"]).unwrap();
     let web = landfall.fleet.host("web-1");
-    succeeded(&landfall, &landfall.release("v1").unwrap());
+    let talkative = |text: String| {
+        let (quiet, loud) =
+            ("[\"python3\", \"server.py\"]", "[\"sh\", \"-c\", \"echo serves; exec python3 server.py\"]");
+        text.replace(quiet, loud)
+    };
+    landfall.commit("v1", talkative).unwrap();
+    succeeded(&landfall, &landfall.ctl(&["release", "v1", "--yes"]).unwrap());
+    let said = web.sh("journalctl --output=cat -u landfall-holder@tenants.web.service").unwrap();
+    assert!(said.lines().any(|line| line == "serves"), "{said}");
+    let said = landfall.ctl(&["logs", "web-1", "--service", "web"]).unwrap();
+    assert!(said.code == 0 && said.out.lines().any(|line| line == "serves"), "{said:?}");
 
     // It forks, floods, is deaf, and does not end.
     landfall.file("storm.sh", STORM.as_bytes()).unwrap();
@@ -253,7 +265,7 @@ fn a_step_is_ended_whole_and_outlives_its_agent_where_it_must() {
     landfall
         .file(
             "wait.sh",
-            b"echo begun >>$2/$(basename $1).prepare; while [ ! -e $2/go ]; do sleep 0.1; done\n",
+            b"echo begun >>$2/$(basename $1).prepare; echo waits; while [ ! -e $2/go ]; do sleep 0.1; done; echo goes\n",
         )
         .unwrap();
     landfall
@@ -288,7 +300,21 @@ fn a_step_is_ended_whole_and_outlives_its_agent_where_it_must() {
     kill();
     has_begun("v3.prepare", 2);
     assert_eq!(units(web).lines().count(), 1, "the one that nobody waits for is ended: {}", units(web));
+
+    // An operator sees what it writes while it runs, and is told what else there is to see.
+    let mut reading = landfall
+        .ctl_command(&["logs", "web-1", "--step", "wait", "--follow", "--lines", "1"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(reading.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "waits");
     web.sh("touch /srv/tenants/shared/go").unwrap();
+    assert_eq!(lines.next().unwrap(), "goes");
+    reading.kill().unwrap();
+    reading.wait().unwrap();
+    let said = landfall.ctl(&["logs", "web-1"]).unwrap();
+    assert!(said.code != 0 && said.err.contains("say which: --service web, --step "), "{said:?}");
     has_begun("migrate", 1);
     let running = units(web);
     kill();
