@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// After SIGTERM an idle connection stays open for this long, so that a request which is on its way is
-/// still answered. The load's clients drop theirs long before.
-const LINGER: Duration = Duration::from_millis(500);
+/// still answered, however busy the machine is. The load's clients drop theirs long before.
+const LINGER: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 struct State {
