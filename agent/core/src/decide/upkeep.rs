@@ -45,8 +45,8 @@ impl Turn {
     }
 
     pub(super) fn ensured(&mut self, release: &ReleaseName, result: Result<(), String>) {
-        // What is being restarted, or was replaced, is no longer what was asked for.
-        if self.machine.record.active.as_ref() != Some(release) || self.restarts() {
+        // What was replaced meanwhile is no longer what was asked for.
+        if self.machine.record.active.as_ref() != Some(release) {
             return;
         }
         let before = self.machine.live.idle.take();

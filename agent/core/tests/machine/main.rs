@@ -248,12 +248,12 @@ fn services_that_could_not_be_started_and_checks_that_could_not_be_begun_are_tri
     assert!(matches!(host.report().health, Health::Healthy { .. }));
 
     // What an activation restarts is not started beside it.
-    host.send(fails());
     host.assign(activate(2, "v2"));
     while !matches!(host.record().state, State::Activating { .. }) {
         host.run_one();
     }
     host.clear();
+    host.send(fails());
     host.wait(S(300));
     assert_eq!(asked(&host), 0);
 }
