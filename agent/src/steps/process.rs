@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -164,8 +165,9 @@ struct Image {
     program: CString,
     argv: Pointers,
     envp: Pointers,
-    /// `LISTEN_PID=` and room for the digits, which only the child knows.
-    listen_pid: Vec<u8>,
+    /// `LISTEN_PID=` and room for the digits, which only the child knows. Atomic because it is written while it is
+    /// only borrowed: through anything else an optimised build need not write it.
+    listen_pid: Vec<AtomicU8>,
     passed: [RawFd; MAX_PASSED],
     passed_count: usize,
 }
@@ -197,13 +199,16 @@ fn c_string(text: Vec<u8>) -> Result<CString, String> {
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 
+/// Of an id, which is below 2^32.
+const MAX_DIGITS: usize = 10;
+
 impl Image {
     fn new(program: &Path, launch: &Launch<'_>) -> Result<Self, String> {
         assert!(launch.passed.len() <= MAX_PASSED, "at most {MAX_PASSED} descriptors are passed");
         let mut environment: Vec<Vec<u8>> =
             launch.environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-        let mut listen_pid = LISTEN_PID.to_vec();
-        listen_pid.resize(LISTEN_PID.len() + 12, 0);
+        let room = std::iter::repeat_n(0, MAX_DIGITS + 1);
+        let listen_pid: Vec<_> = LISTEN_PID.iter().copied().chain(room).map(AtomicU8::new).collect();
         if !launch.passed.is_empty() {
             let names: Vec<&str> = launch.passed.iter().map(|(name, _)| *name).collect();
             environment.push(format!("LISTEN_FDS={}", names.len()).into_bytes());
@@ -251,10 +256,10 @@ impl Image {
     }
 }
 
-/// Writes a number and a NUL into a buffer that is only shared with the parent's copy of this memory.
-fn write_decimal(buffer: &[u8], number: u32) {
-    let mut digits = [0u8; 11];
-    let mut at = digits.len() - 1;
+/// Writes a number into a buffer of NULs that has room for [`MAX_DIGITS`]. Nothing is allocated.
+fn write_decimal(buffer: &[AtomicU8], number: u32) {
+    let mut digits = [0u8; MAX_DIGITS];
+    let mut at = digits.len();
     let mut rest = number;
     loop {
         at -= 1;
@@ -264,11 +269,9 @@ fn write_decimal(buffer: &[u8], number: u32) {
             break;
         }
     }
-    let text = &digits[at..];
-    assert!(text.len() <= buffer.len(), "room for ten digits was made");
-    // SAFETY: the bounds were checked; after the fork this process has the memory for itself, and no other
-    // reference to the buffer is in use.
-    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.as_ptr().cast_mut(), text.len()) };
+    for (place, digit) in buffer.iter().zip(&digits[at..]) {
+        place.store(*digit, Ordering::Relaxed);
+    }
 }
 
 /// Sends a signal to a process group; one that is gone already is no error.
@@ -454,10 +457,11 @@ mod tests {
     #[test]
     fn a_number_is_written_with_its_end() {
         for number in [1, 10, 4_194_304, u32::MAX] {
-            let buffer = vec![b'x'; 12];
+            let buffer: Vec<_> = (0..=MAX_DIGITS).map(|_| AtomicU8::new(0)).collect();
             write_decimal(&buffer, number);
-            let end = buffer.iter().position(|byte| *byte == 0).unwrap();
-            assert_eq!(String::from_utf8_lossy(&buffer[..end]), number.to_string());
+            let bytes: Vec<u8> = buffer.into_iter().map(AtomicU8::into_inner).collect();
+            let text = std::ffi::CStr::from_bytes_until_nul(&bytes).unwrap();
+            assert_eq!(text.to_string_lossy(), number.to_string());
         }
     }
 }
