@@ -77,7 +77,7 @@ fn a_step_is_caged_and_runs_nothing_that_is_not_signed() {
     let web = landfall.fleet.host("web-1");
     let said = web.exec(&[&["systemd-analyze", "verify"][..], &UNITS].concat()).unwrap();
     assert!(said.code == 0 && said.err.is_empty(), "{said:?}");
-    for (unit, threshold) in [(UNITS[0], 15), (UNITS[1], 20)] {
+    for (unit, threshold) in [(UNITS[0], 12), (UNITS[1], 15)] {
         let threshold = format!("--threshold={threshold}");
         let said = web.exec(&["systemd-analyze", "security", &threshold, unit]).unwrap();
         assert_eq!(said.code, 0, "{unit}: {threshold}, in tenths\n{}", said.out);
