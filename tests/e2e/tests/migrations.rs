@@ -2,7 +2,7 @@
 //! second time by itself (P7).
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -36,23 +36,22 @@ impl World {
         let scene = Scene::new(bin, &["web-1", "web-2"]).unwrap();
         let world = Self { database: scene.path("database"), go: scene.path("go"), scene };
         fs::write(&world.go, "").unwrap();
-        let said: Said = world.end_of(world.begin("v1", Stdio::piped()));
+        let said = world.begin("v1").end();
         assert_eq!(said.code, 0, "{said:?}\n{}", world.scene.last_words());
         world
     }
 
     /// Begins to release `name`, which needs a migration of its own, and follows it.
-    fn begin(&self, name: &str, out: Stdio) -> Child {
+    fn begin(&self, name: &str) -> Release {
         let migration = MIGRATION
             .replace("{database}", self.database.to_str().unwrap())
             .replace("{go}", self.go.to_str().unwrap());
         let artifact = self.scene.artifact(name, |text| text + &migration).unwrap();
         fs::write(artifact.join("schema"), name).unwrap();
-        self.scene.release_command(name, &artifact, &[]).stdout(out).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    fn end_of(&self, child: Child) -> Said {
-        child.wait_with_output().unwrap().into()
+        let told = self.scene.path(&format!("{name}.told"));
+        let mut command = self.scene.release_command(name, &artifact, &[]);
+        command.stdout(Stdio::piped()).stderr(File::create(&told).unwrap());
+        Release { command: command.spawn().unwrap(), told }
     }
 
     /// How often the migration of a release began, and how often it ended.
@@ -68,9 +67,9 @@ impl World {
     }
 
     /// Releases `name` without letting its migration end, and waits until that has begun on web-1.
-    fn in_the_middle_of(&self, name: &str) -> Child {
+    fn in_the_middle_of(&self, name: &str) -> Release {
         fs::remove_file(&self.go).unwrap();
-        let release = self.begin(name, Stdio::piped());
+        let release = self.begin(name);
         self.until("the migration has begun", || self.runs(name) == (1, 0));
         let status = self.ctl(&["status"]);
         assert!(status.out.contains("migrate  web-1 runs it, since 2"), "{status:?}");
@@ -109,6 +108,27 @@ impl World {
     }
 }
 
+/// `ctl release`, while it follows.
+struct Release {
+    command: Child,
+    /// The file that its standard error goes to.
+    told: PathBuf,
+}
+
+impl Release {
+    /// What it has told so far.
+    fn told(&self) -> String {
+        fs::read_to_string(&self.told).unwrap()
+    }
+
+    fn end(self) -> Said {
+        let told = self.told.clone();
+        let mut said = Said::from(self.command.wait_with_output().unwrap());
+        said.err = fs::read_to_string(told).unwrap();
+        said
+    }
+}
+
 #[test]
 fn a_migration_of_unknown_outcome_waits_for_a_person_and_is_not_run_again_by_itself() {
     let mut world = World::new();
@@ -118,7 +138,7 @@ fn a_migration_of_unknown_outcome_waits_for_a_person_and_is_not_run_again_by_its
     world.kill(false);
     world.scene.stage.start_agent("web-1").unwrap();
     fs::write(&world.go, "").unwrap();
-    let said = world.end_of(release);
+    let said = release.end();
     assert_eq!(said.code, 0, "{said:?}\n{}", world.scene.last_words());
     assert_eq!(world.runs("v2"), (1, 1));
 
@@ -131,6 +151,9 @@ fn a_migration_of_unknown_outcome_waits_for_a_person_and_is_not_run_again_by_its
     for word in ["nobody knows whether the migration on web-1 took effect", "--applied", "--not-applied"] {
         assert!(status.out.contains(word), "no {word:?} in {status:?}");
     }
+    world.until("who follows is told, and the reason with it", || {
+        release.told().contains("waiting: 2 staged; nobody knows")
+    });
     // Nothing else can happen meanwhile, and everything says what has to come first.
     for arguments in [&["rollback", "--yes"][..], &["abort"]] {
         let words = ["nobody knows whether the migration", "took effect on web-1", "ctl migration resolve"];
@@ -145,12 +168,8 @@ fn a_migration_of_unknown_outcome_waits_for_a_person_and_is_not_run_again_by_its
     assert_eq!(said.code, 0, "{said:?}");
     world.until("it runs again", || world.runs("v3").0 == 2);
     fs::write(&world.go, "").unwrap();
-    let said = world.end_of(release);
+    let said = release.end();
     assert_eq!(said.code, 0, "{said:?}\n{}", world.scene.last_words());
-    assert!(
-        said.err.contains("waiting: 2 staged; nobody knows"),
-        "the reason comes with the state: {said:?}"
-    );
     assert_eq!(world.runs("v3"), (2, 1));
 
     // It did: then it does not run again, and the release goes on.
@@ -160,7 +179,7 @@ fn a_migration_of_unknown_outcome_waits_for_a_person_and_is_not_run_again_by_its
     world.until("the rollout waits", || world.status() == "waiting");
     let said = world.ctl(&["migration", "resolve", "--applied", "--reason", "the column is there"]);
     assert_eq!(said.code, 0, "{said:?}");
-    let said = world.end_of(release);
+    let said = release.end();
     assert_eq!(said.code, 0, "{said:?}\n{}", world.scene.last_words());
     assert_eq!(world.runs("v4"), (1, 0));
     for host in ["web-1", "web-2"] {
