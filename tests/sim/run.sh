@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 CARGO=${CARGO:-cargo}
-"$CARGO" build --quiet --profile sim -p landfall-sim
-sim="${CARGO_TARGET_DIR:-target}/sim/landfall-sim"
+"$CARGO" build --quiet --profile checked -p landfall-sim
+sim="${CARGO_TARGET_DIR:-target}/checked/landfall-sim"
 if [[ -n "${SEED:-}" ]]; then
     exec "$sim" --trace "$SEED"
 fi
