@@ -366,7 +366,7 @@ pub struct Rollback {
     #[command(flatten)]
     pub environment: Environment,
     /// Why, for the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Do not ask
     #[arg(short, long)]
@@ -385,7 +385,7 @@ pub struct Control {
     #[command(flatten)]
     pub environment: Environment,
     /// Why, for the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
 }
 
@@ -413,7 +413,7 @@ Examples:
         #[arg(long)]
         not_applied: bool,
         /// Why, for the log
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
 }
@@ -517,7 +517,7 @@ Examples:
         /// The host
         host: String,
         /// Why, for the log
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
         /// Do not ask
         #[arg(short, long)]
@@ -546,7 +546,7 @@ pub struct Drift {
     #[arg(long, requires = "host")]
     pub repair: bool,
     /// Why, for the log
-    #[arg(long, value_name = "TEXT", default_value = "", requires = "repair")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, requires = "repair")]
     pub reason: String,
     /// How long to wait for the end of a repair
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, requires = "repair")]
