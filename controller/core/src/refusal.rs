@@ -147,14 +147,17 @@ pub enum Refusal {
     },
     /// There is no way back from the migration.
     #[error(
-        "there is no way back from {release}: {reason}; declare the migration reversible or compatible, or \
-         accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)"
+        "there is no way back from {release}: {reason}; {declare}accept it with --no-way-back (hosts that fail are \
+         then left as they are, and the rollout pauses)",
+        declare = if *undeclared { "declare its migration reversible or compatible, or " } else { "" }
     )]
     NoWayBack {
         /// What was asked.
         release: ReleaseName,
         /// Why there is none.
         reason: String,
+        /// Whether it is its own migration that has declared none.
+        undeclared: bool,
     },
     /// A rollback would put code on a schema that it does not know.
     #[error("cannot go back to {release}: {reason}; {needed}")]

@@ -6,9 +6,9 @@ use crate::command::{Answer, RollRequest};
 use crate::log::{CommitLine, LogEvent};
 use crate::member::{Member, MemberState};
 use crate::preview::{self, Plan};
-use crate::record::{Key, Place, PlaceRecord, Record};
+use crate::record::{Key, Place, PlaceRecord, Record, WayBackKind};
 use crate::refusal::Refusal;
-use crate::rollout::{Rollout, Stage, Status};
+use crate::rollout::{Rollout, Schema, Stage, Status};
 use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT, ROLLOUTS_KEPT};
 
 use super::Draft;
@@ -24,7 +24,11 @@ impl Draft<'_> {
             && !request.no_way_back
         {
             let reason = reason.to_owned();
-            return Err(Refusal::NoWayBack { release: request.release.clone(), reason });
+            let undeclared = matches!(
+                &plan.schema,
+                Schema::Due { migration } if migration.facts.way_back == WayBackKind::None
+            );
+            return Err(Refusal::NoWayBack { release: request.release.clone(), reason, undeclared });
         }
         self.begin(plan, request.commits.clone())
     }

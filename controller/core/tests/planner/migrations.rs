@@ -162,7 +162,7 @@ fn a_clock_that_leaps_while_the_controller_is_down_does_not_end_a_lease() {
 #[test]
 fn a_release_without_a_way_back_needs_the_operators_word() {
     let mut world = before_v2(3, migration(WayBackKind::None));
-    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"there is no way back from v2: the migration of v2 cannot be undone; declare the migration reversible or compatible, or accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)");
+    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"there is no way back from v2: the migration of v2 cannot be undone; declare its migration reversible or compatible, or accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)");
     let plan = preview(&world.state, &World::request("v2"), world.now).unwrap();
     assert!(matches!(plan.way_back, PlannedWayBack::None { .. }));
     let request = RollRequest { no_way_back: true, ..World::request("v2") };
@@ -251,7 +251,7 @@ fn a_way_back_that_ended_half_way_leaves_none_to_the_release_in_force() {
     world.until("it is taken back", |world| runs(world).len() == 2);
     world.run(20);
     world.ask(Action::Abort { rollout: id, go_back: false, reason: "by hand".to_owned() }).unwrap();
-    insta::assert_snapshot!(world.release("v3").unwrap_err(), @"there is no way back from v3: the migration of v2 was taken back since; declare the migration reversible or compatible, or accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)");
+    insta::assert_snapshot!(world.release("v3").unwrap_err(), @"there is no way back from v3: the migration of v2 was taken back since; accept it with --no-way-back (hosts that fail are then left as they are, and the rollout pauses)");
     let id = world.roll(RollRequest { no_way_back: true, ..World::request("v3") }).unwrap();
     insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v2: the migration of v2 was taken back since; publish its content anew under another name and release that");
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
