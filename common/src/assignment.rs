@@ -12,6 +12,13 @@ use crate::time::{Duration, Timestamp, duration_ms};
 /// The `_type` of the signed document.
 pub const ASSIGNMENT_TYPE: &str = "landfall-assignment";
 
+/// The longest time within which a release may have to be proven on a host. Longer than any real one, and short
+/// enough that a host does not stand between two releases for ever.
+pub const MAX_HEALTHY_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest lease of a migration.
+pub const MAX_LEASE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// A release as the release repository lists it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +67,8 @@ pub enum Order {
     Migrate {
         /// The fencing number of the lease; grows with each lease of the environment.
         fence: u64,
-        /// Counted on the host's monotonic clock from when it accepts the assignment.
+        /// Counted on the host's monotonic clock from when it accepts the assignment; above 0, at most
+        /// [`MAX_LEASE`].
         #[serde(rename = "lease_ms", with = "duration_ms")]
         lease: Duration,
         /// Forward, or the way back.
@@ -70,10 +78,10 @@ pub enum Order {
     Activate {
         /// What happens on this host if it cannot be proven.
         on_failure: OnFailure,
-        /// How long it must be healthy without a break.
+        /// How long it must be healthy without a break; shorter than the deadline.
         #[serde(rename = "min_healthy_ms", with = "duration_ms")]
         min_healthy: Duration,
-        /// Within this it must be proven.
+        /// Within this it must be proven; at most [`MAX_HEALTHY_DEADLINE`].
         #[serde(rename = "healthy_deadline_ms", with = "duration_ms")]
         healthy_deadline: Duration,
     },

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::assignment::MAX_HEALTHY_DEADLINE;
 use crate::time::{Duration, duration_ms, human};
 
 /// The order in which hosts change.
@@ -110,6 +111,10 @@ impl Strategy {
             Err(format!("{} ({a}) must be shorter than {} ({b})", short.0, long.0))
         };
         ordered(("min_healthy", self.min_healthy), ("healthy_deadline", self.healthy_deadline))?;
+        if self.healthy_deadline > MAX_HEALTHY_DEADLINE {
+            let (have, most) = (human::format(self.healthy_deadline), human::format(MAX_HEALTHY_DEADLINE));
+            return Err(format!("healthy_deadline ({have}) must be at most {most}"));
+        }
         ordered(("healthy_deadline", self.healthy_deadline), ("progress_deadline", self.progress_deadline))?;
         for (name, amount) in [
             ("batch", self.batch),

@@ -1,7 +1,8 @@
-//! Whether an assignment may be accepted: identity, fences, expiry.
+//! Whether an assignment may be accepted: identity, ranges, fences, expiry.
 
-use landfall_common::assignment::{Assignment, Order};
-use landfall_common::{Generation, Sha256, Timestamp};
+use landfall_common::assignment::{Assignment, MAX_HEALTHY_DEADLINE, MAX_LEASE, Order};
+use landfall_common::time::human;
+use landfall_common::{Duration, Generation, Sha256, Timestamp};
 
 use crate::record::Record;
 
@@ -47,6 +48,16 @@ pub enum Refusal {
         what: &'static str,
         /// The number.
         number: u64,
+    },
+    /// A duration in it that no definition can have: accepted, the host would wait for it.
+    #[error("{what} is {}, and must be {must}", human::format(*duration))]
+    Duration {
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        duration: Duration,
+        /// Its range.
+        must: String,
     },
     /// It came too late.
     #[error("it expired at {expired}, and it is {now}")]
@@ -105,6 +116,7 @@ pub fn accept(
             return Err(Refusal::OutOfRange { what, number });
         }
     }
+    durations(&assignment.order)?;
     if let Some(accepted) = record.accepted {
         if assignment.generation < accepted.generation {
             let offered = assignment.generation;
@@ -137,4 +149,25 @@ pub fn accept(
         });
     }
     Ok(Acceptance::New)
+}
+
+/// Holds the durations of an order against their ranges.
+fn durations(order: &Order) -> Result<(), Refusal> {
+    let at_most = |what, duration: Duration, most| {
+        let must = || format!("above 0s, and at most {}", human::format(most));
+        let wrong = duration.is_zero() || duration > most;
+        if wrong { Err(Refusal::Duration { what, duration, must: must() }) } else { Ok(()) }
+    };
+    match *order {
+        Order::Stage => Ok(()),
+        Order::Migrate { lease, .. } => at_most("the lease", lease, MAX_LEASE),
+        Order::Activate { min_healthy, healthy_deadline, .. } => {
+            at_most("the deadline of health", healthy_deadline, MAX_HEALTHY_DEADLINE)?;
+            if min_healthy >= healthy_deadline {
+                let must = format!("shorter than its deadline, {}", human::format(healthy_deadline));
+                return Err(Refusal::Duration { what: "the time of health", duration: min_healthy, must });
+            }
+            Ok(())
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod traffic;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{At, Reader, Section, Span};
+use crate::assignment::MAX_LEASE;
 use crate::ids::{EnvName, StepName};
 use crate::manifest::{Check, Migration, Probe, Retention, Shared, Step, WayBack, component};
 use crate::strategy::{Strategy, StrategyKind};
@@ -159,7 +160,16 @@ pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)>
         let help = format!("write `lease = {:?}` or more", human::format(timeout + LEASE_MARGIN));
         section.reader.wrong(lease.span.clone(), message, Some(help));
     }
-    let lease = lease.map_or(timeout + LEASE_MARGIN, |at| at.value);
+    let span = lease.as_ref().map_or_else(|| section.key_span("timeout"), |at| at.span.clone());
+    let lease = lease.map_or(timeout.saturating_add(LEASE_MARGIN), |at| at.value);
+    if lease > MAX_LEASE {
+        let (have, most) = (human::format(lease), human::format(MAX_LEASE));
+        section.reader.wrong(
+            span,
+            format!("the lease of the migration ({have}) must be at most {most}"),
+            None,
+        );
+    }
     let down = self::command(section, "down", Place::Host);
     let compatible = section.boolean("compatible_with_previous");
     if section.has("down") && compatible == Some(true) {

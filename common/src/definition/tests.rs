@@ -202,6 +202,9 @@ timeout = "10m"
 lease = "5m"
 [environment.production]
 min_healthy = "10m"
+[environment.canary]
+healthy_deadline = "25h"
+progress_deadline = "26h"
 [environment.staging]
 batch = "120%"
 [environment.Test]
@@ -215,15 +218,18 @@ releases = 1
     landfall.toml:9:1: min_healthy (10m) must be shorter than healthy_deadline (5m)
       9 | min_healthy = "10m"
         | ^^^^^^^^^^^
-    landfall.toml:11:1: batch (120%) is more than 100%
-      11 | batch = "120%"
+    landfall.toml:11:1: healthy_deadline (1d1h) must be at most 1d
+      11 | healthy_deadline = "25h"
+         | ^^^^^^^^^^^^^^^^
+    landfall.toml:14:1: batch (120%) is more than 100%
+      14 | batch = "120%"
          | ^^^^^
-    landfall.toml:12:14: environment name "Test" is not valid: it must begin with a lower-case letter or a digit
-      12 | [environment.Test]
+    landfall.toml:15:14: environment name "Test" is not valid: it must begin with a lower-case letter or a digit
+      15 | [environment.Test]
          |              ^^^^
       help: write `environment.test`
-    landfall.toml:14:12: `releases` is 1; it must be from 2 to 1000
-      14 | releases = 1
+    landfall.toml:17:12: `releases` is 1; it must be from 2 to 1000
+      17 | releases = 1
          |            ^
     "#);
 }

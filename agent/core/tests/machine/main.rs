@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 
+mod acceptance;
 mod harness;
+mod migrations;
 mod slots;
 
-use harness::{Harness, S, activate, activate_with, failure, migrate, stage};
+use harness::{Harness, S, activate, activate_with, migrate, stage};
 use landfall_agent_core::{Action, Effect, Event, Finish, State};
 use landfall_common::ReleaseName;
 use landfall_common::assignment::OnFailure;
@@ -41,84 +43,6 @@ fn an_activation_of_a_release_that_is_not_here_stages_it_first() {
     let mut host = Harness::new();
     host.commit(1, "v1");
     assert_eq!(host.record().active, Some("v1".parse().unwrap()));
-}
-
-#[test]
-fn an_older_generation_is_refused_and_the_same_with_other_content_too() {
-    let mut host = Harness::new();
-    host.commit(5, "v1");
-    let before = host.record().clone();
-    host.assign(stage(4, "v2"));
-    host.assign(stage(5, "v2"));
-    assert_eq!(host.record(), &before);
-    assert!(host.effects().iter().all(|effect| *effect == Effect::Report));
-}
-
-#[test]
-fn a_number_after_which_there_would_be_none_is_not_accepted() {
-    let mut host = Harness::new();
-    host.commit(5, "v1");
-    for bad in [stage(u64::MAX, "v2"), migrate(6, "v1", u64::MAX)] {
-        host.assign(bad);
-        let outcome = host.report().outcome.unwrap();
-        let OutcomeKind::Refused { failure } = outcome.result else { panic!("{outcome:?}") };
-        assert!(failure.reason.contains("none that is given out"), "{failure:?}");
-    }
-    host.commit(6, "v2");
-}
-
-#[test]
-fn the_identical_assignment_changes_nothing() {
-    let mut host = Harness::new();
-    host.commit(5, "v1");
-    let before = host.record().clone();
-    host.assign(activate(5, "v1"));
-    assert_eq!(host.record(), &before);
-    assert_eq!(host.effects(), [Effect::Report]);
-}
-
-#[test]
-fn an_assignment_of_another_host_application_or_environment_is_refused() {
-    for change in 0..3 {
-        let mut host = Harness::new();
-        let mut assignment = stage(1, "v1");
-        match change {
-            0 => assignment.host = "web-2".parse().unwrap(),
-            1 => assignment.application = "bank".parse().unwrap(),
-            _ => assignment.environment = "staging".parse().unwrap(),
-        }
-        host.assign(assignment);
-        assert_eq!(host.record().accepted, None);
-        let Some(outcome) = host.report().outcome else { panic!("the refusal is not told") };
-        assert!(matches!(outcome.result, OutcomeKind::Refused { .. }));
-    }
-}
-
-#[test]
-fn expiry_gates_acceptance_and_nothing_else() {
-    let mut host = Harness::new();
-    let mut late = stage(1, "v1");
-    late.expires_at = host.now.wall;
-    host.assign(late);
-    assert_eq!(host.record().accepted, None);
-    host.assign(activate(2, "v1"));
-    host.now.wall = host.now.wall + S(1_000_000);
-    host.restart();
-    host.run();
-    host.checks_answer(Ok(()));
-    host.wait(S(10));
-    host.run();
-    assert_eq!(host.outcome(), &OutcomeKind::Committed);
-}
-
-#[test]
-fn a_name_that_is_here_with_another_manifest_is_refused() {
-    let mut host = Harness::new();
-    host.commit(1, "v1");
-    let mut other = activate(2, "v1");
-    other.release.digest = landfall_common::Sha256::of(b"other");
-    host.assign(other);
-    assert!(matches!(host.report().outcome.unwrap().result, OutcomeKind::Refused { .. }));
 }
 
 #[test]
@@ -323,67 +247,6 @@ fn a_restart_that_fails_undoes_only_what_was_begun() {
 }
 
 #[test]
-fn a_migration_whose_end_is_not_on_record_is_unknown_and_never_begun_again() {
-    let mut host = Harness::new();
-    host.assign(stage(1, "v1"));
-    host.run();
-    host.assign(migrate(2, "v1", 1));
-    let State::Migrating { migrating, resumed: false } = host.record().state.clone() else { panic!() };
-    host.restart();
-    assert!(host.effects().contains(&Effect::ResumeMigration { migrating: migrating.clone() }));
-    assert!(!host.effects().iter().any(|effect| matches!(effect, Effect::Migrate { .. })));
-    let effect = Box::new(Effect::ResumeMigration { migrating });
-    host.send(Event::Done { effect, finish: Finish::Unknown { failure: failure("no exit status") } });
-    assert!(matches!(host.outcome(), OutcomeKind::MigrationUnknown { .. }));
-    host.assign(migrate(3, "v1", 1));
-    assert!(
-        matches!(host.report().outcome.unwrap().result, OutcomeKind::Refused { .. }),
-        "the lease was reused"
-    );
-}
-
-#[test]
-fn a_migration_runs_once_within_its_lease() {
-    let mut host = Harness::new();
-    host.assign(migrate(1, "v1", 1));
-    host.run();
-    assert_eq!(host.outcome(), &OutcomeKind::Migrated);
-    assert_eq!(host.names().iter().filter(|name| *name == "migrate").count(), 1);
-}
-
-#[test]
-fn a_lease_that_ran_out_while_staging_begins_no_migration() {
-    let mut host = Harness::new();
-    host.assign(migrate(1, "v1", 1));
-    host.now.mono += S(61);
-    host.run();
-    let OutcomeKind::MigrationFailed { failure } = host.outcome() else { panic!("{:?}", host.outcome()) };
-    assert!(failure.reason.contains("nothing of it has run"), "{failure:?}");
-    assert!(!host.names().contains(&"migrate".to_owned()));
-}
-
-#[test]
-fn a_migration_that_nobody_answers_for_is_unknown_when_its_lease_is_long_over() {
-    let mut host = Harness::new();
-    host.assign(stage(1, "v1"));
-    host.run();
-    host.assign(migrate(2, "v1", 1));
-    host.wait(S(89));
-    assert!(matches!(host.record().state, State::Migrating { .. }));
-    host.wait(S(2));
-    assert!(matches!(host.outcome(), OutcomeKind::MigrationUnknown { .. }));
-}
-
-#[test]
-fn a_restart_before_a_migration_began_gives_it_back_with_certainty() {
-    let mut host = Harness::new();
-    host.assign(migrate(1, "v1", 1));
-    assert!(matches!(host.record().state, State::Fetching { .. }));
-    host.restart();
-    assert!(matches!(host.outcome(), OutcomeKind::MigrationFailed { .. }));
-}
-
-#[test]
 fn a_new_assignment_waits_for_a_migration_and_then_is_taken_up() {
     let mut host = Harness::new();
     host.assign(stage(1, "v1"));
@@ -548,40 +411,6 @@ fn a_way_back_that_ends_half_way_leaves_the_host_unhealthy_and_the_next_release_
     assert!(host.record().strays.is_empty());
     host.checks_answer(Ok(()));
     assert!(matches!(host.report().health, Health::Healthy { .. }));
-}
-
-proptest::proptest! {
-    /// Whatever arrives in whatever order: the accepted generation and the lease only grow, and no migration
-    /// is begun twice with one lease.
-    #[test]
-    fn fences_only_grow(moves in proptest::collection::vec((0..7u8, 0..12u64), 1..80)) {
-        let mut host = Harness::new();
-        let (mut generation, mut fence) = (0, 0);
-        let mut begun = std::collections::BTreeSet::new();
-        for (what, number) in moves {
-            match what {
-                0 => host.assign(stage(number, &format!("v{}", number % 4))),
-                1 => host.assign(activate(number, &format!("v{}", number % 4))),
-                2 => host.assign(migrate(number, &format!("v{}", number % 4), number / 2)),
-                3 => host.run_one(),
-                4 => host.restart(),
-                5 => host.checks_answer(if number % 3 == 0 { Err("no") } else { Ok(()) }),
-                _ => host.wait(S(number * 30)),
-            }
-            for effect in host.effects() {
-                if let Effect::Migrate { migrating } = effect {
-                    proptest::prop_assert!(begun.insert(migrating.fence), "lease {} was used twice", migrating.fence);
-                }
-            }
-            host.clear();
-            let accepted = host.record().accepted.map_or(0, |accepted| accepted.generation.0);
-            proptest::prop_assert!(accepted >= generation && host.record().fence >= fence);
-            (generation, fence) = (accepted, host.record().fence);
-            let record = host.record();
-            proptest::prop_assert!(record.proven.iter().all(|name| record.installed.contains_key(name)));
-            proptest::prop_assert!(record.active.as_ref().is_none_or(|name| record.installed.contains_key(name)));
-        }
-    }
 }
 
 /// Found by the simulation, seed 29: the second service of the release before ran on for ever.
