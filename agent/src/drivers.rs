@@ -13,6 +13,7 @@ pub mod exec;
 mod held;
 mod note;
 pub mod process;
+mod seat;
 pub mod supervisor;
 pub mod systemd;
 
@@ -176,13 +177,23 @@ pub fn of<'a>(host: &'a DriverHost, service: &'a Service, context: &'a StepConte
         manifest::Driver::Exec { restart, stop, status } => {
             Box::new(exec::Exec { context, restart, stop: stop.as_ref(), status: status.as_ref() })
         }
-        manifest::Driver::Systemd { unit, socket, settle, timeout } => {
-            let (socket, settle, timeout) = (socket.as_deref(), *settle, *timeout);
-            Box::new(systemd::Systemd { host, name, context, unit, socket, settle, timeout })
+        manifest::Driver::Systemd { unit, socket, settle, timeout, slot } => {
+            let (socket, settle, timeout, seat) = (socket.as_deref(), *settle, *timeout, slot.as_ref());
+            Box::new(systemd::Systemd { host, name, context, unit, socket, settle, timeout, seat })
         }
-        manifest::Driver::Supervisor { target, server, signal, settle, timeout } => {
-            let (signal, settle, timeout) = (*signal, *settle, *timeout);
-            Box::new(supervisor::Supervisor { host, name, context, target, server, signal, settle, timeout })
+        manifest::Driver::Supervisor { target, server, signal, settle, timeout, slot } => {
+            let (signal, settle, timeout, seat) = (*signal, *settle, *timeout, slot.as_ref());
+            Box::new(supervisor::Supervisor {
+                host,
+                name,
+                context,
+                target,
+                server,
+                signal,
+                settle,
+                timeout,
+                seat,
+            })
         }
         manifest::Driver::Docker(container) => Box::new(docker::Docker { host, name, context, container }),
     }

@@ -5,6 +5,8 @@
 //! prepared/<release>/          what its preparation made; may be written by steps
 //! shared/                      what outlives releases
 //! current -> releases/<release>
+//! slots/<slot> -> ../releases/<release>, slots/<slot>.env
+//!                              what a unit or a program of the host's own runs in a slot, and where it listens
 //! .landfall/releases/<release> the manifest
 //! .landfall/prepared/<release> what was in prepared/<release> when its preparation had ended
 //! .landfall/dirs/<digest>      directory objects of the releases that are here
@@ -20,6 +22,8 @@ use landfall_common::{ReleaseName, Sha256};
 
 /// The link to the active release.
 pub const CURRENT: &str = "current";
+/// What runs in slots.
+pub const SLOTS: &str = "slots";
 /// All releases.
 pub const RELEASES: &str = "releases";
 /// What was prepared for each.
@@ -45,6 +49,18 @@ pub const TRASH_PREFIX: &str = ".trash-";
 #[must_use]
 pub fn release(name: &ReleaseName) -> PathBuf {
     Path::new(RELEASES).join(name.as_str())
+}
+
+/// The link to what runs in a slot.
+#[must_use]
+pub fn slot(name: &str) -> PathBuf {
+    Path::new(SLOTS).join(name)
+}
+
+/// What a service learns of its slot.
+#[must_use]
+pub fn slot_environment(name: &str) -> PathBuf {
+    Path::new(SLOTS).join(format!("{name}.env"))
 }
 
 /// Where it is laid out.

@@ -143,13 +143,13 @@ fn expand(text: &str, context: &StepContext) -> Result<String, Failure> {
     context.words.expand(text).map_err(|error| failure(error.to_string()))
 }
 
-/// A proxy's configuration is written out of it: signed or not, an address may be nothing but an address.
-fn check(address: &str) -> Result<(), Failure> {
+/// A proxy's configuration is written out of it, and the environment of units: signed or not, an address may be nothing but an address.
+pub(crate) fn check(address: &str) -> Result<(), Failure> {
     let known = |c: char| c.is_ascii_alphanumeric() || ".:-_/[]".contains(c);
     if !address.is_empty() && address.chars().all(known) {
         return Ok(());
     }
-    Err(failure(format!("{address:?} is not an address that a proxy can be given")))
+    Err(failure(format!("{address:?} is not an address that a proxy or a unit can be given")))
 }
 
 fn failure(reason: impl Into<String>) -> Failure {

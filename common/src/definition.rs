@@ -86,7 +86,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let prepare = sections::steps(prepare, Place::Host, sections::PREPARE_TIMEOUT, &mut taken);
     let migrate = root.table("migrate", "[migrate]", "[migrate]");
     let migrate = migrate.and_then(|section| sections::migrate(&section));
-    let services = sections::services(root.tables("service", "[[service]]"));
+    let services = sections::services(root.tables("service", "[[service]]"), slotted(&root));
     let checks = sections::checks(root.tables("check", "[[check]]"), &mut taken);
     let smoke = root.tables("smoke", "[[smoke]]");
     let smoke = sections::steps(smoke, Place::Host, sections::SMOKE_TIMEOUT, &mut taken);
@@ -111,6 +111,11 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         schema_files: schema_files.unwrap_or_default(),
         environments,
     })
+}
+
+/// The name that `slots` of `[traffic]` give as the service which has them; whether it is one is seen later.
+fn slotted<'d>(root: &Section<'d>) -> Option<&'d str> {
+    root.value("traffic")?.value.get("slots")?.get_ref().get("service")?.get_ref().as_str()
 }
 
 fn application(root: &Section<'_>) -> Option<AppName> {

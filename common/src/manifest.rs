@@ -226,6 +226,9 @@ pub enum Driver {
         /// How long each job of systemd may take.
         #[serde(rename = "timeout_ms", with = "duration_ms")]
         timeout: Duration,
+        /// Of a service with slots: `unit` is one instance, and each slot has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<Seat>,
     },
     /// Processes of the host's Supervisor, configured by its administrator.
     Supervisor {
@@ -242,9 +245,31 @@ pub enum Driver {
         /// How long each process may take to stop, and to start.
         #[serde(rename = "timeout_ms", with = "duration_ms")]
         timeout: Duration,
+        /// Of a service with slots: each slot has a program or a group of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<Seat>,
     },
     /// A container of the host's Docker.
     Docker(Box<Container>),
+}
+
+/// The slot of a unit or program that the host's administrator has installed for it. It runs what the link
+/// `slots/<slot>` names, and not what `current` does: a release starts in its slot before it is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seat {
+    /// `blue` or `green`; in what is signed the word `{slot}`, which [`Program::in_slot`] replaces.
+    pub slot: String,
+    /// Where it listens there, with the words of [`Step`]; in what is signed the word `{address}`.
+    pub address: String,
+}
+
+impl Seat {
+    /// As it is signed.
+    #[must_use]
+    pub fn of_words() -> Self {
+        Self { slot: "{slot}".to_owned(), address: "{address}".to_owned() }
+    }
 }
 
 /// Which unit of systemd a service is, and what making it run another release means.

@@ -130,7 +130,8 @@ fn names(program: &Program) -> BTreeSet<String> {
             Unit::Slots { template } | Unit::Releases { template } => template.clone(),
         });
     }
-    names
+    // Of slots, both instances.
+    names.into_iter().map(|name| name.replace("{slot}", "")).collect()
 }
 
 /// Whether a unit is the wanted one, its template, or an instance of it if it is a template.
@@ -219,6 +220,7 @@ mod tests {
                 socket: Some("shop-web.socket".to_owned()),
                 settle: Duration::ZERO,
                 timeout: Duration::from_secs(1),
+                slot: None,
             },
         });
         Program { services: services.collect(), ..Program::default() }

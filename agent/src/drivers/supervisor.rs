@@ -2,7 +2,8 @@
 //!
 //! A process is stopped and then started, a group's one after another, so that a group of two always serves.
 //! With a signal, nothing is stopped. When the new one fails, the old process of that program has ended; those
-//! of the group that were not reached yet run on. Supervisor's own settings hold: a process has started when
+//! of the group that were not reached yet run on. As the program of a slot it runs what the slot's own link names
+//! ([`seat`]), and else what `current` does. Supervisor's own settings hold: a process has started when
 //! it has run for `startsecs`, and is given up after `startretries`.
 
 mod rpc;
@@ -11,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use landfall_common::manifest::{ReloadSignal, Supervised};
+use landfall_common::manifest::{ReloadSignal, Seat, Supervised};
 use landfall_common::report::Failure;
 use landfall_common::time::human;
 use landfall_common::{ServiceName, Sha256};
 use tokio::time::Instant;
 
 use super::note::{End, Incarnations, Note, Notes, Trouble};
-use super::{Driver, DriverHost, DriverState, evidence, last_lines};
+use super::{Driver, DriverHost, DriverState, evidence, last_lines, seat};
 use crate::steps::StepContext;
 use rpc::{Param, RpcError, Value, fault};
 
@@ -41,6 +42,8 @@ pub(super) struct Supervisor<'a> {
     pub signal: Option<ReloadSignal>,
     pub settle: Duration,
     pub timeout: Duration,
+    /// The slot whose program or group this is.
+    pub seat: Option<&'a Seat>,
 }
 
 /// Supervisor's word for how a process is.
@@ -114,6 +117,10 @@ impl Process {
 impl Driver for Supervisor<'_> {
     async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
         let notes = self.notes();
+        if let Some(seat) = self.seat {
+            // Before anything is looked at: whatever is started after that, by whomever, runs this release.
+            seat::take(seat, self.context).map_err(|reason| self.fail(reason))?;
+        }
         let now = incarnations(&self.processes().await?);
         let note = notes.begin(release, attempt, now.clone(), now, |reason| self.fail(reason))?;
         let ended = tokio::select! {
@@ -133,6 +140,9 @@ impl Driver for Supervisor<'_> {
         };
         for process in &processes {
             self.stop(process).await.map_err(Trouble::into_failure)?;
+        }
+        if let Some(seat) = self.seat {
+            seat::leave(seat, self.context);
         }
         self.notes().remove();
         Ok(())
@@ -307,9 +317,13 @@ impl Supervisor<'_> {
     fn check(&self, process: Process) -> Result<Process, Trouble> {
         match evidence::release_of(self.context, process.pid) {
             Some(shown) if shown != self.context.identity.release => {
+                let wanted = match self.seat {
+                    Some(seat) => seat::directory(seat, self.context).display().to_string(),
+                    None => self.context.words.current.clone(),
+                };
                 let reason = format!(
-                    "{} was started in the directory of {shown}: let its `directory` be {}",
-                    process.name, self.context.words.current
+                    "{} was started in the directory of {shown}: let its `directory` be {wanted}",
+                    process.name
                 );
                 Err(Trouble::Failed(self.fail(reason)))
             }

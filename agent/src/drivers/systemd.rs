@@ -3,7 +3,8 @@
 //! Units are installed by the host's administrator. The agent starts, stops, restarts and reloads them over
 //! D-Bus, as far as polkit lets it; it makes no unit, changes none and never asks systemd to read them again.
 //!
-//! A fixed unit runs what `current` names when it starts. When its restart fails, the old process has ended;
+//! A fixed unit runs what `current` names when it starts, or, as the instance of a slot, what the slot's own link
+//! does ([`seat`]). When its restart fails, the old process has ended;
 //! the unit is left to what it says of restarting itself. Of a template the new instance is started beside
 //! the old one, on the socket that a socket unit keeps: when it fails, it is stopped and the old one still runs.
 
@@ -13,7 +14,7 @@ mod journal;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use landfall_common::manifest::{Renewal, Unit};
+use landfall_common::manifest::{Renewal, Seat, Unit};
 use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, ServiceName, Sha256};
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ pub(crate) use bus::{Bus, BusError, Verb};
 pub(crate) use journal::last_words;
 
 use super::note::{Incarnations, Note, Notes, Trouble};
-use super::{Driver, DriverHost, DriverState, evidence};
+use super::{Driver, DriverHost, DriverState, evidence, seat};
 use crate::steps::StepContext;
 use bus::UnitState;
 
@@ -44,6 +45,8 @@ pub(super) struct Systemd<'a> {
     pub socket: Option<&'a str>,
     pub settle: Duration,
     pub timeout: Duration,
+    /// The slot whose instance this is.
+    pub seat: Option<&'a Seat>,
 }
 
 /// Units by name.
@@ -54,6 +57,10 @@ impl Driver for Systemd<'_> {
     async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
         let fail = |reason: String| self.fail(reason);
         let notes = self.notes();
+        if let Some(seat) = self.seat {
+            // Before anything is looked at: whatever is started after that, by whomever, runs this release.
+            seat::take(seat, self.context).map_err(fail)?;
+        }
         let seen = self.look_at_all().await.map_err(|error| fail(error.to_string()))?;
         let note = notes.begin(
             release,
@@ -78,6 +85,9 @@ impl Driver for Systemd<'_> {
         units.extend(seen.into_iter().map(|(name, _)| name));
         for unit in &units {
             self.stop(unit).await.map_err(Trouble::into_failure)?;
+        }
+        if let Some(seat) = self.seat {
+            seat::leave(seat, self.context);
         }
         self.notes().remove();
         Ok(())
@@ -294,9 +304,12 @@ impl Systemd<'_> {
         let wanted = &self.context.identity.release;
         match self.shown(&state) {
             Some(shown) if shown != *wanted => {
-                let current = &self.context.words.current;
+                let wanted = match self.seat {
+                    Some(seat) => seat::directory(seat, self.context).display().to_string(),
+                    None => self.context.words.current.clone(),
+                };
                 let reason = format!(
-                    "{unit} was started in the directory of {shown}: let its WorkingDirectory= be {current}"
+                    "{unit} was started in the directory of {shown}: let its WorkingDirectory= be {wanted}"
                 );
                 Err(Trouble::Failed(self.fail(reason)))
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use landfall_agent::drivers::{self, DriverState};
-use landfall_common::manifest::Service;
+use landfall_common::manifest::{Driver, Service};
 use landfall_common::report::Failure;
 use tokio_util::sync::CancellationToken;
 
@@ -75,8 +75,13 @@ impl Stage {
         std::fs::write(directory.join("run"), script).unwrap();
     }
 
-    /// Points `current` to a release, as an activation does before it asks any driver.
+    /// Points `current` to a release, as an activation does before it asks any driver. A slot is started before.
     pub fn swap(&self, name: &str) {
+        let seat = match &self.service.driver {
+            Driver::Systemd { slot, .. } | Driver::Supervisor { slot, .. } => slot.as_ref(),
+            _ => None,
+        };
+        let name = if seat.is_some() { "none" } else { name };
         let (link, new) = (self.app().join("current"), self.app().join("current.new"));
         let _ = std::fs::remove_file(&new);
         symlink(format!("releases/{name}"), &new).unwrap();

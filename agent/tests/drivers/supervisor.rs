@@ -1,15 +1,15 @@
 //! The driver `supervisor` on the stage: a real supervisord, without root.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use landfall_agent::drivers::DriverState;
-use landfall_common::manifest::{Driver, ReloadSignal, Service, Supervised};
+use landfall_common::manifest::{Driver, ReloadSignal, Seat, Service, Supervised};
 
 use crate::stage::{Behaviour, CODE, Stage, Traits, WORDS};
 use crate::suite::{laws, tests_of_all_laws};
 use crate::world::site::{SERVICE, Site, release_digest};
+use crate::world::supervisor as supervisord;
 
 const TRAITS: Traits = Traits {
     keeps_old: false,
@@ -27,22 +27,13 @@ pub fn service(site: &Site) -> Service {
 fn of(site: &Site, target: Supervised, signal: Option<ReloadSignal>) -> Service {
     let driver = Driver::Supervisor {
         target,
-        server: site.root.join("supervisor.sock").to_string_lossy().into_owned(),
+        server: supervisord::socket(&site.root).to_string_lossy().into_owned(),
         signal,
         settle: Duration::from_millis(500),
         timeout: Duration::from_secs(30),
+        slot: None,
     };
     Service { name: SERVICE.parse().unwrap(), driver, on: Default::default() }
-}
-
-/// The supervisord that `tests/setup.sh` installs, or the machine's own.
-fn supervisord() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target"),
-        PathBuf::from,
-    );
-    let own = target.join("tools/supervisor/bin/supervisord");
-    if own.is_file() { own } else { "supervisord".into() }
 }
 
 /// Starts a supervisord with the program `web`; `more` is added to its section.
@@ -52,37 +43,11 @@ pub async fn start(site: &Site, more: &str) {
 
 async fn start_in(site: &Site, directory: &str, more: &str) {
     let root = site.root.display();
-    let text = format!(
-        "[unix_http_server]\nfile={root}/supervisor.sock\n\
-         [supervisord]\nlogfile={root}/supervisord.log\npidfile={root}/supervisord.pid\nchildlogdir={root}\n\
-         [rpcinterface:supervisor]\n\
-         supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
-         [program:web]\ncommand=sh run\ndirectory={root}/app/{directory}\nautostart=false\nautorestart=true\n\
-         startsecs=1\nstartretries=1\nstopasgroup=true\nkillasgroup=true\nenvironment=SITE=\"{root}\"\n{more}\n"
+    let program = format!(
+        "[program:web]\ncommand=sh run\ndirectory={root}/app/{directory}\nautostart=false\nautorestart=true\n\
+         startsecs=1\nstartretries=1\nstopasgroup=true\nkillasgroup=true\nenvironment=SITE=\"{root}\"\n{more}"
     );
-    let file = site.root.join("supervisord.conf");
-    std::fs::write(&file, text).unwrap();
-    let program = supervisord();
-    let mut child = Command::new(&program)
-        .args(["--nodaemon", "--configuration"])
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .env("SITE", &site.root)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; `tests/setup.sh` installs it", program.display()));
-    let socket = site.root.join("supervisor.sock");
-    let listening = async {
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            let said = || std::fs::read_to_string(site.root.join("supervisord.log")).unwrap_or_default();
-            assert!(child.try_wait().unwrap().is_none(), "supervisord ended: {}", said());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), listening).await.expect("supervisord does not listen");
-    // It ends with the site; until then somebody has to take its end.
-    std::thread::spawn(move || child.wait());
+    supervisord::start(&site.root, &program).await;
 }
 
 async fn stage() -> Stage {
@@ -92,6 +57,64 @@ async fn stage() -> Stage {
 }
 
 laws!(tests_of_all_laws);
+
+/// The program of a slot, which runs what the slot's link names, whatever `current` does.
+mod slots {
+    use super::*;
+
+    fn seated(mut service: Service) -> Service {
+        if let Driver::Supervisor { slot, .. } = &mut service.driver {
+            *slot = Some(Seat { slot: "green".to_owned(), address: "127.0.0.1:8002".to_owned() });
+        }
+        service
+    }
+
+    async fn stage() -> Stage {
+        let site = Site::new();
+        start_in(&site, "slots/green", "").await;
+        Stage { service: seated(service(&site)), site, traits: TRAITS }
+    }
+
+    laws!(tests_of_all_laws);
+
+    #[tokio::test]
+    async fn a_slot_is_told_its_release_and_its_address_and_forgets_them_when_it_is_left() {
+        let stage = stage().await;
+        let slots = stage.site.root.join("app/slots");
+        for (attempt, release) in ["v1", "v2"].into_iter().enumerate() {
+            stage.release(release, Behaviour::Serve);
+            stage.expect(release, &format!("g{attempt}")).await;
+            let link = std::fs::read_link(slots.join("green")).unwrap();
+            assert_eq!(link, Path::new("../releases").join(release));
+        }
+        let text = std::fs::read_to_string(slots.join("green.env")).unwrap();
+        let told = [
+            "LANDFALL_RELEASE=v2",
+            "LANDFALL_SLOT=green",
+            "LANDFALL_ADDRESS=127.0.0.1:8002",
+            "LANDFALL_PORT=8002",
+        ];
+        for line in told {
+            assert!(text.lines().any(|known| known == line), "no {line} in {text}");
+        }
+        stage.site.deactivate(&stage.service).await.unwrap();
+        assert_eq!(std::fs::read_dir(&slots).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_runs_current_instead_of_its_slot_is_noticed() {
+        let site = Site::new();
+        start(&site, "").await;
+        let plain = Stage { service: service(&site), site, traits: TRAITS };
+        plain.release("v1", Behaviour::Serve);
+        plain.release("v2", Behaviour::Serve);
+        plain.swap("v1");
+        let stage = Stage { service: seated(service(&plain.site)), ..plain };
+        let failure = stage.site.activate(&stage.service, "v2", "g1").await.unwrap_err();
+        assert!(failure.reason.contains("was started in the directory of v1"), "{failure:?}");
+        assert!(failure.reason.ends_with("app/slots/green"), "{failure:?}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_two_is_renewed_one_after_the_other_and_never_has_none() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_agent::drivers::DriverState;
-use landfall_common::manifest::{Driver, Renewal, Service, Unit};
+use landfall_common::manifest::{Driver, Renewal, Seat, Service, Unit};
 use landfall_hosts::fleet::Plan;
 use landfall_hosts::host::Host;
 
@@ -83,6 +83,19 @@ const CASES: &[Case] = &[
              WorkingDirectory=ROOT/app/releases/%I\nExecStart=/bin/sh run\nRestart=on-failure\nTimeoutStopSec=5s\n",
         )],
         listed: &["drv-releases@*.service"],
+        work: Work::Laws,
+    },
+    // One instance of two, behind a proxy: its link and its file say what it runs and where.
+    Case {
+        name: "seat",
+        units: &[(
+            "drv-seat@.service",
+            "[Service]\nType=notify\nNotifyAccess=all\nUser=landfall\nWorkingDirectory=ROOT/app/slots/%i\n\
+             EnvironmentFile=ROOT/app/slots/%i.env\n\
+             ExecStart=/bin/sh -c '[ \"$LANDFALL_ADDRESS $LANDFALL_SLOT\" = \"127.0.0.1:8002 %i\" ] && exec /bin/sh run'\n\
+             Restart=on-failure\nTimeoutStopSec=5s\n",
+        )],
+        listed: &["drv-seat@*.service"],
         work: Work::Laws,
     },
     Case {
@@ -210,12 +223,14 @@ fn stage_of(case: &Case, unit: Unit, socket: Option<&str>) -> Stage {
         socket: socket.map(str::to_owned),
         settle: Duration::from_millis(700),
         timeout: Duration::from_secs(40),
+        slot: (case.name == "seat")
+            .then(|| Seat { slot: "green".to_owned(), address: "127.0.0.1:8002".to_owned() }),
     };
     let traits = Traits {
         keeps_old: !is_fixed,
         repeats: false,
         counts_restarts: true,
-        sees_readiness: matches!(case.name, "notify" | "releases"),
+        sees_readiness: matches!(case.name, "notify" | "releases" | "seat"),
         knows_release: true,
         knows_stopped: true,
     };
@@ -231,6 +246,7 @@ fn unit(case: &Case) -> Unit {
         "fixed" | "notify" => {
             Unit::Fixed { name: format!("drv-{}.service", case.name), how: Renewal::Restart }
         }
+        "seat" => Unit::Fixed { name: "drv-seat@green.service".to_owned(), how: Renewal::Restart },
         "load-fixed" => Unit::Fixed { name: "drv-load1.service".to_owned(), how: Renewal::Restart },
         "slots" => Unit::Slots { template: "drv-slots@.service".to_owned() },
         "releases" => Unit::Releases { template: "drv-releases@.service".to_owned() },

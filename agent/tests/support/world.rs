@@ -16,3 +16,5 @@ pub mod roles;
 pub mod server;
 #[path = "site.rs"]
 pub mod site;
+#[path = "supervisor.rs"]
+pub mod supervisor;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::host::{Host, Plan, ask, free_ports};
+use crate::host::{By, Host, Plan, ask, free_ports};
 use crate::load::{Counts, Load};
 use crate::nginx::{Nginx, more};
 use crate::world::docker::{self, Dockerd};
@@ -32,7 +32,7 @@ async fn inside_side_by_side() {
     let mut host = Host::new(directory, &settings, blue, green).await;
     // Its files are in the host's directory, which is to go after it.
     let _nginx = nginx;
-    let plan = |name| Plan { contained: true, ..Plan::new(name) };
+    let plan = |name| Plan { by: By::Docker, ..Plan::new(name) };
     let v1 = host.publish(&plan("v1"), 1);
     host.activate(&v1).await;
     assert_eq!(ask(port).0, "v1");

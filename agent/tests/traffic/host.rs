@@ -13,12 +13,13 @@ use landfall_common::manifest::container::{
 };
 use landfall_common::manifest::traffic::{Proxy, Slots, Switch};
 use landfall_common::manifest::{
-    Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Ready, Service, Traffic,
+    Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Ready, Seat, Service, Supervised,
+    Traffic,
 };
 use landfall_proto::v1::{HostReport, OutcomeKind};
 
 use crate::controller::Controller;
-use crate::world::{docker, roles};
+use crate::world::{docker, roles, supervisor};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_landfall-agent");
 
@@ -37,8 +38,18 @@ pub struct Plan {
     pub keep: Duration,
     pub drain: Duration,
     pub proxy: Option<Proxy>,
+    /// Who runs it.
+    pub by: By,
+}
+
+/// Who runs a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Holder,
     /// In a container of an image of the release's own.
-    pub contained: bool,
+    Docker,
+    /// As the program `shop-SLOT` of a supervisord in the host's directory.
+    Supervisor,
 }
 
 impl Plan {
@@ -50,7 +61,7 @@ impl Plan {
             keep: seconds(600),
             drain: seconds(30),
             proxy: None,
-            contained: false,
+            by: By::Holder,
         }
     }
 }
@@ -79,11 +90,12 @@ impl Host {
         let path = |name: &str| directory.path().join(name);
         let config = format!(
             "state_dir = {:?}\napps_dir = {:?}\nrun_dir = {:?}\nlog_dir = {:?}\n\
-             [variables]\nblue = {blue}\ngreen = {green}\n{traffic}",
+             [variables]\nblue = {blue}\ngreen = {green}\nsupervisor = {:?}\n{traffic}",
             path("state"),
             path("srv"),
             path("run"),
             path("log"),
+            supervisor::socket(directory.path()),
         );
         std::fs::write(path("agent.toml"), config).unwrap();
         let mut host = Self { directory, controller, agent: None, generation: 0 };
@@ -191,7 +203,7 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
     let mut files = BTreeMap::from([("version", plan.name.as_bytes().to_vec())]);
     let switch = Switch::Nginx { upstream: "shop".into() };
     let mut slots = slots(plan.keep);
-    if plan.contained {
+    if plan.by == By::Docker {
         // Docker's own proxy is one more that has to be started.
         slots.warm_up_timeout = Duration::from_secs(20);
     }
@@ -200,20 +212,34 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
         Proxy::Slots { .. } => (true, "{address}"),
         Proxy::Gate { .. } => (false, "127.0.0.1:{blue}"),
     };
-    let driver = if plan.contained {
-        let image = docker::Image { mark: plan.name, ..docker::Image::default() }.saved();
-        let driver = contained(plan, &image, address);
-        files.insert("image.tar", image);
-        driver
-    } else {
-        let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
-        Driver::Process {
+    let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
+    let driver = match plan.by {
+        By::Docker => {
+            let image = docker::Image { mark: plan.name, ..docker::Image::default() }.saved();
+            let driver = contained(plan, &image, address);
+            files.insert("image.tar", image);
+            driver
+        }
+        By::Supervisor => {
+            let words: Vec<_> = serve(plan, &program).iter().map(|word| format!("'{word}'")).collect();
+            files
+                .insert("run", format!("exec {} \"bind=$LANDFALL_ADDRESS\"\n", words.join(" ")).into_bytes());
+            Driver::Supervisor {
+                target: Supervised::Program { name: "shop-{slot}".into() },
+                server: "{supervisor}".into(),
+                signal: None,
+                settle: Duration::from_secs(2),
+                timeout: Duration::from_secs(60),
+                slot: Some(Seat::of_words()),
+            }
+        }
+        By::Holder => Driver::Process {
             command: serve(plan, &program),
             environment: [("MARK".to_owned(), "{release}".to_owned())].into(),
             listen: (!has_slots).then(|| address.to_owned()),
             ready: Ready::Notify { timeout: Duration::from_secs(30) },
             stop_timeout: Duration::from_secs(10),
-        }
+        },
     };
     let size = |content: &Vec<u8>| content.len() as u64;
     let entry = |content: &Vec<u8>| Entry::File {

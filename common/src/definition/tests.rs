@@ -402,6 +402,7 @@ signal = "SIGHUP"
         socket: socket.map(str::to_owned),
         settle: Duration::from_secs(settle),
         timeout: Duration::from_secs(timeout),
+        slot: None,
     };
     let supervisor = |target, server: &str, signal| Driver::Supervisor {
         target,
@@ -409,6 +410,7 @@ signal = "SIGHUP"
         signal,
         settle: Duration::from_secs(2),
         timeout: Duration::from_secs(120),
+        slot: None,
     };
     let expected = [
         systemd(
@@ -645,6 +647,107 @@ slots = { service = "web", blue = "127.0.0.1:8001", green = "127.0.0.1:8002", wa
     let placed = program.in_slot(crate::manifest::traffic::Slot::Green);
     let Driver::Docker(web) = &placed.services[0].driver else { panic!() };
     assert_eq!(web.publish[0].host, "127.0.0.1:8002");
+}
+
+#[test]
+fn units_and_programs_in_slots_are_read_and_each_slot_has_its_own() {
+    let text = |service: &str| {
+        format!(
+            "[application]\nname = \"x\"\n[[service]]\nname = \"web\"\n{service}[traffic]\nproxy = \"nginx\"\n{SLOTS}"
+        )
+    };
+    let units = "driver = \"systemd\"\nunit = \"shop@{slot}.service\"\nsocket = \"shop@{slot}.socket\"\n";
+    let program = "driver = \"supervisor\"\nprogram = \"shop-{slot}\"\n";
+    let group = "driver = \"supervisor\"\ngroup = \"shop-{slot}\"\nserver = \"{run}/s.sock\"\n";
+    let canonical = |driver: &Driver| {
+        let bytes = crate::canonical::to_vec(driver).unwrap();
+        assert_eq!(serde_json::from_slice::<Driver>(&bytes).unwrap(), *driver);
+        String::from_utf8(bytes).unwrap()
+    };
+    let forms = [units, program, group].map(|service| {
+        let program = parse(&text(service)).unwrap().program;
+        let placed = program.in_slot(crate::manifest::traffic::Slot::Green);
+        format!("{}\n  {}", canonical(&program.services[0].driver), canonical(&placed.services[0].driver))
+    });
+    insta::assert_snapshot!(forms.join("\n"), @r#"
+    {"settle_ms":2000,"slot":{"address":"{address}","slot":"{slot}"},"socket":"shop@{slot}.socket","timeout_ms":120000,"type":"systemd","unit":{"how":"restart","name":"shop@{slot}.service","type":"fixed"}}
+      {"settle_ms":2000,"slot":{"address":"127.0.0.1:{b}","slot":"green"},"socket":"shop@green.socket","timeout_ms":120000,"type":"systemd","unit":{"how":"restart","name":"shop@green.service","type":"fixed"}}
+    {"server":"/var/run/supervisor.sock","settle_ms":2000,"slot":{"address":"{address}","slot":"{slot}"},"target":{"name":"shop-{slot}","type":"program"},"timeout_ms":120000,"type":"supervisor"}
+      {"server":"/var/run/supervisor.sock","settle_ms":2000,"slot":{"address":"127.0.0.1:{b}","slot":"green"},"target":{"name":"shop-green","type":"program"},"timeout_ms":120000,"type":"supervisor"}
+    {"server":"{run}/s.sock","settle_ms":2000,"slot":{"address":"{address}","slot":"{slot}"},"target":{"name":"shop-{slot}","type":"group"},"timeout_ms":120000,"type":"supervisor"}
+      {"server":"{run}/s.sock","settle_ms":2000,"slot":{"address":"127.0.0.1:{b}","slot":"green"},"target":{"name":"shop-green","type":"group"},"timeout_ms":120000,"type":"supervisor"}
+    "#);
+}
+
+#[test]
+fn units_and_programs_that_cannot_have_slots_are_refused_with_what_to_write() {
+    let slots = format!("[traffic]\nproxy = \"nginx\"\n{SLOTS}");
+    let systemd = |more: &str| format!("[[service]]\nname = \"web\"\ndriver = \"systemd\"\n{more}{slots}");
+    let supervisor =
+        |more: &str| format!("[[service]]\nname = \"web\"\ndriver = \"supervisor\"\n{more}{slots}");
+    let all = [
+        systemd("unit = \"shop.service\"\nhow = \"reload\"\n"),
+        systemd("unit = \"shop@{release}.service\"\nsocket = \"shop.socket\"\n"),
+        systemd("unit = \"shop@{slot}.service\"\nhow = \"restart\"\nsocket = \"shop-{slot}.socket\"\n"),
+        systemd("unit = \"shop-{slot}.service\"\n"),
+        supervisor("program = \"shop\"\nsignal = \"HUP\"\n"),
+        supervisor("group = \"shop\"\n"),
+    ];
+    insta::assert_snapshot!(all.map(|text| wrong(&text)).join("\n"), @r#"
+    landfall.toml:6:8: "shop.service" is one unit, and the service has two slots that run side by side
+      6 | unit = "shop.service"
+        |        ^^^^^^^^^^^^^^
+      help: write `unit = "shop@{slot}.service"`: an instance for each slot
+    landfall.toml:6:8: with slots a release may run in either, and there is one instance for each release
+      6 | unit = "shop@{release}.service"
+        |        ^^^^^^^^^^^^^^^^^^^^^^^^
+      help: write `unit = "shop@{slot}.service"`
+    landfall.toml:7:10: "shop.socket" would lead to both slots, and the proxy to one of them
+      7 | socket = "shop.socket"
+        |          ^^^^^^^^^^^^^
+      help: write `socket = "shop@{slot}.socket"`, which listens at its slot's address, or remove `socket`
+    landfall.toml:7:1: `how` has no meaning for instances: the new one is started before the old one stops
+      7 | how = "restart"
+        | ^^^
+      help: remove `how`
+    landfall.toml:8:10: "shop-{slot}.socket" does not name instances of a template
+      8 | socket = "shop-{slot}.socket"
+        |          ^^^^^^^^^^^^^^^^^^^^
+      help: write `socket = "web@{slot}.socket"`
+    landfall.toml:6:8: "shop-{slot}.service" does not name instances of a template
+      6 | unit = "shop-{slot}.service"
+        |        ^^^^^^^^^^^^^^^^^^^^^
+      help: write `unit = "web@{slot}.service"`
+    landfall.toml:9:21: there is no service "web"
+      9 | slots = { service = "web", blue = "127.0.0.1:{a}", green = "127.0.0.1:{b}" }
+        |                     ^^^^^
+      help: name one of the [[service]] tables
+    landfall.toml:6:11: "shop" is one program, and the service has two slots that run side by side
+      6 | program = "shop"
+        |           ^^^^^^
+      help: write `program = "shop-{slot}"`: Supervisor needs one for each slot
+    landfall.toml:7:10: `signal` has no meaning with slots: a process is started in the free one, and never renewed
+      7 | signal = "HUP"
+        |          ^^^^^
+      help: remove `signal`
+    landfall.toml:6:9: "shop" is one group, and the service has two slots that run side by side
+      6 | group = "shop"
+        |         ^^^^^^
+      help: write `group = "shop-{slot}"`: Supervisor needs one for each slot
+    "#);
+    // Without slots there is no word for them, but for the instances of a template.
+    let without = "[[service]]\nname = \"a\"\ndriver = \"systemd\"\nunit = \"a@{slot}.service\"\nsocket = \"a@{slot}.socket\"\n\
+                   [[service]]\nname = \"b\"\ndriver = \"supervisor\"\nprogram = \"b-{slot}\"\n";
+    insta::assert_snapshot!(wrong(without), @r#"
+    landfall.toml:7:10: "a@{slot}.socket" needs `slots` of [traffic] for this service
+      7 | socket = "a@{slot}.socket"
+        |          ^^^^^^^^^^^^^^^^^
+      help: write `socket = "a.socket"`: its instances share one
+    landfall.toml:11:11: "b-{slot}" needs `slots` of [traffic] for this service
+      11 | program = "b-{slot}"
+         |           ^^^^^^^^^^
+      help: write `program = "b"`
+    "#);
 }
 
 #[test]
@@ -973,13 +1076,6 @@ fn traffic_that_cannot_be_is_refused_with_what_to_write() {
       9 | slots = { service = "web", blue = "127.0.0.1:{a}", green = "127.0.0.1:{b}" }
         |                     ^^^^^
       help: write `listen = "{address}"` there: the word stands for the slot's address
-    "#);
-    let unit = "[[service]]\nname = \"web\"\ndriver = \"systemd\"\nunit = \"web.service\"\n";
-    insta::assert_snapshot!(wrong(&format!("{unit}[traffic]\nproxy = \"nginx\"\n{SLOTS}")), @r#"
-    landfall.toml:9:21: service "web" cannot have slots: a release starts in one before `current` names it, and its driver runs what `current` names
-      9 | slots = { service = "web", blue = "127.0.0.1:{a}", green = "127.0.0.1:{b}" }
-        |                     ^^^^^
-      help: use driver "process" or "docker", or "exec" with commands that hold `{slot}`, `{address}` and `{release}`
     "#);
     let same = "[traffic]\nproxy = \"nginx\"\n[traffic.slots]\nservice = \"web\"\nblue = \"127.0.0.1:1\"\n\
                 green = \"127.0.0.1:1\"\nwarm_up = [\"login\"]\n";

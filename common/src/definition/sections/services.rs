@@ -9,7 +9,7 @@ use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section};
 use crate::ids::{ServiceName, StepName};
-use crate::manifest::{Driver, Ready, ReloadSignal, Renewal, Service, Step, Supervised, Unit};
+use crate::manifest::{Driver, Ready, ReloadSignal, Renewal, Seat, Service, Step, Supervised, Unit};
 use crate::time::Duration;
 use crate::words;
 
@@ -22,6 +22,8 @@ pub(super) const JOB_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// Where Debian's package puts it.
 const SUPERVISOR: &str = "/var/run/supervisor.sock";
+/// The word for one of two slots.
+const SLOT: &str = "{slot}";
 /// systemd takes names of at most 255 bytes.
 const MAX_UNIT: usize = 255;
 
@@ -34,11 +36,12 @@ const OWN: [(&str, &[&str]); 5] = [
     ("docker", docker::KEYS),
 ];
 
-/// `[[service]]`.
-pub(in crate::definition) fn services(sections: Vec<Section<'_>>) -> Vec<Service> {
+/// `[[service]]`; the one of this name has `slots` of `[traffic]`.
+pub(in crate::definition) fn services(sections: Vec<Section<'_>>, slotted: Option<&str>) -> Vec<Service> {
     let mut taken = Taken::new();
     let read = |section: Section<'_>| {
         let name = name(&section, ServiceName::new);
+        let has_slots = name.as_ref().is_some_and(|name| Some(name.value.as_str()) == slotted);
         if let Some(name) = &name {
             unique(&section, name, &mut taken);
         }
@@ -54,8 +57,8 @@ pub(in crate::definition) fn services(sections: Vec<Section<'_>>) -> Vec<Service
         let driver = match kind.value.as_str() {
             "process" => process(&section),
             "exec" => exec(&section, name.as_ref().map_or("service", |name| name.value.as_str())),
-            "systemd" => systemd(&section),
-            "supervisor" => supervisor(&section),
+            "systemd" => systemd(&section, has_slots),
+            "supervisor" => supervisor(&section, has_slots),
             "docker" => docker::docker(&section),
             other => {
                 let help = match nearest(other, known) {
@@ -172,26 +175,89 @@ fn exec(section: &Section<'_>, service: &str) -> Option<Driver> {
     Some(Driver::Exec { restart: step("restart", restart?)?, stop, status })
 }
 
-fn systemd(section: &Section<'_>) -> Option<Driver> {
+fn systemd(section: &Section<'_>, has_slots: bool) -> Option<Driver> {
     if !section.has("unit") {
         section.missing("unit", "unit = \"tenants-web.service\"");
     }
-    let socket = section.string("socket").and_then(|socket| unit_name(section, socket, ".socket", "socket"));
+    let socket = section.string("socket").and_then(|text| socket(section, text, has_slots));
     let settle = duration(section, "settle", SETTLE);
     let timeout = duration(section, "timeout", JOB_TIMEOUT);
-    let unit = section.string("unit").and_then(|text| unit(section, text))?;
-    Some(Driver::Systemd { unit, socket, settle, timeout })
+    let text = section.string("unit")?;
+    let span = text.span.clone();
+    let unit = unit(section, text, has_slots)?;
+    if !has_slots {
+        return Some(Driver::Systemd { unit, socket, settle, timeout, slot: None });
+    }
+    let slot = Some(Seat::of_words());
+    let (message, help) = match unit {
+        Unit::Slots { template } => {
+            let unit = Unit::Fixed { name: of_slots(&template), how: Renewal::Restart };
+            return Some(Driver::Systemd { unit, socket, settle, timeout, slot });
+        }
+        Unit::Fixed { ref name, .. } => (
+            format!("{name:?} is one unit, and the service has two slots that run side by side"),
+            format!("write `unit = \"{}@{{slot}}.service\"`: an instance for each slot", stem(name)),
+        ),
+        Unit::Releases { ref template } => (
+            "with slots a release may run in either, and there is one instance for each release".to_owned(),
+            format!("write `unit = {:?}`", of_slots(template)),
+        ),
+    };
+    section.reader.wrong(span, message, Some(help));
+    Some(Driver::Systemd { unit, socket, settle, timeout, slot })
+}
+
+/// A socket unit; one for each slot where there are slots.
+fn socket(section: &Section<'_>, text: At<String>, has_slots: bool) -> Option<String> {
+    let template = text.value.replacen(SLOT, "", 1);
+    if template == text.value {
+        let name = unit_name(section, At { value: template, span: text.span.clone() }, ".socket", "socket")?;
+        if has_slots {
+            let message = format!("{name:?} would lead to both slots, and the proxy to one of them");
+            let help = format!(
+                "write `socket = \"{}@{{slot}}.socket\"`, which listens at its slot's address, or remove `socket`",
+                stem(&name)
+            );
+            section.reader.wrong(text.span, message, Some(help));
+        }
+        return Some(name);
+    }
+    let (message, help) = if !has_slots {
+        let message = format!("{:?} needs `slots` of [traffic] for this service", text.value);
+        (message, format!("write `socket = \"{}.socket\"`: its instances share one", stem(&template)))
+    } else if !template.ends_with("@.socket") {
+        let message = format!("{:?} does not name instances of a template", text.value);
+        (message, "write `socket = \"web@{slot}.socket\"`".to_owned())
+    } else {
+        let name = unit_name(section, At { value: template, span: text.span }, ".socket", "socket")?;
+        return Some(of_slots(&name));
+    };
+    section.reader.wrong(text.span, message, Some(help));
+    None
+}
+
+/// `web@{slot}.service` of `web@.service`.
+fn of_slots(template: &str) -> String {
+    template.replacen('@', &format!("@{SLOT}"), 1)
+}
+
+/// A unit's name without what follows `@` or the kind.
+fn stem(unit: &str) -> &str {
+    unit.split(['@', '.']).next().unwrap_or(unit)
 }
 
 /// A unit, or the instances of a template: `web@{slot}.service`, `web@{release}.service`.
-fn unit(section: &Section<'_>, text: At<String>) -> Option<Unit> {
+fn unit(section: &Section<'_>, text: At<String>, has_slots: bool) -> Option<Unit> {
     let how = section.string("how");
     let instances = |word: &str| text.value.contains(word).then(|| text.value.replacen(word, "", 1));
     let (slots, releases) = (instances("{slot}"), instances("{release}"));
     if let Some(template) = slots.as_ref().or(releases.as_ref()) {
         if !template.ends_with("@.service") {
             let message = format!("{:?} does not name instances of a template", text.value);
-            let help = "write `unit = \"web@{slot}.service\"` or `unit = \"web@{release}.service\"`";
+            let help = match has_slots {
+                true => "write `unit = \"web@{slot}.service\"`",
+                false => "write `unit = \"web@{slot}.service\"` or `unit = \"web@{release}.service\"`",
+            };
             section.reader.wrong(text.span, message, Some(help.to_owned()));
             return None;
         }
@@ -250,18 +316,14 @@ fn unit_name(section: &Section<'_>, text: At<String>, suffix: &str, key: &str) -
     None
 }
 
-fn supervisor(section: &Section<'_>) -> Option<Driver> {
-    let target = match one_of(section, &["program", "group"]) {
-        Some("program") => section
-            .string("program")
-            .and_then(|text| supervised(section, text, true))
-            .map(|name| Supervised::Program { name }),
-        Some(_) => section
-            .string("group")
-            .and_then(|text| supervised(section, text, false))
-            .map(|name| Supervised::Group { name }),
-        None => None,
-    };
+fn supervisor(section: &Section<'_>, has_slots: bool) -> Option<Driver> {
+    let target = one_of(section, &["program", "group"]).and_then(|key| {
+        let text = section.string(key)?;
+        let span = text.span.clone();
+        let name = supervised(section, text, key == "program")?;
+        check_slots(section, &At { value: name.clone(), span }, key, has_slots);
+        Some(if key == "program" { Supervised::Program { name } } else { Supervised::Group { name } })
+    });
     let server = match section.string("server") {
         None => Some(SUPERVISOR.to_owned()),
         Some(server) => {
@@ -281,6 +343,11 @@ fn supervisor(section: &Section<'_>) -> Option<Driver> {
         }
     };
     let signal = section.string("signal");
+    if has_slots && let Some(signal) = &signal {
+        let message =
+            "`signal` has no meaning with slots: a process is started in the free one, and never renewed";
+        section.reader.wrong(signal.span.clone(), message, Some("remove `signal`".to_owned()));
+    }
     let read = signal.as_ref().map(|signal| match signal.value.trim_start_matches("SIG") {
         "HUP" => Some(ReloadSignal::Hup),
         "USR1" => Some(ReloadSignal::Usr1),
@@ -302,7 +369,24 @@ fn supervisor(section: &Section<'_>) -> Option<Driver> {
         None => None,
         Some(signal) => Some(signal?),
     };
-    Some(Driver::Supervisor { target: target?, server: server?, signal, settle, timeout })
+    let slot = has_slots.then(Seat::of_words);
+    Some(Driver::Supervisor { target: target?, server: server?, signal, settle, timeout, slot })
+}
+
+/// Each slot has a program or a group of its own, and nothing else has.
+fn check_slots(section: &Section<'_>, name: &At<String>, key: &str, has_slots: bool) {
+    let (message, help) = match (has_slots, name.value.contains(SLOT)) {
+        (true, true) | (false, false) => return,
+        (true, false) => (
+            format!("{:?} is one {key}, and the service has two slots that run side by side", name.value),
+            format!("write `{key} = \"{}-{{slot}}\"`: Supervisor needs one for each slot", name.value),
+        ),
+        (false, true) => (
+            format!("{:?} needs `slots` of [traffic] for this service", name.value),
+            format!("write `{key} = {:?}`", name.value.replace("-{slot}", "").replace(SLOT, "")),
+        ),
+    };
+    section.reader.wrong(name.span.clone(), message, Some(help));
 }
 
 /// The name of a program (`web`, `group:web`) or a group.

@@ -225,14 +225,8 @@ fn check_service(section: &Section<'_>, name: &At<ServiceName>, services: &[Serv
                 );
             }
         }
-        Driver::Exec { .. } => {}
-        Driver::Systemd { .. } | Driver::Supervisor { .. } => wrong(
-            format!(
-                "service {text:?} cannot have slots: a release starts in one before `current` names it, and \
-                     its driver runs what `current` names"
-            ),
-            "use driver \"process\" or \"docker\", or \"exec\" with commands that hold `{slot}`, `{address}` and `{release}`",
-        ),
+        // What their units and programs need is said where they are named.
+        Driver::Exec { .. } | Driver::Systemd { .. } | Driver::Supervisor { .. } => {}
     }
 }
 
