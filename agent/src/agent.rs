@@ -16,6 +16,7 @@ use crate::error::AgentError;
 use crate::executor::Executor;
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
+use crate::life::{Life, notify};
 use crate::outputs::Outputs;
 use crate::session::Session;
 use crate::tls::Dialler;
@@ -103,6 +104,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         outputs,
         stop: stop.clone(),
     };
+    Life::own(false).tell();
     notify(&[sd_notify::NotifyState::Ready]);
     let watchdog = tokio::spawn(watchdog());
     session.run(&mut StdRng::from_os_rng()).await;
@@ -123,12 +125,6 @@ fn make(directory: &Path) -> Result<(), AgentError> {
     std::fs::create_dir_all(directory).map_err(|source| {
         AgentError::Disk(landfall_common::disk::DiskError::new("create the directory", directory, source))
     })
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told");
-    }
 }
 
 /// Says to systemd that the event loop goes round.

@@ -42,6 +42,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Succeed if the agent of a unit runs PROGRAM and has a session with its controller: the check of a release of
+    /// the agent itself
+    Alive {
+        /// Which agent
+        #[arg(long, value_name = "UNIT", default_value = "landfall-agent.service")]
+        unit: String,
+        /// Which program it must run
+        program: PathBuf,
+    },
     /// Replace a lost ledger by what is on the disk; the agent must be stopped
     Recover,
     /// Print an agent.toml with every key and its default

@@ -37,6 +37,9 @@ run_dir = "/run/landfall"
 # Output of steps (steps/<application>.<step>.log) and services (<application>.<service>.log).
 log_dir = "/var/log/landfall"
 
+# The agent of a release of the agent itself, run in place of the package's once it is there.
+# program = "/var/lib/landfall-released/landfall-agent/current/landfall-agent"
+
 # How the holders of services are started: "detached", or "systemd" (as instances of the template unit
 # landfall-holder@.service; needed wherever systemd runs the agent).
 launcher = "detached"
@@ -87,6 +90,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Logs.
     pub log_dir: PathBuf,
+    /// The agent that a release of its own brought, to be run in place of the one that is started.
+    pub program: Option<PathBuf>,
     /// How holders are started.
     pub launcher: LauncherKind,
     /// Where steps run.
@@ -185,6 +190,7 @@ impl Default for Config {
             apps_dir: "/srv".into(),
             run_dir: "/run/landfall".into(),
             log_dir: "/var/log/landfall".into(),
+            program: None,
             launcher: LauncherKind::default(),
             steps: StepsIn::default(),
             variables: BTreeMap::new(),
@@ -221,6 +227,7 @@ impl Config {
             ("apps_dir", &self.apps_dir),
             ("run_dir", &self.run_dir),
             ("log_dir", &self.log_dir),
+            ("program", self.program.as_ref().unwrap_or(&self.log_dir)),
         ] {
             if !path.is_absolute() {
                 return Err(format!("{key} = {path:?} is not an absolute path"));
@@ -322,7 +329,8 @@ mod tests {
     fn the_file_of_the_package_says_another_thing_than_the_defaults_only_of_what_needs_systemd() {
         let packaged = load(&repository("deploy/etc/agent.toml")).unwrap();
         let systemd = (LauncherKind::Systemd, StepsIn::Unit);
-        assert_eq!(packaged, Config { launcher: systemd.0, steps: systemd.1, ..Config::default() });
+        let program = Some("/var/lib/landfall-released/landfall-agent/current/landfall-agent".into());
+        assert_eq!(packaged, Config { program, launcher: systemd.0, steps: systemd.1, ..Config::default() });
     }
 
     /// The keys of a table, out of the words with which an unknown one is refused.

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod latency;
 pub mod layout;
 pub mod ledger;
+pub mod life;
 pub mod memory;
 pub mod outputs;
 pub mod probes;

@@ -11,7 +11,7 @@ use landfall_agent::enrolment::{self, HostToken};
 use landfall_agent::ledger::Ledger;
 use landfall_agent::steps::cage;
 use landfall_agent::tls::Dialler;
-use landfall_agent::{agent, engine, holder, memory, status, steps};
+use landfall_agent::{agent, engine, holder, life, memory, program, status, steps};
 use landfall_common::disk::{Disk, RealDisk};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +46,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Join { .. }
         | Command::Run
         | Command::Status { .. }
+        | Command::Alive { .. }
         | Command::Recover
         | Command::SetupSteps { .. }
         | Command::Step { .. } => {}
@@ -56,6 +57,14 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             runtime()?.block_on(join(&config, &token, controller, name, again))
         }
         Command::Run => {
+            if let Some(path) = &config.program
+                && let Err(reason) = program::become_released(path)
+            {
+                tracing::error!(
+                    reason,
+                    "the agent of its own release is not run; this is the one that was started"
+                );
+            }
             memory::use_one_arena();
             abort_on_panic();
             runtime()?.block_on(run(config))
@@ -67,6 +76,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Step { network, id } => {
             cage::run(&config, &cage::Places::default(), &id, network).map_err(anyhow::Error::msg)
+        }
+        Command::Alive { unit, program } => {
+            let life = runtime()?.block_on(life::check(&unit, &program)).map_err(anyhow::Error::msg)?;
+            print(&format!("{life}\n"))
         }
         Command::Holder { .. } | Command::StepRunner | Command::Config => Ok(()),
     }

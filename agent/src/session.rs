@@ -28,6 +28,7 @@ use crate::error::{AgentError, chain};
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::latency::Latencies;
+use crate::life::Life;
 use crate::outputs::Outputs;
 use crate::runtime::{EngineHandle, Said};
 use crate::tls::{self, ANSWER, Anchor, Dialler, in_time};
@@ -112,6 +113,7 @@ impl Session {
                 ended = self.connection(&mut told) => ended,
             };
             self.link.send_replace(None);
+            Life::own(false).tell();
             match ended {
                 Ok(why) => tracing::info!(host = %self.enrolled.identity.host, why, "session ended"),
                 Err(error) => {
@@ -195,6 +197,7 @@ impl Session {
                         heartbeat = Duration::from_millis(welcome.heartbeat_ms.clamp(100, 60_000));
                         next = tokio::time::Instant::now() + heartbeat;
                         tell_skew(welcome.now_ms);
+                        Life::own(true).tell();
                     }
                     Some(ControllerMessage { message: Some(In::Assignment(bytes)) }) => {
                         if !self.assignment(told, &mut client, bytes).await {

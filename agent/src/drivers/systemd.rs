@@ -19,13 +19,12 @@ use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, ServiceName, Sha256};
 use tokio::time::Instant;
 
-pub(crate) use bus::{Bus, BusError, Verb};
+pub(crate) use bus::{Bus, BusError, UnitState, Verb};
 pub(crate) use journal::last_words;
 
 use super::note::{Incarnations, Note, Notes, Trouble};
 use super::{Driver, DriverHost, DriverState, evidence, seat};
 use crate::steps::StepContext;
-use bus::UnitState;
 
 /// How often a unit that changes is looked at.
 const POLL: Duration = Duration::from_millis(100);

@@ -207,6 +207,14 @@ impl Installed {
         Ok(self.ctl_command(arguments).output()?.into())
     }
 
+    /// Runs `ctl` to its end, in another directory of the operator's than that of the application.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn ctl_in(&self, directory: &Path, arguments: &[&str]) -> io::Result<Said> {
+        Ok(self.ctl_command(arguments).current_dir(directory).output()?.into())
+    }
+
     /// What `ctl -o json …` printed.
     ///
     /// # Errors

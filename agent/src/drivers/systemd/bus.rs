@@ -108,6 +108,8 @@ pub(crate) struct UnitState {
     pub active_since_us: u64,
     /// When its main process was started last, on the wall clock.
     pub started_us: u64,
+    /// What its program says of itself by `STATUS=`.
+    pub status: String,
 }
 
 impl UnitState {
@@ -198,6 +200,7 @@ impl Bus {
             restarts: own.number("NRestarts"),
             active_since_us: common.large("ActiveEnterTimestampMonotonic"),
             started_us: own.large("ExecMainStartTimestamp"),
+            status: own.text("StatusText"),
         })
     }
 
