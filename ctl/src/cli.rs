@@ -1,5 +1,6 @@
 //! The command line: every command, its arguments, and the text that `--help` shows.
 
+mod import;
 mod trust;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceNa
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
+pub use import::Import;
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
@@ -151,6 +153,8 @@ pub struct Follow {
 pub enum Command {
     /// Make keys, the trust root and a first landfall.toml
     Init(Init),
+    /// Make a first landfall.toml out of another tool's file
+    Import(Import),
     /// Get an operator's certificate with a one-time token
     Login(Login),
     /// Build, sign and publish a release, and roll it out

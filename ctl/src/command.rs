@@ -7,6 +7,7 @@ mod doctor;
 mod drift;
 mod follow;
 mod hosts;
+mod import;
 mod init;
 mod log;
 mod login;
@@ -302,6 +303,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
     let mut session = Session { directory, places, config, global: cli.global, output };
     match cli.command {
         Command::Init(arguments) => init::run(&session, &arguments).await,
+        Command::Import(arguments) => import::run(&session, &arguments),
         Command::Login(arguments) => login::run(&mut session, &arguments).await,
         Command::Release(arguments) => release::run(&session, &arguments).await,
         Command::Plan(arguments) => plan::run(&session, &arguments).await,

@@ -101,6 +101,24 @@ pub enum Error {
         /// What to do about it: that depends on what the file was read for.
         next: &'static str,
     },
+    /// The file of another tool is not what it was taken for.
+    #[error("the file cannot be imported from {what}")]
+    Import {
+        /// Which tool.
+        what: &'static str,
+        /// What is wrong with it.
+        mistakes: Vec<Diagnostic>,
+        /// What to do about it.
+        next: String,
+    },
+    /// What was made of another tool's file is not valid; nothing was written.
+    #[error("what was made of {file} is not a valid definition: this is a mistake of ctl")]
+    ImportBroken {
+        /// The file.
+        file: String,
+        /// What is wrong with what was made.
+        mistakes: Vec<Diagnostic>,
+    },
     /// An archive of the commit leaves out its submodules.
     #[error("the commit has submodules, which a release cannot hold: {}", .0.join(", "))]
     Submodules(Vec<String>),
@@ -288,6 +306,7 @@ impl Error {
             | Self::NoTag { .. }
             | Self::NoDefinition { .. }
             | Self::Definition { .. }
+            | Self::Import { .. }
             | Self::Glob { .. }
             | Self::Declined => Exit::Usage,
             Self::BuildLocked { .. } => Exit::LockHeld,
@@ -317,6 +336,8 @@ impl Error {
             Self::NoTag { .. } => "no_tag".into(),
             Self::NoDefinition { .. } => "no_definition".into(),
             Self::Definition { .. } | Self::Glob { .. } => "invalid_definition".into(),
+            Self::Import { .. } => "not_imported".into(),
+            Self::ImportBroken { .. } => "internal".into(),
             Self::Submodules(_) => "submodules".into(),
             Self::LfsPointers(_) => "lfs_pointers".into(),
             Self::Archive { .. } => "archive".into(),
@@ -342,7 +363,9 @@ impl Error {
     #[must_use]
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::Definition { mistakes, .. } => mistakes.iter().map(ToString::to_string).collect(),
+            Self::Definition { mistakes, .. }
+            | Self::Import { mistakes, .. }
+            | Self::ImportBroken { mistakes, .. } => mistakes.iter().map(ToString::to_string).collect(),
             Self::Tree { problems } => problems.clone(),
             Self::Build { tail, .. } => tail.iter().map(|line| format!("| {line}")).collect(),
             Self::Unreachable { reason, .. } => vec![format!("because {reason}")],
@@ -356,7 +379,10 @@ impl Error {
     #[must_use]
     pub fn next(&self) -> Option<String> {
         Some(match self {
-            Self::Usage { next, .. } | Self::Missing { next, .. } => next.clone(),
+            Self::Usage { next, .. } | Self::Missing { next, .. } | Self::Import { next, .. } => next.clone(),
+            Self::ImportBroken { .. } => {
+                "report it with the file, which was left as it is; until then write landfall.toml by hand (docs/from)".into()
+            }
             Self::NoGit(_) => "install Git, or release a prebuilt directory: ctl release NAME --artifact DIR".into(),
             Self::NotARepository { .. } => {
                 "go to the application's repository, or release a prebuilt directory with --artifact DIR".into()

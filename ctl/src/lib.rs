@@ -2,7 +2,7 @@
 //!
 //! `cli` says what can be typed and `command` does it, one file each; only `output` prints. `client` talks to
 //! the controller, `pack`, `git` and `builder` make what is released, `trust`, `keys` and `config` are what
-//! the operator keeps on this machine.
+//! the operator keeps on this machine. `import` reads other tools' files.
 
 pub mod builder;
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod files;
 pub mod git;
+pub mod import;
 pub mod interrupt;
 pub mod keys;
 pub mod output;

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// How many characters of a line are worth showing: a file of one line may have a hundred thousand.
+const SHOWN: usize = 160;
+
 /// One thing that is wrong, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -56,10 +59,13 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        // A tab is printed as one space, so that the caret stands below what it means.
-        let line: String = self.source_line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // A tab is printed as one space, so that the caret stands below what it means. Of a long line, what is around it.
+        let skipped = if self.column > SHOWN { self.column - SHOWN / 2 } else { 0 };
+        let shown = self.source_line.chars().skip(skipped).take(SHOWN + SHOWN / 2);
+        let line: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let (before, width) = (self.column - 1 - skipped, self.width.min(SHOWN / 2));
         writeln!(f, "  {number} | {line}")?;
-        write!(f, "  {margin} | {}{}", " ".repeat(self.column - 1), "^".repeat(self.width))?;
+        write!(f, "  {margin} | {}{}", " ".repeat(before), "^".repeat(width))?;
         if let Some(help) = &self.help {
             write!(f, "\n  help: {help}")?;
         }
@@ -89,6 +95,16 @@ mod tests {
         let diagnostic = Diagnostic::new("f", text, 11..text.len(), "no", None);
         assert_eq!((diagnostic.line, diagnostic.column, diagnostic.width), (2, 5, 2));
         assert_eq!(diagnostic.to_string(), "f:2:5: no\n  2 | ö = \"é\n    |     ^^");
+    }
+
+    #[test]
+    fn of_a_long_line_what_is_around_the_mistake_is_shown() {
+        let text = format!("{}x{}", "a".repeat(100_000), "b".repeat(100_000));
+        let shown = Diagnostic::new("f", &text, 100_000..100_001, "no", None).to_string();
+        assert!(shown.len() < 600, "{}", shown.len());
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[0], "f:1:100001: no");
+        assert_eq!(lines[1].find('x'), lines[2].find('^'));
     }
 
     proptest::proptest! {

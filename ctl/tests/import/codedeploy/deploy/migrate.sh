@@ -1,0 +1,2 @@
+#!/bin/sh
+cd /srv/site && venv/bin/python manage.py migrate --noinput
