@@ -3,9 +3,11 @@
 //! Generated types stay here and in [`crate::view`]. A call that changes something carries a request id, so
 //! that it can be sent again when the connection breaks.
 
+pub mod hosts;
 pub mod identity;
 pub mod objects;
 pub mod request;
+pub mod rollouts;
 pub mod status;
 pub mod tls;
 
@@ -13,12 +15,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use landfall_common::token::{self, Token};
-use landfall_common::{AppName, EnvName, HostId, ReleaseName, ServiceName, Sha256, StepName};
+use landfall_common::{AppName, ReleaseName, Sha256};
 use landfall_proto::v1;
 use landfall_proto::v1::operators_client::OperatorsClient;
 use rand::RngCore as _;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Code, Response, Status};
 
 use crate::clock;
 use crate::config::Profile;
@@ -246,245 +248,6 @@ impl Client {
         }
     }
 
-    /// What a rollout would do.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn plan(&self, intent: &Intent) -> Result<view::Plan, Error> {
-        let request = v1::PlanRolloutRequest {
-            application: intent.application.to_string(),
-            environment: intent.environment.to_string(),
-            release: intent.release.to_string(),
-            overrides: Some(intent.overrides.message()),
-            no_way_back: intent.no_way_back,
-        };
-        let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
-        answer.await.map(view::Plan::from)
-    }
-
-    /// Begins a rollout; `plan_id` empty for whatever the plan is.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn start(
-        &self,
-        intent: &Intent,
-        plan_id: &str,
-        changes: Vec<String>,
-    ) -> Result<view::Rollout, Error> {
-        let request = v1::StartRolloutRequest {
-            request_id: request_id(),
-            application: intent.application.to_string(),
-            environment: intent.environment.to_string(),
-            release: intent.release.to_string(),
-            overrides: Some(intent.overrides.message()),
-            no_way_back: intent.no_way_back,
-            plan_id: plan_id.to_owned(),
-            changes,
-        };
-        let answer = self.call(request, |mut o, q| async move { o.start_rollout(q).await });
-        present(answer.await?.rollout)
-    }
-
-    /// Goes back, to `release` or to the last one that was proven before.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn rollback(
-        &self,
-        application: &AppName,
-        environment: &EnvName,
-        release: Option<&ReleaseName>,
-        reason: String,
-    ) -> Result<view::Rollout, Error> {
-        let request = v1::RollbackRequest {
-            request_id: request_id(),
-            application: application.to_string(),
-            environment: environment.to_string(),
-            release: release.map(ToString::to_string).unwrap_or_default(),
-            reason,
-        };
-        let answer = self.call(request, |mut o, q| async move { o.rollback(q).await });
-        present(answer.await?.rollout)
-    }
-
-    /// Pauses, resumes, aborts, retries.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn control(
-        &self,
-        rollout: &str,
-        control: Control,
-        reason: String,
-    ) -> Result<view::Rollout, Error> {
-        let control = match control {
-            Control::Pause => v1::Control::Pause,
-            Control::Resume => v1::Control::Resume,
-            Control::Abort => v1::Control::Abort,
-            Control::RetryFailed => v1::Control::RetryFailed,
-        };
-        let request = v1::ControlRolloutRequest {
-            request_id: request_id(),
-            rollout: rollout.to_owned(),
-            control: control.into(),
-            reason,
-        };
-        let answer = self.call(request, |mut o, q| async move { o.control_rollout(q).await });
-        present(answer.await?.rollout)
-    }
-
-    /// Says how a migration of unknown outcome ended.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn resolve_migration(
-        &self,
-        rollout: &str,
-        succeeded: bool,
-        reason: String,
-    ) -> Result<view::Rollout, Error> {
-        let rollout = rollout.to_owned();
-        let request = v1::ResolveMigrationRequest { request_id: request_id(), rollout, succeeded, reason };
-        let answer = self.call(request, |mut o, q| async move { o.resolve_migration(q).await });
-        present(answer.await?.rollout)
-    }
-
-    /// A rollout by its id.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn rollout(&self, id: &str) -> Result<view::Rollout, Error> {
-        let request = v1::GetRolloutRequest { rollout: id.to_owned() };
-        let answer = self.call(request, |mut o, q| async move { o.get_rollout(q).await });
-        present(answer.await?.rollout)
-    }
-
-    /// Rollouts, newest first.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn rollouts(
-        &self,
-        application: Option<&AppName>,
-        environment: Option<&EnvName>,
-        limit: u32,
-    ) -> Result<Vec<view::Rollout>, Error> {
-        let mut rollouts = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let left = limit.saturating_sub(u32::try_from(rollouts.len()).unwrap_or(u32::MAX));
-            let request = v1::ListRolloutsRequest {
-                application: application.map(ToString::to_string).unwrap_or_default(),
-                environment: environment.map(ToString::to_string).unwrap_or_default(),
-                limit: left,
-                page_token,
-            };
-            let answer = self.call(request, |mut o, q| async move { o.list_rollouts(q).await }).await?;
-            rollouts.extend(answer.rollouts.into_iter().map(view::Rollout::from));
-            page_token = answer.next_page_token;
-            if page_token.is_empty() {
-                return Ok(rollouts);
-            }
-        }
-    }
-
-    /// The rollout now and at each change, until it has ended.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn watch(&self, id: &str) -> Result<Watch, Error> {
-        let request = v1::WatchRolloutRequest { rollout: id.to_owned() };
-        let answer = self.call(request, |mut o, q| async move { o.watch_rollout(q).await });
-        Ok(Watch { stream: answer.await?, address: self.address.clone() })
-    }
-
-    /// What a step or a service of a host has written from so many lines before the end on, and with `follow` what
-    /// it writes.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn output(
-        &self,
-        host: &HostId,
-        step: Option<&StepName>,
-        service: Option<&ServiceName>,
-        lines: u32,
-        follow: bool,
-    ) -> Result<Written, Error> {
-        let step = step.map(|step| v1::source::Source::Step(step.to_string()));
-        let source = step.or_else(|| service.map(|service| v1::source::Source::Service(service.to_string())));
-        let source = Some(v1::Source { source });
-        let request = v1::StreamOutputRequest { host: host.to_string(), source, lines, follow };
-        let answer = self.call(request, |mut o, q| async move { o.stream_output(q).await });
-        Ok(Written { stream: answer.await?, address: self.address.clone() })
-    }
-
-    /// Enrolled hosts.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn hosts(
-        &self,
-        application: Option<&AppName>,
-        environment: Option<&EnvName>,
-    ) -> Result<Vec<view::Host>, Error> {
-        let mut hosts = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let request = v1::ListHostsRequest {
-                application: application.map(ToString::to_string).unwrap_or_default(),
-                environment: environment.map(ToString::to_string).unwrap_or_default(),
-                page_token,
-            };
-            let answer = self.call(request, |mut o, q| async move { o.list_hosts(q).await }).await?;
-            hosts.extend(answer.hosts.into_iter().map(view::Host::from));
-            page_token = answer.next_page_token;
-            if page_token.is_empty() {
-                return Ok(hosts);
-            }
-        }
-    }
-
-    /// What on hosts is not as it was applied, and in which facts they differ.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn drift(
-        &self,
-        application: Option<&AppName>,
-        environment: Option<&EnvName>,
-        host: Option<&str>,
-    ) -> Result<view::DriftReport, Error> {
-        let (mut report, mut page_token) = (view::DriftReport::default(), String::new());
-        loop {
-            let request = v1::ListDriftRequest {
-                application: application.map(ToString::to_string).unwrap_or_default(),
-                environment: environment.map(ToString::to_string).unwrap_or_default(),
-                host: host.unwrap_or_default().to_owned(),
-                page_token,
-            };
-            let answer = self.call(request, |mut o, q| async move { o.list_drift(q).await }).await?;
-            report.hosts.extend(answer.hosts.into_iter().map(view::HostDrift::from));
-            report.facts.extend(answer.facts.into_iter().map(view::FactDifference::from));
-            page_token = answer.next_page_token;
-            if page_token.is_empty() {
-                return Ok(report);
-            }
-        }
-    }
-
-    /// Has a host put right what is signed; the id by which it says what came of that.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn repair_drift(&self, host: &str, reason: String) -> Result<String, Error> {
-        let id = request_id();
-        let request = v1::RepairDriftRequest { request_id: id.clone(), host: host.to_owned(), reason };
-        self.call(request, |mut o, q| async move { o.repair_drift(q).await }).await?;
-        Ok(id)
-    }
-
     /// A single-use token.
     ///
     /// # Errors
@@ -523,15 +286,6 @@ impl Client {
             token: Token { id, secret, ca, root: None, bearer: named },
             expires: landfall_common::Timestamp::from_ms(answer.expires_ms),
         })
-    }
-
-    /// Denies a host from now on and forgets it.
-    ///
-    /// # Errors
-    /// As [`Client::info`].
-    pub async fn remove_host(&self, host: &str, reason: String) -> Result<(), Error> {
-        let request = v1::RemoveHostRequest { request_id: request_id(), host: host.to_owned(), reason };
-        self.call(request, |mut o, q| async move { o.remove_host(q).await }).await.map(drop)
     }
 
     /// Who has a certificate, or a token for one.
@@ -578,44 +332,5 @@ impl Client {
         let request = v1::GetCheckpointRequest { since_size: 0 };
         let answer = self.call(request, |mut o, q| async move { o.get_checkpoint(q).await });
         Ok(answer.await?.checkpoint)
-    }
-}
-
-fn present(rollout: Option<v1::Rollout>) -> Result<view::Rollout, Error> {
-    rollout.map(view::Rollout::from).ok_or_else(|| Error::Answer("it names no rollout".to_owned()))
-}
-
-/// Output that is being read.
-pub struct Written {
-    stream: Streaming<v1::StreamOutputResponse>,
-    address: String,
-}
-
-impl Written {
-    /// The next piece, cut anywhere; none at the end.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if the host has no such output or does not answer, [`Error::Unreachable`] when the
-    /// connection breaks.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let message = self.stream.message().await.map_err(|status| status::error(&status, &self.address))?;
-        Ok(message.map(|message| message.data))
-    }
-}
-
-/// A rollout that is being followed.
-pub struct Watch {
-    stream: Streaming<v1::WatchRolloutResponse>,
-    address: String,
-}
-
-impl Watch {
-    /// The next state; none when the rollout has ended.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] when the connection breaks: watch again.
-    pub async fn next(&mut self) -> Result<Option<view::Rollout>, Error> {
-        let message = self.stream.message().await.map_err(|status| status::error(&status, &self.address))?;
-        Ok(message.and_then(|message| message.rollout).map(view::Rollout::from))
     }
 }

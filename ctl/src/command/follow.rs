@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::{Client, Watch};
+use crate::client::Client;
+use crate::client::rollouts::Watch;
 use crate::clock;
 use crate::error::{Error, Exit};
 use crate::interrupt;

@@ -1,0 +1,124 @@
+//! Hosts: how they are, what on them drifted, what they write.
+
+use landfall_common::{AppName, EnvName, HostId, ServiceName, StepName};
+use landfall_proto::v1;
+use tonic::Streaming;
+
+use super::{Client, request_id, status};
+use crate::error::Error;
+use crate::view;
+
+impl Client {
+    /// What a step or a service of a host has written from so many lines before the end on, and with `follow` what
+    /// it writes.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn output(
+        &self,
+        host: &HostId,
+        step: Option<&StepName>,
+        service: Option<&ServiceName>,
+        lines: u32,
+        follow: bool,
+    ) -> Result<Written, Error> {
+        let step = step.map(|step| v1::source::Source::Step(step.to_string()));
+        let source = step.or_else(|| service.map(|service| v1::source::Source::Service(service.to_string())));
+        let source = Some(v1::Source { source });
+        let request = v1::StreamOutputRequest { host: host.to_string(), source, lines, follow };
+        let answer = self.call(request, |mut o, q| async move { o.stream_output(q).await });
+        Ok(Written { stream: answer.await?, address: self.address.clone() })
+    }
+
+    /// Enrolled hosts.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn hosts(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+    ) -> Result<Vec<view::Host>, Error> {
+        let mut hosts = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListHostsRequest {
+                application: application.map(ToString::to_string).unwrap_or_default(),
+                environment: environment.map(ToString::to_string).unwrap_or_default(),
+                page_token,
+            };
+            let answer = self.call(request, |mut o, q| async move { o.list_hosts(q).await }).await?;
+            hosts.extend(answer.hosts.into_iter().map(view::Host::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(hosts);
+            }
+        }
+    }
+
+    /// What on hosts is not as it was applied, and in which facts they differ.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn drift(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+        host: Option<&str>,
+    ) -> Result<view::DriftReport, Error> {
+        let (mut report, mut page_token) = (view::DriftReport::default(), String::new());
+        loop {
+            let request = v1::ListDriftRequest {
+                application: application.map(ToString::to_string).unwrap_or_default(),
+                environment: environment.map(ToString::to_string).unwrap_or_default(),
+                host: host.unwrap_or_default().to_owned(),
+                page_token,
+            };
+            let answer = self.call(request, |mut o, q| async move { o.list_drift(q).await }).await?;
+            report.hosts.extend(answer.hosts.into_iter().map(view::HostDrift::from));
+            report.facts.extend(answer.facts.into_iter().map(view::FactDifference::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Has a host put right what is signed; the id by which it says what came of that.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn repair_drift(&self, host: &str, reason: String) -> Result<String, Error> {
+        let id = request_id();
+        let request = v1::RepairDriftRequest { request_id: id.clone(), host: host.to_owned(), reason };
+        self.call(request, |mut o, q| async move { o.repair_drift(q).await }).await?;
+        Ok(id)
+    }
+
+    /// Denies a host from now on and forgets it.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn remove_host(&self, host: &str, reason: String) -> Result<(), Error> {
+        let request = v1::RemoveHostRequest { request_id: request_id(), host: host.to_owned(), reason };
+        self.call(request, |mut o, q| async move { o.remove_host(q).await }).await.map(drop)
+    }
+}
+
+/// Output that is being read.
+pub struct Written {
+    stream: Streaming<v1::StreamOutputResponse>,
+    address: String,
+}
+
+impl Written {
+    /// The next piece, cut anywhere; none at the end.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the host has no such output or does not answer, [`Error::Unreachable`] when the
+    /// connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let message = self.stream.message().await.map_err(|status| status::error(&status, &self.address))?;
+        Ok(message.map(|message| message.data))
+    }
+}

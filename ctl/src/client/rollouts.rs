@@ -1,0 +1,186 @@
+//! Rollouts: planned, begun, controlled, followed.
+
+use landfall_common::{AppName, EnvName, ReleaseName};
+use landfall_proto::v1;
+use tonic::Streaming;
+
+use super::request::{Control, Intent};
+use super::{Client, request_id, status};
+use crate::error::Error;
+use crate::view;
+
+impl Client {
+    /// What a rollout would do.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn plan(&self, intent: &Intent) -> Result<view::Plan, Error> {
+        let request = v1::PlanRolloutRequest {
+            application: intent.application.to_string(),
+            environment: intent.environment.to_string(),
+            release: intent.release.to_string(),
+            overrides: Some(intent.overrides.message()),
+            no_way_back: intent.no_way_back,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
+        answer.await.map(view::Plan::from)
+    }
+
+    /// Begins a rollout; `plan_id` empty for whatever the plan is.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn start(
+        &self,
+        intent: &Intent,
+        plan_id: &str,
+        changes: Vec<String>,
+    ) -> Result<view::Rollout, Error> {
+        let request = v1::StartRolloutRequest {
+            request_id: request_id(),
+            application: intent.application.to_string(),
+            environment: intent.environment.to_string(),
+            release: intent.release.to_string(),
+            overrides: Some(intent.overrides.message()),
+            no_way_back: intent.no_way_back,
+            plan_id: plan_id.to_owned(),
+            changes,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.start_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Goes back, to `release` or to the last one that was proven before.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn rollback(
+        &self,
+        application: &AppName,
+        environment: &EnvName,
+        release: Option<&ReleaseName>,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let request = v1::RollbackRequest {
+            request_id: request_id(),
+            application: application.to_string(),
+            environment: environment.to_string(),
+            release: release.map(ToString::to_string).unwrap_or_default(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.rollback(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Pauses, resumes, aborts, retries.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn control(
+        &self,
+        rollout: &str,
+        control: Control,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let control = match control {
+            Control::Pause => v1::Control::Pause,
+            Control::Resume => v1::Control::Resume,
+            Control::Abort => v1::Control::Abort,
+            Control::RetryFailed => v1::Control::RetryFailed,
+        };
+        let request = v1::ControlRolloutRequest {
+            request_id: request_id(),
+            rollout: rollout.to_owned(),
+            control: control.into(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.control_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Says how a migration of unknown outcome ended.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn resolve_migration(
+        &self,
+        rollout: &str,
+        succeeded: bool,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let rollout = rollout.to_owned();
+        let request = v1::ResolveMigrationRequest { request_id: request_id(), rollout, succeeded, reason };
+        let answer = self.call(request, |mut o, q| async move { o.resolve_migration(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// A rollout by its id.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn rollout(&self, id: &str) -> Result<view::Rollout, Error> {
+        let request = v1::GetRolloutRequest { rollout: id.to_owned() };
+        let answer = self.call(request, |mut o, q| async move { o.get_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Rollouts, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn rollouts(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+        limit: u32,
+    ) -> Result<Vec<view::Rollout>, Error> {
+        let mut rollouts = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let left = limit.saturating_sub(u32::try_from(rollouts.len()).unwrap_or(u32::MAX));
+            let request = v1::ListRolloutsRequest {
+                application: application.map(ToString::to_string).unwrap_or_default(),
+                environment: environment.map(ToString::to_string).unwrap_or_default(),
+                limit: left,
+                page_token,
+            };
+            let answer = self.call(request, |mut o, q| async move { o.list_rollouts(q).await }).await?;
+            rollouts.extend(answer.rollouts.into_iter().map(view::Rollout::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(rollouts);
+            }
+        }
+    }
+
+    /// The rollout now and at each change, until it has ended.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn watch(&self, id: &str) -> Result<Watch, Error> {
+        let request = v1::WatchRolloutRequest { rollout: id.to_owned() };
+        let answer = self.call(request, |mut o, q| async move { o.watch_rollout(q).await });
+        Ok(Watch { stream: answer.await?, address: self.address.clone() })
+    }
+}
+
+fn present(rollout: Option<v1::Rollout>) -> Result<view::Rollout, Error> {
+    rollout.map(view::Rollout::from).ok_or_else(|| Error::Answer("it names no rollout".to_owned()))
+}
+
+/// A rollout that is being followed.
+pub struct Watch {
+    stream: Streaming<v1::WatchRolloutResponse>,
+    address: String,
+}
+
+impl Watch {
+    /// The next state; none when the rollout has ended.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the connection breaks: watch again.
+    pub async fn next(&mut self) -> Result<Option<view::Rollout>, Error> {
+        let message = self.stream.message().await.map_err(|status| status::error(&status, &self.address))?;
+        Ok(message.and_then(|message| message.rollout).map(view::Rollout::from))
+    }
+}
