@@ -11,39 +11,21 @@ use landfall_agent::layout;
 use landfall_common::Sha256;
 use landfall_common::manifest::container::{Container, Image, Volume, VolumeSource};
 
-use super::scene::{Scene, marked};
+use super::scene::{Scene, inside, marked};
 use super::{file, mount};
-use crate::world::docker::{self, Dockerd};
+
+use crate::world::docker;
 use crate::world::registry::Registry;
 
-/// In its namespaces; anywhere else it has nothing to do.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inside_what_is_signed_and_granted() {
-    if !docker::is_inside() {
-        return;
-    }
-    let place = tempfile::tempdir().unwrap();
-    let dockerd = Dockerd::start(place.path());
-    macro_rules! one_after_the_other {
-        ($($case:ident)*) => {
-            $(
-                eprintln!("{}", stringify!($case));
-                let scene = Scene::new(&dockerd);
-                $case(&scene).await;
-                scene.clear().await;
-            )*
-        };
-    }
-    one_after_the_other! {
-        a_registry_is_asked_for_the_signed_digest_and_believed_in_nothing_else
-        a_registry_that_does_not_answer_fails_the_release_and_nothing_else
-        a_file_is_loaded_only_if_it_is_the_signed_one_and_takes_no_name_from_anybody
-        of_the_host_there_is_what_was_granted
-        what_one_container_could_replace_by_a_link_is_not_mounted_into_another
-        limits_hold_or_the_release_is_refused
-        one_that_is_not_healthy_tells_so_and_the_old_one_goes_on
-        images_go_with_the_last_release_that_names_them_and_others_stay
-    }
+inside! { inside_what_is_signed_and_granted:
+    a_registry_is_asked_for_the_signed_digest_and_believed_in_nothing_else
+    a_registry_that_does_not_answer_fails_the_release_and_nothing_else
+    a_file_is_loaded_only_if_it_is_the_signed_one_and_takes_no_name_from_anybody
+    of_the_host_there_is_what_was_granted
+    what_one_container_could_replace_by_a_link_is_not_mounted_into_another
+    limits_hold_or_the_release_is_refused
+    one_that_is_not_healthy_tells_so_and_the_old_one_goes_on
+    images_go_with_the_last_release_that_names_them_and_others_stay
 }
 
 async fn a_registry_is_asked_for_the_signed_digest_and_believed_in_nothing_else(scene: &Scene) {

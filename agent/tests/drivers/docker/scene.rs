@@ -240,3 +240,25 @@ impl Scene {
         }
     }
 }
+
+/// A test with a dockerd of its own and a new scene for each case, one after the other. In its namespaces; anywhere
+/// else it has nothing to do.
+macro_rules! inside {
+    ($name:ident: $($case:ident)*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            if !crate::world::docker::is_inside() {
+                return;
+            }
+            let place = tempfile::tempdir().unwrap();
+            let dockerd = crate::world::docker::Dockerd::start(place.path());
+            $(
+                eprintln!("{}", stringify!($case));
+                let scene = Scene::new(&dockerd);
+                $case(&scene).await;
+                scene.clear().await;
+            )*
+        }
+    };
+}
+pub(super) use inside;

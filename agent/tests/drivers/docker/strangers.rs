@@ -6,31 +6,11 @@ use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 
 use super::file;
-use super::scene::{Scene, marked};
-use crate::world::docker::{self, Dockerd};
+use super::scene::{Scene, inside, marked};
 
-/// In its namespaces; anywhere else it has nothing to do.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inside_strangers() {
-    if !docker::is_inside() {
-        return;
-    }
-    let place = tempfile::tempdir().unwrap();
-    let dockerd = Dockerd::start(place.path());
-    macro_rules! one_after_the_other {
-        ($($case:ident)*) => {
-            $(
-                eprintln!("{}", stringify!($case));
-                let scene = Scene::new(&dockerd);
-                $case(&scene).await;
-                scene.clear().await;
-            )*
-        };
-    }
-    one_after_the_other! {
-        a_name_that_somebody_has_taken_is_told_and_left_to_them
-        containers_that_look_like_ours_are_left_alone
-    }
+inside! { inside_strangers:
+    a_name_that_somebody_has_taken_is_told_and_left_to_them
+    containers_that_look_like_ours_are_left_alone
 }
 
 /// Somebody makes a container by hand, with these labels, and starts it.
