@@ -72,6 +72,12 @@ pub enum AgentError {
         /// What came.
         reason: String,
     },
+    /// The controller answers that it will not send what was asked for.
+    #[error("the controller does not send what was asked for: {reason}")]
+    NotSent {
+        /// Its words.
+        reason: String,
+    },
     /// Bytes of the right digest that are no manifest or directory.
     #[error("what was signed cannot be used")]
     Manifest(#[from] ManifestError),

@@ -69,7 +69,7 @@ pub(crate) enum Stop {
 impl From<AgentError> for Stop {
     fn from(error: AgentError) -> Self {
         match error {
-            AgentError::BadObject { .. } => Self::Bad(error),
+            AgentError::BadObject { .. } | AgentError::NotSent { .. } => Self::Bad(error),
             AgentError::Disk(error) => error.into(),
             other => Self::Fatal(chain(&other)),
         }

@@ -93,6 +93,14 @@ pub(super) async fn fetch(
             wanted: wanted_of(&status),
             reason: status.message().to_owned(),
         }),
+        // The connection is well, and the answer is no: it would be the next time too.
+        tonic::Code::InvalidArgument
+        | tonic::Code::OutOfRange
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::Unimplemented
+        | tonic::Code::PermissionDenied => {
+            Stop::Bad(AgentError::NotSent { reason: status.message().to_owned() })
+        }
         _ => Stop::Broken(chain(&status)),
     };
     let chunks =

@@ -48,6 +48,8 @@ pub struct Shared {
     pub asked: usize,
     /// Answers to this object are changed so many times.
     pub tamper: BTreeMap<Sha256, usize>,
+    /// Whoever asks for this object is answered so.
+    pub refuse: BTreeMap<Sha256, tonic::Code>,
     /// Before this object's compressed form comes a frame of so many bytes that unpack to nothing.
     pub padding: BTreeMap<Sha256, usize>,
     /// The stream of this object is cut after so many chunks, once.
@@ -526,6 +528,9 @@ impl Agents for Service {
                 answers.push(Err(Status::not_found(format!("no object {digest}"))));
                 break;
             };
+            if let Some(code) = shared.refuse.get(&digest) {
+                return Err(Status::new(*code, "the test says no"));
+            }
             if let Some(times) = shared.tamper.get_mut(&digest).filter(|times| **times > 0) {
                 *times -= 1;
                 content[0] ^= 1;

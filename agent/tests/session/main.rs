@@ -401,6 +401,21 @@ async fn a_tampered_object_is_fetched_again_and_given_up_after_a_few_times() {
 }
 
 #[tokio::test]
+async fn a_controller_that_says_no_is_not_asked_for_ever() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let v1 = simple("v1", "good 1");
+    let listed = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.shared.lock().unwrap().refuse.insert(Sha256::of(b"good 1"), tonic::Code::FailedPrecondition);
+    controller.assign(1, &listed, Order::Stage);
+    let report = controller.outcome(1, OutcomeKind::StageFailed).await;
+    let reason = report.outcome.unwrap().failure.unwrap().reason;
+    assert!(reason.contains("does not send what was asked for: the test says no; asked 3 times"), "{reason}");
+}
+
+#[tokio::test]
 async fn an_interrupted_download_goes_on_where_it_ended() {
     let mut controller = Controller::start().await;
     let mut host = Host::new();
