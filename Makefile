@@ -17,6 +17,10 @@ build: ## the three programs, for trying things out (target/debug)
 packages: ## Debian packages of the three programs, into target/packages
 	@deploy/packages/build.sh
 
+.PHONY: tarball
+tarball: ## all of them in one archive with an install script, for machines without dpkg, into target/packages
+	@deploy/packages/tarball.sh
+
 .PHONY: demo
 demo: ## a Django application released to four hosts under load, on this machine (KEEP=1 leaves it running)
 	@tests/demo/run.sh

@@ -31,8 +31,8 @@ pub const PORT: u16 = 8080;
 /// The version of the packages that are installed first.
 pub const VERSION: &str = "0.1.0";
 
-/// Where the hosts see the directory with the packages.
-const SOURCE: &str = "/usr/src/landfall";
+/// Where the hosts see the directory with the packages and the tarball.
+pub const SOURCE: &str = "/usr/src/landfall";
 
 /// Where they see those of the next version.
 pub const NEXT: &str = "/usr/src/landfall-next";
@@ -87,10 +87,20 @@ impl Installed {
     /// # Errors
     /// The first thing that went wrong.
     pub fn with_next(servers: &[&str], next: Option<&str>) -> io::Result<Self> {
-        Self::build(servers, &[], next, |installed| {
-            installed.git(&["init", "--quiet", "--initial-branch", "main"])?;
-            installed.commit("v0", |text| text)
-        })
+        Self::build(servers, &[], next, Self::begin)
+    }
+
+    fn begin(&self) -> io::Result<()> {
+        self.git(&["init", "--quiet", "--initial-branch", "main"])?;
+        self.commit("v0", |text| text)
+    }
+
+    /// The same, with hosts on which nothing of Landfall is.
+    ///
+    /// # Errors
+    /// The first thing that went wrong.
+    pub fn with_others(servers: &[&str], others: &[&str]) -> io::Result<Self> {
+        Self::build(servers, others, None, Self::begin)
     }
 
     /// The same with another application, which `make` puts as a Git repository into an empty directory, and

@@ -1,4 +1,4 @@
-//! The Debian packages of the programs under test, made by the script that makes those of a release.
+//! The Debian packages and the tarball of the programs under test, made by the scripts that make those of a release.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,10 +18,10 @@ pub fn programs() -> PathBuf {
     crate::target().join("debug")
 }
 
-/// A directory with the three packages of this version, made of what was built last.
+/// A directory with the three packages and the tarball of this version, made of what was built last.
 ///
 /// # Errors
-/// If a program was not built, or what cargo-deb said.
+/// If a program was not built, or what cargo-deb or tar said.
 pub fn ensure(version: &str) -> io::Result<PathBuf> {
     let home = crate::directory().join("packages");
     fs::create_dir_all(&home)?;
@@ -31,11 +31,25 @@ pub fn ensure(version: &str) -> io::Result<PathBuf> {
     if !directory.is_dir() {
         remove_older(&home, version)?;
         let partial = home.join("partial");
-        let script = crate::repository().join("deploy/packages/build.sh");
-        Said::from(Command::new(script).args(["dev", version]).arg(&partial).output()?).expect_code(0)?;
+        make("build.sh", version, &partial)?;
+        make("tarball.sh", version, &partial)?;
         fs::rename(partial, &directory)?;
     }
     Ok(directory)
+}
+
+/// Packs what was built last into a tarball of this version in this directory, and gives its path.
+///
+/// # Errors
+/// What tar said.
+pub fn tarball(version: &str, into: &Path) -> io::Result<PathBuf> {
+    let said = make("tarball.sh", version, into)?;
+    Ok(PathBuf::from(said.out.trim()))
+}
+
+fn make(script: &str, version: &str, into: &Path) -> io::Result<Said> {
+    let script = crate::repository().join("deploy/packages").join(script);
+    Said::from(Command::new(script).args(["dev", version]).arg(into).output()?).expect_code(0)
 }
 
 /// A digest that changes with anything that goes into a package.
