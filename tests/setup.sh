@@ -43,6 +43,8 @@ if [ "$purpose" = tests ] && [ "$(id -u)" = 0 ]; then
     need mkfs.ext4 e2fsprogs
     need ip iproute2
     need nft nftables
+    # An operator logs in to them.
+    need ssh openssh-client
     # Containers, for the driver of that name: the tests start a dockerd of their own.
     command -v dockerd >/dev/null 2>&1 || { missing+=(docker.io); services+=(docker.socket docker.service containerd.service); }
     need unshare util-linux

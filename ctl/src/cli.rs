@@ -1,5 +1,6 @@
 //! The command line: every command, its arguments, and the text that `--help` shows.
 
+mod hosts;
 mod import;
 mod trust;
 
@@ -12,6 +13,7 @@ use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceNa
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
+pub use hosts::{Add, Target};
 pub use import::Import;
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
@@ -34,7 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   ctl login TOKEN --controller deploy.example.org:7443
   ctl init                          keys, trust root, a first landfall.toml
-  ctl hosts token --env production  then on the host: landfall-agent join TOKEN --controller …
+  ctl hosts add root@web-1 --env production --package landfall-agent_0.1.0_amd64.deb
   ctl release v1.4 --publish-only   build, sign, publish
   ctl plan v1.4                     what its rollout would do; changes nothing
   ctl release v1.4                  roll it out and follow; what is not published is built first
@@ -494,6 +496,8 @@ pub struct Hosts {
 /// Below `ctl hosts`.
 #[derive(Debug, Subcommand)]
 pub enum HostsCommand {
+    /// Install the agent on hosts by ssh, and let them join
+    Add(Box<Add>),
     /// Make a single-use token by which a host joins
     #[command(after_help = "\
 Examples:

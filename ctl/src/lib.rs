@@ -1,8 +1,8 @@
 //! The operator command line.
 //!
 //! `cli` says what can be typed and `command` does it, one file each; only `output` prints. `client` talks to
-//! the controller, `pack`, `git` and `builder` make what is released, `trust`, `keys` and `config` are what
-//! the operator keeps on this machine. `import` reads other tools' files.
+//! the controller, `pack`, `git` and `builder` make what is released, `ssh` reaches new hosts, `trust`, `keys` and
+//! `config` are what the operator keeps on this machine. `import` reads other tools' files.
 
 pub mod builder;
 pub mod cli;
@@ -18,5 +18,6 @@ pub mod interrupt;
 pub mod keys;
 pub mod output;
 pub mod pack;
+pub mod ssh;
 pub mod trust;
 pub mod view;

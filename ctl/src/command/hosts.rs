@@ -1,4 +1,7 @@
-//! `ctl hosts`: state, release and health of each host; tokens for new ones; farewell to old ones.
+//! `ctl hosts`: state, release and health of each host; tokens for new ones; farewell to old ones. What brings the
+//! agent to new ones is in [`add`].
+
+mod add;
 
 use std::collections::BTreeMap;
 
@@ -6,8 +9,8 @@ use serde_json::json;
 
 use super::Session;
 use super::place::{self, Asked};
-use crate::cli::{Environment, Hosts, HostsCommand};
-use crate::client::{Bearer, Client};
+use crate::cli::{Hosts, HostsCommand};
+use crate::client::{Bearer, Client, NewToken};
 use crate::clock;
 use crate::config::Profile;
 use crate::error::{Error, Exit};
@@ -20,9 +23,12 @@ pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Er
     let (profile, client) = session.connect().await?;
     match &arguments.command {
         None => list(session, &client, arguments).await,
+        Some(HostsCommand::Add(asked)) => add::run(session, &profile, &client, asked).await,
         Some(HostsCommand::Token { environment, name, labels, valid_for, yes }) => {
-            let wanted =
-                Wanted { environment, name: name.as_deref(), labels, valid_for: *valid_for, yes: *yes };
+            let (application, environment) = settle(session, &client, environment.env.as_ref(), *yes).await?;
+            let name = name.clone().map(HostId::new).transpose();
+            let name = name.map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
+            let wanted = Wanted { application, environment, name, labels, valid_for: *valid_for };
             token(session, &profile, &client, wanted).await
         }
         Some(HostsCommand::Remove { host, reason, yes }) => {
@@ -47,7 +53,7 @@ async fn list(session: &Session, client: &Client, arguments: &Hosts) -> Result<E
         let asked = Asked { noun: "host", application: application.as_ref(), environment };
         let nothing = place::nothing_in(session, client, asked).await?;
         output.line(format!(
-            "{nothing} has joined; next: ctl hosts token, which says what to type on the host"
+            "{nothing} has joined; next: ctl hosts add USER@HOST --package PATH, or ctl hosts token, which says what to type there"
         ));
     } else {
         let now = clock::now();
@@ -118,12 +124,13 @@ fn figures(figures: &Figures) -> Vec<String> {
     ]
 }
 
+/// What a token is to be for.
 struct Wanted<'w> {
-    environment: &'w Environment,
-    name: Option<&'w str>,
+    application: AppName,
+    environment: EnvName,
+    name: Option<HostId>,
     labels: &'w [(String, String)],
     valid_for: std::time::Duration,
-    yes: bool,
 }
 
 /// The question before a token for a place that the working tree's definition does not have: what the token says
@@ -140,6 +147,38 @@ fn doubt(application: &AppName, environment: &EnvName, defined: &[EnvName]) -> O
     })
 }
 
+/// The place that is meant for hosts, asked about if the definition does not have it.
+async fn settle(
+    session: &Session,
+    client: &Client,
+    environment: Option<&EnvName>,
+    yes: bool,
+) -> Result<(AppName, EnvName), Error> {
+    let application = session.application(client).await?;
+    let environment = session.local_environment(environment)?;
+    let defined = session.defined_environments(&application).unwrap_or_default();
+    if let Some(question) = doubt(&application, &environment, &defined).filter(|_| !yes) {
+        let next = "the same command with an environment that there is; or with --yes, if this one is meant";
+        session.output.confirm_or(&question, next)?;
+    }
+    Ok((application, environment))
+}
+
+/// Makes a token. The root that the host begins with is this operator's own trusted one, never the controller's (P1):
+/// refresh that first, so that it is the newest.
+async fn new_token(profile: &Profile, client: &Client, wanted: Wanted<'_>) -> Result<NewToken, Error> {
+    let root = Sha256::of(&crate::trust::root_file(&profile.trust_directory())?);
+    let bearer = Bearer::Host {
+        application: wanted.application,
+        environment: wanted.environment,
+        labels: wanted.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+        name: wanted.name,
+    };
+    let mut new = client.create_token(bearer, wanted.valid_for).await?;
+    new.token.root = Some(root);
+    Ok(new)
+}
+
 async fn token(
     session: &Session,
     profile: &Profile,
@@ -147,32 +186,14 @@ async fn token(
     wanted: Wanted<'_>,
 ) -> Result<Exit, Error> {
     let output = session.output;
-    let application = session.application(client).await?;
-    let environment = session.local_environment(wanted.environment.env.as_ref())?;
-    let defined = session.defined_environments(&application).unwrap_or_default();
-    if let Some(question) = doubt(&application, &environment, &defined).filter(|_| !wanted.yes) {
-        let next = "the same command with an environment that there is; or with --yes, if this one is meant";
-        output.confirm_or(&question, next)?;
-    }
-    let name = wanted.name.map(HostId::new).transpose();
-    let name = name.map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
-    // The root that the host begins with comes from this operator's own trusted copy, never from the
-    // controller (P1): refreshed first, so that it is the newest.
+    let place = format!("{} in {}", wanted.application, wanted.environment);
     Trust::refresh(profile.trust_directory(), client).await?;
-    let root = Sha256::of(&crate::trust::root_file(&profile.trust_directory())?);
-    let bearer = Bearer::Host {
-        application: application.clone(),
-        environment: environment.clone(),
-        labels: wanted.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
-        name,
-    };
-    let mut new = client.create_token(bearer, wanted.valid_for).await?;
-    new.token.root = Some(root);
+    let new = new_token(profile, client, wanted).await?;
     let text = new.token.to_text();
     let expires = format::relative(new.expires, clock::now());
     output.line(&text);
     output.note(format!(
-        "for one host of {application} in {environment}, to be used once, expires {expires}. On the host:\n  \
+        "for one host of {place}, to be used once, expires {expires}. On the host:\n  \
          landfall-agent join TOKEN --controller {}",
         client.address()
     ));

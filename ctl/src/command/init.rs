@@ -80,7 +80,7 @@ pub(super) async fn run(session: &Session, arguments: &Init) -> Result<Exit, Err
                 "nothing to do: {application} has its keys and its place in the release repository"
             ));
         }
-        output.line("next: ctl hosts token, and `landfall-agent join` on each host; then ctl release TAG");
+        output.line("next: ctl hosts add root@HOST --package PATH (or ctl hosts token, which says what to type there); then ctl release TAG");
     }
     output.json("init", &json!({ "application": application, "done": done, "signs": signs }));
     Ok(Exit::Succeeded)

@@ -1,5 +1,5 @@
-//! Landfall on a fleet, installed with the very commands of the README: the controller on `deploy`, agents on
-//! the others, the operator on this machine with an application in a Git repository.
+//! Landfall on a fleet, installed with the very commands of the README (the controller on `deploy`, the operator on this
+//! machine with an application in a Git repository) and of the guide on hosts (agents on the others, by hand).
 //!
 //! The application is the small HTTP server of the end-to-end tests, on port 8080 of each server, if a test does
 //! not bring its own.
@@ -74,7 +74,7 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// Boots `deploy` and the servers, and does what the README says.
+    /// Boots `deploy` and the servers, and does what the README and the guide say.
     ///
     /// # Errors
     /// The first thing that went wrong.
@@ -133,14 +133,14 @@ impl Installed {
         let installed = Self { fleet, servers, environment: BTreeMap::new(), operator };
         application(&installed)?;
 
-        let [controller, you, server] = readme()?;
+        let ([controller, you, _], [server, new_token]) = (readme()?, by_hand()?);
         let said = installed.controller().sh(&format!("cd {SOURCE}\n{controller}"))?;
         let token = token_in(&Said { out: said, err: String::new(), code: 0 })?;
         let address = installed.controller().address().to_string();
-        let (first, per_server) = split_off_last(you.trim_end());
-        installed.you(&first.replace("lft1_…", &token).replace("deploy.example.org", &address))?;
+        let (first, _) = split_off_last(you.trim_end());
+        installed.shell(&first.replace("lft1_…", &token).replace("deploy.example.org", &address))?;
         for name in &installed.servers {
-            let token = token_in(&installed.you(&per_server.replace("web-1", name))?)?;
+            let token = token_in(&installed.shell(&new_token.replace("web-1", name))?)?;
             let script = server.replace("lft1_…", &token).replace("deploy.example.org", DEPLOY);
             installed.fleet.host(name).sh(&format!("cd {SOURCE}\n{script}"))?;
         }
@@ -153,8 +153,26 @@ impl Installed {
         self.fleet.host(DEPLOY)
     }
 
-    /// What a line of shell says that the operator types in the application's repository.
-    fn you(&self, script: &str) -> io::Result<Said> {
+    /// The line of the README that brings the agent to servers by ssh.
+    ///
+    /// # Errors
+    /// If the README has none.
+    pub fn adding() -> io::Result<String> {
+        let [_, you, _] = readme()?;
+        Ok(split_off_last(you.trim_end()).1.to_owned())
+    }
+
+    /// The operator's home directory.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.operator
+    }
+
+    /// What lines of shell say that the operator types in the application's repository.
+    ///
+    /// # Errors
+    /// If one of them fails: everything that was said.
+    pub fn shell(&self, script: &str) -> io::Result<Said> {
         let mut path = packages::programs().into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
@@ -273,26 +291,30 @@ impl Installed {
     }
 }
 
-/// The three blocks of commands in the README: for the controller, for you, for each server.
+/// The three blocks of commands in the README: for the controller, for you, for the files of each server.
 fn readme() -> io::Result<[String; 3]> {
-    let path = crate::repository().join("README.md");
-    let text = fs::read_to_string(&path)?;
-    blocks(&text).ok_or_else(|| {
-        io::Error::other(format!(
-            "{}: no three blocks of sh below the heading on three servers",
-            path.display()
-        ))
-    })
+    blocks("README.md", "On three real servers")
 }
 
-fn blocks(text: &str) -> Option<[String; 3]> {
-    let section = text.split("\n## ").find(|section| section.starts_with("On three real servers"))?;
+/// Those for a server without ssh: on it, and the one that prints its token.
+fn by_hand() -> io::Result<[String; 2]> {
+    blocks("docs/guides/hosts.md", "By hand")
+}
+
+/// The blocks of commands below a heading.
+fn blocks<const N: usize>(file: &str, heading: &str) -> io::Result<[String; N]> {
+    let path = crate::repository().join(file);
+    let text = fs::read_to_string(&path)?;
+    let section = text.split("\n## ").find(|section| section.starts_with(heading)).unwrap_or_default();
     let blocks: Vec<_> = section
         .split("\n```sh\n")
         .skip(1)
         .filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned()))
         .collect();
-    blocks.try_into().ok()
+    blocks.try_into().map_err(|blocks: Vec<_>| {
+        let found = blocks.len();
+        io::Error::other(format!("{}: {found} blocks of sh below {heading:?} instead of {N}", path.display()))
+    })
 }
 
 fn split_off_last(block: &str) -> (&str, &str) {
