@@ -7,11 +7,14 @@
 
 pub mod account;
 mod appspec;
+mod capistrano;
 mod checkout;
 mod deed;
 mod draft;
+mod fabric;
 mod kamal;
 pub mod report;
+mod script;
 mod shell;
 mod work;
 mod yaml;
@@ -29,21 +32,27 @@ use work::Work;
 /// Whose file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
+    /// Capistrano's config/deploy.rb
+    Capistrano,
     /// AWS CodeDeploy's appspec.yml
     Codedeploy,
+    /// Fabric's fabfile.py
+    Fabric,
     /// Kamal's config/deploy.yml
     Kamal,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Codedeploy, Self::Kamal];
+    pub const ALL: [Self; 4] = [Self::Capistrano, Self::Codedeploy, Self::Fabric, Self::Kamal];
 
     /// What people call it.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
+            Self::Capistrano => "Capistrano",
             Self::Codedeploy => "CodeDeploy",
+            Self::Fabric => "Fabric",
             Self::Kamal => "Kamal",
         }
     }
@@ -52,7 +61,9 @@ impl Kind {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::Capistrano => "capistrano",
             Self::Codedeploy => "codedeploy",
+            Self::Fabric => "fabric",
             Self::Kamal => "kamal",
         }
     }
@@ -76,6 +87,12 @@ impl Kind {
                 Some(Self::Kamal)
             }
             _ if is_yaml && name.starts_with("deploy") => Some(Self::Kamal),
+            "fabfile.py" => Some(Self::Fabric),
+            "deploy.rb" | "capfile" => Some(Self::Capistrano),
+            _ if name.ends_with(".py") && (begins("from fabric") || begins("import fabric")) => {
+                Some(Self::Fabric)
+            }
+            _ if name.ends_with(".rb") && begins("set :application") => Some(Self::Capistrano),
             _ => None,
         }
     }
@@ -133,7 +150,9 @@ pub fn import(
 ) -> Result<Imported, Error> {
     let mut work = Work::new(checkout);
     match kind {
+        Kind::Capistrano => capistrano::read(source, &mut work)?,
         Kind::Codedeploy => appspec::read(source, &mut work)?,
+        Kind::Fabric => fabric::read(source, &mut work)?,
         Kind::Kamal => kamal::read(source, &mut work)?,
     }
     work.settle();
@@ -217,15 +236,21 @@ fn lacking(kind: Kind, source: &Source<'_>, work: &mut Work<'_>) {
             )
             .key("canary", 1)
             .key("batch", 1),
-            Kind::Kamal => Section::environment(
-                "production",
-                "Landfall's defaults: Kamal changes all hosts at once unless `boot` says otherwise.",
-            )
-            .key("canary", 1)
-            .key("batch", "25%"),
+            Kind::Kamal => {
+                careful("Landfall's defaults: Kamal changes all hosts at once unless `boot` says otherwise.")
+            }
+            Kind::Capistrano => {
+                careful("Landfall's defaults: Capistrano changes all hosts of a role at once.")
+            }
+            Kind::Fabric => careful("Landfall's defaults: how many hosts change at once is not in the file."),
         };
         work.draft.add(section);
     }
+}
+
+/// How a rollout goes unless it is said.
+fn careful(note: &str) -> Section {
+    Section::environment("production", note).key("canary", 1).key("batch", "25%")
 }
 
 #[cfg(test)]

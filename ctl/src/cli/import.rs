@@ -16,6 +16,7 @@ A file that is there already is never written over. No controller is needed. doc
 
 Examples:
   ctl import appspec.yml
+  ctl import config/deploy.rb
   ctl import config/deploy.yml --app site         the application's name, where nothing else says it
   ctl import fabfile.py --to -                    the definition to stdout, the report to stderr
   ctl import fabfile.py --to - -o json            both as JSON, nothing written

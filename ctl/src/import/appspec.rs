@@ -13,7 +13,7 @@ use super::{Kind, Source};
 use crate::error::Error;
 
 /// Names of directories that are not the name of what lies in them.
-const ANYBODYS: [&str; 16] = [
+pub(super) const ANYBODYS: [&str; 16] = [
     "html", "www", "app", "apps", "src", "var", "opt", "home", "ubuntu", "ec2-user", "tmp", "htdocs",
     "public", "server", "root", "webapps",
 ];

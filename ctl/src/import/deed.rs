@@ -1,6 +1,9 @@
 //! What a command of a deployment is for, read off its words.
 
+mod tools;
+
 use super::shell::{Call, base};
+use tools::{container, link, probe, retained, service, supervised, systemctl, units};
 
 /// What a command is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,17 +28,22 @@ pub enum Deed {
         /// The command.
         command: Vec<String>,
     },
-    /// A unit of systemd is started, restarted or reloaded.
+    /// Units of systemd are started, restarted or reloaded.
     Unit {
-        /// Its name.
-        name: String,
+        /// Their names.
+        names: Vec<String>,
         /// Whether it is only reloaded.
         is_reload: bool,
     },
-    /// A program of Supervisor is started or restarted.
-    Supervised(String),
+    /// Programs of Supervisor are started or restarted.
+    Supervised(Vec<String>),
     /// Passenger is told to restart the application.
     Passenger,
+    /// An application server serves the application; how it is started is known.
+    Serve {
+        /// In the foreground.
+        command: Vec<String>,
+    },
     /// A process is started by hand, or by a process manager of its own.
     Run(Vec<String>),
     /// A container is started.
@@ -86,28 +94,6 @@ pub enum Framework {
     /// Anything else.
     Other,
 }
-
-/// Proxies, databases and the like: restarted by a deployment now and then, and not its application.
-const OF_THE_HOST: [&str; 18] = [
-    "nginx",
-    "postgresql",
-    "mysql",
-    "mysqld",
-    "mariadb",
-    "redis",
-    "redis-server",
-    "memcached",
-    "cron",
-    "crond",
-    "rsyslog",
-    "ssh",
-    "sshd",
-    "docker",
-    "supervisor",
-    "supervisord",
-    "haproxy",
-    "codedeploy-agent",
-];
 
 /// What a command is for.
 #[must_use]
@@ -174,7 +160,7 @@ pub fn deed(call: &Call) -> Deed {
         ("systemctl", _) => systemctl(arguments),
         ("service" | "invoke-rc.d", _) => service(arguments.first(), arguments.get(1)),
         ("restart" | "start" | "reload", name) if !name.is_empty() && arguments.len() == 1 => {
-            unit(name, call.program() == "reload")
+            units(arguments, call.program() == "reload")
         }
         ("supervisorctl", _) => supervised(arguments),
         ("passenger-config", "restart-app") => Deed::Passenger,
@@ -274,7 +260,9 @@ pub fn deed(call: &Call) -> Deed {
     }
 }
 
-fn gems() -> Vec<String> {
+/// `bundle install` into the release.
+#[must_use]
+pub fn gems() -> Vec<String> {
     let install = "bundle config set --local deployment true; bundle config set --local without development:test; \
                    bundle install --quiet";
     vec!["sh".into(), "-ec".into(), install.into()]
@@ -393,156 +381,6 @@ fn packages(arguments: &[String]) -> Vec<String> {
     what
 }
 
-fn unit(name: &str, is_reload: bool) -> Deed {
-    let stem = name.trim_end_matches(".service");
-    if OF_THE_HOST.contains(&stem) || stem.starts_with("postgresql") || stem.ends_with(".timer") {
-        return Deed::Host;
-    }
-    Deed::Unit { name: name.to_owned(), is_reload }
-}
-
-fn systemctl(arguments: &[String]) -> Deed {
-    let mut plain = arguments.iter().filter(|argument| !argument.starts_with('-'));
-    match (plain.next().map(String::as_str), plain.next()) {
-        (Some("start" | "restart" | "try-restart"), Some(name)) => unit(name, false),
-        (Some("reload" | "reload-or-restart"), Some(name)) => unit(name, true),
-        (Some("stop" | "kill"), _) => Deed::Stop,
-        (Some("status" | "is-active" | "show" | "list-units"), _) => Deed::Nothing,
-        _ => Deed::Host,
-    }
-}
-
-fn service(name: Option<&String>, verb: Option<&String>) -> Deed {
-    match (name, verb.map(String::as_str)) {
-        (Some(name), Some("start" | "restart")) => unit(name, false),
-        (Some(name), Some("reload" | "graceful" | "force-reload")) => unit(name, true),
-        (_, Some("stop")) => Deed::Stop,
-        (_, Some("status")) => Deed::Nothing,
-        _ => Deed::Host,
-    }
-}
-
-fn supervised(arguments: &[String]) -> Deed {
-    let mut plain = arguments.iter().scan(false, |is_value, argument| {
-        let skip = std::mem::replace(is_value, matches!(argument.as_str(), "-c" | "-s" | "-u" | "-p"));
-        Some((!skip && !argument.starts_with('-')).then_some(argument))
-    });
-    let mut plain = plain.by_ref().flatten();
-    match (plain.next().map(String::as_str), plain.next()) {
-        (Some("restart" | "start" | "signal"), Some(name)) => Deed::Supervised(name.clone()),
-        (Some("stop"), _) => Deed::Stop,
-        (Some("status" | "tail"), _) => Deed::Nothing,
-        _ => Deed::Host,
-    }
-}
-
-fn container(program: &str, arguments: &[String]) -> Deed {
-    let verb = arguments.iter().find(|argument| !argument.starts_with('-')).map(String::as_str);
-    let is_compose = program == "docker-compose" || verb == Some("compose");
-    match verb {
-        Some("run" | "start" | "restart" | "up" | "build" | "pull") => Deed::Container,
-        _ if is_compose => {
-            if arguments
-                .iter()
-                .any(|word| matches!(word.as_str(), "up" | "start" | "restart" | "build" | "pull"))
-            {
-                Deed::Container
-            } else {
-                Deed::Stop
-            }
-        }
-        Some("stop" | "rm" | "kill" | "rmi" | "system" | "image" | "container") => Deed::Stop,
-        Some("login") => Deed::Host,
-        _ => Deed::Other,
-    }
-}
-
-/// `ln -s FROM TO`: the link to the release itself, or one of what is shared.
-fn link(arguments: &[String]) -> Deed {
-    let plain: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
-    let [from, to] = plain[..] else { return Deed::Host };
-    if let Some((_, path)) = from.split_once("/shared/") {
-        let path = path.trim_end_matches('/');
-        // Where the link stands says where the release wants it, if that can be read off.
-        let inside = [to.split_once("/current/"), release_path(to)].into_iter().flatten().next();
-        let path = inside.map_or(path, |(_, inside)| inside.trim_end_matches('/'));
-        return Deed::Share { path: path.to_owned() };
-    }
-    if ["current", "previous", "live"].contains(&base(to)) || base(to).ends_with("current") {
-        return Deed::Switch;
-    }
-    Deed::Host
-}
-
-/// Splits behind the directory of one release.
-fn release_path(path: &str) -> Option<(&str, &str)> {
-    path.split_once("/releases/").and_then(|(_, rest)| rest.split_once('/'))
-}
-
-/// `ls -t | tail -n +6 | xargs rm`: five stay.
-fn retained(call: &Call) -> Option<u32> {
-    let is_listed = call.program() == "ls" || call.program() == "find";
-    let tail = call.pipe.iter().find(|words| words.first().is_some_and(|word| base(word) == "tail"))?;
-    let number = tail.iter().find_map(|word| word.rsplit_once('+')?.1.parse::<u32>().ok())?;
-    (is_listed && number > 1).then(|| number - 1)
-}
-
-/// A URL that a command asks, if it is one of this host over plain HTTP.
-fn probe(arguments: &[String]) -> Deed {
-    let value_of = |word: &str| {
-        matches!(
-            word,
-            "-o" | "-H"
-                | "-X"
-                | "-d"
-                | "-m"
-                | "-w"
-                | "-u"
-                | "-A"
-                | "-e"
-                | "-b"
-                | "-c"
-                | "-F"
-                | "--retry"
-                | "--retry-delay"
-                | "--max-time"
-                | "--connect-timeout"
-                | "--header"
-                | "--data"
-                | "--output"
-                | "--write-out"
-                | "--request"
-                | "--user"
-        )
-    };
-    let writes = arguments.iter().any(|word| {
-        matches!(word.as_str(), "-X" | "-d" | "--data" | "-F" | "--request" | "-O" | "--upload-file" | "-T")
-    });
-    let mut urls = Vec::new();
-    let mut skip = false;
-    for word in arguments {
-        if !skip && !word.starts_with('-') {
-            urls.push(word.as_str());
-        }
-        skip = value_of(word);
-    }
-    let [url] = urls[..] else { return Deed::ProbeElsewhere };
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(_) => return Deed::ProbeElsewhere,
-        None => url,
-    };
-    let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
-    let is_plain = url.bytes().all(|b| b.is_ascii_graphic() && !b"${}\"'`\\".contains(&b));
-    if writes || !is_plain || !["localhost", "127.0.0.1", "0.0.0.0"].contains(&host) {
-        return Deed::ProbeElsewhere;
-    }
-    let rest = rest.replacen(host, "127.0.0.1", 1);
-    let rest = if rest.contains('/') { rest } else { format!("{rest}/") };
-    Deed::Probe(format!("http://{rest}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::shell::calls;
@@ -573,10 +411,12 @@ mod tests {
                 }),
             ),
             ("python manage.py collectstatic --noinput", Deed::Collectstatic),
-            ("sudo systemctl restart gunicorn", Deed::Unit { name: "gunicorn".into(), is_reload: false }),
+            ("sudo systemctl restart gunicorn", Deed::Unit { names: words("gunicorn"), is_reload: false }),
             ("sudo service nginx reload", Deed::Host),
-            ("sudo service site restart", Deed::Unit { name: "site".into(), is_reload: false }),
-            ("supervisorctl -c /etc/s.conf restart web:*", Deed::Supervised("web:*".into())),
+            ("sudo service site restart", Deed::Unit { names: words("site"), is_reload: false }),
+            ("supervisorctl -c /etc/s.conf restart web:*", Deed::Supervised(words("web:*"))),
+            ("supervisorctl restart web worker", Deed::Supervised(words("web worker"))),
+            ("systemctl restart nginx site", Deed::Unit { names: words("site"), is_reload: false }),
             ("supervisorctl reread", Deed::Host),
             ("ls -1t | tail -n +6 | xargs rm -rf", Deed::Retain(5)),
             (

@@ -242,7 +242,8 @@ pub fn literal(text: &str) -> String {
         let (before, from) = rest.split_at(open);
         out.push_str(before);
         let length = from.find('}').map_or(1, |close| close + 1);
-        let is_word = words::names(&from[..length]).next().is_some() && !out.ends_with('$');
+        let is_word =
+            matches!(words::parts(&from[..length])[..], [words::Part::Word(_)]) && !out.ends_with('$');
         if is_word {
             out.push_str(&format!("{{{}}}", &from[..length]));
             rest = &from[length..];

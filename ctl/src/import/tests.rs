@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod older;
 mod refused;
 
 fn fixture(kind: &str) -> PathBuf {
@@ -45,8 +46,27 @@ fn a_deploy_yml_becomes_what_its_page_says() {
     });
 }
 
+#[test]
+fn a_deploy_rb_becomes_what_its_page_says() {
+    insta::with_settings!({ snapshot_path => "../../tests/import/snapshots", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("capistrano", shown(Kind::Capistrano, "config/deploy.rb"));
+    });
+}
+
+#[test]
+fn a_fabfile_becomes_what_its_page_says() {
+    insta::with_settings!({ snapshot_path => "../../tests/import/snapshots", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("fabric", shown(Kind::Fabric, "fabfile.py"));
+    });
+}
+
 /// What each fixture is made of, for what is made of damaged ones.
-const FIXTURES: [(Kind, &str); 2] = [(Kind::Codedeploy, "appspec.yml"), (Kind::Kamal, "config/deploy.yml")];
+const FIXTURES: [(Kind, &str); 4] = [
+    (Kind::Capistrano, "config/deploy.rb"),
+    (Kind::Codedeploy, "appspec.yml"),
+    (Kind::Fabric, "fabfile.py"),
+    (Kind::Kamal, "config/deploy.yml"),
+];
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]

@@ -77,6 +77,52 @@ fn a_deploy_yml_that_is_not_kamals_is_refused() {
 }
 
 #[test]
+fn scripts_that_are_no_deployments_are_refused() {
+    let deep =
+        format!("import fabric\ndef deploy():\n    run({}'x'{})\n", "(".repeat(5000), ")".repeat(5000));
+    for (kind, text, expected) in [
+        (Kind::Fabric, "print('hello')\n", "this is no fabfile.py"),
+        (Kind::Fabric, "from fabric import task\n", "this is no fabfile.py"),
+        (Kind::Fabric, "set :application, 'site'\n", "this is no fabfile.py"),
+        (Kind::Fabric, "\u{1}\u{2}<?php ?>", "this is no fabfile.py"),
+        (Kind::Fabric, "((((((((((", "this is no fabfile.py"),
+        (Kind::Capistrano, "puts 'hello'\n", "this is no deploy.rb"),
+        (Kind::Capistrano, "def deploy():\n    run('x')\n", "this is no deploy.rb"),
+        (Kind::Capistrano, "service: site\nimage: x\n", "this is no deploy.rb"),
+        (Kind::Capistrano, "\u{1}[[[[[[%w[", "this is no deploy.rb"),
+    ] {
+        let error = refused(kind, text);
+        assert!(error.contains(expected), "{expected:?} is not in:\n{error}");
+    }
+    // Deeper than it is looked into: the rest is still there.
+    let empty = tempfile::tempdir().unwrap();
+    let source = Source { name: "fabfile.py", text: &deep };
+    import(Kind::Fabric, &source, &Checkout::new(empty.path()), Some(&AppName::new("a").unwrap())).unwrap();
+}
+
+#[test]
+fn what_is_not_understood_is_told_and_the_rest_is_carried_over() {
+    let empty = tempfile::tempdir().unwrap();
+    let name = AppName::new("a").unwrap();
+    for (kind, text) in [
+        (
+            Kind::Fabric,
+            "from fabric.api import run\nx = = 3\ndef deploy():\n    run('systemctl restart site')\n",
+        ),
+        (
+            Kind::Capistrano,
+            "set :application, 'a'\nset :x => => 3\nafter :a, :b do\n execute 'systemctl restart site'\nend\n",
+        ),
+    ] {
+        let source = Source { name: "the.file", text };
+        let made = import(kind, &source, &Checkout::new(empty.path()), Some(&name)).unwrap();
+        assert!(made.definition.contains("unit = \"site.service\""), "{}", made.definition);
+        let told = made.account.left.iter().any(|left| left.what == "a statement" && left.from.line == 2);
+        assert!(told, "{:?}", made.account.left);
+    }
+}
+
+#[test]
 fn parts_of_another_shape_than_expected_are_passed_over() {
     let empty = tempfile::tempdir().unwrap();
     for text in [
