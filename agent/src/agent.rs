@@ -18,6 +18,7 @@ use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::life::{Life, notify};
 use crate::outputs::Outputs;
+use crate::program::{self, Released};
 use crate::session::Session;
 use crate::tls::Dialler;
 use crate::{drift, facts, renewal, runtime};
@@ -107,10 +108,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
     Life::own(false).tell();
     notify(&[sd_notify::NotifyState::Ready]);
     let watchdog = tokio::spawn(watchdog());
+    let wellness = config.program.clone().map(|program| {
+        let released = Released { program, run_dir: config.run_dir.clone() };
+        tokio::spawn(async move {
+            tokio::time::sleep(program::WELL_AFTER).await;
+            released.is_well();
+        })
+    });
     session.run(&mut StdRng::from_os_rng()).await;
     notify(&[sd_notify::NotifyState::Stopping]);
     drifting.stop();
-    for task in [executing, renewing, watchdog] {
+    for task in [executing, renewing, watchdog].into_iter().chain(wellness) {
         task.abort();
     }
     engine.stop();

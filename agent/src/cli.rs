@@ -48,6 +48,9 @@ pub enum Command {
         /// Which agent
         #[arg(long, value_name = "UNIT", default_value = "landfall-agent.service")]
         unit: String,
+        /// Do not ask for a session where the agent of this other unit has none either: the controller is away
+        #[arg(long, value_name = "UNIT")]
+        beside: Option<String>,
         /// Which program it must run
         program: PathBuf,
     },

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::error::AgentError;
 use crate::holder::{Launcher, Places};
+use crate::program::Released;
 
 /// Where it is looked for.
 pub const DEFAULT_PATH: &str = "/etc/landfall/agent.toml";
@@ -202,6 +203,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What a file says of the program of a release of the agent, and nothing else: that program may know keys that
+    /// this one does not.
+    #[must_use]
+    pub fn released(path: Option<&Path>) -> Option<Released> {
+        let text = std::fs::read_to_string(path.unwrap_or(Path::new(DEFAULT_PATH))).ok()?;
+        let table: toml::Table = text.parse().ok()?;
+        let path = |key| table.get(key).and_then(toml::Value::as_str).map(PathBuf::from);
+        let run_dir = path("run_dir").unwrap_or(Self::default().run_dir);
+        Some(Released { program: path("program")?, run_dir })
+    }
+
     /// Reads a file. One that was not named and is not there counts as empty.
     ///
     /// # Errors
@@ -318,6 +330,24 @@ mod tests {
     #[test]
     fn the_template_holds_the_defaults() {
         assert_eq!(load(&template()).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_program_of_a_release_is_found_whatever_else_the_file_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.toml");
+        let released = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Config::released(Some(&path))
+        };
+        let program: PathBuf = "/a/agent".into();
+        let known = Released { program: program.clone(), run_dir: Config::default().run_dir };
+        assert_eq!(released("of_the_future = 1\nprogram = \"/a/agent\"\n[what.ever]\nx = 2\n"), Some(known));
+        let known = Released { program, run_dir: "/b".into() };
+        assert_eq!(released("run_dir = \"/b\"\nprogram = \"/a/agent\"\n"), Some(known));
+        for text in ["", "program = 1", "program = [", "run_dir = \"/b\""] {
+            assert_eq!(released(text), None, "{text}");
+        }
     }
 
     fn repository(file: &str) -> String {

@@ -32,14 +32,13 @@ impl Life {
 
     /// Out of the status text; what a newer agent adds is ignored.
     fn parse(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            let (_, rest) =
-                text.split_once(key).filter(|(before, _)| before.is_empty() || before.ends_with(' '))?;
-            Some(rest.split(' ').next().unwrap_or_default())
-        };
+        // The path comes last, for it may hold spaces.
+        let (words, program) = text.split_once("program=")?;
+        let value = |key: &str| words.split(' ').find_map(|word| word.strip_prefix(key));
         Some(Self {
             version: value("version=")?.to_owned(),
-            program: value("program=")?.into(),
+            // What has been replaced since it was started; the kernel says so behind the path.
+            program: program.trim_end_matches(" (deleted)").into(),
             session: value("session=")? == "open",
         })
     }
@@ -59,19 +58,25 @@ pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// Whether the agent of a unit runs this program and has a session with its controller.
+/// Whether the agent of a unit runs this program and has a session with its controller, by its own word. Where the agent
+/// of the unit `beside` has none either, the controller is away, and nothing is known against the other.
 ///
 /// # Errors
 /// What is otherwise, as a sentence.
-pub async fn check(unit: &str, program: &Path) -> Result<Life, String> {
+pub async fn check(unit: &str, program: &Path, beside: Option<&str>) -> Result<Life, String> {
     let program = program
         .canonicalize()
         .map_err(|error| format!("{} cannot be looked at: {error}", program.display()))?;
-    let state = Bus::default().look(unit).await.map_err(|error| error.to_string())?;
-    judge(unit, &state, &program)
+    let bus = Bus::default();
+    let look = async |unit: &str| bus.look(unit).await.map_err(|error| error.to_string());
+    let beside = match beside {
+        Some(unit) => Life::parse(&look(unit).await?.status),
+        None => None,
+    };
+    judge(unit, &look(unit).await?, &program, beside.as_ref())
 }
 
-fn judge(unit: &str, state: &UnitState, program: &Path) -> Result<Life, String> {
+fn judge(unit: &str, state: &UnitState, program: &Path, beside: Option<&Life>) -> Result<Life, String> {
     if !state.is_found() {
         return Err(format!("there is no {unit} on this host"));
     }
@@ -87,9 +92,12 @@ fn judge(unit: &str, state: &UnitState, program: &Path) -> Result<Life, String> 
     };
     if life.program != program {
         let (runs, wanted) = (life.program.display(), program.display());
-        return Err(format!("{unit} runs {runs} and not {wanted}; its journal says why"));
+        return Err(format!(
+            "{unit} runs {runs} and not {wanted}; its journal says why (`program` in its agent.toml has to name \
+             what the release brings)"
+        ));
     }
-    if !life.session {
+    if !life.session && beside.is_none_or(|beside| beside.session) {
         return Err(format!("{unit} has no session with its controller"));
     }
     Ok(life)
@@ -116,9 +124,11 @@ mod tests {
         assert_eq!(life.to_string(), "version=1.2.3 session=open program=/opt/a/landfall-agent");
         assert_eq!(Life::parse(&life.to_string()), Some(life.clone()));
         assert_eq!(
-            Life::parse("new=1 version=1.2.3 session=open program=/opt/a/landfall-agent x=y"),
+            Life::parse("new=1 version=1.2.3 session=open program=/opt/a/landfall-agent (deleted)"),
             Some(life)
         );
+        let life = Life { program: "/opt/my apps/landfall-agent".into(), ..Life::own(false) };
+        assert_eq!(Life::parse(&life.to_string()), Some(life));
         assert_eq!(Life::parse(""), None);
         assert_eq!(Life::parse("version=1"), None);
     }
@@ -127,21 +137,26 @@ mod tests {
     fn an_agent_is_alive_only_with_that_program_and_a_session() {
         let program = Path::new("/opt/v2/landfall-agent");
         let good = "version=2 session=open program=/opt/v2/landfall-agent";
-        assert_eq!(judge("a.service", &unit("active", good), program).unwrap().version, "2");
+        assert_eq!(judge("a.service", &unit("active", good), program, None).unwrap().version, "2");
         for (state, expected) in [
             (UnitState::default(), "there is no a.service on this host"),
             (unit("activating", good), "a.service is activating (auto-restart, restarted 3 times)"),
             (unit("active", ""), "a.service does not say what it is: \"\""),
             (
                 unit("active", "version=1 session=open program=/usr/bin/landfall-agent"),
-                "a.service runs /usr/bin/landfall-agent and not /opt/v2/landfall-agent; its journal says why",
+                "a.service runs /usr/bin/landfall-agent and not /opt/v2/landfall-agent; its journal says why (`program` in its \
+                 agent.toml has to name what the release brings)",
             ),
             (
                 unit("active", "version=2 session=none program=/opt/v2/landfall-agent"),
                 "a.service has no session with its controller",
             ),
         ] {
-            assert_eq!(judge("a.service", &state, program).unwrap_err(), expected);
+            assert_eq!(judge("a.service", &state, program, None).unwrap_err(), expected);
         }
+        let silent = unit("active", "version=2 session=none program=/opt/v2/landfall-agent");
+        let judge = |session| judge("a.service", &silent, program, Some(&Life::own(session)));
+        assert!(judge(true).is_err(), "the controller answers others");
+        assert!(judge(false).is_ok(), "it answers nobody");
     }
 }

@@ -43,10 +43,16 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Holder { specification } => return Ok(holder::run(&specification)?),
         Command::StepRunner => return Ok(steps::supervisor::supervise(std::io::stdin().lock())?),
         Command::Config => return print(&config::template()),
+        Command::Alive { unit, beside, program } => {
+            let life = runtime()?
+                .block_on(life::check(&unit, &program, beside.as_deref()))
+                .map_err(anyhow::Error::msg)?;
+            return print(&format!("{life}\n"));
+        }
+        // Before the configuration is read: it may be for the program of the release, and not for this one.
+        Command::Run => become_released(arguments.config.as_deref()),
         Command::Join { .. }
-        | Command::Run
         | Command::Status { .. }
-        | Command::Alive { .. }
         | Command::Recover
         | Command::SetupSteps { .. }
         | Command::Step { .. } => {}
@@ -57,14 +63,6 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             runtime()?.block_on(join(&config, &token, controller, name, again))
         }
         Command::Run => {
-            if let Some(path) = &config.program
-                && let Err(reason) = program::become_released(path)
-            {
-                tracing::error!(
-                    reason,
-                    "the agent of its own release is not run; this is the one that was started"
-                );
-            }
             memory::use_one_arena();
             abort_on_panic();
             runtime()?.block_on(run(config))
@@ -77,11 +75,23 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Step { network, id } => {
             cage::run(&config, &cage::Places::default(), &id, network).map_err(anyhow::Error::msg)
         }
-        Command::Alive { unit, program } => {
-            let life = runtime()?.block_on(life::check(&unit, &program)).map_err(anyhow::Error::msg)?;
-            print(&format!("{life}\n"))
+        Command::Holder { .. } | Command::StepRunner | Command::Config | Command::Alive { .. } => Ok(()),
+    }
+}
+
+/// Becomes the agent of its own release, if there is one that can be run.
+fn become_released(config: Option<&std::path::Path>) {
+    let Some(released) = Config::released(config) else {
+        return tracing::info!("`program` is not set: the agent is the one that was started");
+    };
+    match released.become_it() {
+        Ok(()) => tracing::info!(program = %program::own_path().display(), "the agent"),
+        Err(reason) => {
+            tracing::error!(
+                reason,
+                "the agent of its own release is not run; this is the one that was started"
+            );
         }
-        Command::Holder { .. } | Command::StepRunner | Command::Config => Ok(()),
     }
 }
 
