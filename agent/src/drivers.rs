@@ -229,8 +229,13 @@ pub async fn activate(
 /// [`Failure`].
 pub async fn deactivate(host: &DriverHost, service: &Service, context: &StepContext) -> Result<(), Failure> {
     leave(host, service, context).await?;
-    of(host, service, context).deactivate().await?;
-    Held::remove(host, &context.identity.application, &service.name);
+    let application = &context.identity.application;
+    if let Some(other) = Held::other(host, application, service) {
+        tracing::info!(service = %service.name, %other, "the service goes on under another name");
+    } else {
+        of(host, service, context).deactivate().await?;
+    }
+    Held::remove(host, application, &service.name);
     Ok(())
 }
 
