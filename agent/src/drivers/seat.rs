@@ -3,8 +3,9 @@
 //!
 //! `current` names what is active, and a release starts in its slot before it is. So each slot has a link of its
 //! own beside `current`, which changes only while nothing runs there: whatever starts in a slot, whoever
-//! starts it again, runs the release that was put into it. The file is for `EnvironmentFile=` and for shells; it
-//! holds names and an address, nothing that a shell or systemd would read otherwise than it stands.
+//! starts it again, runs the release that was put into it. The file is for a shell
+//! of the service's own user, and not for `EnvironmentFile=`, which systemd reads as root and through links; it holds
+//! names and an address, nothing that a shell would read otherwise than it stands.
 
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

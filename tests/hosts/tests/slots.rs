@@ -45,8 +45,7 @@ Description=Tenants (%i)
 [Service]
 User=tenants
 WorkingDirectory=/srv/tenants/slots/%i
-EnvironmentFile=/srv/tenants/slots/%i.env
-ExecStart=/usr/bin/python3 bind.py
+ExecStart=/bin/sh -c 'set -a; . /srv/tenants/slots/%i.env; exec /usr/bin/python3 bind.py'
 Restart=on-failure
 TimeoutStopSec=30s
 ";
