@@ -376,6 +376,7 @@ impl<R: Runner> Engine<R> {
                         return Ok(Some(Task::WarmUp {
                             address: slots.address(*slot).to_owned(),
                             paths: slots.warm_up.clone(),
+                            headers: slots.warm_up_headers.clone(),
                             timeout: slots.warm_up_timeout,
                             release: release.clone(),
                             effect,

@@ -17,9 +17,9 @@ use crate::steps::{self, Cause, StepContext};
 /// What was seen instead of health, as one sentence.
 pub async fn probe(check: &Check, context: &StepContext) -> Result<(), String> {
     match &check.probe {
-        Probe::Http { url, status, contains } => {
+        Probe::Http { url, status, contains, headers } => {
             let url = context.words.expand(url).map_err(|error| error.to_string())?;
-            in_time(check.timeout, &url, http::ask(&url, *status, contains.as_deref())).await
+            in_time(check.timeout, &url, http::ask(&url, *status, contains.as_deref(), headers)).await
         }
         Probe::Tcp { address } => {
             let address = context.words.expand(address).map_err(|error| error.to_string())?;

@@ -6,6 +6,7 @@
 //! two releases share whatever did not change.
 
 pub mod container;
+mod headers;
 mod links;
 mod listing;
 mod selection;
@@ -21,6 +22,7 @@ use crate::time::{Duration, Timestamp, duration_ms};
 use crate::{Sha256, strategy::Strategy};
 
 pub use container::Container;
+pub use headers::{Headers, InvalidHeader};
 pub use links::Links;
 pub use selection::UnsetVariable;
 pub use traffic::Traffic;
@@ -368,6 +370,9 @@ pub enum Ready {
     Http {
         /// The path, such as `/healthz`.
         path: String,
+        /// Added to the request.
+        #[serde(default, skip_serializing_if = "Headers::is_empty")]
+        headers: Headers,
         /// How long it may take.
         #[serde(rename = "timeout_ms", with = "duration_ms")]
         timeout: Duration,
@@ -403,6 +408,9 @@ pub enum Probe {
         /// A text that the body must contain.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         contains: Option<String>,
+        /// Added to the request.
+        #[serde(default, skip_serializing_if = "Headers::is_empty")]
+        headers: Headers,
     },
     /// A connection to `host:port` is accepted.
     Tcp {

@@ -4,7 +4,7 @@ use landfall_agent_core::state::Migrating;
 use landfall_agent_core::{Action, Effect};
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::manifest::traffic::Slot;
-use landfall_common::manifest::{Check, Service, Step, Traffic};
+use landfall_common::manifest::{Check, Headers, Service, Step, Traffic};
 use landfall_common::report::HostReport;
 use landfall_common::{Duration, ReleaseName, Sha256};
 
@@ -83,6 +83,8 @@ pub enum Task {
         address: String,
         /// What is asked for; the connection alone if nothing is.
         paths: Vec<String>,
+        /// Added to each request.
+        headers: Headers,
         /// How long all of it may take.
         timeout: Duration,
         /// The release that runs there.

@@ -66,9 +66,9 @@ async fn act(executor: &Arc<Executor>, task: Task) {
             let result = executor.ensure(services, &release, digest).await;
             answer(executor, Effect::Ensure { release }, result);
         }
-        Task::WarmUp { address, paths, timeout, release, effect } => {
+        Task::WarmUp { address, paths, headers, timeout, release, effect } => {
             let context = executor.acting(&release);
-            let result = traffic::warm_up::warm_up(&address, &paths, timeout, &context).await;
+            let result = traffic::warm_up::warm_up(&address, &paths, &headers, timeout, &context).await;
             answer(executor, effect, result);
         }
         Task::Lead { traffic, to, release, effect } => {

@@ -544,7 +544,7 @@ fn too_late(ready: &Ready) -> Option<String> {
         Ready::Notify { timeout } => {
             Some(format!("it did not send READY=1 to NOTIFY_SOCKET within {}", human::format(*timeout)))
         }
-        Ready::Http { path, timeout } => Some(format!(
+        Ready::Http { path, timeout, .. } => Some(format!(
             "it did not answer GET {path} with a status from 200 to 399 on descriptor 4 within {}",
             human::format(*timeout)
         )),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use landfall_common::manifest::Headers;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -111,12 +112,10 @@ enum Stage {
 }
 
 impl Question {
-    /// `host` becomes the `Host` header: the shared address, since applications refuse hosts that they do not
-    /// know.
-    pub fn new(private: Private, path: &str, host: &str, now: Instant) -> Self {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: landfall\r\nConnection: close\r\n\r\n"
-        );
+    /// `host` becomes the `Host` header if `headers` have none: the shared address, since applications refuse
+    /// hosts that they do not know.
+    pub fn new(private: Private, path: &str, host: &str, headers: &Headers, now: Instant) -> Self {
+        let request = headers.get(path, host);
         let stage = Stage::Pause { until: now };
         Self { private, request: request.into_bytes(), stage, last: None, answered: false }
     }
@@ -253,7 +252,40 @@ fn is_told(answer: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn a_process_that_knows_its_hosts_is_asked_by_the_name_that_its_definition_gives() {
+        let (private, listener) = Private::bind(None).unwrap();
+        let name = ("Host".to_owned(), "tenants.example.org".to_owned());
+        let headers = Headers::try_from(BTreeMap::from([name])).unwrap();
+        let server = std::thread::spawn(move || {
+            let listener = TcpListener::from(listener);
+            listener.set_nonblocking(false).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let mut question = Question::new(private, "/login", "127.0.0.1:8000", &headers, Instant::now());
+        while !question.go_on(Instant::now()) {
+            std::thread::yield_now();
+        }
+        let request = server.join().unwrap();
+        assert!(request.starts_with("GET /login HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nHost: tenants.example.org\r\n"), "{request}");
+        assert!(!request.contains("127.0.0.1"), "{request}");
+    }
 
     #[test]
     fn a_status_line_is_read_once_it_is_whole() {

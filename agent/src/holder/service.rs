@@ -70,13 +70,13 @@ impl Service {
                 environment.insert("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned());
                 Watch::notify(&path)?
             }
-            Ready::Http { path, .. } => {
+            Ready::Http { path, headers, .. } => {
                 let shared = shared.ok_or("it has no address to listen on, so nothing can be asked of it")?;
                 let unix_path = shared.is_unix().then(|| names.with("ready"));
                 let (address, fd) = Private::bind(unix_path.as_deref())?;
                 private = Some(fd);
                 let host = host(child.listen.as_deref().filter(|_| !shared.is_unix()));
-                Watch::Http(Question::new(address, path, &host, now))
+                Watch::Http(Question::new(address, path, &host, headers, now))
             }
         };
         let mut passed = Vec::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Uri;
+use landfall_common::manifest::Headers;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +16,12 @@ const MAX_BYTES: usize = 64 * 1024;
 /// A body comes with its head or right after it.
 const WORD_TIMEOUT: Duration = Duration::from_millis(100);
 
-pub(super) async fn ask(url: &str, expected: u16, contains: Option<&str>) -> Result<(), String> {
+pub(super) async fn ask(
+    url: &str,
+    expected: u16,
+    contains: Option<&str>,
+    headers: &Headers,
+) -> Result<(), String> {
     let uri: Uri = url.parse().map_err(|error| format!("{url:?} is not a URL: {error}"))?;
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(format!("{url:?} is not a URL of the form http://host:port/path"));
@@ -26,10 +32,7 @@ pub(super) async fn ask(url: &str, expected: u16, contains: Option<&str>) -> Res
     let said = |what: &str, error: std::io::Error| format!("{url}: {what}: {error}");
 
     let mut stream = TcpStream::connect((host, port)).await.map_err(|error| said("cannot connect", error))?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: landfall\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        authority.as_str()
-    );
+    let request = headers.get(path, authority.as_str());
     stream.write_all(request.as_bytes()).await.map_err(|error| said("cannot ask", error))?;
 
     let mut answer = Vec::new();

@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::steps::{Identity, Words};
+use landfall_common::manifest::Headers;
 
 fn context() -> StepContext {
     StepContext {
@@ -47,7 +48,16 @@ async fn server(answer: &'static [u8]) -> String {
 
 async fn ask(answer: &'static [u8], status: u16, contains: Option<&str>) -> Result<(), String> {
     let url = format!("http://{}/healthz?x=1", server(answer).await);
-    probe(&check(Probe::Http { url, status, contains: contains.map(str::to_owned) }), &context()).await
+    probe(
+        &check(Probe::Http {
+            url,
+            status,
+            contains: contains.map(str::to_owned),
+            headers: Headers::default(),
+        }),
+        &context(),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -64,6 +74,41 @@ async fn an_answer_is_health_only_with_the_status_and_the_text_that_were_asked_f
         "{word:?}"
     );
     assert!(ask(b"220 smtp\r\n", 200, None).await.unwrap_err().contains("not HTTP"));
+}
+
+#[tokio::test]
+async fn an_application_that_knows_its_hosts_and_wants_https_is_asked_as_its_proxy_asks() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/accounts/login/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let has = |line: &str| request.lines().filter(|found| *found == line).count() == 1;
+            let answer = match (has("Host: tenants.example.org"), has("X-Forwarded-Proto: https")) {
+                (false, _) => "HTTP/1.1 400 Bad Request\r\n\r\n",
+                (true, false) => "HTTP/1.1 301 Moved Permanently\r\n\r\n",
+                (true, true) => "HTTP/1.1 200 OK\r\n\r\n",
+            };
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    for (headers, expected) in [
+        (&[][..], Err("answered 400, expected 200")),
+        (&[("Host", "tenants.example.org")], Err("answered 301, expected 200")),
+        (&[("Host", "tenants.example.org"), ("X-Forwarded-Proto", "https")], Ok(())),
+    ] {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let headers = Headers::try_from(headers.collect::<std::collections::BTreeMap<_, _>>()).unwrap();
+        let http = check(Probe::Http { url: url.clone(), status: 200, contains: None, headers });
+        match (probe(&http, &context()).await, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(said), Err(word)) => assert!(said.contains(word), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -84,7 +129,7 @@ async fn nobody_listening_is_told_with_the_address() {
     drop(listener);
     assert!(probe(&tcp, &context()).await.unwrap_err().contains(&address));
     let url = format!("http://{address}/");
-    let http = check(Probe::Http { url, status: 200, contains: None });
+    let http = check(Probe::Http { url, status: 200, contains: None, headers: Headers::default() });
     assert!(probe(&http, &context()).await.unwrap_err().contains("cannot connect"));
 }
 
@@ -109,6 +154,7 @@ async fn an_endless_answer_is_read_within_bounds() {
         while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
     let url = format!("http://{address}/");
-    let check = check(Probe::Http { url, status: 200, contains: Some("y".to_owned()) });
+    let check =
+        check(Probe::Http { url, status: 200, contains: Some("y".to_owned()), headers: Headers::default() });
     assert!(probe(&check, &context()).await.unwrap_err().contains("but without"));
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use landfall_common::manifest::Headers;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -34,12 +35,10 @@ pub(super) async fn connect(address: &str) -> Result<(), String> {
 }
 
 /// The status and the body of the answer.
-pub(super) async fn get(address: &str, path: &str) -> Result<(u16, String), String> {
+pub(super) async fn get(address: &str, path: &str, headers: &Headers) -> Result<(u16, String), String> {
     let mut stream = open(address).await?;
     let host = if address.starts_with("unix:") { "localhost" } else { address };
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: landfall\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
+    let request = headers.get(path, host);
     let exchange = async {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
@@ -55,4 +54,28 @@ pub(super) async fn get(address: &str, path: &str) -> Result<(u16, String), Stri
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.get(..3)?.parse().ok());
     status.map(|status| (status, body.to_owned())).ok_or_else(|| "the answer is not HTTP/1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_is_asked_for_with_the_headers_of_the_definition() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let https = ("X-Forwarded-Proto".to_owned(), "https".to_owned());
+        let headers = Headers::try_from(std::collections::BTreeMap::from([https])).unwrap();
+        assert_eq!(get(&address, "/login", &headers).await, Ok((204, String::new())));
+        let request = server.await.unwrap();
+        assert!(request.contains(&format!("\r\nHost: {address}\r\nUser-Agent: landfall\r\n")), "{request}");
+        assert!(request.contains("\r\nX-Forwarded-Proto: https\r\n"), "{request}");
+    }
 }

@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use landfall_agent_core::drift::Kind;
 use landfall_common::StepName;
-use landfall_common::manifest::Step;
 use landfall_common::manifest::traffic::Slot;
+use landfall_common::manifest::{Headers, Step};
 use landfall_common::report::Failure;
 use tokio::time::Instant;
 
@@ -153,7 +153,7 @@ impl Nginx<'_> {
 
     /// The number of the file by which a new connection is served.
     async fn answers(&self) -> Result<String, String> {
-        let (status, body) = ask::get(&self.settings.answer, "/").await?;
+        let (status, body) = ask::get(&self.settings.answer, "/", &Headers::default()).await?;
         if status == 200 { Ok(body) } else { Err(format!("it answers {status}")) }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use landfall_common::manifest::Headers;
 use landfall_common::report::Failure;
 use landfall_common::time::human;
 use tokio::time::Instant;
@@ -20,16 +21,17 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub async fn warm_up(
     address: &str,
     paths: &[String],
+    headers: &Headers,
     timeout: Duration,
     context: &StepContext,
 ) -> Result<(), Failure> {
     let address = expand(address, context)?;
     let until = Instant::now() + timeout;
     if paths.is_empty() {
-        return until_well(until, timeout, &address, None).await;
+        return until_well(until, timeout, &address, None, headers).await;
     }
     for path in paths {
-        until_well(until, timeout, &address, Some(path)).await?;
+        until_well(until, timeout, &address, Some(path), headers).await?;
     }
     Ok(())
 }
@@ -39,11 +41,12 @@ async fn until_well(
     timeout: Duration,
     address: &str,
     path: Option<&str>,
+    headers: &Headers,
 ) -> Result<(), Failure> {
     loop {
         let answer = match path {
             None => ask::connect(address).await,
-            Some(path) => match ask::get(address, path).await {
+            Some(path) => match ask::get(address, path, headers).await {
                 Ok((200..=399, _)) => Ok(()),
                 Ok((status, _)) => Err(format!("GET {path} was answered with {status}")),
                 Err(reason) => Err(format!("GET {path}: {reason}")),

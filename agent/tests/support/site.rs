@@ -185,7 +185,11 @@ pub fn service(listen: &str, arguments: &[&str], ready: Ready) -> Service {
 }
 
 pub fn http_ready(timeout_ms: u64) -> Ready {
-    Ready::Http { path: "/healthz".to_owned(), timeout: Duration::from_millis(timeout_ms) }
+    Ready::Http {
+        path: "/healthz".to_owned(),
+        headers: Default::default(),
+        timeout: Duration::from_millis(timeout_ms),
+    }
 }
 
 pub fn notify_ready(timeout_ms: u64) -> Ready {

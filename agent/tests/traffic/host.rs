@@ -73,6 +73,7 @@ pub fn slots(keep: Duration) -> Slots {
         green: "127.0.0.1:{green}".into(),
         keep,
         warm_up: vec!["/".into()],
+        warm_up_headers: Default::default(),
         warm_up_timeout: Duration::from_secs(8),
     }
 }
@@ -262,7 +263,12 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
             services: vec![Service { name: "web".parse().unwrap(), on: BTreeMap::new(), driver }],
             checks: vec![Check {
                 name: "front".parse().unwrap(),
-                probe: Probe::Http { url: format!("http://{address}/"), status: 200, contains: None },
+                probe: Probe::Http {
+                    url: format!("http://{address}/"),
+                    status: 200,
+                    contains: None,
+                    headers: Default::default(),
+                },
                 interval: Duration::from_millis(100),
                 timeout: Duration::from_secs(5),
             }],

@@ -73,9 +73,9 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "log_driver",
         ],
     ),
-    ("ready", &["http", "notify", "alive", "timeout"]),
+    ("ready", &["http", "headers", "notify", "alive", "timeout"]),
     ("[[check]]", &["name", "http", "tcp", "exec", "interval", "timeout"]),
-    ("http", &["url", "status", "contains"]),
+    ("http", &["url", "status", "contains", "headers"]),
     ("[[smoke]]", &["name", "command", "timeout", "environment", "network"]),
     ("[shared]", &["directories", "files"]),
     (
@@ -109,7 +109,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "timeout",
         ],
     ),
-    ("slots", &["service", "blue", "green", "keep", "warm_up", "warm_up_timeout"]),
+    ("slots", &["service", "blue", "green", "keep", "warm_up", "warm_up_headers", "warm_up_timeout"]),
 ];
 
 /// The keys of one table of [`TABLES`].

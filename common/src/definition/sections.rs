@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::reader::{At, Reader, Section, Span};
 use crate::assignment::MAX_LEASE;
 use crate::ids::{EnvName, StepName};
-use crate::manifest::{Check, Migration, Probe, Retention, Shared, Step, WayBack, component};
+use crate::manifest::{Check, Headers, Migration, Probe, Retention, Shared, Step, WayBack, component};
 use crate::strategy::{Strategy, StrategyKind};
 use crate::time::{Duration, human};
 use crate::words;
@@ -284,6 +284,7 @@ fn http(check: &Section<'_>) -> Option<Probe> {
     }
     let status = if section.has("status") { section.integer("status", 100..=599) } else { Some(200) };
     let contains = section.string("contains").map(|text| text.value);
+    let headers = headers(&section, "headers");
     let url = section.string("url")?;
     check_words(section.reader, &url, Place::Host);
     if !url.value.starts_with("http://") {
@@ -297,7 +298,25 @@ fn http(check: &Section<'_>) -> Option<Probe> {
         return None;
     }
     let status = u16::try_from(status?).ok()?;
-    Some(Probe::Http { url: url.value, status, contains })
+    Some(Probe::Http { url: url.value, status, contains, headers: headers? })
+}
+
+/// Headers of a request; none if the key is not there.
+fn headers(section: &Section<'_>, key: &str) -> Option<Headers> {
+    let Some(found) = section.map(key) else {
+        return (!section.has(key)).then(Headers::default);
+    };
+    let mut headers = BTreeMap::new();
+    for (name, value) in found {
+        let help = "write it as in `headers = { X-Forwarded-Proto = \"https\" }`";
+        match Headers::check(&name, &value.value) {
+            Ok(()) => drop(headers.insert(name, value.value)),
+            Err(problem) => section.reader.wrong(value.span, problem.to_string(), Some(help.to_owned())),
+        }
+    }
+    Headers::try_from(headers)
+        .map_err(|problem| section.reader.wrong(section.key_span(key), problem.to_string(), None))
+        .ok()
 }
 
 /// `[shared]`.

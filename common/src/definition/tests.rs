@@ -1092,6 +1092,59 @@ fn traffic_that_cannot_be_is_refused_with_what_to_write() {
 }
 
 #[test]
+fn a_check_a_process_and_a_slot_are_asked_with_the_headers_of_the_definition() {
+    let text = "[application]\nname = \"tenants\"
+        [[service]]\nname = \"web\"\ndriver = \"process\"\ncommand = [\"gunicorn\"]\nlisten = \"{address}\"
+        ready = { http = \"/login\", headers = { X-Forwarded-Proto = \"https\" } }
+        [[check]]\nname = \"login\"
+        http = { url = \"http://{address}/login\", headers = { Host = \"tenants.example.org\" } }
+        [traffic]\nproxy = \"nginx\"
+        [traffic.slots]\nservice = \"web\"\nblue = \"127.0.0.1:1\"\ngreen = \"127.0.0.1:2\"
+        warm_up_headers = { host = \"tenants.example.org\" }";
+    let program = parse(text).unwrap().program;
+    let Driver::Process { ready: Ready::Http { headers: ready, .. }, .. } = &program.services[0].driver
+    else {
+        panic!("{program:?}")
+    };
+    let Probe::Http { headers: check, .. } = &program.checks[0].probe else { panic!("{program:?}") };
+    let Some(Proxy::Slots { slots, .. }) = program.traffic.as_ref().map(|traffic| &traffic.proxy) else {
+        panic!("{program:?}")
+    };
+    assert!(ready.get("/", "x").contains("\r\nHost: x\r\n"), "{ready:?}");
+    assert!(ready.get("/", "x").contains("\r\nX-Forwarded-Proto: https\r\n"), "{ready:?}");
+    for headers in [check, &slots.warm_up_headers] {
+        assert!(headers.get("/", "x").contains("ost: tenants.example.org\r\n"), "{headers:?}");
+    }
+}
+
+#[test]
+fn what_is_no_header_is_refused() {
+    let service =
+        "[[service]]\nname = \"web\"\ndriver = \"process\"\ncommand = [\"x\"]\nlisten = \"127.0.0.1:1\"\n";
+    insta::assert_snapshot!(wrong(&format!("{service}ready = {{ notify = true, headers = {{ Host = \"x\" }} }}\n")), @r#"
+    landfall.toml:8:26: `headers` are those of `http`
+      8 | ready = { notify = true, headers = { Host = "x" } }
+        |                          ^^^^^^^
+      help: remove `headers`
+    "#);
+    let check = "[[check]]\nname = \"c\"\nhttp = { url = \"http://x/\", headers = { \"A B\" = \"x\", X = \"a\\nY: b\", Connection = \"close\" } }\n";
+    insta::assert_snapshot!(wrong(check), @r#"
+    landfall.toml:5:41: "A B" is not the name of a header
+      5 | http = { url = "http://x/", headers = { "A B" = "x", X = "a\nY: b", Connection = "close" } }
+        |                                         ^^^^^^^^^^^
+      help: write it as in `headers = { X-Forwarded-Proto = "https" }`
+    landfall.toml:5:54: the value of X has characters that a header cannot have
+      5 | http = { url = "http://x/", headers = { "A B" = "x", X = "a\nY: b", Connection = "close" } }
+        |                                                      ^^^^^^^^^^^^^
+      help: write it as in `headers = { X-Forwarded-Proto = "https" }`
+    landfall.toml:5:69: Connection says how the answer is sent, which Landfall sets itself
+      5 | http = { url = "http://x/", headers = { "A B" = "x", X = "a\nY: b", Connection = "close" } }
+        |                                                                     ^^^^^^^^^^^^^^^^^^^^
+      help: write it as in `headers = { X-Forwarded-Proto = "https" }`
+    "#);
+}
+
+#[test]
 fn every_key_is_documented_in_the_section_of_its_table() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/landfall-toml.md");
     let page = std::fs::read_to_string(page).unwrap();

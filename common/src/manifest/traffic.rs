@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Program, Service, Step};
+use super::{Check, Headers, Program, Service, Step};
 use crate::ids::ServiceName;
 use crate::time::{Duration, duration_ms};
 use crate::words;
@@ -52,6 +52,9 @@ pub struct Slots {
     /// Paths that a new process must have answered before a request is led to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm_up: Vec<String>,
+    /// Added to each of these requests.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub warm_up_headers: Headers,
     /// How long all of them may take together.
     #[serde(rename = "warm_up_timeout_ms", with = "duration_ms")]
     pub warm_up_timeout: Duration,
@@ -240,6 +243,7 @@ mod tests {
             green: "127.0.0.1:{port_green}".into(),
             keep: seconds(600),
             warm_up: vec!["/".into()],
+            warm_up_headers: Headers::default(),
             warm_up_timeout: seconds(30),
         };
         let service = |name: &str| Service {
@@ -257,7 +261,12 @@ mod tests {
             services: vec![service("web"), service("worker")],
             checks: vec![Check {
                 name: "healthz".parse().unwrap(),
-                probe: Probe::Http { url: "http://{address}/".into(), status: 200, contains: None },
+                probe: Probe::Http {
+                    url: "http://{address}/".into(),
+                    status: 200,
+                    contains: None,
+                    headers: Headers::default(),
+                },
                 interval: seconds(1),
                 timeout: seconds(1),
             }],

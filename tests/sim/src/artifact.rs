@@ -232,6 +232,7 @@ impl ReleasePlan {
                         green: "127.0.0.1:8002".to_owned(),
                         keep: seconds(60),
                         warm_up: vec!["/".to_owned()],
+                        warm_up_headers: Default::default(),
                         warm_up_timeout: seconds(10),
                     },
                     switch: Switch::Nginx { upstream: "tenants".to_owned() },

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::docker;
-use super::{Place, Taken, address, check_words, command, duration, environment, name, one_of};
-use super::{required_command, unique};
+use super::{Place, Taken, address, check_words, command, duration, environment, headers, name};
+use super::{one_of, required_command, unique};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section};
@@ -127,7 +127,12 @@ fn process(section: &Section<'_>) -> Option<Driver> {
 fn ready(service: &Section<'_>, listens: bool) -> Option<Ready> {
     let section = service.table("ready", "ready", "`ready`")?;
     let timeout = duration(&section, "timeout", READY_TIMEOUT);
-    match one_of(&section, &["http", "notify", "alive"])? {
+    let asked = one_of(&section, &["http", "notify", "alive"])?;
+    if asked != "http" && section.has("headers") {
+        let help = Some("remove `headers`".to_owned());
+        section.reader.wrong(section.key_span("headers"), "`headers` are those of `http`", help);
+    }
+    match asked {
         "http" => {
             let path = section.string("http")?;
             if !path.value.starts_with('/') {
@@ -140,7 +145,7 @@ fn ready(service: &Section<'_>, listens: bool) -> Option<Ready> {
                 let help = Some("add `listen = \"127.0.0.1:8000\"`, or use `notify` or `alive`".to_owned());
                 section.reader.wrong(section.key_span("http"), message, help);
             }
-            Some(Ready::Http { path: path.value, timeout })
+            Some(Ready::Http { path: path.value, headers: headers(&section, "headers")?, timeout })
         }
         "notify" => {
             if section.boolean("notify")? {

@@ -1,6 +1,6 @@
 //! `[traffic]`: what stands in front of a service, and how a release is led around.
 
-use super::{Place, address, check_words, duration, environment, required_command};
+use super::{Place, address, check_words, duration, environment, headers, required_command};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section};
@@ -172,12 +172,14 @@ fn slots(section: &Section<'_>, services: &[Service]) -> Option<Slots> {
         }
         warm_up.push(path.value);
     }
+    let warm_up_headers = headers(section, "warm_up_headers");
     Some(Slots {
         service: service?.value,
         blue: blue?.value,
         green: green?.value,
         keep: duration(section, "keep", KEEP),
         warm_up,
+        warm_up_headers: warm_up_headers?,
         warm_up_timeout: duration(section, "warm_up_timeout", WARM_UP_TIMEOUT),
     })
 }
