@@ -100,7 +100,9 @@ pub(crate) fn past(migrations: &[Applied], target: &ReleaseRef) -> Way {
                 return Way::Blocked {
                     reason: format!("the migration of {name} cannot be undone"),
                     needed: format!(
-                        "publish a release that mends {name}, or restore a backup of the database from before it"
+                        "publish a release that mends {name}, or restore a backup of the database from before it \
+                         and publish the content of {} anew under another name",
+                        target.name
                     ),
                 };
             }

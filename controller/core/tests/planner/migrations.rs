@@ -169,7 +169,7 @@ fn a_release_without_a_way_back_needs_the_operators_word() {
     let id = world.roll(request).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     // And a rollback past it is refused before it begins.
-    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it");
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name");
 }
 
 #[test]
@@ -179,8 +179,8 @@ fn hosts_that_fail_past_an_irreversible_migration_are_held_and_the_rollout_pause
     let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
     assert_eq!(world.runs(), ["v2", "v1", "v1"]);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; it does not go back by itself: the migration of v2 cannot be undone. What helps: publish a release that mends v2, or restore a backup of the database from before it");
-    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; it does not go back by itself: the migration of v2 cannot be undone. What helps: publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name");
+    insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name");
     world.run(2000);
     assert_eq!(world.runs(), ["v2", "v1", "v1"]);
     assert_eq!(world.word(&id), StatusWord::Paused);
@@ -207,8 +207,8 @@ fn after_half_of_v3(way_back: WayBackKind) -> World {
 fn what_a_rollout_that_ended_half_way_left_in_the_database_keeps_older_releases_out() {
     let anyway = |release| RollRequest { no_way_back: true, ..World::request(release) };
     let mut world = after_half_of_v3(WayBackKind::None);
-    insta::assert_snapshot!(world.roll(anyway("v1")).unwrap_err(), @"v1 does not know the schema as it is: the migration of v3 cannot be undone; publish a release that mends v3, or restore a backup of the database from before it");
-    insta::assert_snapshot!(world.roll(anyway("v2")).unwrap_err(), @"v2 does not know the schema as it is: the migration of v3 cannot be undone; publish a release that mends v3, or restore a backup of the database from before it");
+    insta::assert_snapshot!(world.roll(anyway("v1")).unwrap_err(), @"v1 does not know the schema as it is: the migration of v3 cannot be undone; publish a release that mends v3, or restore a backup of the database from before it and publish the content of v1 anew under another name");
+    insta::assert_snapshot!(world.roll(anyway("v2")).unwrap_err(), @"v2 does not know the schema as it is: the migration of v3 cannot be undone; publish a release that mends v3, or restore a backup of the database from before it and publish the content of v2 anew under another name");
     world.publish("v4", 4, None, strategy());
     let id = world.roll(anyway("v4")).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
