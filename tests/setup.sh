@@ -48,6 +48,8 @@ if [ "$purpose" = tests ] && [ "$(id -u)" = 0 ]; then
     # Containers, for the driver of that name: the tests start a dockerd of their own.
     command -v dockerd >/dev/null 2>&1 || { missing+=(docker.io); services+=(docker.socket docker.service containerd.service); }
     need unshare util-linux
+    # Applications with compiled packages are built for the Python that they have.
+    need python3.11 python3.11
     # Packages are made for them, with the dependencies that their programs have.
     need dpkg-shlibdeps dpkg-dev
     need strip binutils

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use landfall_common::definition::Definition;
 use landfall_e2e::load::Load;
 use landfall_e2e::scene::SERVER;
 use landfall_e2e::stage::{Said, token_in};
@@ -68,6 +69,8 @@ pub struct Installed {
     pub fleet: Fleet,
     /// The names of the servers.
     pub servers: Vec<String>,
+    /// The application's name, as its definition says.
+    pub application: String,
     /// Added to what `ctl` finds in its environment, and so to what builds do.
     pub environment: BTreeMap<String, String>,
     operator: PathBuf,
@@ -130,8 +133,15 @@ impl Installed {
         let operator = fleet.path("operator");
         fs::create_dir_all(operator.join("application"))?;
         let servers = servers.iter().map(|&name| name.to_owned()).collect();
-        let installed = Self { fleet, servers, environment: BTreeMap::new(), operator };
+        let mut installed = Self {
+            fleet,
+            servers,
+            application: APPLICATION.to_owned(),
+            environment: BTreeMap::new(),
+            operator,
+        };
         application(&installed)?;
+        installed.application = installed.definition()?.application.to_string();
 
         let ([controller, you, _], [server, new_token]) = (readme()?, by_hand()?);
         let said = installed.controller().sh(&format!("cd {SOURCE}\n{controller}"))?;
@@ -142,6 +152,7 @@ impl Installed {
         for name in &installed.servers {
             let token = token_in(&installed.shell(&new_token.replace("web-1", name))?)?;
             let script = server.replace("lft1_…", &token).replace("deploy.example.org", DEPLOY);
+            let script = script.replace("/srv/tenants", &format!("/srv/{}", installed.application));
             installed.fleet.host(name).sh(&format!("cd {SOURCE}\n{script}"))?;
         }
         Ok(installed)
@@ -151,6 +162,15 @@ impl Installed {
     #[must_use]
     pub fn controller(&self) -> &Host {
         self.fleet.host(DEPLOY)
+    }
+
+    /// What the application says of itself as of now.
+    fn definition(&self) -> io::Result<Definition> {
+        let path = self.operator.join("application/landfall.toml");
+        Definition::parse(&path.display().to_string(), &fs::read_to_string(&path)?).map_err(|wrong| {
+            let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+            io::Error::other(wrong.join("\n"))
+        })
     }
 
     /// The line of the README that brings the agent to servers by ssh.
@@ -189,7 +209,11 @@ impl Installed {
         command.envs(&self.environment);
     }
 
-    fn git(&self, arguments: &[&str]) -> io::Result<Said> {
+    /// Runs git in the application's repository.
+    ///
+    /// # Errors
+    /// What git said.
+    pub fn git(&self, arguments: &[&str]) -> io::Result<Said> {
         let mut command = Command::new("git");
         self.as_operator(&mut command);
         command.args(["-c", "user.name=operator", "-c", "user.email=operator@example.org"]).args(arguments);
@@ -276,7 +300,8 @@ impl Installed {
     /// # Errors
     /// If the server is off.
     pub fn current(&self, server: &str) -> io::Result<String> {
-        let said = self.fleet.host(server).exec(&["readlink", &format!("/srv/{APPLICATION}/current")])?;
+        let said =
+            self.fleet.host(server).exec(&["readlink", &format!("/srv/{}/current", self.application)])?;
         Ok(said.out.trim().rsplit('/').next().unwrap_or_default().to_owned())
     }
 

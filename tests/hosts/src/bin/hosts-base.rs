@@ -5,5 +5,6 @@ use std::io;
 fn main() -> io::Result<()> {
     landfall_hosts::base::ensure()?;
     landfall_hosts::packages::ensure(landfall_hosts::installed::VERSION)?;
+    landfall_hosts::fetched::of_ephios()?;
     Ok(())
 }
