@@ -268,6 +268,12 @@ pub fn gems() -> Vec<String> {
     vec!["sh".into(), "-ec".into(), install.into()]
 }
 
+/// Django's `manage.py`, or a variable that holds its path.
+#[must_use]
+pub fn is_manage(word: &str) -> bool {
+    base(word) == "manage.py" || (word.starts_with("${") && word.contains("manage"))
+}
+
 /// What a program of a framework does, whichever way it was started.
 fn framework(call: &Call, words: &[&str]) -> Deed {
     framework_or(call, words, || Deed::Other)
@@ -278,7 +284,7 @@ fn framework_or(call: &Call, words: &[&str], otherwise: impl FnOnce() -> Deed) -
     let has = |word: &str| words.contains(&word);
     let starts = |prefix: &str| words.iter().any(|word| word.starts_with(prefix));
     let program = words.first().map_or("", |word| base(word));
-    let manages = words.iter().any(|word| base(word) == "manage.py") || program.starts_with("django-admin");
+    let manages = words.iter().any(|word| is_manage(word)) || program.starts_with("django-admin");
     if manages && (has("migrate") || has("syncdb") || (has("db") && has("upgrade"))) {
         return migrate(if has("upgrade") { Framework::Other } else { Framework::Django });
     }

@@ -53,10 +53,16 @@ const ROOTS: [&str; 12] = [
     "remote_path",
 ];
 
+/// How deep functions call one another in a script that somebody can read.
+const MAX_CALLS: usize = 12;
+/// How many calls are followed.
+const MAX_FOLLOWED: usize = 500;
+
 /// A function of the file.
 struct Function<'t> {
     line: usize,
     body: Node<'t>,
+    parameters: Vec<String>,
     defaults: Scope,
     is_task: bool,
 }
@@ -68,6 +74,10 @@ struct Reading<'r, 't, 'c> {
     globals: Scope,
     /// Functions that were looked into.
     seen: BTreeSet<String>,
+    /// The same with the arguments that they were given.
+    followed: BTreeSet<String>,
+    /// How many calls deep it is read.
+    stack: usize,
 }
 
 /// Reads the file into `work`.
@@ -81,6 +91,8 @@ pub(super) fn read(source: &Source<'_>, work: &mut Work<'_>) -> Result<(), Error
         functions: BTreeMap::new(),
         globals: Scope::default(),
         seen: BTreeSet::new(),
+        followed: BTreeSet::new(),
+        stack: 0,
     };
     reading.declarations(script.root(), 0);
     let is_fabric = source.text.lines().any(|line| {
@@ -151,15 +163,17 @@ impl<'t> Reading<'_, 't, '_> {
     fn function(&mut self, definition: Node<'t>, is_task: bool) {
         let name = definition.child_by_field_name("name").map(|name| self.script.text(name).to_owned());
         let (Some(name), Some(body)) = (name, definition.child_by_field_name("body")) else { return };
-        let mut defaults = Scope::default();
+        let (mut parameters, mut defaults) = (Vec::new(), Scope::default());
         for parameter in definition.child_by_field_name("parameters").map(children).unwrap_or_default() {
+            let named = parameter.child_by_field_name("name").unwrap_or(parameter);
+            parameters.push(self.script.text(named).split(':').next().unwrap_or_default().trim().to_owned());
             let value = parameter.child_by_field_name("value");
             if let (Some(name), Some(value)) = (parameter.child_by_field_name("name"), value) {
                 defaults.define(self.script, name, value);
             }
         }
         let line = self.script.line(definition);
-        self.functions.insert(name, Function { line, body, defaults, is_task });
+        self.functions.insert(name, Function { line, body, parameters, defaults, is_task });
     }
 
     /// What the module says of hosts and of the application.
@@ -306,16 +320,39 @@ impl<'t> Reading<'_, 't, '_> {
         is_run || children(node).into_iter().any(|child| self.runs_something(child, depth + 1))
     }
 
-    /// Follows a function, once.
+    /// Follows a function, once with the same arguments.
     fn enter(&mut self, name: &str, outer: &Scope, directory: Option<&str>, depth: usize) {
-        if depth > 8 || is_of_the_way_back(name) || !self.seen.insert(name.to_owned()) {
+        if self.stack >= MAX_CALLS || self.followed.len() >= MAX_FOLLOWED || is_of_the_way_back(name) {
             return;
         }
+        let given = outer.all().map(|(name, value)| format!(" {name}={:?}", value.text)).collect::<String>();
+        if !self.followed.insert(format!("{name}{given}")) {
+            return;
+        }
+        self.seen.insert(name.to_owned());
         let Some(function) = self.functions.get(name) else { return };
         let (body, mut scope) = (function.body, self.globals.clone());
         scope.extend(&function.defaults);
         scope.extend(outer);
+        self.stack += 1;
         self.block(body, &mut scope, directory, depth);
+        self.stack -= 1;
+    }
+
+    /// What a call gives a function, as far as it is written down.
+    fn given(&self, name: &str, call: Node<'t>, scope: &Scope) -> Scope {
+        let mut given = Scope::default();
+        let Some(function) = self.functions.get(name) else { return given };
+        for (parameter, argument) in function.parameters.iter().zip(arguments(call)) {
+            given.bind(self.script, parameter, argument, scope);
+        }
+        for one in call.child_by_field_name("arguments").map(children).unwrap_or_default() {
+            let named = one.child_by_field_name("name").filter(|_| one.kind() == "keyword_argument");
+            if let (Some(named), Some(value)) = (named, one.child_by_field_name("value")) {
+                given.bind(self.script, self.script.text(named), value, scope);
+            }
+        }
+        given
     }
 
     fn block(&mut self, node: Node<'t>, scope: &mut Scope, directory: Option<&str>, depth: usize) {
@@ -402,7 +439,8 @@ impl<'t> Reading<'_, 't, '_> {
             return;
         }
         if self.functions.contains_key(name) {
-            return self.enter(name, &Scope::default(), directory, depth + 1);
+            let given = self.given(name, node, scope);
+            return self.enter(name, &given, directory, depth + 1);
         }
         // `c.run("…").stdout.strip()`, and what stands among the arguments.
         for child in children(node) {

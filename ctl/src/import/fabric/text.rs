@@ -66,6 +66,15 @@ impl Scope {
         }
     }
 
+    /// A parameter that is given a value.
+    pub(super) fn bind(&mut self, script: &Script<'_>, name: &str, value: Node<'_>, of: &Self) {
+        if let Some(text) = known(script, value, of, 0).filter(|text| text.len() <= MAX_TEXT) {
+            let value =
+                Value { text: Some(text), line: script.line(value), source: script.text(value).to_owned() };
+            self.0.insert(name.to_owned(), value);
+        }
+    }
+
     fn insert(&mut self, script: &Script<'_>, name: String, right: Node<'_>) {
         let text = known(script, right, self, 0).filter(|text| text.len() <= MAX_TEXT);
         let value = Value { text, line: script.line(right), source: script.text(right).to_owned() };

@@ -104,12 +104,17 @@ APPS = ['a', 'b']
 def _run(c, command, warn=False):
     c.run(command, warn=warn)
 
+def _manage(c, manage_py, args):
+    _run(c, f'/srv/site/venv/bin/python {manage_py} {args}')
+
 @task
 def deploy(c, tag):
     _run(c, f'cd /srv/site && git checkout {tag}')
     for app in APPS:
         _run(c, 'systemctl restart ' + app)
     _run(c, 'systemctl reload site.service')
+    _manage(c, find(c), 'migrate')
+    _manage(c, find(c), args='collectstatic --clear')
     c.put('a', remote='/tmp/a')
     c.run('frobnicate --all')
 ";
@@ -120,6 +125,8 @@ def deploy(c, tag):
         made.account.left
     );
     assert!(left(&made, "frobnicate --all") && left(&made, "put a"));
+    assert!(tables(&made).contains("\"manage.py\", \"migrate\", \"--noinput\"]"), "{}", made.definition);
+    assert!(tables(&made).contains("\"manage.py\", \"collectstatic\", \"--clear\", \"--noinput\"]"));
     assert!(tables(&made).contains("unit = \"site.service\"\nhow = \"reload\""), "{}", made.definition);
 }
 

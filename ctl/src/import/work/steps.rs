@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::words;
 
-use super::super::deed::{Deed, Framework, Migration};
+use super::super::deed::{Deed, Framework, Migration, is_manage};
 use super::super::draft::{Section, Table, literal};
 use super::super::shell::{self, Call, base};
 use super::{Found, Work, environment_value, is_secret, seconds};
@@ -188,9 +188,7 @@ impl Work<'_> {
             Framework::Django => {
                 // Packages bring migrations of their own.
                 let mut files = vec!["**/migrations/*.py".to_owned()];
-                files.extend(
-                    self.requirements.iter().filter(|file| !file.contains(['*', '[', '{', '\\'])).cloned(),
-                );
+                files.extend(self.requirements.iter().filter(|file| is_file(file)).cloned());
                 (self.managed(call, has_python, "migrate"), files)
             }
             Framework::Rails => {
@@ -214,9 +212,10 @@ impl Work<'_> {
 
     /// A command of Django's, by the virtualenv of the release.
     fn managed(&self, call: &Call, has_python: bool, verb: &str) -> Vec<String> {
-        let at = call.words.iter().position(|word| base(word) == "manage.py");
+        let at = call.words.iter().position(|word| is_manage(word));
         let python = if has_python { "{prepared}/venv/bin/python" } else { "python3" };
         let script = at.map_or("manage.py", |at| &call.words[at]);
+        let script = if script.starts_with('$') { "manage.py" } else { script };
         let mut command = vec![python.to_owned(), self.relative(script, call.directory.as_deref())];
         if at.is_none() {
             command =
@@ -251,6 +250,10 @@ impl Work<'_> {
             }
         }
         if path.starts_with(['/', '~', '$', '{']) {
+            return base(path).to_owned();
+        }
+        // Above the root there is nothing of the release.
+        if path.split('/').any(|part| part == "..") {
             return base(path).to_owned();
         }
         path.trim_start_matches("./").to_owned()
@@ -312,4 +315,9 @@ fn plain_environment(environment: &BTreeMap<String, String>) -> BTreeMap<String,
         !value.contains(['$', '`']) && !name.starts_with("LANDFALL_") && !is_secret(name)
     };
     environment.iter().filter(plain).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Whether a path can stand for itself among globs.
+fn is_file(path: &str) -> bool {
+    !path.contains(['*', '?', '[', '{', '\\']) && path.split('/').all(|part| !part.is_empty() && part != "..")
 }
