@@ -168,10 +168,16 @@ pub trait Driver: Send + Sync {
 pub fn of<'a>(host: &'a DriverHost, service: &'a Service, context: &'a StepContext) -> Box<dyn Driver + 'a> {
     let name = &service.name;
     match &service.driver {
-        manifest::Driver::Process { command, environment, listen, ready, stop_timeout } => {
+        manifest::Driver::Process { command, environment, listen, ready, stop_timeout, hold } => {
             let listen = listen.as_deref();
-            let program =
-                process::Program { command, environment, listen, ready, stop_timeout: *stop_timeout };
+            let program = process::Program {
+                command,
+                environment,
+                listen,
+                ready,
+                stop_timeout: *stop_timeout,
+                hold: *hold,
+            };
             Box::new(process::Process { host, name, context, program })
         }
         manifest::Driver::Exec { restart, stop, status } => {

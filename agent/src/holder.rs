@@ -29,6 +29,7 @@ pub mod launcher;
 pub mod machine;
 mod ready;
 pub(crate) mod record;
+mod refusal;
 mod server;
 mod service;
 pub mod socket;

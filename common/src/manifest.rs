@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, CanonicalError};
 use crate::ids::{AppName, EnvName, ReleaseName, ServiceName, StepName};
-use crate::time::{Duration, Timestamp, duration_ms};
+use crate::time::{Duration, Timestamp, duration_ms, optional_duration_ms};
 use crate::{Sha256, strategy::Strategy};
 
 pub use container::Container;
@@ -203,6 +203,15 @@ pub enum Driver {
         /// How long the old process may finish its requests after SIGTERM before SIGKILL.
         #[serde(rename = "stop_timeout_ms", with = "duration_ms")]
         stop_timeout: Duration,
+        /// The new process may not run beside the old one: that is ended first, and connections wait on the held
+        /// socket, at most so long. After that they are refused, and the new process has failed.
+        #[serde(
+            rename = "hold_ms",
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "optional_duration_ms"
+        )]
+        hold: Option<Duration>,
     },
     /// The application's own commands.
     Exec {

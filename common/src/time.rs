@@ -157,6 +157,31 @@ pub mod duration_ms {
     }
 }
 
+/// The same of a duration that may be absent: with `default` and `skip_serializing_if = "Option::is_none"`.
+pub mod optional_duration_ms {
+    use super::{Duration, duration_ms};
+    use serde::{Deserializer, Serializer};
+
+    /// Writes whole milliseconds.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => duration_ms::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads whole milliseconds.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        duration_ms::deserialize(deserializer).map(Some)
+    }
+}
+
 /// `#[serde(deserialize_with = "…::duration_text::deserialize")]`: a duration as people write it, the form of
 /// configuration files.
 pub mod duration_text {

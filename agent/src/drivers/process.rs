@@ -1,6 +1,7 @@
 //! The driver for services that a holder keeps.
 //!
-//! The new process is started beside the old one: when it fails, the old one still runs. Every wait for a
+//! The new process is started beside the old one: when it fails, the old one still runs. With `hold` the old one is
+//! ended first, connections wait for the new one meanwhile, and when it fails, the old one is started again. Every wait for a
 //! process to end has an end of its own: not even SIGKILL ends one that the kernel holds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use landfall_common::manifest::Ready;
 use landfall_common::report::Failure;
+use landfall_common::time::human;
 use landfall_common::{ServiceName, Sha256};
 use tokio::time::Instant;
 
@@ -37,6 +39,7 @@ pub(super) struct Program<'a> {
     pub listen: Option<&'a str>,
     pub ready: &'a Ready,
     pub stop_timeout: Duration,
+    pub hold: Option<Duration>,
 }
 
 /// A service and where its holder is.
@@ -129,6 +132,12 @@ impl Process<'_> {
         let key = child.key();
         let spec = self.spec();
         let client = Client::new(&spec.control());
+        if child.hold.is_some()
+            && let Ok(Reply::Status(status)) = client.ask(&Request::Status).await
+            && !status.can_hold
+        {
+            return Err(self.fail(too_old(&spec)));
+        }
         let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
         let mut launches = 0;
         let mut handover = Handover::default();
@@ -175,6 +184,7 @@ impl Process<'_> {
             listen: program.listen.map(|address| words.expand(address)).transpose()?,
             ready: program.ready.clone(),
             stop_timeout: program.stop_timeout,
+            hold: program.hold,
         })
     }
 
@@ -241,6 +251,15 @@ impl Handover {
     }
 }
 
+/// A holder keeps the version of the agent that started it.
+fn too_old(spec: &HolderSpec) -> String {
+    format!(
+        "the holder of this service is of a version that knows no `hold`, and would start the release beside what \
+         runs; `systemctl restart landfall-holder@{}` renews it, and the service is out for a moment",
+        spec.name()
+    )
+}
+
 fn unkillable(pids: impl Iterator<Item = u32>) -> EndNote {
     let pids: Vec<String> = pids.map(|pid| pid.to_string()).collect();
     EndNote::of(format!(
@@ -273,6 +292,17 @@ fn judge(status: &Status, key: ChildKey, attempt: &str) -> Verdict {
 }
 
 fn state(status: &Status) -> DriverState {
+    if let Some(out) = &status.out {
+        return match out.refusing {
+            false => DriverState::Starting,
+            true => {
+                let period = human::format(Duration::from_secs(out.period.as_secs()));
+                DriverState::Failing {
+                    reason: format!("nothing serves for {period}, and connections are refused by now"),
+                }
+            }
+        };
+    }
     let Some(serving) = &status.serving else {
         return match &status.starting {
             Some(_) => DriverState::Starting,
@@ -302,6 +332,17 @@ mod tests {
         ChildKey { release: Sha256::of(release.as_bytes()), spec: Sha256::of(b"spec") }
     }
 
+    fn spec() -> HolderSpec {
+        HolderSpec {
+            application: "tenants".parse().unwrap(),
+            service: "web".parse().unwrap(),
+            run: "/run".into(),
+            state: "/state".into(),
+            log: "/log".into(),
+            log_bytes: 0,
+        }
+    }
+
     /// A holder where `release` serves, and these end, each killed in so many seconds.
     fn status(release: &str, ending: &[(u32, u64)]) -> Status {
         let ending = ending.iter().map(|(pid, killed_in_s)| Ending {
@@ -322,7 +363,27 @@ mod tests {
             ending: ending.collect(),
             recent: vec![HandoverEnd { key: key(release), attempt: "g1".to_owned(), failure: None }],
             stopping: false,
+            out: None,
+            can_hold: true,
         }
+    }
+
+    #[test]
+    fn a_holder_of_a_version_that_knows_no_hold_does_not_say_that_it_can() {
+        let mut said = serde_json::to_value(status("v1", &[])).unwrap();
+        said.as_object_mut().unwrap().remove("can_hold").unwrap();
+        let read: Status = serde_json::from_value(said).unwrap();
+        assert!(!read.can_hold && read.out.is_none());
+        assert!(too_old(&spec()).contains("systemctl restart landfall-holder@tenants.web"));
+    }
+
+    #[test]
+    fn a_service_that_is_out_on_purpose_is_starting_until_its_connections_are_refused() {
+        let out = |refusing| crate::holder::spec::Out { period: Duration::from_millis(12_400), refusing };
+        let state_of = |out| state(&Status { out: Some(out), ..status("v1", &[]) });
+        assert_eq!(state_of(out(false)), DriverState::Starting);
+        let DriverState::Failing { reason } = state_of(out(true)) else { panic!() };
+        assert_eq!(reason, "nothing serves for 12s, and connections are refused by now");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! At most one process *serves*, at most one is the *candidate* that starts beside it, and any number are
 //! *ending*. A candidate that shows it is ready serves from then on and what served before ends; one that
-//! does not ends itself. The shell ([`super::server`]) carries the effects out and reports what happened.
+//! does not ends itself. What may not run beside another is in [`outage`]. The shell ([`super::server`]) carries
+//! the effects out and reports what happened.
 
 mod event;
+mod outage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use landfall_common::time::human;
 
 use super::spec::{self, ChildKey, ChildSpec, EndNote, HandoverEnd, Reply, Request, Status};
 pub use event::{Effect, Event};
+use outage::Outage;
 
 /// Time since a moment that the shell has chosen.
 pub type Mono = Duration;
@@ -43,6 +46,7 @@ pub struct Machine {
     ending: BTreeMap<Serial, Ending>,
     recent: VecDeque<HandoverEnd>,
     stopping: Option<Stopping>,
+    out: Option<Outage>,
 }
 
 /// What serves, or should.
@@ -84,6 +88,8 @@ struct Candidate {
     serial: Serial,
     pid: Option<u32>,
     since: Mono,
+    /// It is started when nothing runs any more.
+    waits: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +142,7 @@ impl Machine {
             ending: BTreeMap::new(),
             recent: VecDeque::new(),
             stopping: None,
+            out: None,
         }
     }
 
@@ -200,12 +207,14 @@ impl Machine {
         let serving = self.serving.as_ref().map(|current| match &current.life {
             Life::Running { .. } => Mono::MAX,
             Life::Starting { since, .. } => *since + limit(&current.child.ready),
+            // The end of what is in its way is an event of its own.
+            Life::Waiting { .. } if !self.is_free_for(&current.child) => Mono::MAX,
             Life::Waiting { until } => *until,
         });
-        let candidate =
-            self.candidate.as_ref().map(|candidate| candidate.since + limit(&candidate.child.ready));
+        let candidate = self.candidate.as_ref().map(Candidate::until);
+        let out = self.out.as_ref().filter(|out| !out.refusing).map(|out| out.until);
         let ending = self.ending.values().filter(|ending| !ending.killed).map(|ending| ending.kill_at).min();
-        [serving, candidate, ending].into_iter().flatten().min().filter(|at| *at < Mono::MAX)
+        [serving, candidate, ending, out].into_iter().flatten().min().filter(|at| *at < Mono::MAX)
     }
 
     /// How things are.
@@ -242,6 +251,11 @@ impl Machine {
             ending: ending.collect(),
             recent: self.recent.iter().cloned().collect(),
             stopping: self.stopping.is_some(),
+            out: self
+                .out
+                .as_ref()
+                .map(|out| spec::Out { period: now.saturating_sub(out.since), refusing: out.refusing }),
+            can_hold: true,
         }
     }
 
@@ -255,7 +269,7 @@ impl Machine {
             }
             Event::Started { serial, pid } => self.started(serial, pid),
             Event::Ready { serial } => self.ready(serial, now, &mut effects),
-            Event::Ended { serial, note } => self.ended(serial, note, now),
+            Event::Ended { serial, note } => self.ended(serial, note, now, &mut effects),
             Event::Tail { attempt, lines, instead } => {
                 if let Some(end) = self.recent.iter_mut().rev().find(|end| end.attempt == attempt)
                     && let Some(note) = &mut end.failure
@@ -334,8 +348,14 @@ impl Machine {
             return None;
         }
         let serial = self.serial();
-        effects.push(Effect::Start { serial, child: child.clone() });
-        self.candidate = Some(Candidate { child, key, attempt, serial, pid: None, since: now });
+        if child.hold.is_some() {
+            self.make_way(&child, now, effects);
+        }
+        let waits = !self.is_free_for(&child);
+        if !waits {
+            effects.push(Effect::Start { serial, child: child.clone() });
+        }
+        self.candidate = Some(Candidate { child, key, attempt, serial, pid: None, since: now, waits });
         None
     }
 
@@ -363,6 +383,7 @@ impl Machine {
         let (pid, awaited) = (*pid, awaited.take());
         current.life = Life::Running { serial, pid, since: now };
         let key = current.key;
+        self.end_outage(effects);
         if let Some(attempt) = awaited {
             self.remember(key, attempt, None);
         }
@@ -376,15 +397,23 @@ impl Machine {
         }
         let life = Life::Running { serial, pid, since: now };
         self.serving = Some(Current { child, key, life, failures: 0, restarts: 0, last_end: None });
+        self.end_outage(effects);
         self.remember(key, attempt, None);
     }
 
-    fn ended(&mut self, serial: Serial, note: EndNote, now: Mono) {
+    fn ended(&mut self, serial: Serial, note: EndNote, now: Mono, effects: &mut Vec<Effect>) {
         if self.ending.remove(&serial).is_some() {
+            let free = self.ending.is_empty();
+            if let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.waits && free) {
+                candidate.waits = false;
+                candidate.since = now;
+                effects.push(Effect::Start { serial: candidate.serial, child: candidate.child.clone() });
+            }
             return;
         }
         if let Some(candidate) = self.candidate.take_if(|candidate| candidate.serial == serial) {
             self.remember(candidate.key, candidate.attempt, Some(note));
+            self.bring_back(now);
             return;
         }
         let Some(current) = self.serving.as_mut().filter(|current| current.life.serial() == Some(serial))
@@ -405,10 +434,9 @@ impl Machine {
                 effects.push(Effect::Kill { serial: *serial });
             }
         }
-        if let Some(candidate) =
-            self.candidate.take_if(|candidate| now >= candidate.since + limit(&candidate.child.ready))
-        {
-            match too_late(&candidate.child.ready) {
+        self.tick_outage(now, effects);
+        if let Some(candidate) = self.candidate.take_if(|candidate| now >= candidate.until()) {
+            match candidate.too_late() {
                 None => self.promote(candidate, now, effects),
                 Some(reason) => self.give_up(candidate, reason, now, effects),
             }
@@ -418,9 +446,10 @@ impl Machine {
 
     fn tick_serving(&mut self, now: Mono, effects: &mut Vec<Effect>) {
         let next = self.next_serial;
+        let is_free = self.serving.as_ref().is_some_and(|current| self.is_free_for(&current.child));
         let Some(current) = &mut self.serving else { return };
         match &current.life {
-            Life::Waiting { until } if now >= *until => {
+            Life::Waiting { until } if now >= *until && is_free => {
                 self.next_serial += 1;
                 let starting = Life::Starting { serial: next, pid: None, since: now, awaited: None };
                 current.life = starting;
@@ -474,6 +503,7 @@ impl Machine {
             effects.push(Effect::ReadTail { serial, attempt });
             effects.push(Effect::Terminate { serial });
         }
+        self.bring_back(now);
     }
 
     fn end_current(&mut self, old: &Current, now: Mono, effects: &mut Vec<Effect>) {

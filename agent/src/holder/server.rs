@@ -16,6 +16,7 @@ use super::adopt;
 use super::control::{Control, Heard};
 use super::machine::{Effect, Event, Machine, Mono, Serial, Wanted};
 use super::record::{ProcessId, Record, Recorded};
+use super::refusal::Refusal;
 use super::service::{Names, Service};
 use super::socket::Listening;
 use super::spec::{ChildKey, ChildSpec, EndNote, HandoverEnd, HolderSpec, Reply};
@@ -90,12 +91,22 @@ struct Holder {
     /// Why the socket of an address is not among them although a process listens on it.
     not_adopted: BTreeMap<String, String>,
     services: BTreeMap<Serial, Service>,
-    /// Groups whose main process has ended, and when they are killed.
-    leftovers: Vec<(Pid, Instant)>,
+    /// Groups whose main process has ended.
+    leftovers: Vec<Leftover>,
+    /// Refuses connections that have waited for too long.
+    refusal: Option<Refusal>,
     recorded: Record,
     boot_id: String,
     origin: Instant,
     exit: Option<bool>,
+}
+
+/// What a process has left behind in its group.
+struct Leftover {
+    group: Pid,
+    kill_at: Instant,
+    /// What the machine is told once the group has ended too, if something waits for that.
+    end: Option<Event>,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -140,6 +151,7 @@ impl Holder {
             not_adopted: BTreeMap::new(),
             services: BTreeMap::new(),
             leftovers: Vec::new(),
+            refusal: None,
             recorded: Record::default(),
             boot_id: process::boot_id(),
             // The machine's times begin here: it keeps none across holders.
@@ -326,14 +338,20 @@ impl Holder {
                 break;
             }
         }
-        let note = service.end();
+        let ended = Event::Ended { serial, note: service.end() };
         let group = service.group();
-        if process::group_lives(group) {
-            process::signal_group(group, Signal::TERM);
-            self.leftovers.push((group, Instant::now() + service.stop_timeout));
+        if !process::group_lives(group) {
+            drop(service);
+            self.happened(ended);
+            return;
         }
+        process::signal_group(group, Signal::TERM);
+        let kill_at = Instant::now() + service.stop_timeout;
         drop(service);
-        self.happened(Event::Ended { serial, note });
+        // One that may not run beside others does not run beside their children either.
+        let (end, now) = if self.machine.awaits_ends() { (Some(ended), None) } else { (None, Some(ended)) };
+        self.leftovers.push(Leftover { group, kill_at, end });
+        now.into_iter().for_each(|ended| drop(self.happened(ended)));
     }
 
     fn tend_watches(&mut self) {
@@ -356,15 +374,20 @@ impl Holder {
 
     fn tend_leftovers(&mut self) {
         let now = Instant::now();
-        self.leftovers.retain(|(group, kill_at)| {
-            if !process::group_lives(*group) {
+        let mut ends = Vec::new();
+        self.leftovers.retain_mut(|left| {
+            if !process::group_lives(left.group) {
+                ends.extend(left.end.take());
                 return false;
             }
-            if now >= *kill_at {
-                process::signal_group(*group, Signal::KILL);
+            if now >= left.kill_at {
+                process::signal_group(left.group, Signal::KILL);
             }
             true
         });
+        for end in ends {
+            self.happened(end);
+        }
     }
 
     /// Tells the machine, and carries out what it decides. Gives back the reply, if it was a request.
@@ -380,6 +403,8 @@ impl Holder {
                     Effect::Terminate { serial } => {
                         self.services.get(&serial).into_iter().for_each(Service::terminate);
                     }
+                    Effect::Refuse { address } => self.refuse(&address),
+                    Effect::Admit => self.refusal = None,
                     Effect::Kill { serial } => self.services.get(&serial).into_iter().for_each(Service::kill),
                     Effect::Start { serial, child } => events.push_back(self.start(serial, &child)),
                     Effect::ReadTail { serial, attempt } => {
@@ -420,12 +445,26 @@ impl Holder {
         }
     }
 
+    /// Nobody is to wait any longer.
+    fn refuse(&mut self, address: &str) {
+        let Some(listening) = self.sockets.get(address) else { return };
+        match Refusal::begin(listening, address) {
+            Ok(refusal) => {
+                say(&format!("nothing is ready to serve {address} in time: its connections are refused"));
+                self.refusal = Some(refusal);
+            }
+            Err(error) => say(&format!("connections to {address} cannot be refused: {error}")),
+        }
+    }
+
     /// Closes the sockets of addresses that nothing serves any more.
     fn drop_sockets(&mut self) {
         let wanted = self.machine.addresses();
         let unwanted: Vec<String> =
             self.sockets.keys().filter(|address| !wanted.contains(&address.as_str())).cloned().collect();
         for address in unwanted {
+            // It has the socket too.
+            self.refusal.take_if(|refusal| refusal.address == address);
             self.sockets.remove(&address).into_iter().for_each(Listening::close);
         }
     }
@@ -467,6 +506,7 @@ impl Holder {
         if forget {
             let _ = fs::remove_file(self.spec.record());
         }
+        self.refusal = None;
         for (_, socket) in std::mem::take(&mut self.sockets) {
             socket.close();
         }

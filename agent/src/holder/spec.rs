@@ -78,6 +78,14 @@ pub struct ChildSpec {
     /// Between SIGTERM and SIGKILL.
     #[serde(rename = "stop_timeout_ms", with = "landfall_common::time::duration_ms")]
     pub stop_timeout: Duration,
+    /// It may not run beside another: what runs is ended first, and connections wait, at most so long.
+    #[serde(
+        rename = "hold_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "landfall_common::time::optional_duration_ms"
+    )]
+    pub hold: Option<Duration>,
 }
 
 impl ChildSpec {
@@ -156,6 +164,22 @@ pub struct Status {
     pub recent: Vec<HandoverEnd>,
     /// Whether the holder is ending.
     pub stopping: bool,
+    /// That nothing serves until what is to come is ready, since it may not run beside what was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out: Option<Out>,
+    /// That this holder knows [`ChildSpec::hold`]; one of an older version starts everything beside what runs.
+    #[serde(default)]
+    pub can_hold: bool,
+}
+
+/// Nothing serves, on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Out {
+    /// For how long already.
+    #[serde(rename = "for_ms", with = "landfall_common::time::duration_ms")]
+    pub period: Duration,
+    /// Connections have waited for as long as they may, and are refused.
+    pub refusing: bool,
 }
 
 /// What serves, or should.

@@ -31,6 +31,7 @@ const IMAGE: docker::Image =
 
 const TRAITS: Traits = Traits {
     keeps_old: true,
+    restarts_old: false,
     repeats: false,
     counts_restarts: true,
     sees_readiness: true,

@@ -61,6 +61,7 @@ async fn stage() -> Stage {
     let site = Site::new();
     let traits = Traits {
         keeps_old: false,
+        restarts_old: false,
         repeats: true,
         counts_restarts: false,
         sees_readiness: false,

@@ -11,6 +11,7 @@ async fn a_service_that_moves_leaves_nothing_behind() {
     supervisor::start(&site, "").await;
     let traits = Traits {
         keeps_old: false,
+        restarts_old: false,
         repeats: false,
         counts_restarts: false,
         sees_readiness: false,

@@ -18,20 +18,42 @@ pub fn service() -> Service {
             listen: None,
             ready: Ready::Alive { period: Duration::from_millis(300) },
             stop_timeout: Duration::from_secs(5),
+            hold: None,
         },
     }
 }
 
+const TRAITS: Traits = Traits {
+    keeps_old: true,
+    restarts_old: false,
+    repeats: false,
+    counts_restarts: true,
+    sees_readiness: true,
+    knows_release: true,
+    knows_stopped: true,
+};
+
 async fn stage() -> Stage {
-    let traits = Traits {
-        keeps_old: true,
-        repeats: false,
-        counts_restarts: true,
-        sees_readiness: true,
-        knows_release: true,
-        knows_stopped: true,
-    };
-    Stage { site: Site::new(), service: service(), traits }
+    Stage { site: Site::new(), service: service(), traits: TRAITS }
 }
 
 laws!(tests_of_all_laws);
+
+/// One that may not run beside another.
+mod alone {
+    use super::*;
+
+    async fn stage() -> Stage {
+        let mut service = service();
+        if let Driver::Process { hold, .. } = &mut service.driver {
+            *hold = Some(Duration::from_secs(60));
+        }
+        Stage {
+            site: Site::new(),
+            service,
+            traits: Traits { keeps_old: false, restarts_old: true, ..TRAITS },
+        }
+    }
+
+    laws!(tests_of_all_laws);
+}

@@ -31,6 +31,8 @@ pub const WORDS: &str = "the database is not there";
 pub struct Traits {
     /// A release that fails leaves the old one running.
     pub keeps_old: bool,
+    /// A release that fails makes the old one start again.
+    pub restarts_old: bool,
     /// Asked again for the same attempt, it does it again: it knows nothing but a command.
     pub repeats: bool,
     /// What ends by itself is started again and counted.
@@ -160,6 +162,13 @@ impl Stage {
             Ok(state) => state,
             Err(_) => panic!("not seen within 60 s: {what}; last {:?}", self.state().await),
         }
+    }
+
+    /// Waits until the driver sees this release run.
+    pub async fn until_running(&self, release: &str) {
+        let digest = release_digest(release);
+        let runs = |state: &DriverState| matches!(state, DriverState::Running { release: Some(told), .. } if *told == digest);
+        self.until("it runs again", runs).await;
     }
 
     /// That this release runs and nothing else, and that the driver says so.

@@ -49,6 +49,9 @@ pub async fn a_release_that_ends_at_its_start_fails_with_its_code_and_its_last_w
     }
     if stage.traits.keeps_old {
         stage.expect_running("v1", 1).await;
+    } else if stage.traits.restarts_old {
+        stage.until_running("v1").await;
+        stage.expect_running("v1", 1).await;
     } else {
         assert!(stage.running().is_empty(), "{:?}", stage.starts());
         stage.until("failing", |state| matches!(state, DriverState::Failing { .. })).await;

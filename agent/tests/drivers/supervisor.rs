@@ -13,6 +13,7 @@ use crate::world::supervisor as supervisord;
 
 const TRAITS: Traits = Traits {
     keeps_old: false,
+    restarts_old: false,
     repeats: false,
     counts_restarts: true,
     sees_readiness: true,

@@ -228,6 +228,7 @@ fn stage_of(case: &Case, unit: Unit, socket: Option<&str>) -> Stage {
     };
     let traits = Traits {
         keeps_old: !is_fixed,
+        restarts_old: false,
         repeats: false,
         counts_restarts: true,
         sees_readiness: matches!(case.name, "notify" | "releases" | "seat"),

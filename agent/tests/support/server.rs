@@ -21,7 +21,7 @@ struct State {
 
 /// `key=value` arguments: `start_ms` (sleep before it is ready), `status` of all answers, `exit` (a code, at
 /// once), `notify` (send READY=1), `ignore_term`, `accept=no` (never accept), `say` (print this and a flood),
-/// `bind` (an address to listen on, besides what is given).
+/// `bind` (an address to listen on, besides what is given), `alone` (a file that no other process may have locked).
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let get = |name: &str| {
         arguments
@@ -33,6 +33,11 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     block_sigterm();
     if let Some(text) = get("say") {
         println!("{text}");
+    }
+    // Locked until this process has ended.
+    let alone = get("alone").map(std::fs::File::create).transpose().map_err(|error| error.to_string())?;
+    if alone.as_ref().is_some_and(|file| file.try_lock().is_err()) {
+        return Err("another one runs beside this one".to_owned());
     }
     if let Some(code) = number("exit") {
         eprintln!("the database is not there");

@@ -180,6 +180,7 @@ pub fn service(listen: &str, arguments: &[&str], ready: Ready) -> Service {
             listen: (!listen.is_empty()).then(|| listen.to_owned()),
             ready,
             stop_timeout: Duration::from_secs(10),
+            hold: None,
         },
     }
 }

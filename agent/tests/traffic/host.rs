@@ -38,6 +38,8 @@ pub struct Plan {
     pub keep: Duration,
     pub drain: Duration,
     pub proxy: Option<Proxy>,
+    /// It cannot run twice: what serves is stopped first, and connections wait.
+    pub hold: Option<Duration>,
     /// Who runs it.
     pub by: By,
 }
@@ -61,6 +63,7 @@ impl Plan {
             keep: seconds(600),
             drain: seconds(30),
             proxy: None,
+            hold: None,
             by: By::Holder,
         }
     }
@@ -213,6 +216,9 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
         Proxy::Slots { .. } => (true, "{address}"),
         Proxy::Gate { .. } => (false, "127.0.0.1:{blue}"),
     };
+    // What may not run twice has one place, and nobody who leads requests.
+    let (has_slots, address) =
+        if plan.hold.is_some() { (false, "127.0.0.1:{blue}") } else { (has_slots, address) };
     let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
     let driver = match plan.by {
         By::Docker => {
@@ -240,6 +246,7 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
             listen: (!has_slots).then(|| address.to_owned()),
             ready: Ready::Notify { timeout: Duration::from_secs(30) },
             stop_timeout: Duration::from_secs(10),
+            hold: plan.hold,
         },
     };
     let size = |content: &Vec<u8>| content.len() as u64;
@@ -272,7 +279,7 @@ fn manifest(plan: &Plan) -> (Manifest, BTreeMap<Sha256, Vec<u8>>) {
                 interval: Duration::from_millis(100),
                 timeout: Duration::from_secs(5),
             }],
-            traffic: Some(Traffic { proxy, drain: plan.drain }),
+            traffic: plan.hold.is_none().then_some(Traffic { proxy, drain: plan.drain }),
             ..Program::default()
         },
         environments: BTreeMap::new(),

@@ -9,6 +9,7 @@ mod command;
 mod controller;
 mod docker;
 mod haproxy;
+mod hold;
 mod host;
 #[path = "../../../tests/e2e/src/load.rs"]
 mod load;

@@ -17,13 +17,19 @@ pub struct Nginx {
 }
 
 impl Nginx {
+    /// As an administrator begins: an upstream that nobody is behind yet.
     pub fn start(root: &Path, port: u16) -> Self {
+        Self::before(root, port, 1)
+    }
+
+    /// Before a port that does not change.
+    pub fn before(root: &Path, port: u16, upstream: u16) -> Self {
         let nginx = Self { program: needed("nginx", "nginx-light"), root: root.to_owned(), port };
         for directory in ["nginx", "tmp"] {
             std::fs::create_dir_all(root.join(directory)).unwrap();
         }
-        // As an administrator begins: an upstream that nobody is behind yet.
-        std::fs::write(root.join("nginx/shop.conf"), "upstream shop { server 127.0.0.1:1; }\n").unwrap();
+        let text = format!("upstream shop {{ server 127.0.0.1:{upstream} max_fails=0; }}\n");
+        std::fs::write(root.join("nginx/shop.conf"), text).unwrap();
         nginx.configure("");
         nginx.run(&[]);
         nginx

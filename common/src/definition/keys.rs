@@ -46,6 +46,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "command",
             "environment",
             "listen",
+            "hold",
             "ready",
             "stop_timeout",
             "restart",

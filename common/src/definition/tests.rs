@@ -751,6 +751,50 @@ fn units_and_programs_that_cannot_have_slots_are_refused_with_what_to_write() {
 }
 
 #[test]
+fn a_service_that_cannot_run_twice_has_its_connections_held_where_something_holds_them() {
+    let service = |more: &str| format!("[[service]]\nname = \"web\"\n{more}\n");
+    let process = "driver = \"process\"\ncommand = [\"run\"]\nstop_timeout = \"5s\"\nhold = \"30s\"";
+    let text = service(&format!("{process}\nlisten = \"127.0.0.1:80\""));
+    let read = parse(&format!("[application]\nname = \"x\"\n{text}")).unwrap().program.services;
+    let bytes = crate::canonical::to_vec(&read[0].driver).unwrap();
+    assert_eq!(serde_json::from_slice::<Driver>(&bytes).unwrap(), read[0].driver);
+    insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r#"
+    {"command":["run"],"hold_ms":30000,"listen":"127.0.0.1:80","ready":{"for_ms":2000,"type":"alive"},"stop_timeout_ms":5000,"type":"process"}
+    "#);
+    let slotted =
+        service(&format!("{process}\nlisten = \"{{address}}\"")) + "[traffic]\nproxy = \"nginx\"\n" + SLOTS;
+    let all = [
+        service(process),
+        service("driver = \"process\"\ncommand = [\"run\"]\nlisten = \"127.0.0.1:80\"\nhold = \"10s\""),
+        service("driver = \"systemd\"\nunit = \"web.service\"\nhold = \"10s\""),
+        service("driver = \"supervisor\"\nprogram = \"web\"\nhold = \"10s\""),
+        slotted,
+    ];
+    insta::assert_snapshot!(all.map(|text| wrong(&text)).join("\n"), @r#"
+    landfall.toml:8:1: `hold` needs `listen`: connections wait on the socket that the holder keeps
+      8 | hold = "30s"
+        | ^^^^
+      help: add `listen = "127.0.0.1:8000"`
+    landfall.toml:8:8: the old process may take 30s to stop, and connections are held for 10s only
+      8 | hold = "10s"
+        |        ^^^^^
+      help: let `hold` be longer than `stop_timeout` and the start of the new one together
+    landfall.toml:7:1: `hold` is for services with driver "process" only
+      7 | hold = "10s"
+        | ^^^^
+      help: remove `hold`; connections wait while a `socket` unit keeps their socket, as long as its unit may take
+    landfall.toml:7:1: `hold` is for services with driver "process" only
+      7 | hold = "10s"
+        | ^^^^
+      help: remove `hold`; nothing keeps the socket of such a service while it is stopped, and neither nginx nor HAProxy holds requests back. Driver "process" does, and `slots` need not
+    landfall.toml:12:21: service "web" has `hold`: it cannot run twice, and slots run side by side
+      12 | slots = { service = "web", blue = "127.0.0.1:{a}", green = "127.0.0.1:{b}" }
+         |                     ^^^^^
+      help: remove its `hold`, or the `slots`
+    "#);
+}
+
+#[test]
 fn a_container_that_cannot_be_is_refused_with_what_to_write() {
     insta::assert_snapshot!(wrong(r#"
 [[service]]

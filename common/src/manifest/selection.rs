@@ -70,6 +70,7 @@ mod tests {
             listen: None,
             ready: crate::manifest::Ready::Alive { period: Duration::from_secs(1) },
             stop_timeout: Duration::from_secs(1),
+            hold: None,
         };
         Service { name: name.parse().unwrap(), driver, on: words(on) }
     }

@@ -255,6 +255,7 @@ mod tests {
                 listen: None,
                 ready: Ready::Alive { period: seconds(2) },
                 stop_timeout: seconds(30),
+                hold: None,
             },
         };
         Program {

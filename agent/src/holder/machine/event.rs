@@ -72,6 +72,13 @@ pub enum Effect {
     },
     /// Answer the request.
     Answer(Reply),
+    /// Refuse the connections to an address until [`Effect::Admit`]: those that wait, and those to come.
+    Refuse {
+        /// Which.
+        address: String,
+    },
+    /// Leave them to whoever accepts them.
+    Admit,
     /// End the holder.
     Exit {
         /// Whether its record is removed too.

@@ -10,7 +10,7 @@ use crate::definition::keys;
 use crate::definition::reader::{At, Section};
 use crate::ids::{ServiceName, StepName};
 use crate::manifest::{Driver, Ready, ReloadSignal, Renewal, Seat, Service, Step, Supervised, Unit};
-use crate::time::Duration;
+use crate::time::{Duration, human};
 use crate::words;
 
 const READY_ALIVE: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ const MAX_UNIT: usize = 255;
 
 /// The drivers, and the keys that each reads.
 const OWN: [(&str, &[&str]); 5] = [
-    ("process", &["command", "environment", "listen", "ready", "stop_timeout"]),
+    ("process", &["command", "environment", "listen", "ready", "stop_timeout", "hold"]),
     ("exec", &["restart", "stop", "status", "environment", "timeout"]),
     ("systemd", &["unit", "how", "socket", "settle", "timeout"]),
     ("supervisor", &["program", "group", "server", "signal", "settle", "timeout"]),
@@ -107,7 +107,17 @@ fn only_own(section: &Section<'_>, driver: &str) {
             [first, second, ..] => format!("driver {first:?} or {second:?}"),
         };
         let message = format!("`{key}` is for services with {others} only");
-        section.reader.wrong(section.key_span(key), message, Some(format!("remove `{key}`")));
+        let help = match (*key, driver) {
+            ("hold", "systemd") => {
+                "remove `hold`; connections wait while a `socket` unit keeps their socket, as long as its unit may take"
+            }
+            ("hold", _) => {
+                "remove `hold`; nothing keeps the socket of such a service while it is stopped, and neither nginx nor \
+                 HAProxy holds requests back. Driver \"process\" does, and `slots` need not"
+            }
+            _ => &format!("remove `{key}`"),
+        };
+        section.reader.wrong(section.key_span(key), message, Some(help.to_owned()));
     }
 }
 
@@ -121,7 +131,26 @@ fn process(section: &Section<'_>) -> Option<Driver> {
         Some(Ready::Alive { period: READY_ALIVE })
     };
     let stop_timeout = duration(section, "stop_timeout", STOP_TIMEOUT);
-    Some(Driver::Process { command: command?, environment, listen, ready: ready?, stop_timeout })
+    let hold = hold(section, listen.is_some(), stop_timeout);
+    Some(Driver::Process { command: command?, environment, listen, ready: ready?, stop_timeout, hold })
+}
+
+/// How long connections wait while the old process is stopped and the new one started.
+fn hold(section: &Section<'_>, listens: bool, stop_timeout: Duration) -> Option<Duration> {
+    let hold = section.duration("hold")?;
+    if !listens {
+        let message = "`hold` needs `listen`: connections wait on the socket that the holder keeps";
+        let help = Some("add `listen = \"127.0.0.1:8000\"`".to_owned());
+        section.reader.wrong(section.key_span("hold"), message, help);
+    }
+    if hold.value <= stop_timeout {
+        let (stop, held) = (human::format(stop_timeout), human::format(hold.value));
+        let message =
+            format!("the old process may take {stop} to stop, and connections are held for {held} only");
+        let help = "let `hold` be longer than `stop_timeout` and the start of the new one together";
+        section.reader.wrong(hold.span, message, Some(help.to_owned()));
+    }
+    Some(hold.value)
 }
 
 fn ready(service: &Section<'_>, listens: bool) -> Option<Ready> {

@@ -213,6 +213,10 @@ fn check_service(section: &Section<'_>, name: &At<ServiceName>, services: &[Serv
         }
     }
     match &service.driver {
+        Driver::Process { hold: Some(_), .. } => wrong(
+            format!("service {text:?} has `hold`: it cannot run twice, and slots run side by side"),
+            "remove its `hold`, or the `slots`",
+        ),
         Driver::Process { listen: Some(listen), .. } if listen == "{address}" => {}
         Driver::Process { .. } => wrong(
             format!("service {text:?} does not listen where its slot is"),
