@@ -13,6 +13,9 @@ hosts=true
 if $hosts; then
     "${CARGO_TARGET_DIR:-target}/debug/hosts-base"
 fi
+# The same cases on every machine: what fails here was not there before. Another seed, or more PROPTEST_CASES, look
+# further.
+export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261121}
 left_out=()
 if cargo nextest --version >/dev/null 2>&1; then
     $hosts || left_out=(-E 'not (package(landfall-hosts) and kind(test) or test(on_a_host))')
