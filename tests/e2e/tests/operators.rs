@@ -71,7 +71,7 @@ fn a_second_operator_adopts_the_root_and_is_let_in_by_its_owner() {
         .unwrap()
         .expect_code(0)
         .unwrap();
-    told(&ana.ctl(&["init"]), 0, &["nothing to do", "next: ctl hosts token"]);
+    told(&ana.ctl(&["init"]), 0, &["nothing to do", "next: ctl hosts add"]);
     told(&ana.ctl(&["doctor"]), 0, &[&format!("ok       signing: releases of {APPLICATION}")]);
 
     // Another application's place is given by who has the root key, and by nobody else.
