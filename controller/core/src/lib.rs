@@ -14,6 +14,7 @@
 //! `now` should come from a clock that does not step (the wall clock at the start of the program plus a
 //! monotonic one): a leap makes hosts look silent and deadlines fire early. That is safe, but rude.
 
+pub mod analysis;
 pub mod command;
 mod decide;
 pub mod facts;
