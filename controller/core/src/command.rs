@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+use landfall_common::time::duration_ms;
 use landfall_common::{AppName, Duration, HostId, ReleaseName, RequestId, RolloutId, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,23 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// Claim a place for a while: no rollout begins there.
+    Lock {
+        /// Which.
+        place: Place,
+        /// What for.
+        message: String,
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+    },
+    /// Give the place up again, or take it from whoever has claimed it.
+    Unlock {
+        /// Which.
+        place: Place,
+        /// Why. Whoever takes it from somebody else says so.
+        reason: String,
+    },
     /// A host is gone for good.
     Remove {
         /// Which.
@@ -137,6 +155,29 @@ pub struct RollRequest {
     /// The commits since the release in force, newest first, for the log.
     #[serde(default)]
     pub commits: Vec<CommitLine>,
+    /// What becomes of it where it cannot begin at once.
+    #[serde(default, skip_serializing_if = "IfHeld::is_default")]
+    pub if_held: IfHeld,
+}
+
+/// What becomes of a request for a rollout where another one holds the place, or a lock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfHeld {
+    /// It is refused, and told who holds the place.
+    #[default]
+    Refuse,
+    /// It stands in line.
+    Queue,
+    /// It ends what is under way or in line, where that can be ended, and begins in its stead.
+    Supersede,
+}
+
+impl IfHeld {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl RollRequest {
@@ -151,6 +192,7 @@ impl RollRequest {
             no_way_back: false,
             plan: None,
             commits: Vec::new(),
+            if_held: IfHeld::default(),
         }
     }
 }

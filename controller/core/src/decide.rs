@@ -17,6 +17,7 @@ use crate::retention;
 use crate::state::State;
 
 mod control;
+mod lock;
 mod start;
 
 /// Answers a command: what changes because of it, or why it is refused. Nothing is changed here; run the
@@ -46,6 +47,8 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Enrol { host, token } => draft.enrol(host, token),
         Action::RemoveContent { releases, keep } => draft.remove_content(releases, *keep),
         Action::RepairDrift { host, reason } => draft.repair_drift(host, reason),
+        Action::Lock { place, message, period } => draft.lock(place, message, *period),
+        Action::Unlock { place, reason } => draft.unlock(place, reason),
         Action::Remove { host, reason } => draft.remove(host, reason),
     }?;
     draft.put(Record::Request(RequestRecord {

@@ -15,9 +15,11 @@
 //! monotonic one): a leap makes hosts look silent and deadlines fire early. That is safe, but rude.
 
 pub mod analysis;
+mod begin;
 pub mod command;
 mod decide;
 pub mod facts;
+pub mod line;
 pub mod log;
 pub mod member;
 pub mod observation;

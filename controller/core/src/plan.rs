@@ -16,6 +16,7 @@ mod absorb;
 mod back;
 mod converge;
 mod evidence;
+mod line;
 mod migrate;
 mod room;
 mod run;
@@ -44,6 +45,11 @@ pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
 }
 
 fn plan_within(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> Planned {
+    if let Some(record) = state.place(place)
+        && let Some(begun) = line::next(state, record, now, room)
+    {
+        return begun;
+    }
     let Some(mut table) = Table::lay(state, place, now, room) else { return Planned::default() };
     absorb::members(&mut table);
     // Nothing is decided on half of what hosts have said.
@@ -53,6 +59,7 @@ fn plan_within(state: &State, place: &Place, now: Timestamp, room: &mut Room) ->
         while advance(&mut table) == Turn::Taken {}
         converge::hosts(&mut table);
     }
+    line::report(&mut table);
     let wake_at = if table.in_parts {
         table.wait(Wait::InParts);
         Some(now)
@@ -86,6 +93,8 @@ fn advance(table: &mut Table<'_>) -> Turn {
             Turn::None
         }
         Status::Active { stage } => match stage {
+            // Who stands in line holds no place.
+            Stage::InLine { .. } => Turn::None,
             Stage::Staging => stage::advance(table),
             Stage::Migrating { .. } => migrate::advance(table),
             Stage::Running { batch } => {

@@ -317,8 +317,18 @@ fn batches(hosts: &[HostId], strategy: &Strategy) -> Vec<Batch> {
         .collect()
 }
 
+/// Refuses a plan without a way back, unless the operator has said that he knows.
+pub(crate) fn way_back_is_known(plan: &Plan, request: &RollRequest) -> Result<(), Refusal> {
+    let Some(reason) = needs_no_way_back(plan).filter(|_| !request.no_way_back) else { return Ok(()) };
+    let undeclared = matches!(
+        &plan.schema,
+        Schema::Due { migration } if migration.facts.way_back == WayBackKind::None
+    );
+    Err(Refusal::NoWayBack { release: request.release.clone(), reason: reason.to_owned(), undeclared })
+}
+
 /// Whether a request for this plan needs the operator's word that there is no way back.
-pub(crate) fn needs_no_way_back(plan: &Plan) -> Option<&str> {
+fn needs_no_way_back(plan: &Plan) -> Option<&str> {
     match (&plan.way_back, &plan.schema) {
         (PlannedWayBack::None { reason }, _) => Some(reason),
         (_, Schema::Due { migration }) if plan.previous.is_some() => {

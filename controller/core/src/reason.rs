@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Place;
 use crate::refusal::{moment, seconds};
+use crate::rollout::StatusWord;
 
 /// How many hosts one sentence names, and how many sentences a place gets; the rest is counted.
 const NAMED: usize = 5;
@@ -45,6 +46,13 @@ impl PlaceReport {
         } else {
             self.more += 1;
         }
+    }
+
+    /// One sentence for each wait that is not that of another rollout, in line behind the one that holds the place.
+    pub fn of_holder(&self) -> impl Iterator<Item = String> + '_ {
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        let waits = self.waits.iter().filter(|wait| !matches!(wait, Wait::InLine { .. }));
+        waits.map(ToString::to_string).chain(more)
     }
 
     /// One sentence for each wait.
@@ -235,6 +243,15 @@ pub enum Wait {
         /// For which rollout.
         rollout: RolloutId,
     },
+    /// A rollout stands in line.
+    InLine {
+        /// Which.
+        rollout: RolloutId,
+        /// What it will bring.
+        release: ReleaseName,
+        /// What it waits for.
+        why: InLine,
+    },
     /// More hosts have moved than one decision may hold.
     InParts,
     /// Hosts that run something else are left alone.
@@ -244,6 +261,74 @@ pub enum Wait {
         /// Why.
         reason: String,
     },
+}
+
+/// What a rollout that stands in line waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "in_line", rename_all = "snake_case")]
+pub enum InLine {
+    /// The one that is under way.
+    Held {
+        /// Which.
+        rollout: RolloutId,
+        /// What it brings.
+        release: ReleaseName,
+        /// Who began it.
+        by: String,
+        /// Since when.
+        since: Timestamp,
+        /// How far it is.
+        status: StatusWord,
+    },
+    /// The one that is next.
+    Behind {
+        /// Which.
+        rollout: RolloutId,
+        /// What it will bring.
+        release: ReleaseName,
+    },
+    /// The end of a lock.
+    Locked {
+        /// Whose.
+        by: String,
+        /// When it ends at the latest.
+        until: Timestamp,
+        /// What it is for.
+        message: String,
+    },
+    /// A word of an operator.
+    Paused {
+        /// Why.
+        reason: String,
+        /// Who paused it.
+        by: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Nothing: it begins now.
+    Next,
+}
+
+impl fmt::Display for InLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { rollout, release, by, since, status } => write!(
+                f,
+                "waits for rollout {rollout} of {release}, begun by {by} at {} and now {status}",
+                moment(*since)
+            ),
+            Self::Behind { rollout, release } => {
+                write!(f, "waits behind rollout {rollout} of {release}, which is next")
+            }
+            Self::Locked { by, until, message } => {
+                write!(f, "waits until {}, when the lock of {by} ends: {message}", moment(*until))
+            }
+            Self::Paused { reason, by, since } => {
+                write!(f, "was paused by {by} at {}: {reason}", moment(*since))
+            }
+            Self::Next => f.write_str("begins now"),
+        }
+    }
 }
 
 /// What waits for a host.
@@ -436,6 +521,7 @@ impl fmt::Display for Wait {
             Self::Unstored { since, reason } => {
                 write!(f, "the controller cannot store its decisions since {}: {reason}", moment(*since))
             }
+            Self::InLine { rollout, release, why } => write!(f, "rollout {rollout} of {release} {why}"),
             Self::InParts => f.write_str(
                 "more hosts have moved at once than are written down at once; the others follow now",
             ),

@@ -186,6 +186,26 @@ pub struct PlaceRecord {
     pub last: Option<RolloutId>,
     /// Whether hosts that run something else are brought to the release in force.
     pub convergence: Convergence,
+    /// The rollouts that wait for the place, the next one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<RolloutId>,
+    /// What somebody has claimed it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
+}
+
+/// A person's claim on a place: nothing begins there while it holds. It is a lease, so that nobody has to be
+/// found who forgot it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Who claims it.
+    pub by: Actor,
+    /// What for.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, at the latest.
+    pub until: Timestamp,
 }
 
 impl PlaceRecord {
@@ -200,7 +220,15 @@ impl PlaceRecord {
             holder: None,
             last: None,
             convergence: Convergence::On,
+            line: Vec::new(),
+            lock: None,
         }
+    }
+
+    /// The lock that holds now.
+    #[must_use]
+    pub fn locked(&self, now: Timestamp) -> Option<&Lock> {
+        self.lock.as_ref().filter(|lock| now < lock.until)
     }
 
     /// The release that every host here should run when no rollout is under way.

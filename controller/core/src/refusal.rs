@@ -5,6 +5,7 @@ use landfall_common::{AppName, EnvName, HostId, ReleaseName, RequestId, RolloutI
 
 use crate::record::Place;
 use crate::rollout::StatusWord;
+use crate::timing::{LINE_AT_MOST, MAX_LOCK, MIN_LOCK};
 
 /// Why a command is refused: what, why, and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +104,8 @@ pub enum Refusal {
     },
     /// Another rollout holds the place.
     #[error(
-        "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; wait \
-         for it, or end it with `ctl abort {rollout}`",
+        "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; stand \
+         in line with --queue, or end it with `ctl abort {rollout}`",
         since = moment(*since)
     )]
     Held {
@@ -120,6 +121,77 @@ pub enum Refusal {
         since: Timestamp,
         /// How far it is.
         status: StatusWord,
+    },
+    /// Somebody has claimed the place.
+    #[error(
+        "{place} is locked by {by} until {until}: {message}; wait for it with --queue, or `ctl unlock {environment}` \
+         takes the lock away",
+        environment = place.environment, until = moment(*until)
+    )]
+    Locked {
+        /// Where.
+        place: Box<Place>,
+        /// Who has claimed it.
+        by: String,
+        /// Until when.
+        until: Timestamp,
+        /// What for.
+        message: String,
+    },
+    /// Another's lock is not taken away without a word.
+    #[error("the lock on {place} is {by}'s: {message}; whoever takes it away says why, with --reason")]
+    LockOfAnother {
+        /// Where.
+        place: Box<Place>,
+        /// Whose it is.
+        by: String,
+        /// What for.
+        message: String,
+    },
+    /// Nothing is locked.
+    #[error("{place} is not locked")]
+    NotLocked {
+        /// Where.
+        place: Place,
+    },
+    /// A lock without an owner's word, or for ever.
+    #[error("a lock says what for, and holds for {least} to {most}", least = human::format(MIN_LOCK), most = human::format(MAX_LOCK))]
+    LockUnbounded,
+    /// Others stand in line.
+    #[error(
+        "{place} is not free: rollout {first} of {release} stands in line since {since}, asked for by {by}; stand in \
+         line behind it with --queue, or take its place with --supersede",
+        since = moment(*since)
+    )]
+    LineNotEmpty {
+        /// Where.
+        place: Box<Place>,
+        /// The one that is next.
+        first: RolloutId,
+        /// What it brings.
+        release: ReleaseName,
+        /// Who asked for it.
+        by: String,
+        /// When.
+        since: Timestamp,
+    },
+    /// Too many stand in line.
+    #[error("{number} rollouts stand in line for {place} already; `ctl abort` ends one of them", number = LINE_AT_MOST)]
+    LineFull {
+        /// Where.
+        place: Place,
+    },
+    /// What is under way cannot be ended by another rollout.
+    #[error(
+        "rollout {rollout} of {release} is not to be superseded: {reason}; stand in line behind it with --queue"
+    )]
+    NotSuperseded {
+        /// The holder.
+        rollout: RolloutId,
+        /// What it brings.
+        release: ReleaseName,
+        /// Why not.
+        reason: &'static str,
     },
     /// A release below the one in force.
     #[error("{release} is older than {in_force}, which is in force for {place}; {hint}")]

@@ -84,8 +84,12 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
                 })
             };
             let unknown = unknown(rollout, &why, lease);
+            let in_line = rollout.in_line().is_some();
             let told = pause(rollout, unknown, &why);
-            paused.insert(rollout.place.clone(), told);
+            // What stood in line waits as well, and is no answer to what was under way.
+            if !in_line {
+                paused.insert(rollout.place.clone(), told);
+            }
         }
     }
     let places = records.iter().filter_map(|record| match record {

@@ -63,7 +63,9 @@ fn names_of(state: &State, place: &PlaceRecord, keep: usize) -> BTreeSet<Release
         }
     }
     // Of the last one too: after an end half way its hosts run a mixture of both.
-    for rollout in place.holder.iter().chain(&place.last).filter_map(|id| state.rollout(id)) {
+    for rollout in
+        place.holder.iter().chain(&place.last).chain(&place.line).filter_map(|id| state.rollout(id))
+    {
         names.insert(rollout.release.name.clone());
         names.extend(rollout.previous.as_ref().map(|previous| previous.name.clone()));
     }

@@ -11,6 +11,7 @@ use landfall_common::strategy::Strategy;
 use landfall_common::{Generation, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::command::RollRequest;
 use crate::log::Actor;
 use crate::record::{MigrationFacts, Place};
 
@@ -119,6 +120,11 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
+    /// It stands in line and has not begun: what it will do is planned when its turn comes.
+    InLine {
+        /// What was asked for.
+        request: Box<RollRequest>,
+    },
     /// All hosts stage; nothing that runs is touched.
     Staging,
     /// One elected host migrates.
@@ -274,6 +280,8 @@ impl fmt::Display for HostFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusWord {
+    /// In line, and not begun.
+    Pending,
     /// Hosts stage.
     Staging,
     /// One host migrates.
@@ -303,6 +311,7 @@ impl StatusWord {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Staging => "staging",
             Self::Migrating => "migrating",
             Self::Running => "running",
@@ -356,6 +365,7 @@ impl Stage {
     #[must_use]
     pub fn word(&self) -> StatusWord {
         match self {
+            Self::InLine { .. } => StatusWord::Pending,
             Self::Staging => StatusWord::Staging,
             Self::Running { .. } => StatusWord::Running,
             Self::Migrating { run: MigrationRun::Unknown { .. } }
@@ -412,6 +422,15 @@ impl Rollout {
             Status::Ended { .. } => return,
         }
         self.since = now;
+    }
+
+    /// What was asked for, while it has not begun.
+    #[must_use]
+    pub fn in_line(&self) -> Option<&RollRequest> {
+        match self.status.stage()? {
+            Stage::InLine { request } => Some(request),
+            _ => None,
+        }
     }
 
     /// Whether it has ended.

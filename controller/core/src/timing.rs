@@ -54,6 +54,15 @@ pub const CONVERGE_ANEW: Duration = Duration::from_secs(24 * 3600);
 /// and how many hosts may refuse it, before somebody is asked.
 pub const MIGRATION_ATTEMPTS: u32 = 3;
 
+/// The shortest claim on a place.
+pub const MIN_LOCK: Duration = Duration::from_secs(60);
+
+/// The longest claim on a place: over a holiday, and not until nobody remembers what for.
+pub const MAX_LOCK: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How many rollouts may stand in line for a place: more is a pipeline that runs wild.
+pub const LINE_AT_MOST: usize = 20;
+
 /// How many rollouts of a place are kept with all that is known of them, beside those that a proven release
 /// or an answer still names. What is older is in the log.
 pub const ROLLOUTS_KEPT: usize = 100;

@@ -40,7 +40,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
             rollout.schema = Schema::TakenBack { migration: *migration };
             rollout.enter(Stage::RollingBack { reason, back: Back::Hosts }, now);
         }
-        Stage::Staging | Stage::Running { .. } | Stage::RollingBack { .. } => {}
+        Stage::InLine { .. } | Stage::Staging | Stage::Running { .. } | Stage::RollingBack { .. } => {}
     }
 }
 
@@ -129,15 +129,6 @@ pub(crate) fn end<'m>(
         hosts += 1;
         hosts_done += u64::from(matches!(member.state, MemberState::Committed { .. }));
     }
-    let (word, reason) = match &end {
-        End::Succeeded => (RolloutEnd::Succeeded, String::new()),
-        End::Failed { reason, failure } => (RolloutEnd::Failed, with_failure(reason, failure.as_ref())),
-        End::RolledBack { reason, failure } => {
-            (RolloutEnd::RolledBack, with_failure(reason, failure.as_ref()))
-        }
-        End::Aborted { reason, .. } => (RolloutEnd::Aborted, reason.clone()),
-        End::Superseded { by } => (RolloutEnd::Superseded, format!("by {by}")),
-    };
     place.holder = None;
     place.last = Some(rollout.id.clone());
     match fleet {
@@ -151,10 +142,40 @@ pub(crate) fn end<'m>(
         }
         Fleet::AsBefore => {}
         Fleet::Mixed => {
+            let (word, _) = told(&end);
             let reason = format!("rollout {} of {} {word}", rollout.id, rollout.release.name);
             place.convergence = Convergence::Held { reason };
         }
     }
+    finished(rollout, end, (hosts_done, hosts), now)
+}
+
+/// An end as the log tells it.
+fn told(end: &End) -> (RolloutEnd, String) {
+    match end {
+        End::Succeeded => (RolloutEnd::Succeeded, String::new()),
+        End::Failed { reason, failure } => (RolloutEnd::Failed, with_failure(reason, failure.as_ref())),
+        End::RolledBack { reason, failure } => {
+            (RolloutEnd::RolledBack, with_failure(reason, failure.as_ref()))
+        }
+        End::Aborted { reason, .. } => (RolloutEnd::Aborted, reason.clone()),
+        End::Superseded { by } => (RolloutEnd::Superseded, format!("by {by}")),
+    }
+}
+
+/// Ends a rollout that stands in line and has not begun: it leaves the line, and nothing else changes.
+pub(crate) fn leave_line(
+    rollout: &mut Rollout,
+    place: &mut PlaceRecord,
+    end: End,
+    now: Timestamp,
+) -> LogEvent {
+    place.line.retain(|id| *id != rollout.id);
+    finished(rollout, end, (0, 0), now)
+}
+
+fn finished(rollout: &mut Rollout, end: End, (hosts_done, hosts): (u64, u64), now: Timestamp) -> LogEvent {
+    let (word, reason) = told(&end);
     rollout.status = Status::Ended { end };
     rollout.since = now;
     LogEvent::RolloutFinished {

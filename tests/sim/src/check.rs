@@ -8,6 +8,7 @@ pub mod budget;
 pub mod current;
 pub mod failures;
 pub mod gate;
+pub mod line;
 pub mod memory;
 pub mod migration;
 
@@ -76,6 +77,8 @@ pub struct Checks {
     pub database: migration::Database,
     /// What must stand in the log.
     pub account: account::Account,
+    /// Order among rollouts.
+    pub line: line::Line,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -102,6 +105,7 @@ impl Checks {
             had_active: BTreeSet::new(),
             database: migration::Database::default(),
             account: account::Account::default(),
+            line: line::Line::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),

@@ -21,6 +21,8 @@ pub struct Scenario {
     pub releases: Vec<ReleasePlan>,
     /// Whether operators do anything of their own after the first release.
     pub operators: Operators,
+    /// Whether they stand in line, supersede each other, and lock the place.
+    pub line: bool,
     /// What goes wrong.
     pub faults: FaultRates,
     /// What was broken on purpose, to see that it is noticed.
@@ -117,7 +119,9 @@ impl Scenario {
         }
         let operators = if dice.chance(600_000) { Operators::Restless } else { Operators::Patient };
         let faults = draw_faults(dice, hosts as u64);
-        Self { seed, hosts, safety_ms, releases, operators, faults, sabotage: None }
+        // Nor is this by the dice.
+        let line = seed % 3 == 1;
+        Self { seed, hosts, safety_ms, releases, operators, line, faults, sabotage: None }
     }
 
     /// A world in which nothing goes wrong: so many hosts, so many good releases.
@@ -141,6 +145,7 @@ impl Scenario {
             safety_ms: 900_000,
             releases,
             operators: Operators::Patient,
+            line: false,
             faults: FaultRates::default(),
             sabotage: None,
         }

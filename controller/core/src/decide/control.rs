@@ -45,6 +45,9 @@ impl Draft<'_> {
     }
 
     pub(super) fn abort(&mut self, id: &RolloutId, go_back: bool, reason: &str) -> Result<Answer, Refusal> {
+        if self.unfinished(id)?.in_line().is_some() {
+            return self.leave_line(id, reason);
+        }
         if go_back {
             return self.turn_back(id, reason);
         }
@@ -57,6 +60,20 @@ impl Draft<'_> {
         let end = End::Aborted { by: self.command.by.clone(), reason: reason.to_owned() };
         let members = self.state.members(id);
         let event = turn::end(&mut rollout, &mut place, end.clone(), fleet, members, self.now);
+        self.log(event);
+        self.put(Record::Rollout(Box::new(rollout)));
+        self.put(Record::Place(Box::new(place)));
+        self.output.effects.push(crate::output::Effect::Ended { rollout: id.clone(), end });
+        Ok(Answer::Rollout { id: id.clone() })
+    }
+
+    /// Ends one that has not begun.
+    fn leave_line(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
+        let mut rollout = self.unfinished(id)?.clone();
+        let mut place = self.place_of(&rollout);
+        self.log(LogEvent::RolloutAborted { rollout: id.clone(), reason: reason.to_owned() });
+        let end = End::Aborted { by: self.command.by.clone(), reason: reason.to_owned() };
+        let event = turn::leave_line(&mut rollout, &mut place, end.clone(), self.now);
         self.log(event);
         self.put(Record::Rollout(Box::new(rollout)));
         self.put(Record::Place(Box::new(place)));
@@ -210,7 +227,7 @@ impl Draft<'_> {
 
     /// A second migration must not begin beside one that may still run, and code must not go back before it is
     /// known which schema it would meet.
-    fn no_open_migration(&self, rollout: &Rollout) -> Result<(), Refusal> {
+    pub(super) fn no_open_migration(&self, rollout: &Rollout) -> Result<(), Refusal> {
         let stage = rollout.status.stage();
         let in_doubt = stage.and_then(Stage::migration).and_then(MigrationRun::in_doubt);
         let Some(lease) = in_doubt.or(stage.and_then(Stage::open_lease)) else { return Ok(()) };

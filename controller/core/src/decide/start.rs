@@ -2,35 +2,39 @@
 
 use landfall_common::{ReleaseName, RolloutId};
 
-use crate::command::{Answer, RollRequest};
+use crate::begin::{self, Beginning};
+use crate::command::{Answer, IfHeld, RollRequest};
+use crate::line::{self, Hindrance};
 use crate::log::{CommitLine, LogEvent};
-use crate::member::{Member, MemberState};
+use crate::output::Effect;
 use crate::preview::{self, Plan};
-use crate::record::{Key, Place, PlaceRecord, Record, WayBackKind};
+use crate::record::{Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
-use crate::rollout::{Rollout, Schema, Stage, Status};
-use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT, ROLLOUTS_KEPT};
+use crate::rollout::{End, Rollout, RolloutKind, Stage, Status};
+use crate::timing::LINE_AT_MOST;
+use crate::turn::{self, Fleet};
 
 use super::Draft;
 
 impl Draft<'_> {
     pub(super) fn roll(&mut self, request: &RollRequest) -> Result<Answer, Refusal> {
         let plan = preview::preview(self.state, request, self.now)?;
-        self.place_is_free(&request.place)?;
+        let place = self.place_record(&request.place);
+        let hindrance = line::hindrance(self.state, &place, None, self.now);
+        if let (Some(hindrance), IfHeld::Refuse) = (&hindrance, request.if_held) {
+            return Err(hindrance.refusal(&place));
+        }
         if request.plan.is_some_and(|seen| seen != plan.id) {
             return Err(Refusal::PlanChanged { release: request.release.clone() });
         }
-        if let Some(reason) = preview::needs_no_way_back(&plan)
-            && !request.no_way_back
-        {
-            let reason = reason.to_owned();
-            let undeclared = matches!(
-                &plan.schema,
-                Schema::Due { migration } if migration.facts.way_back == WayBackKind::None
-            );
-            return Err(Refusal::NoWayBack { release: request.release.clone(), reason, undeclared });
+        preview::way_back_is_known(&plan, request)?;
+        match (hindrance, request.if_held) {
+            (None, _) => self.begin(place, plan, request.commits.clone()),
+            (Some(hindrance), IfHeld::Refuse | IfHeld::Queue) => {
+                self.stand_in_line(place.clone(), plan, request, &hindrance)
+            }
+            (Some(_), IfHeld::Supersede) => self.supersede(place.clone(), plan, request),
         }
-        self.begin(plan, request.commits.clone())
     }
 
     pub(super) fn roll_back(
@@ -39,15 +43,20 @@ impl Draft<'_> {
         to: Option<&ReleaseName>,
         reason: &str,
     ) -> Result<Answer, Refusal> {
-        let holder = self.state.place(place).and_then(|record| self.state.rollout(record.holder.as_ref()?));
-        if let Some(holder) = holder {
+        let record = self.place_record(place);
+        if let Some(holder) = record.holder.as_ref().and_then(|id| self.state.rollout(id)) {
             let previous = holder.previous.as_ref().map(|previous| &previous.name);
             if to.is_some() && to != previous {
-                return Err(self.held_by(holder));
+                return Err(Hindrance::Held(holder).refusal(&record));
             }
-            return self.turn_back(&holder.id.clone(), reason);
+            let answer = self.turn_back(&holder.id.clone(), reason)?;
+            self.keep_waiting(&record, holder.previous.as_ref().map(|previous| &previous.name));
+            return Ok(answer);
         }
         let plan = preview::preview_rollback(self.state, place, to, self.now)?;
+        if let Some(lock) = record.locked(self.now) {
+            return Err(Hindrance::Locked(lock).refusal(&record));
+        }
         self.log(LogEvent::RollbackRequested {
             rollout: self.command.fresh.clone(),
             application: place.application.clone(),
@@ -55,92 +64,51 @@ impl Draft<'_> {
             to: plan.release.clone(),
             reason: reason.to_owned(),
         });
-        self.begin(plan, Vec::new())
+        self.keep_waiting(&record, Some(&plan.release.name));
+        self.begin(record, plan, Vec::new())
     }
 
-    /// Rollouts of this place that nobody will ask for by an old answer, beyond the newest ones.
-    fn forgotten(&self, place: &PlaceRecord) -> Vec<RolloutId> {
-        let mut ended: Vec<&Rollout> = self
-            .state
-            .rollouts()
-            .filter(|rollout| rollout.place == place.place && rollout.ended())
-            .filter(|rollout| place.last.as_ref() != Some(&rollout.id))
-            .collect();
-        ended.sort_by_key(|rollout| std::cmp::Reverse(rollout.requested_at));
-        let surplus = ended.into_iter().skip(ROLLOUTS_KEPT);
-        surplus
-            .filter(|rollout| self.now.since(rollout.since) > REQUEST_KEPT)
-            .filter(|rollout| place.proven.iter().all(|proven| proven.rollout != rollout.id))
-            .map(|rollout| rollout.id.clone())
-            .take(FORGOTTEN_AT_ONCE)
-            .collect()
+    fn place_record(&self, place: &Place) -> PlaceRecord {
+        // Hosts are enrolled here, or there is no plan.
+        self.state.place(place).cloned().unwrap_or_else(|| PlaceRecord::new(place.clone()))
     }
 
-    fn place_is_free(&self, place: &Place) -> Result<(), Refusal> {
-        let holder = self.state.place(place).and_then(|record| self.state.rollout(record.holder.as_ref()?));
-        holder.map_or(Ok(()), |holder| Err(self.held_by(holder)))
-    }
-
-    fn held_by(&self, holder: &Rollout) -> Refusal {
-        Refusal::Held {
-            place: Box::new(holder.place.clone()),
-            rollout: holder.id.clone(),
-            release: holder.release.name.clone(),
-            by: holder.by.to_string(),
-            since: holder.requested_at,
-            status: holder.status.word(),
+    /// What stood in line when somebody decided to go back would undo that: it waits for another word.
+    fn keep_waiting(&mut self, place: &PlaceRecord, to: Option<&ReleaseName>) {
+        let back = to.map_or(String::new(), |to| format!(" to {to}"));
+        for id in &place.line {
+            let Some(waiting) = self.state.rollout(id) else { continue };
+            let Status::Active { stage } = waiting.status.clone() else { continue };
+            let reason = format!(
+                "it stood in line when going back{back} was asked for; `ctl resume {id}` lets it begin, `ctl abort \
+                 {id}` ends it"
+            );
+            self.log(LogEvent::RolloutPaused { rollout: id.clone(), reason: reason.clone() });
+            let status = Status::Paused { stage, reason, by: self.command.by.clone() };
+            self.put(Record::Rollout(Box::new(Rollout { status, since: self.now, ..waiting.clone() })));
         }
     }
 
-    fn begin(&mut self, plan: Plan, commits: Vec<CommitLine>) -> Result<Answer, Refusal> {
-        let id = self.command.fresh.clone();
-        if self.state.rollouts.contains_key(&id) {
-            return Err(Refusal::RolloutExists { rollout: id });
+    fn stand_in_line(
+        &mut self,
+        mut place: PlaceRecord,
+        plan: Plan,
+        request: &RollRequest,
+        hindrance: &Hindrance<'_>,
+    ) -> Result<Answer, Refusal> {
+        let id = self.fresh()?;
+        if place.line.len() >= LINE_AT_MOST {
+            return Err(Refusal::LineFull { place: place.place });
         }
-        let mut place = self.state.place(&plan.place).cloned().unwrap_or_else(|| {
-            // Hosts are enrolled here, or there would be no plan.
-            PlaceRecord::new(plan.place.clone())
-        });
-        // The members of the rollout before have served their purpose.
-        if let Some(last) = &place.last {
-            let keys: Vec<_> = self.state.members(last).map(|m| m.host.clone()).collect();
-            for host in keys {
-                self.delete(Key::Member(last.clone(), host));
-            }
-        }
-        for old in self.forgotten(&place) {
-            self.delete(Key::Rollout(old));
-        }
-        place.holder = Some(id.clone());
-        self.put(Record::Place(Box::new(place)));
-        let hosts: usize = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
-        let notes = self.state.release(&plan.place.application, &plan.release.name);
-        self.log(LogEvent::RolloutStarted {
+        place.line.push(id.clone());
+        self.log(LogEvent::RolloutQueued {
             rollout: id.clone(),
             application: plan.place.application.clone(),
             environment: plan.place.environment.clone(),
             release: plan.release.clone(),
-            previous: plan.previous.clone(),
-            hosts: hosts as u64,
-            commits,
-            notes: notes.and_then(|release| release.notes.clone()).unwrap_or_default(),
+            reason: format!("it {}", hindrance.why()),
         });
-        let batches = u32::try_from(plan.batches.len()).unwrap_or(u32::MAX);
-        for batch in plan.batches {
-            for host in batch.hosts {
-                self.put(Record::Member(Box::new(Member {
-                    rollout: id.clone(),
-                    host,
-                    batch: batch.number,
-                    state: MemberState::Pending,
-                    since: self.now,
-                    unheeded: 0,
-                    touched: false,
-                    failure: None,
-                    return_failure: None,
-                })));
-            }
-        }
+        self.put(Record::Place(Box::new(place)));
         self.put(Record::Rollout(Box::new(Rollout {
             id: id.clone(),
             place: plan.place,
@@ -150,11 +118,76 @@ impl Draft<'_> {
             strategy: plan.strategy,
             by: self.command.by.clone(),
             requested_at: self.now,
-            batches,
+            batches: 0,
             schema: plan.schema,
-            status: Status::Active { stage: Stage::Staging },
+            status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()) } },
             since: self.now,
         })));
+        Ok(Answer::Rollout { id })
+    }
+
+    /// Ends what is under way and in line, and begins in its stead. A rollout that goes back, or brings back, is
+    /// somebody's remedy, and one with a migration that may run leaves a database that nobody knows.
+    fn supersede(
+        &mut self,
+        mut place: PlaceRecord,
+        plan: Plan,
+        request: &RollRequest,
+    ) -> Result<Answer, Refusal> {
+        if let Some(lock) = place.locked(self.now) {
+            return Err(Hindrance::Locked(lock).refusal(&place));
+        }
+        let by = self.fresh()?;
+        let holder = place.holder.as_ref().and_then(|holder| self.state.rollout(holder)).cloned();
+        if let Some(mut holder) = holder {
+            let not = |reason| Refusal::NotSuperseded {
+                rollout: holder.id.clone(),
+                release: holder.release.name.clone(),
+                reason,
+            };
+            if holder.kind == RolloutKind::Rollback {
+                return Err(not("it is a way back that somebody asked for"));
+            }
+            if matches!(holder.status.stage(), Some(Stage::RollingBack { .. })) {
+                return Err(not("it is on its way back"));
+            }
+            self.no_open_migration(&holder)?;
+            let touched = self.state.members(&holder.id).any(|member| member.touched);
+            let fleet = if touched || turn::schema_moved(&holder) { Fleet::Mixed } else { Fleet::AsBefore };
+            let end = End::Superseded { by: by.clone() };
+            let id = holder.id.clone();
+            let members = self.state.members(&id);
+            let event = turn::end(&mut holder, &mut place, end.clone(), fleet, members, self.now);
+            self.log(event);
+            self.put(Record::Rollout(Box::new(holder)));
+            self.output.effects.push(Effect::Ended { rollout: id, end });
+        }
+        for id in place.line.clone() {
+            let Some(mut waiting) = self.state.rollout(&id).cloned() else { continue };
+            let end = End::Superseded { by: by.clone() };
+            let event = turn::leave_line(&mut waiting, &mut place, end.clone(), self.now);
+            self.log(event);
+            self.put(Record::Rollout(Box::new(waiting)));
+            self.output.effects.push(Effect::Ended { rollout: id, end });
+        }
+        self.begin(place, plan, request.commits.clone())
+    }
+
+    fn fresh(&self) -> Result<RolloutId, Refusal> {
+        let id = self.command.fresh.clone();
+        if self.state.rollouts.contains_key(&id) {
+            return Err(Refusal::RolloutExists { rollout: id });
+        }
+        Ok(id)
+    }
+
+    fn begin(&mut self, place: PlaceRecord, plan: Plan, commits: Vec<CommitLine>) -> Result<Answer, Refusal> {
+        let id = self.fresh()?;
+        let (by, requested_at) = (self.command.by.clone(), self.now);
+        let beginning = Beginning { id: id.clone(), by, requested_at, commits };
+        let (changes, event) = begin::begin(self.state, place, plan, beginning, self.now);
+        self.output.changes.extend(changes);
+        self.log(event);
         Ok(Answer::Rollout { id })
     }
 }

@@ -50,6 +50,19 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         notes: String,
     },
+    /// A rollout was asked for and stands in line.
+    RolloutQueued {
+        /// Its id.
+        rollout: RolloutId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release that it will bring.
+        release: ReleaseRef,
+        /// What it waits for.
+        reason: String,
+    },
     /// A rollout ended.
     RolloutFinished {
         /// Its id.
@@ -217,6 +230,30 @@ pub enum LogEvent {
         /// Which failed, and why.
         reason: String,
     },
+    /// Somebody claimed a place: no rollout begins there.
+    PlaceLocked {
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// What for.
+        message: String,
+        /// Until when, at the latest.
+        until: Timestamp,
+    },
+    /// A claim on a place was given up, or taken away.
+    PlaceUnlocked {
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Whose it was, where it was another's.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        owner: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// A host joined.
     HostEnrolled {
         /// The host.
@@ -350,6 +387,7 @@ impl LogEvent {
         match self {
             Self::ReleasePublished { .. } => "release_published",
             Self::RolloutStarted { .. } => "rollout_started",
+            Self::RolloutQueued { .. } => "rollout_queued",
             Self::RolloutFinished { .. } => "rollout_finished",
             Self::BatchStarted { .. } => "batch_started",
             Self::StepOutcome { .. } => "step_outcome",
@@ -366,6 +404,8 @@ impl LogEvent {
             Self::HostsRetried { .. } => "hosts_retried",
             Self::HostConverging { .. } => "host_converging",
             Self::ConvergenceStopped { .. } => "convergence_stopped",
+            Self::PlaceLocked { .. } => "place_locked",
+            Self::PlaceUnlocked { .. } => "place_unlocked",
             Self::HostEnrolled { .. } => "host_enrolled",
             Self::HostRemoved { .. } => "host_removed",
             Self::OperatorRemoved { .. } => "operator_removed",
@@ -387,6 +427,7 @@ impl LogEvent {
     pub fn rollout(&self) -> Option<&RolloutId> {
         match self {
             Self::RolloutStarted { rollout, .. }
+            | Self::RolloutQueued { rollout, .. }
             | Self::RolloutFinished { rollout, .. }
             | Self::BatchStarted { rollout, .. }
             | Self::StepOutcome { rollout, .. }

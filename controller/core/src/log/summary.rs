@@ -34,6 +34,10 @@ impl LogEvent {
                 let done = format!("{hosts_done} of {} run it", count(*hosts, "host"));
                 because(format!("rollout of {application} {name} to {environment} {end}, {done}"), reason)
             }
+            Self::RolloutQueued { application, environment, release, reason, .. } => {
+                let name = &release.name;
+                because(format!("rollout of {application} {name} to {environment} stands in line"), reason)
+            }
             Self::BatchStarted { rollout, batch, of } => {
                 format!("rollout {rollout} went on to batch {batch} of {of}")
             }
@@ -84,6 +88,13 @@ impl LogEvent {
                 let name = &release.name;
                 let what = format!("no more hosts of {application} in {environment} are sent to {name}");
                 because(what, reason)
+            }
+            Self::PlaceLocked { application, environment, message, until } => {
+                because(format!("{application} in {environment} was locked until {until}"), message)
+            }
+            Self::PlaceUnlocked { application, environment, owner, reason } => {
+                let of = if owner.is_empty() { String::new() } else { format!(" of {owner}") };
+                because(format!("the lock{of} on {application} in {environment} was taken away"), reason)
             }
             Self::HostEnrolled { host, application, environment, .. } => {
                 format!("{host} joined {application} in {environment}")

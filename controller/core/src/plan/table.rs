@@ -58,7 +58,7 @@ impl<'a> Table<'a> {
     pub fn lay(state: &'a State, place: &Place, now: Timestamp, room: &'a mut Room) -> Option<Self> {
         let found = state.places.get(place)?;
         let rollout = found.record.holder.as_ref().and_then(|id| state.rollouts.get(id));
-        if rollout.is_none() && found.record.proven.is_empty() {
+        if rollout.is_none() && found.record.proven.is_empty() && found.record.line.is_empty() {
             return None;
         }
         let members = rollout.and_then(|rollout| state.members.get(&rollout.id));

@@ -10,6 +10,8 @@ mod hosts;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod line;
+#[cfg(test)]
 mod many;
 #[cfg(test)]
 mod migrations;

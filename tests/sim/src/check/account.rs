@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order};
-use landfall_controller_core::command::{Action, Answer, Command};
+use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::rollout::{End, Rollout, Status};
 use serde_json::Value;
 
@@ -54,6 +54,10 @@ impl Account {
     pub fn accepted(&mut self, command: &Command, answer: &Answer) {
         let by = serde_json::to_value(&command.by).expect("plain data").to_string();
         let about = match (&command.action, answer) {
+            // It begins now, or stands in line: one of the two.
+            (Action::Roll(RollRequest { if_held: IfHeld::Queue, .. }), Answer::Rollout { id }) => {
+                ("rollout_queued", id.to_string())
+            }
             (Action::Roll(_), Answer::Rollout { id }) => ("rollout_started", id.to_string()),
             (Action::Abort { rollout, go_back: false, .. }, _) => ("rollout_aborted", rollout.to_string()),
             (Action::ResolveMigration { rollout, .. }, _) => ("migration_resolved", rollout.to_string()),
@@ -85,10 +89,14 @@ impl Checks {
     pub(super) fn tells_all(&mut self, new: &[Vec<u8>]) -> Result<(), Violation> {
         let account = &mut self.account;
         for entry in new {
-            account.read(&serde_json::from_slice(entry).unwrap_or_default());
+            let entry = serde_json::from_slice(entry).unwrap_or_default();
+            account.read(&entry);
+            self.line.read(&entry)?;
         }
         for ((kind, about), by) in std::mem::take(&mut account.seen) {
-            let Some(entries) = account.entries.get(&(kind.to_owned(), about.clone())) else {
+            let of_kind = |kind: &str| account.entries.get(&(kind.to_owned(), about.clone()));
+            let instead = if kind == "rollout_queued" { of_kind("rollout_started") } else { None };
+            let Some(entries) = of_kind(kind).or(instead) else {
                 return Err(Violation::new("P8", format!("the log has no {kind} of {about}")));
             };
             if by.as_ref().is_some_and(|by| !entries.contains(by)) {

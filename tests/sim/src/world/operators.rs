@@ -2,8 +2,8 @@
 //! one of them patiently answers whatever is asked.
 
 use landfall_common::strategy::Amount;
-use landfall_common::{OperatorName, RequestId, RolloutId, Timestamp};
-use landfall_controller_core::command::{Action, Answer, Command, Overrides, RollRequest};
+use landfall_common::{Duration, OperatorName, RequestId, RolloutId, Timestamp};
+use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
 use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, ReleaseRecord};
 use landfall_controller_core::rollout::{MigrationRun, Status};
@@ -187,6 +187,10 @@ impl World {
             request.overrides =
                 Overrides { batch: Some(Amount::Count(2)), canary: Some(1), ..Overrides::default() };
         }
+        if self.scenario.line && !self.healed {
+            request.if_held =
+                *self.dice.pick(&[IfHeld::Refuse, IfHeld::Queue, IfHeld::Queue, IfHeld::Supersede]);
+        }
         let now = self.controller_now();
         if self.dice.chance(300_000)
             && let Some(controller) = &self.controller.running
@@ -198,6 +202,10 @@ impl World {
 
     fn holder(&self) -> Option<RolloutId> {
         self.controller.running.as_ref()?.state.place(&self.place())?.holder.clone()
+    }
+
+    fn next_in_line(&self) -> Option<RolloutId> {
+        self.controller.running.as_ref()?.state.place(&self.place())?.line.first().cloned()
     }
 
     /// One release after the other, each when the one before is over.
@@ -224,8 +232,17 @@ impl World {
 
     fn be_restless(&mut self) {
         let place = self.place();
-        let rollout = self.holder().unwrap_or_else(|| RolloutId::new("r-none").expect("a valid name"));
         let reason = "because".to_owned();
+        let lines = self.scenario.line;
+        if lines && self.dice.chance(60_000) {
+            let period = Duration::from_secs(self.dice.between(60, 300));
+            return self.ask_anew(Action::Lock { place, message: reason, period });
+        }
+        if lines && self.dice.chance(60_000) {
+            return self.ask_anew(Action::Unlock { place, reason });
+        }
+        let about = if lines && self.dice.chance(300_000) { self.next_in_line() } else { self.holder() };
+        let rollout = about.unwrap_or_else(|| RolloutId::new("r-none").expect("a valid name"));
         match self.dice.between(0, 15) {
             0..=4 => {
                 let at = self.in_force().unwrap_or(0);
@@ -323,7 +340,9 @@ impl World {
     /// Answers what is asked: resumes what is paused, settles what is unknown, and when that does not help,
     /// goes back or gives up.
     pub(super) fn answer_what_is_asked(&mut self) {
-        let Some(id) = self.holder() else { return self.say_what_should_run() };
+        let Some(id) = self.holder().or_else(|| self.next_in_line()) else {
+            return self.say_what_should_run();
+        };
         let Some(controller) = &self.controller.running else { return };
         let Some(rollout) = controller.state.rollout(&id) else { return };
         let stage = rollout.status.stage();
@@ -396,6 +415,8 @@ fn name(action: &Action) -> String {
         Action::Promote { rollout } => format!("promote {rollout}"),
         Action::RetryFailed { .. } => "retry".to_owned(),
         Action::ResolveMigration { rollout, verdict, .. } => format!("resolve {rollout}: {verdict:?}"),
+        Action::Lock { message, period, .. } => format!("lock for {} s: {message}", period.as_secs()),
+        Action::Unlock { .. } => "unlock".to_owned(),
         Action::Enrol { host, .. } => format!("enrol {}", host.id),
         Action::RemoveContent { releases, .. } => format!("remove the files of {} releases", releases.len()),
         Action::Remove { host, .. } => format!("remove {host}"),

@@ -24,6 +24,9 @@ impl World {
                 sentences.join("; ")
             ));
         }
+        if let Some(first) = record.line.first() {
+            return Some(format!("rollout {first} still stands in line: {}", sentences.join("; ")));
+        }
         let in_force = record.in_force()?;
         for host in self.hosts.iter().filter(|host| host.enrolled) {
             let really = current::active(&host.app_disk.fork()).unwrap_or_default();

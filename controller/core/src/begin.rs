@@ -1,0 +1,102 @@
+//! The beginning of a rollout: the same for one that begins at once and for one whose turn has come.
+
+use landfall_common::{RolloutId, Timestamp};
+
+use crate::log::{Actor, CommitLine, LogEvent};
+use crate::member::{Member, MemberState};
+use crate::preview::Plan;
+use crate::record::{Change, Key, PlaceRecord, Record};
+use crate::rollout::{Rollout, Stage, Status};
+use crate::state::State;
+use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT, ROLLOUTS_KEPT};
+
+/// Who begins what.
+pub(crate) struct Beginning {
+    pub id: RolloutId,
+    pub by: Actor,
+    pub requested_at: Timestamp,
+    pub commits: Vec<CommitLine>,
+}
+
+/// What changes when a rollout begins in a place that is free, and the entry that says so. `place` is the record
+/// as it is to be, but for the holder.
+pub(crate) fn begin(
+    state: &State,
+    mut place: PlaceRecord,
+    plan: Plan,
+    beginning: Beginning,
+    now: Timestamp,
+) -> (Vec<Change>, LogEvent) {
+    let Beginning { id, by, requested_at, commits } = beginning;
+    let mut changes = Vec::new();
+    // The members of the rollout before have served their purpose.
+    if let Some(last) = &place.last {
+        let old = state.members(last).map(|member| Key::Member(last.clone(), member.host.clone()));
+        changes.extend(old.map(|key| Change::Delete { key }));
+    }
+    let forgotten = forgotten(state, &place, now);
+    changes.extend(forgotten.into_iter().map(|id| Change::Delete { key: Key::Rollout(id) }));
+    let mut put = |record| changes.push(Change::Put { record });
+    place.holder = Some(id.clone());
+    put(Record::Place(Box::new(place)));
+    let hosts: usize = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
+    let notes = state.release(&plan.place.application, &plan.release.name);
+    let event = LogEvent::RolloutStarted {
+        rollout: id.clone(),
+        application: plan.place.application.clone(),
+        environment: plan.place.environment.clone(),
+        release: plan.release.clone(),
+        previous: plan.previous.clone(),
+        hosts: hosts as u64,
+        commits,
+        notes: notes.and_then(|release| release.notes.clone()).unwrap_or_default(),
+    };
+    let batches = u32::try_from(plan.batches.len()).unwrap_or(u32::MAX);
+    for batch in plan.batches {
+        for host in batch.hosts {
+            put(Record::Member(Box::new(Member {
+                rollout: id.clone(),
+                host,
+                batch: batch.number,
+                state: MemberState::Pending,
+                since: now,
+                unheeded: 0,
+                touched: false,
+                failure: None,
+                return_failure: None,
+            })));
+        }
+    }
+    put(Record::Rollout(Box::new(Rollout {
+        id,
+        place: plan.place,
+        kind: plan.kind,
+        release: plan.release,
+        previous: plan.previous,
+        strategy: plan.strategy,
+        by,
+        requested_at,
+        batches,
+        schema: plan.schema,
+        status: Status::Active { stage: Stage::Staging },
+        since: now,
+    })));
+    (changes, event)
+}
+
+/// Rollouts of this place that nobody will ask for by an old answer, beyond the newest ones.
+fn forgotten(state: &State, place: &PlaceRecord, now: Timestamp) -> Vec<RolloutId> {
+    let mut ended: Vec<&Rollout> = state
+        .rollouts()
+        .filter(|rollout| rollout.place == place.place && rollout.ended())
+        .filter(|rollout| place.last.as_ref() != Some(&rollout.id))
+        .collect();
+    ended.sort_by_key(|rollout| std::cmp::Reverse(rollout.requested_at));
+    let surplus = ended.into_iter().skip(ROLLOUTS_KEPT);
+    surplus
+        .filter(|rollout| now.since(rollout.since) > REQUEST_KEPT)
+        .filter(|rollout| place.proven.iter().all(|proven| proven.rollout != rollout.id))
+        .map(|rollout| rollout.id.clone())
+        .take(FORGOTTEN_AT_ONCE)
+        .collect()
+}

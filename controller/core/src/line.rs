@@ -1,0 +1,105 @@
+//! Order among the rollouts of a place: what hinders one from beginning, and who stands in line.
+
+use landfall_common::{RolloutId, Timestamp};
+
+use crate::reason::{InLine, Wait};
+use crate::record::{Lock, Place, PlaceRecord};
+use crate::refusal::Refusal;
+use crate::rollout::{Rollout, Status};
+use crate::state::State;
+
+/// What hinders a rollout from beginning in a place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hindrance<'a> {
+    /// Another one is under way.
+    Held(&'a Rollout),
+    /// Another one is before it in line.
+    Behind(&'a Rollout),
+    /// Somebody has claimed the place.
+    Locked(&'a Lock),
+}
+
+/// What hinders a rollout from beginning; `id` is its own, if it stands in line already.
+pub(crate) fn hindrance<'a>(
+    state: &'a State,
+    place: &'a PlaceRecord,
+    id: Option<&RolloutId>,
+    now: Timestamp,
+) -> Option<Hindrance<'a>> {
+    if let Some(holder) = place.holder.as_ref().and_then(|holder| state.rollout(holder)) {
+        return Some(Hindrance::Held(holder));
+    }
+    let first = place.line.first().filter(|first| Some(*first) != id);
+    if let Some(first) = first.and_then(|first| state.rollout(first)) {
+        return Some(Hindrance::Behind(first));
+    }
+    place.locked(now).map(Hindrance::Locked)
+}
+
+impl Hindrance<'_> {
+    /// The answer to whoever does not want to wait.
+    pub fn refusal(&self, place: &PlaceRecord) -> Refusal {
+        let at = Box::new(place.place.clone());
+        match self {
+            Self::Held(holder) => Refusal::Held {
+                place: at,
+                rollout: holder.id.clone(),
+                release: holder.release.name.clone(),
+                by: holder.by.to_string(),
+                since: holder.requested_at,
+                status: holder.status.word(),
+            },
+            Self::Behind(first) => Refusal::LineNotEmpty {
+                place: at,
+                first: first.id.clone(),
+                release: first.release.name.clone(),
+                by: first.by.to_string(),
+                since: first.requested_at,
+            },
+            Self::Locked(lock) => Refusal::Locked {
+                place: at,
+                by: lock.by.to_string(),
+                until: lock.until,
+                message: lock.message.clone(),
+            },
+        }
+    }
+
+    pub fn why(&self) -> InLine {
+        match self {
+            Self::Held(holder) => InLine::Held {
+                rollout: holder.id.clone(),
+                release: holder.release.name.clone(),
+                by: holder.by.to_string(),
+                since: holder.requested_at,
+                status: holder.status.word(),
+            },
+            Self::Behind(first) => {
+                InLine::Behind { rollout: first.id.clone(), release: first.release.name.clone() }
+            }
+            Self::Locked(lock) => {
+                InLine::Locked { by: lock.by.to_string(), until: lock.until, message: lock.message.clone() }
+            }
+        }
+    }
+}
+
+/// What would hinder a rollout from beginning at once, as the second half of a sentence: `waits for …`.
+#[must_use]
+pub fn hindered(state: &State, place: &Place, now: Timestamp) -> Option<String> {
+    hindrance(state, state.place(place)?, None, now).map(|found| found.why().to_string())
+}
+
+/// What a rollout that stands in line waits for; `None` if it does not stand in line.
+#[must_use]
+pub fn wait(state: &State, rollout: &Rollout, now: Timestamp) -> Option<Wait> {
+    rollout.in_line()?;
+    let place = state.place(&rollout.place)?;
+    let why = match &rollout.status {
+        Status::Paused { reason, by, .. } => {
+            InLine::Paused { reason: reason.clone(), by: by.to_string(), since: rollout.since }
+        }
+        _ => hindrance(state, place, Some(&rollout.id), now).map_or(InLine::Next, |found| found.why()),
+    };
+    Some(Wait::InLine { rollout: rollout.id.clone(), release: rollout.release.name.clone(), why })
+}

@@ -1,0 +1,110 @@
+//! The line of a place: the first in it begins once nothing stands in its way.
+
+use landfall_common::Timestamp;
+
+use crate::begin::{self, Beginning};
+use crate::line;
+use crate::log::{Actor, LogEvent, NewEntry};
+use crate::output::{Effect, Output, Planned};
+use crate::preview::{self, Plan};
+use crate::reason::{PlaceReport, PlanningReport, Wait};
+use crate::record::{Change, Convergence, PlaceRecord, Record};
+use crate::refusal::Refusal;
+use crate::rollout::{End, Rollout, Stage, Status};
+use crate::state::State;
+use crate::turn;
+
+use super::room::Room;
+use super::table::Table;
+
+/// Lets the first in line begin, where the place is free. That is a decision of its own: the hosts are looked at
+/// in the next run, which follows at once.
+pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mut Room) -> Option<Planned> {
+    let first = state.rollout(place.line.first()?)?;
+    let Status::Active { stage: Stage::InLine { request } } = &first.status else { return None };
+    if line::hindrance(state, place, Some(&first.id), now).is_some() {
+        return None;
+    }
+    let mut report = PlaceReport::new(&place.place, Some(&first.id));
+    waits(state, place, now).for_each(|wait| report.add(wait));
+    let report = PlanningReport { places: vec![report] };
+    let again = Planned { report, wake_at: Some(now), ..Planned::default() };
+    if !room.take_whole() {
+        return Some(again);
+    }
+    let output = if let Some(reason) = unsettled(state, place, first) {
+        keep_waiting(first, &reason, now)
+    } else {
+        // The world has moved since it was asked for.
+        match preview::preview(state, request, now)
+            .and_then(|plan| preview::way_back_is_known(&plan, request).map(|()| plan))
+        {
+            Ok(plan) => begun(state, place, first, plan, now),
+            Err(refusal) => fallen_out(place, first, &refusal, now),
+        }
+    };
+    Some(Planned { output, ..again })
+}
+
+/// Nobody but an operator knows what should run after a rollout that ended half way: whoever stood in line then
+/// waits for his word.
+fn unsettled(state: &State, place: &PlaceRecord, first: &Rollout) -> Option<String> {
+    let Convergence::Held { reason } = &place.convergence else { return None };
+    let ended = state.rollout(place.last.as_ref()?)?.since;
+    (first.since <= ended).then(|| reason.clone())
+}
+
+fn keep_waiting(first: &Rollout, reason: &str, now: Timestamp) -> Output {
+    let id = &first.id;
+    let reason = format!(
+        "{reason}, and nothing but an operator's word decides what runs now; `ctl resume {id}` lets it begin, `ctl \
+         abort {id}` ends it"
+    );
+    let mut rollout = first.clone();
+    if let Status::Active { stage } = first.status.clone() {
+        rollout.status = Status::Paused { stage, reason: reason.clone(), by: Actor::Controller };
+        rollout.since = now;
+    }
+    let event = LogEvent::RolloutPaused { rollout: id.clone(), reason };
+    decision(vec![put(Record::Rollout(Box::new(rollout)))], event, now)
+}
+
+fn begun(state: &State, place: &PlaceRecord, first: &Rollout, plan: Plan, now: Timestamp) -> Output {
+    let mut place = place.clone();
+    place.line.retain(|id| *id != first.id);
+    let commits = first.in_line().map(|request| request.commits.clone()).unwrap_or_default();
+    let (id, by, requested_at) = (first.id.clone(), first.by.clone(), first.requested_at);
+    let beginning = Beginning { id, by, requested_at, commits };
+    let (changes, event) = begin::begin(state, place, plan, beginning, now);
+    decision(changes, event, now)
+}
+
+/// What would be refused now does not begin.
+fn fallen_out(place: &PlaceRecord, first: &Rollout, refusal: &Refusal, now: Timestamp) -> Output {
+    let (mut place, mut rollout) = (place.clone(), first.clone());
+    let reason = format!("when its turn came it could not begin: {refusal}");
+    let end = End::Failed { reason, failure: None };
+    let event = turn::leave_line(&mut rollout, &mut place, end.clone(), now);
+    let changes = vec![put(Record::Rollout(Box::new(rollout))), put(Record::Place(Box::new(place)))];
+    let effects = vec![Effect::Ended { rollout: first.id.clone(), end }];
+    Output { effects, ..decision(changes, event, now) }
+}
+
+fn decision(changes: Vec<Change>, event: LogEvent, now: Timestamp) -> Output {
+    Output { changes, log: vec![NewEntry::by_controller(now, event)], effects: Vec::new() }
+}
+
+fn put(record: Record) -> Change {
+    Change::Put { record }
+}
+
+/// Says what those in line wait for.
+pub(super) fn report(table: &mut Table<'_>) {
+    let waits: Vec<Wait> = waits(table.state, &table.place, table.now).collect();
+    waits.into_iter().for_each(|wait| table.wait(wait));
+}
+
+fn waits<'a>(state: &'a State, place: &'a PlaceRecord, now: Timestamp) -> impl Iterator<Item = Wait> + 'a {
+    let in_line = place.line.iter().filter_map(|id| state.rollout(id));
+    in_line.filter_map(move |rollout| line::wait(state, rollout, now))
+}
