@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 36] = [
+pub const TABLE: [(&str, Access); 39] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -50,10 +50,12 @@ pub const TABLE: [(&str, Access); 36] = [
     ("/landfall.v1.Operators/GetRepositoryFile", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRollout", Operator(Viewer)),
     ("/landfall.v1.Operators/ListDrift", Operator(Viewer)),
+    ("/landfall.v1.Operators/ListEnvironments", Operator(Viewer)),
     ("/landfall.v1.Operators/ListHosts", Operator(Viewer)),
     ("/landfall.v1.Operators/ListOperators", Operator(Viewer)),
     ("/landfall.v1.Operators/ListReleases", Operator(Viewer)),
     ("/landfall.v1.Operators/ListRollouts", Operator(Viewer)),
+    ("/landfall.v1.Operators/LockEnvironment", Operator(Deployer)),
     ("/landfall.v1.Operators/MissingObjects", Operator(Deployer)),
     ("/landfall.v1.Operators/PlanRollout", Operator(Viewer)),
     ("/landfall.v1.Operators/PublishRelease", Operator(Deployer)),
@@ -67,6 +69,7 @@ pub const TABLE: [(&str, Access); 36] = [
     ("/landfall.v1.Operators/Rollback", Operator(Deployer)),
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer)),
     ("/landfall.v1.Operators/StreamOutput", Operator(Deployer)),
+    ("/landfall.v1.Operators/UnlockEnvironment", Operator(Deployer)),
     ("/landfall.v1.Operators/WatchRollout", Operator(Viewer)),
 ];
 

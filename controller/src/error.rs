@@ -266,6 +266,8 @@ reasons! {
     PlanChanged = "PLAN_CHANGED",
     /// Another rollout holds the place.
     RolloutInProgress = "ROLLOUT_IN_PROGRESS",
+    /// Somebody has claimed the environment.
+    Locked = "LOCKED",
     /// There is no way back from the migration.
     NoWayBack = "NO_WAY_BACK",
     /// Hosts refuse the release: it is below the signed floor.

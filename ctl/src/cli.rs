@@ -2,6 +2,7 @@
 
 mod hosts;
 mod import;
+mod lock;
 mod trust;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
 pub use hosts::{Add, Target};
 pub use import::Import;
+pub use lock::{Lock, Unlock};
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
@@ -139,6 +141,17 @@ pub struct Knobs {
     pub no_auto_rollback: bool,
 }
 
+/// What becomes of a rollout that cannot begin at once.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Held {
+    /// Stand in line where another rollout is under way, or a lock holds, instead of being refused
+    #[arg(long, conflicts_with = "supersede")]
+    pub queue: bool,
+    /// End the rollout that is under way and those in line, and begin in their stead
+    #[arg(long)]
+    pub supersede: bool,
+}
+
 /// How a rollout is followed.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Follow {
@@ -179,6 +192,10 @@ pub enum Command {
     Abort(Control),
     /// Try failed hosts again: those of the rollout under way, or those that do not run what is in force
     Retry(Control),
+    /// Claim an environment for a while: no rollout begins there
+    Lock(Lock),
+    /// Give an environment free again
+    Unlock(Unlock),
     /// Say how a migration of unknown outcome ended
     #[command(subcommand)]
     Migration(Migration),
@@ -264,6 +281,7 @@ Examples:
   ctl release v1.4 --canary 2 --batch 10%     more carefully than landfall.toml says
   ctl release v1.4 --artifact build.tar.zst   a tree that was built elsewhere
   ctl release v1.4 --publish-only             sign and publish, roll out later
+  ctl release v1.4 --queue --detach           begin when the rollout under way is over
   ctl release v1.4 -o json --yes              the outcome as JSON on stdout
 
 Exit codes: 0 every host runs it (with --detach: it has begun), 1 failed, 2 usage, 3 rolled back, 4 still running, 5 another
@@ -299,6 +317,9 @@ pub struct Release {
     /// Publish and do not roll out
     #[arg(long, conflicts_with_all = ["detach", "wait", "plan_id"])]
     pub publish_only: bool,
+    /// What if another one has the place.
+    #[command(flatten)]
+    pub held: Held,
     /// How it is followed.
     #[command(flatten)]
     pub follow: Follow,
@@ -323,6 +344,9 @@ pub struct Plan {
     /// Accept a migration that cannot be taken back
     #[arg(long)]
     pub no_way_back: bool,
+    /// What if another one has the place.
+    #[command(flatten)]
+    pub held: Held,
     /// Other knobs.
     #[command(flatten)]
     pub knobs: Knobs,

@@ -3,6 +3,7 @@
 //! Generated types stay here and in [`crate::view`]. A call that changes something carries a request id, so
 //! that it can be sent again when the connection breaks.
 
+pub mod environments;
 pub mod hosts;
 pub mod identity;
 pub mod objects;
@@ -27,7 +28,7 @@ use crate::config::Profile;
 use crate::error::Error;
 use crate::view;
 use identity::Identity;
-pub use request::{Bearer, Control, Intent, LogRange, NewToken, Overrides, Resume};
+pub use request::{Bearer, Control, IfHeld, Intent, LogRange, NewToken, Overrides, Resume};
 
 /// A call that has no answer by then has none.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);

@@ -9,6 +9,7 @@ mod follow;
 mod hosts;
 mod import;
 mod init;
+mod lock;
 mod log;
 mod login;
 mod logs;
@@ -27,8 +28,8 @@ use clap::CommandFactory as _;
 use landfall_common::definition::Definition;
 use landfall_common::{AppName, EnvName};
 
-use crate::cli::{self, Cli, Command, Global, Knobs};
-use crate::client::{Client, Overrides};
+use crate::cli::{self, Cli, Command, Global, Held, Knobs};
+use crate::client::{Client, IfHeld, Overrides};
 use crate::config::{self, Config, Places, Profile};
 use crate::error::{Error, Exit};
 use crate::output::{EXIT_CODES, Output};
@@ -217,8 +218,8 @@ impl Session {
         }
         let application = self.application(client).await?;
         let environment = self.local_environment(env)?;
-        let mut newest = client.rollouts(Some(&application), Some(&environment), 10).await?;
-        let at = match (newest.iter().position(|rollout| !rollout.status.has_ended()), meant) {
+        let mut newest = client.rollouts(Some(&application), Some(&environment), NEWEST).await?;
+        let at = match (current(&newest), meant) {
             (Some(at), _) => at,
             (None, Meant::Newest) if !newest.is_empty() => 0,
             (None, Meant::Newest) => {
@@ -236,6 +237,16 @@ impl Session {
         };
         Ok(newest.swap_remove(at))
     }
+}
+
+/// So many cover the longest line and what is under way before it.
+const NEWEST: u32 = 50;
+
+/// Of rollouts, newest first: the one that is under way, or else the one that is next in line.
+fn current(rollouts: &[view::Rollout]) -> Option<usize> {
+    let under_way = |rollout: &view::Rollout| !rollout.status.has_ended() && !rollout.in_line;
+    let next = |rollout: &view::Rollout| !rollout.status.has_ended();
+    rollouts.iter().position(under_way).or_else(|| rollouts.iter().rposition(next))
 }
 
 /// Which rollout a command without an id means.
@@ -272,6 +283,16 @@ pub fn overrides(knobs: &Knobs) -> Overrides {
         min_healthy: knobs.min_healthy,
         failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
         auto_rollback: knobs.no_auto_rollback.then_some(false),
+    }
+}
+
+/// What becomes of a rollout that cannot begin at once.
+#[must_use]
+pub fn if_held(held: &Held) -> IfHeld {
+    match held {
+        Held { queue: true, .. } => IfHeld::Queue,
+        Held { supersede: true, .. } => IfHeld::Supersede,
+        Held { .. } => IfHeld::Refuse,
     }
 }
 
@@ -319,6 +340,8 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Retry(arguments) => {
             control::run(&session, &arguments, crate::client::Control::RetryFailed).await
         }
+        Command::Lock(arguments) => lock::lock(&session, &arguments).await,
+        Command::Unlock(arguments) => lock::unlock(&session, &arguments).await,
         Command::Migration(arguments) => control::migration(&session, &arguments).await,
         Command::Log(arguments) => log::run(&session, &arguments).await,
         Command::Logs(arguments) => logs::run(&session, &arguments).await,

@@ -267,7 +267,10 @@ pub const EXIT_CODES: &[(Exit, &str)] = &[
         Exit::StillRunning,
         "still running: --wait has passed, Ctrl-C detached, or (off a terminal) it is paused for a minute",
     ),
-    (Exit::LockHeld, "held: another rollout (or build) has the place; the message says whose and since when"),
+    (
+        Exit::LockHeld,
+        "held: another rollout (or build) has the place, or a lock is on it; the message says whose and since when",
+    ),
     (Exit::Unauthorised, "unauthorised: no certificate, a damaged or expired one, or too low a role"),
     (Exit::Unreachable, "unreachable: the controller does not answer, or is not the one that was pinned"),
 ];

@@ -13,11 +13,13 @@ use serde::Serialize;
 use crate::error::Error;
 
 mod drift;
+mod environment;
 mod host;
 mod operator;
 mod rollout;
 
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
+pub use environment::{Environment, Lock};
 pub use host::{DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
 pub use rollout::{Batch, Failure, HostState, Progress, Rollout, Status};

@@ -58,7 +58,7 @@ fn code(reason: Reason) -> Code {
         Reason::HostExists | Reason::RequestIdReused | Reason::ReleaseNameTaken => Code::AlreadyExists,
         // Whoever wants it finds nothing, until it has been uploaded again.
         Reason::HostUnknown | Reason::NotFound | Reason::ObjectDamaged => Code::NotFound,
-        Reason::RepositoryChanged | Reason::RolloutInProgress => Code::Aborted,
+        Reason::RepositoryChanged | Reason::RolloutInProgress | Reason::Locked => Code::Aborted,
         Reason::Overloaded => Code::Unavailable,
         Reason::MissingObjects
         | Reason::WrongOffset
@@ -86,7 +86,11 @@ impl From<Refusal> for ControllerError {
             Refusal::ContentRemoved { .. } => Reason::ContentRemoved,
             Refusal::NoHosts { .. } => Reason::NoHosts,
             Refusal::HostElsewhere { .. } => Reason::HostExists,
-            Refusal::Held { .. } => Reason::RolloutInProgress,
+            Refusal::Held { .. }
+            | Refusal::LineNotEmpty { .. }
+            | Refusal::LineFull { .. }
+            | Refusal::NotSuperseded { .. } => Reason::RolloutInProgress,
+            Refusal::Locked { .. } | Refusal::LockOfAnother { .. } => Reason::Locked,
             Refusal::Strategy { .. } => Reason::StrategyInvalid,
             Refusal::PlanChanged { .. } => Reason::PlanChanged,
             Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } | Refusal::SchemaAhead { .. } => {

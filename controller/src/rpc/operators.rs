@@ -1,6 +1,7 @@
 //! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
 
 pub(crate) mod drift;
+mod environments;
 pub(crate) mod hosts;
 mod info;
 mod log;
@@ -141,6 +142,31 @@ impl Operators for OperatorsService {
         let caller = Caller::of(&request)?;
         let rollout = rollouts::resolve(&self.0, &caller, request.into_inner()).await?;
         Ok(Response::new(pb::ResolveMigrationResponse { rollout: Some(rollout) }))
+    }
+
+    async fn lock_environment(
+        &self,
+        request: Request<pb::LockEnvironmentRequest>,
+    ) -> Answer<pb::LockEnvironmentResponse> {
+        let caller = Caller::of(&request)?;
+        let environment = environments::lock(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::LockEnvironmentResponse { environment: Some(environment) }))
+    }
+
+    async fn unlock_environment(
+        &self,
+        request: Request<pb::UnlockEnvironmentRequest>,
+    ) -> Answer<pb::UnlockEnvironmentResponse> {
+        let caller = Caller::of(&request)?;
+        let environment = environments::unlock(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::UnlockEnvironmentResponse { environment: Some(environment) }))
+    }
+
+    async fn list_environments(
+        &self,
+        request: Request<pb::ListEnvironmentsRequest>,
+    ) -> Answer<pb::ListEnvironmentsResponse> {
+        Ok(Response::new(environments::list(&self.0, request.into_inner()).await?))
     }
 
     async fn get_rollout(&self, request: Request<pb::GetRolloutRequest>) -> Answer<pb::GetRolloutResponse> {

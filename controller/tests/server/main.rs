@@ -11,6 +11,7 @@ mod large;
 mod limits;
 mod online_keys;
 mod outputs;
+mod queue;
 mod releases;
 mod republish;
 mod retention;

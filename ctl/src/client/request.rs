@@ -18,6 +18,30 @@ pub struct Intent {
     pub overrides: Overrides,
     /// Accepts a migration that cannot be taken back.
     pub no_way_back: bool,
+    /// What becomes of it where it cannot begin at once.
+    pub if_held: IfHeld,
+}
+
+/// What becomes of a rollout that cannot begin at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IfHeld {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It stands in line.
+    Queue,
+    /// It takes the place of what is under way.
+    Supersede,
+}
+
+impl IfHeld {
+    pub(super) fn message(self) -> v1::IfHeld {
+        match self {
+            Self::Refuse => v1::IfHeld::Unspecified,
+            Self::Queue => v1::IfHeld::Queue,
+            Self::Supersede => v1::IfHeld::Supersede,
+        }
+    }
 }
 
 /// Knobs for one rollout; what is absent stays as the definition has it.

@@ -21,6 +21,7 @@ impl Client {
             release: intent.release.to_string(),
             overrides: Some(intent.overrides.message()),
             no_way_back: intent.no_way_back,
+            if_held: intent.if_held.message().into(),
         };
         let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
         answer.await.map(view::Plan::from)
@@ -43,6 +44,7 @@ impl Client {
             release: intent.release.to_string(),
             overrides: Some(intent.overrides.message()),
             no_way_back: intent.no_way_back,
+            if_held: intent.if_held.message().into(),
             plan_id: plan_id.to_owned(),
             changes,
         };

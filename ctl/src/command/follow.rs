@@ -274,6 +274,7 @@ mod tests {
             ended: None,
             changes: vec![],
             is_rollback: false,
+            in_line: false,
             migration: String::new(),
         }
     }

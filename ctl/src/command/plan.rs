@@ -1,6 +1,6 @@
 //! `ctl plan`: what a release would do.
 
-use super::{Session, overrides, release};
+use super::{Session, if_held, overrides, release};
 use crate::cli::Plan;
 use crate::client::Intent;
 use crate::error::{Error, Exit};
@@ -20,6 +20,7 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
         release: arguments.name.clone(),
         overrides: overrides(&arguments.knobs),
         no_way_back: arguments.no_way_back,
+        if_held: if_held(&arguments.held),
     };
     let plan = client.plan(&intent).await.map_err(|error| unpublished(error, &intent))?;
     session.output.line(text(&session.output, &intent, &plan, &[]));
@@ -91,6 +92,7 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::IfHeld;
     use landfall_common::{AppName, EnvName, ReleaseName};
 
     #[test]
@@ -101,6 +103,7 @@ mod tests {
             release: ReleaseName::new("v1.4").unwrap(),
             overrides: crate::client::Overrides::default(),
             no_way_back: false,
+            if_held: IfHeld::Refuse,
         };
         let hosts = |range: std::ops::Range<u32>| range.map(|n| format!("web-{n}")).collect();
         let plan = view::Plan {

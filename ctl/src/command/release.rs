@@ -10,7 +10,7 @@ mod publish;
 use serde_json::json;
 
 use super::plan::show_plan;
-use super::{Session, follow, overrides};
+use super::{Session, follow, if_held, overrides};
 use crate::cli::Release;
 use crate::client::{Client, Intent};
 use crate::error::{Error, Exit};
@@ -45,6 +45,7 @@ pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, 
         release: arguments.name.clone(),
         overrides: overrides(&arguments.knobs),
         no_way_back: arguments.no_way_back,
+        if_held: if_held(&arguments.held),
     };
     let begun = begin(session, &client, &intent, arguments).await;
     let begun = begun.map_err(|error| if is_new { error.after_publishing(&arguments.name) } else { error });

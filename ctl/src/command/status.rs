@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::place::{self, Asked, LOOK_BACK};
-use super::{Session, follow};
+use super::{Session, current, follow, lock};
 use crate::cli::Status;
 use crate::client::Client;
 use crate::error::{Error, Exit};
 use crate::output::{Tone, format};
-use crate::view::Rollout;
+use crate::view::{Environment, Rollout};
 
 pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, Error> {
     let output = session.output;
@@ -31,10 +31,23 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
     let environment = arguments.env.as_ref();
     let rollouts = client.rollouts(application.as_ref(), environment, LOOK_BACK).await?;
     let mut newest: BTreeMap<(String, String), Rollout> = BTreeMap::new();
+    let mut in_line: BTreeMap<(String, String), Vec<Rollout>> = BTreeMap::new();
     for rollout in rollouts {
         // They come newest first.
-        newest.entry((rollout.application.clone(), rollout.environment.clone())).or_insert(rollout);
+        let place = (rollout.application.clone(), rollout.environment.clone());
+        if rollout.in_line {
+            in_line.entry(place).or_default().insert(0, rollout);
+        } else {
+            newest.entry(place).or_insert(rollout);
+        }
     }
+    for (place, waiting) in &mut in_line {
+        // The first one ever may wait for a lock.
+        if !newest.contains_key(place) {
+            newest.insert(place.clone(), waiting.remove(0));
+        }
+    }
+    let environments = client.environments(application.as_ref(), environment).await?;
     if newest.is_empty() {
         let asked = Asked { noun: "rollout", application: application.as_ref(), environment };
         let nothing = place::nothing_in(session, &client, asked).await?;
@@ -80,12 +93,20 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         } else {
             follow::describe(&output, rollout)
         };
-        blocks.push(format!("{line}\n{last}"));
+        let mut block = vec![line];
+        let here = |it: &&Environment| it.application == *application && it.environment == *environment;
+        let lock = environments.iter().find(here).and_then(|environment| environment.lock.as_ref());
+        block.extend(lock.map(|lock| output.paint(Tone::Warning, &lock::describe(lock))));
+        block.push(last);
+        let waiting = in_line.get(&(application.clone(), environment.clone())).into_iter().flatten();
+        block.extend(waiting.map(|waiting| format!("in line: {}", waiting.reasons.join("; "))));
+        blocks.push(block.join("\n"));
     }
     if !blocks.is_empty() {
         output.line(blocks.join("\n\n"));
     }
-    output.json("rollouts", &newest.into_values().collect::<Vec<_>>());
+    let shown: Vec<Rollout> = newest.into_values().chain(in_line.into_values().flatten()).collect();
+    output.json("rollouts", &shown);
     Ok(Exit::Succeeded)
 }
 
@@ -96,8 +117,8 @@ async fn watched(session: &Session, client: &Client, arguments: &Status) -> Resu
     }
     let application = session.known_application()?;
     let environment = arguments.env.as_ref();
-    let rollouts = client.rollouts(application.as_ref(), environment, 20).await?;
-    let running = rollouts.iter().position(|rollout| !rollout.status.has_ended()).unwrap_or(0);
+    let rollouts = client.rollouts(application.as_ref(), environment, LOOK_BACK).await?;
+    let running = current(&rollouts).unwrap_or(0);
     if let Some(rollout) = rollouts.into_iter().nth(running) {
         return Ok(rollout);
     }

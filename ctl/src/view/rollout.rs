@@ -113,6 +113,8 @@ pub struct Rollout {
     pub changes: Vec<String>,
     /// Whether it is a way back that somebody asked for.
     pub is_rollback: bool,
+    /// Whether it has not begun: it stands in line.
+    pub in_line: bool,
     /// The migration's state; empty when there is none.
     pub migration: String,
 }
@@ -254,6 +256,7 @@ impl From<v1::Rollout> for Rollout {
             ended: moment(rollout.ended_ms),
             changes: printable::each(rollout.changes),
             is_rollback: rollout.is_rollback,
+            in_line: rollout.in_line,
             migration: line(&rollout.migration),
         }
     }

@@ -92,6 +92,9 @@ fn belongs(event: &LogEvent) -> Belongs {
     match event {
         LogEvent::ReleasePublished { application, .. } => Belongs::Place(application.to_string(), None),
         LogEvent::RolloutStarted { application, environment, .. }
+        | LogEvent::RolloutQueued { application, environment, .. }
+        | LogEvent::PlaceLocked { application, environment, .. }
+        | LogEvent::PlaceUnlocked { application, environment, .. }
         | LogEvent::RolloutFinished { application, environment, .. }
         | LogEvent::RollbackRequested { application, environment, .. }
         | LogEvent::HostsRetried { application, environment, .. }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::{Duration, ReleaseName, RolloutId};
-use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
+use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
+use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::preview::{Plan, PlannedWayBack, preview, preview_rollback};
 use landfall_controller_core::record::Place;
@@ -47,6 +48,7 @@ pub(super) async fn plan(
         RollRequest::new(place.application, place.environment, convert::release_name(&request.release)?);
     wanted.overrides = convert::overrides(request.overrides)?;
     wanted.no_way_back = request.no_way_back;
+    wanted.if_held = if_held(request.if_held);
     let planned = context.reactor.read(move |view| planned(view, &wanted)).await?;
     planned.map_err(ControllerError::from)
 }
@@ -88,7 +90,7 @@ fn planned(
         },
         way_back: way_back(&plan),
         refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
-        notes: notes(&plan),
+        notes: notes(view, &plan, wanted),
     })
 }
 
@@ -110,8 +112,26 @@ fn way_back(plan: &Plan) -> String {
     }
 }
 
-fn notes(plan: &Plan) -> Vec<String> {
+/// An unknown word is one of a newer `ctl`, and the careful answer to it is to refuse.
+fn if_held(word: i32) -> IfHeld {
+    match pb::IfHeld::try_from(word) {
+        Ok(pb::IfHeld::Queue) => IfHeld::Queue,
+        Ok(pb::IfHeld::Supersede) => IfHeld::Supersede,
+        Ok(pb::IfHeld::Unspecified) | Err(_) => IfHeld::Refuse,
+    }
+}
+
+fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(sentence) = line::hindered(view.state, &plan.place, view.now) {
+        match wanted.if_held {
+            IfHeld::Refuse => {}
+            IfHeld::Queue => {
+                notes.push(format!("it stands in line, and is planned anew then: it {sentence}"));
+            }
+            IfHeld::Supersede => notes.push("it ends what is under way and in line".to_owned()),
+        }
+    }
     // Before the first release nobody could serve.
     if !plan.unavailable.is_empty() && plan.previous.is_some() {
         let names: Vec<String> = plan.unavailable.iter().take(5).map(ToString::to_string).collect();
@@ -134,7 +154,7 @@ fn hosts(count: usize) -> String {
     if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
-fn command(
+pub(super) fn command(
     context: &Context,
     caller: &Caller,
     request_id: &str,
@@ -166,6 +186,7 @@ pub(super) async fn start(
         RollRequest::new(place.application, place.environment, convert::release_name(&request.release)?);
     wanted.overrides = convert::overrides(request.overrides)?;
     wanted.no_way_back = request.no_way_back;
+    wanted.if_held = if_held(request.if_held);
     wanted.plan = match &*request.plan_id {
         "" => None,
         id => Some(convert::digest(id)?),

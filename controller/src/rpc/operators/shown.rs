@@ -3,6 +3,7 @@
 use landfall_common::report::Phase;
 use landfall_common::time::human;
 use landfall_common::{Duration, Timestamp};
+use landfall_controller_core::line;
 use landfall_controller_core::log::Actor;
 use landfall_controller_core::member::{Left, Member, MemberState};
 use landfall_controller_core::observation::Host;
@@ -32,6 +33,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         changes,
         is_rollback: rollout.kind == RolloutKind::Rollback,
         migration: migration(rollout),
+        in_line: rollout.in_line().is_some(),
     }
 }
 
@@ -48,6 +50,7 @@ fn with_bounded_output(mut batches: Vec<pb::RolloutBatch>) -> Vec<pb::RolloutBat
 
 fn status(word: StatusWord) -> pb::RolloutStatus {
     match word {
+        StatusWord::Pending => pb::RolloutStatus::Pending,
         StatusWord::Staging => pb::RolloutStatus::Staging,
         StatusWord::Migrating => pb::RolloutStatus::Migrating,
         StatusWord::Running => pb::RolloutStatus::Running,
@@ -80,8 +83,12 @@ fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
             End::Aborted { by, reason } => vec![with_reason(format!("{} aborted it", name(by)), reason)],
             End::Superseded { by } => vec![format!("rollout {by} took its place")],
         },
+        Status::Active { .. } | Status::Paused { .. } if rollout.in_line().is_some() => {
+            let wait = line::wait(view.state, rollout, view.now);
+            wait.into_iter().map(|wait| wait.to_string()).collect()
+        }
         Status::Active { .. } | Status::Paused { .. } => {
-            view.report.of(&rollout.place).map(|report| report.sentences().collect()).unwrap_or_default()
+            view.report.of(&rollout.place).map(|report| report.of_holder().collect()).unwrap_or_default()
         }
     }
 }

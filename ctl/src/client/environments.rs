@@ -1,0 +1,76 @@
+//! Environments: what is in force, who holds the place, and locks.
+
+use std::time::Duration;
+
+use landfall_common::{AppName, EnvName};
+use landfall_proto::v1;
+
+use super::{Client, request_id};
+use crate::error::Error;
+use crate::view;
+
+impl Client {
+    /// Claims an environment for a while.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn lock(
+        &self,
+        application: &AppName,
+        environment: &EnvName,
+        message: String,
+        period: Duration,
+    ) -> Result<view::Environment, Error> {
+        let request = v1::LockEnvironmentRequest {
+            request_id: request_id(),
+            application: application.to_string(),
+            environment: environment.to_string(),
+            message,
+            valid_for_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.lock_environment(q).await });
+        present(answer.await?.environment)
+    }
+
+    /// Gives it up again, or takes it from whoever has claimed it.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn unlock(
+        &self,
+        application: &AppName,
+        environment: &EnvName,
+        reason: String,
+    ) -> Result<view::Environment, Error> {
+        let request = v1::UnlockEnvironmentRequest {
+            request_id: request_id(),
+            application: application.to_string(),
+            environment: environment.to_string(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.unlock_environment(q).await });
+        present(answer.await?.environment)
+    }
+
+    /// Environments that have hosts.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn environments(
+        &self,
+        application: Option<&AppName>,
+        environment: Option<&EnvName>,
+    ) -> Result<Vec<view::Environment>, Error> {
+        let request = v1::ListEnvironmentsRequest {
+            application: application.map(ToString::to_string).unwrap_or_default(),
+            environment: environment.map(ToString::to_string).unwrap_or_default(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.list_environments(q).await }).await?;
+        Ok(answer.environments.into_iter().map(view::Environment::from).collect())
+    }
+}
+
+fn present(environment: Option<v1::Environment>) -> Result<view::Environment, Error> {
+    let missing = || Error::Answer("it names no environment".to_owned());
+    environment.map(view::Environment::from).ok_or_else(missing)
+}

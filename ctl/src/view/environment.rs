@@ -1,0 +1,56 @@
+//! An environment of an application: one rollout at a time takes place in it.
+
+use landfall_common::Timestamp;
+use landfall_common::printable::line;
+use landfall_proto::v1;
+use serde::Serialize;
+
+use super::moment;
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Environment {
+    /// Of which application.
+    pub application: String,
+    /// Its name.
+    pub environment: String,
+    /// The release that its hosts should run.
+    pub in_force: Option<String>,
+    /// The rollout under way.
+    pub rollout: Option<String>,
+    /// The rollouts in line, the next one first.
+    pub queue: Vec<String>,
+    /// Who has claimed it.
+    pub lock: Option<Lock>,
+}
+
+/// A claim on an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lock {
+    /// Whose.
+    pub by: String,
+    /// What for.
+    pub message: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Until when.
+    pub until: Option<Timestamp>,
+}
+
+impl From<v1::Environment> for Environment {
+    fn from(environment: v1::Environment) -> Self {
+        Self {
+            application: line(&environment.application),
+            environment: line(&environment.environment),
+            in_force: environment.in_force.map(|release| line(&release.name)),
+            rollout: Some(line(&environment.rollout)).filter(|rollout| !rollout.is_empty()),
+            queue: environment.queue.iter().map(|id| line(id)).collect(),
+            lock: environment.lock.map(|lock| Lock {
+                by: line(&lock.by),
+                message: line(&lock.message),
+                since: moment(lock.since_ms),
+                until: moment(lock.until_ms),
+            }),
+        }
+    }
+}
