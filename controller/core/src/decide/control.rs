@@ -104,6 +104,7 @@ impl Draft<'_> {
         if let Some(to) = rollout.previous.clone() {
             self.log(LogEvent::RollbackStarted { rollout: id.clone(), to, reason });
         }
+        self.keep_waiting(&place, rollout.previous.as_ref().map(|previous| &previous.name));
         rollout.status = Status::Active { stage };
         rollout.since = self.now;
         self.put(Record::Rollout(Box::new(rollout)));

@@ -49,9 +49,7 @@ impl Draft<'_> {
             if to.is_some() && to != previous {
                 return Err(Hindrance::Held(holder).refusal(&record));
             }
-            let answer = self.turn_back(&holder.id.clone(), reason)?;
-            self.keep_waiting(&record, holder.previous.as_ref().map(|previous| &previous.name));
-            return Ok(answer);
+            return self.turn_back(&holder.id.clone(), reason);
         }
         let plan = preview::preview_rollback(self.state, place, to, self.now)?;
         if let Some(lock) = record.locked(self.now) {
@@ -74,7 +72,7 @@ impl Draft<'_> {
     }
 
     /// What stood in line when somebody decided to go back would undo that: it waits for another word.
-    fn keep_waiting(&mut self, place: &PlaceRecord, to: Option<&ReleaseName>) {
+    pub(super) fn keep_waiting(&mut self, place: &PlaceRecord, to: Option<&ReleaseName>) {
         let back = to.map_or(String::new(), |to| format!(" to {to}"));
         for id in &place.line {
             let Some(waiting) = self.state.rollout(id) else { continue };

@@ -32,7 +32,7 @@ pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mu
     if !room.take_whole() {
         return Some(again);
     }
-    let output = if let Some(reason) = unsettled(state, place, first) {
+    let output = if let Some(reason) = unsettled(state, place, first).or_else(|| has_failed(state, first)) {
         keep_waiting(first, &reason, now)
     } else {
         // The world has moved since it was asked for.
@@ -54,11 +54,25 @@ fn unsettled(state: &State, place: &PlaceRecord, first: &Rollout) -> Option<Stri
     (first.since <= ended).then(|| reason.clone())
 }
 
+/// What has failed since it was asked for once more is not tried on all hosts again by itself (P6).
+fn has_failed(state: &State, first: &Rollout) -> Option<String> {
+    let same = |other: &&Rollout| other.place == first.place && other.release.digest == first.release.digest;
+    let since = |other: &&Rollout| first.since <= other.since;
+    state.rollouts().filter(same).filter(since).find_map(|other| {
+        let how = match &other.status {
+            Status::Ended { end: End::Failed { .. } } => "has failed",
+            Status::Ended { end: End::RolledBack { .. } } => "was rolled back",
+            _ => return None,
+        };
+        Some(format!("rollout {} of {} {how}", other.id, other.release.name))
+    })
+}
+
 fn keep_waiting(first: &Rollout, reason: &str, now: Timestamp) -> Output {
     let id = &first.id;
     let reason = format!(
-        "{reason}, and nothing but an operator's word decides what runs now; `ctl resume {id}` lets it begin, `ctl \
-         abort {id}` ends it"
+        "{reason}, and only an operator's word decides what runs now; `ctl resume {id}` lets it begin, `ctl abort \
+         {id}` ends it"
     );
     let mut rollout = first.clone();
     if let Status::Active { stage } = first.status.clone() {

@@ -117,6 +117,22 @@ fn after_a_release_that_went_back_by_itself_the_line_goes_on() {
     assert_eq!(world.runs(), ["v3"; 4]);
 }
 
+/// A pipeline that releases the same thing twice does not break the fleet twice.
+#[test]
+fn what_has_failed_does_not_begin_again_by_itself() {
+    let mut world = on_v1();
+    world.behaves("v2", Behaviour::Bad);
+    let bad = world.release("v2").unwrap();
+    let again = waits(&mut world, "v2");
+    assert_eq!(world.ended(&bad), StatusWord::RolledBack);
+    world.run(60);
+    assert_eq!(world.word(&again), StatusWord::Paused);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-12 of v2 was paused by controller at 2027-01-15 08:01:27 UTC: rollout r-11 of v2 was rolled back, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
+    world.behaves("v2", Behaviour::Good);
+    world.ask(Action::Resume { rollout: again.clone() }).unwrap();
+    assert_eq!(world.ended(&again), StatusWord::Succeeded);
+}
+
 /// Somebody decided what should run; a pipeline that stood in line must not undo that.
 #[test]
 fn who_goes_back_by_hand_keeps_the_line_waiting() {
@@ -144,7 +160,7 @@ fn after_an_end_half_way_the_line_waits_for_a_word() {
     world.ask(Action::Abort { rollout, go_back: false, reason }).unwrap();
     world.run(60);
     assert_eq!(world.word(&next), StatusWord::Paused);
-    insta::assert_snapshot!(world.sentences.last().unwrap(), @"rollout r-12 of v3 was paused by controller at 2027-01-15 08:00:46 UTC: rollout r-11 of v2 was aborted, and nothing but an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
+    insta::assert_snapshot!(world.sentences.last().unwrap(), @"rollout r-12 of v3 was paused by controller at 2027-01-15 08:00:46 UTC: rollout r-11 of v2 was aborted, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
     world.ask(Action::Resume { rollout: next.clone() }).unwrap();
     assert_eq!(world.ended(&next), StatusWord::Succeeded);
 }

@@ -174,6 +174,10 @@ impl Checks {
 
     /// A rollout may come to migrate: what is in force before it.
     pub fn rollout_known(&mut self, rollout: &Rollout) {
+        // In line it is planned later, for what is in force then.
+        if rollout.in_line().is_some() {
+            return;
+        }
         let before = rollout.previous.as_ref().map(|previous| previous.name.clone());
         self.database.before.entry(rollout.id.clone()).or_insert(before);
     }

@@ -142,10 +142,12 @@ impl World {
         ));
         if !repeated {
             self.resolve_truth(&command.action);
-            if matches!(
-                command.action,
-                Action::Roll(_) | Action::RollBack { .. } | Action::RetryFailed { .. }
-            ) {
+            let tries = match &command.action {
+                Action::Roll(_) | Action::RollBack { .. } | Action::RetryFailed { .. } => true,
+                Action::Resume { rollout } => self.stands_in_line(rollout),
+                _ => false,
+            };
+            if tries {
                 self.checks.may_try();
             }
             match self.carry_out(decided.output) {
@@ -202,6 +204,12 @@ impl World {
 
     fn holder(&self) -> Option<RolloutId> {
         self.controller.running.as_ref()?.state.place(&self.place())?.holder.clone()
+    }
+
+    fn stands_in_line(&self, rollout: &RolloutId) -> bool {
+        let state = self.controller.running.as_ref().map(|controller| &controller.state);
+        let rollout = state.and_then(|state| state.rollout(rollout));
+        rollout.is_some_and(|rollout| rollout.in_line().is_some())
     }
 
     fn next_in_line(&self) -> Option<RolloutId> {
