@@ -9,14 +9,14 @@ use crate::rollout::{Rollout, Status};
 use crate::state::State;
 
 /// What hinders a rollout from beginning in a place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Hindrance<'a> {
     /// Another one is under way.
     Held(&'a Rollout),
     /// Another one is before it in line.
     Behind(&'a Rollout),
     /// Somebody has claimed the place.
-    Locked(&'a Lock),
+    Locked(Lock),
 }
 
 /// What hinders a rollout from beginning; `id` is its own, if it stands in line already.
@@ -33,7 +33,7 @@ pub(crate) fn hindrance<'a>(
     if let Some(first) = first.and_then(|first| state.rollout(first)) {
         return Some(Hindrance::Behind(first));
     }
-    place.locked(now).map(Hindrance::Locked)
+    state.lock(place, now).map(Hindrance::Locked)
 }
 
 impl Hindrance<'_> {

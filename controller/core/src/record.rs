@@ -225,12 +225,6 @@ impl PlaceRecord {
         }
     }
 
-    /// The lock that holds now.
-    #[must_use]
-    pub fn locked(&self, now: Timestamp) -> Option<&Lock> {
-        self.lock.as_ref().filter(|lock| now < lock.until)
-    }
-
     /// The release that every host here should run when no rollout is under way.
     #[must_use]
     pub fn in_force(&self) -> Option<&Proven> {

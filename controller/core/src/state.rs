@@ -7,7 +7,7 @@ use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timest
 
 use crate::member::Member;
 use crate::observation::{Attention, Host, Observation};
-use crate::record::{Change, Issued, Key, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
+use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
 use crate::rollout::{Lease, Rollout};
 use crate::timing::CLOCK_SKEW;
 
@@ -125,6 +125,15 @@ impl State {
     /// has been set back since: counted from it, nothing would be overdue for as long as the clock was ahead.
     pub(crate) fn counted(&self, at: Timestamp, now: Timestamp) -> Timestamp {
         if at > now + CLOCK_SKEW { self.started_at } else { at }
+    }
+
+    /// The lock that holds a place now, until the moment at which it really ends: by a clock that was set back since,
+    /// what it says may lie hours ahead.
+    #[must_use]
+    pub fn lock(&self, place: &PlaceRecord, now: Timestamp) -> Option<Lock> {
+        let lock = place.lock.as_ref()?;
+        let until = self.counted(lock.since, now) + lock.until.since(lock.since);
+        (now < until).then(|| Lock { until, ..lock.clone() })
     }
 
     /// When a lease is surely over: the whole of it has passed under the eyes of this controller. What a clock

@@ -18,7 +18,7 @@ impl Draft<'_> {
         if message.trim().is_empty() || period < MIN_LOCK || period > MAX_LOCK {
             return Err(Refusal::LockUnbounded);
         }
-        if let Some(lock) = place.locked(self.now).filter(|lock| lock.by != self.command.by) {
+        if let Some(lock) = self.state.lock(&place, self.now).filter(|lock| lock.by != self.command.by) {
             let (by, until, message) = (lock.by.to_string(), lock.until, lock.message.clone());
             return Err(Refusal::Locked { place: Box::new(at.clone()), by, until, message });
         }
@@ -37,7 +37,8 @@ impl Draft<'_> {
 
     pub(super) fn unlock(&mut self, at: &Place, reason: &str) -> Result<Answer, Refusal> {
         let place = self.known(at)?;
-        let lock = place.locked(self.now).ok_or_else(|| Refusal::NotLocked { place: at.clone() })?;
+        let lock =
+            self.state.lock(&place, self.now).ok_or_else(|| Refusal::NotLocked { place: at.clone() })?;
         let is_own = lock.by == self.command.by;
         if !is_own && reason.trim().is_empty() {
             let (by, message) = (lock.by.to_string(), lock.message.clone());

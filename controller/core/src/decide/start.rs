@@ -52,7 +52,7 @@ impl Draft<'_> {
             return self.turn_back(&holder.id.clone(), reason);
         }
         let plan = preview::preview_rollback(self.state, place, to, self.now)?;
-        if let Some(lock) = record.locked(self.now) {
+        if let Some(lock) = self.state.lock(&record, self.now) {
             return Err(Hindrance::Locked(lock).refusal(&record));
         }
         self.log(LogEvent::RollbackRequested {
@@ -132,7 +132,7 @@ impl Draft<'_> {
         plan: Plan,
         request: &RollRequest,
     ) -> Result<Answer, Refusal> {
-        if let Some(lock) = place.locked(self.now) {
+        if let Some(lock) = self.state.lock(&place, self.now) {
             return Err(Hindrance::Locked(lock).refusal(&place));
         }
         let by = self.fresh()?;

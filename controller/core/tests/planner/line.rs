@@ -244,6 +244,20 @@ fn nothing_begins_in_a_place_that_is_locked() {
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
+/// The clock was hours ahead when the place was locked, and was set right by a restart.
+#[test]
+fn a_lock_of_a_clock_that_was_ahead_holds_no_longer_than_it_was_for() {
+    let mut world = on_v1();
+    lock(&mut world, 10);
+    world.set_back(Duration::from_secs(5 * 3600));
+    world.crash_controller();
+    let id = waits(&mut world, "v2");
+    world.run(9 * 60);
+    assert_eq!(world.word(&id), StatusWord::Pending);
+    world.run(5 * 60);
+    assert_eq!(world.word(&id), StatusWord::Succeeded);
+}
+
 #[test]
 fn a_lock_lets_what_is_under_way_go_on_and_turn_back() {
     let mut world = on_v1();

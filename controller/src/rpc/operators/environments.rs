@@ -73,7 +73,7 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
         in_force: record.in_force().map(|proven| convert::release_ref(&proven.release)),
         rollout: record.holder.as_ref().map(ToString::to_string).unwrap_or_default(),
         queue: record.line.iter().map(ToString::to_string).collect(),
-        lock: record.locked(view.now).map(|lock| pb::EnvironmentLock {
+        lock: view.state.lock(record, view.now).map(|lock| pb::EnvironmentLock {
             by: lock.by.to_string(),
             message: lock.message.clone(),
             since_ms: lock.since.ms(),

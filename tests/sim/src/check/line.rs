@@ -15,7 +15,8 @@ pub struct Line {
     waiting: Vec<String>,
     /// Rollouts by which somebody went back: they pass the line by.
     back: BTreeSet<String>,
-    locked_until: Option<Timestamp>,
+    /// From when until when: a clock that was set back since knows nothing of it.
+    locked: Option<(Timestamp, Timestamp)>,
 }
 
 impl Line {
@@ -26,16 +27,17 @@ impl Line {
     pub(super) fn read(&mut self, entry: &Value) -> Result<(), Violation> {
         let event = &entry["event"];
         let id = event["rollout"].as_str().unwrap_or_default().to_owned();
+        let at = moment(&entry["at"]).unwrap_or_default();
         match event["kind"].as_str().unwrap_or_default() {
             "rollout_queued" => self.waiting.push(id),
             "rollback_requested" => drop(self.back.insert(id)),
-            "place_locked" => self.locked_until = moment(&event["until"]),
-            "place_unlocked" => self.locked_until = None,
+            "place_locked" => self.locked = moment(&event["until"]).map(|until| (at, until)),
+            "place_unlocked" => self.locked = None,
             "rollout_finished" => {
                 self.waiting.retain(|waiting| *waiting != id);
                 self.under_way.take_if(|under_way| *under_way == id);
             }
-            "rollout_started" => return self.begins(id, moment(&entry["at"]).unwrap_or_default()),
+            "rollout_started" => return self.begins(id, at),
             _ => {}
         }
         Ok(())
@@ -46,7 +48,7 @@ impl Line {
         if let Some(other) = &self.under_way {
             return not(format!("{other} was under way"));
         }
-        if let Some(until) = self.locked_until.filter(|until| at < *until) {
+        if let Some((_, until)) = self.locked.filter(|(from, until)| (*from..*until).contains(&at)) {
             return not(format!("the place was locked until {until}"));
         }
         match self.waiting.iter().position(|waiting| *waiting == id) {
