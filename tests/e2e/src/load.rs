@@ -1,7 +1,8 @@
 //! A constant load on HTTP servers, and an honest count of what came back.
 //!
 //! The loop is open: requests start on a schedule whether or not earlier ones have been answered, so that
-//! a stall shows as latency and not as fewer requests. Half of the requests use kept-alive connections.
+//! a stall shows as latency and not as fewer requests; a latency counts from when its request was to start, also
+//! where this program itself was late. Half of the requests use kept-alive connections.
 //! A kept-alive connection that the server closed *before a single byte of an answer* is what every
 //! browser repeats on a new connection; it is counted by itself (`repeated`) and never hidden.
 
@@ -12,13 +13,40 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// No request may take longer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server may take to close a connection that it was asked to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A response of more than this is cut off: the pages of the tests are small.
 const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+
+/// One request that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// When it was to be sent.
+    pub due: Instant,
+    /// From then to its end.
+    pub took: Duration,
+    /// Whether it was to go over a kept-alive connection.
+    pub kept: bool,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With an answer, and a status below 400.
+    Answered,
+    /// The same, on a second connection: the kept-alive one was closed before an answer.
+    Repeated,
+    /// Without an answer, or with a status of 400 and more.
+    Failed,
+}
 
 /// What came back since the counts were last taken.
 #[derive(Debug, Clone, Default)]
@@ -33,14 +61,15 @@ pub struct Counts {
     pub by_release: BTreeMap<String, u64>,
     /// What the first failures were, at most 5.
     pub failures: Vec<String>,
-    latencies_us: Vec<u64>,
+    /// Each request that has ended, in that order.
+    pub samples: Vec<Sample>,
 }
 
 impl Counts {
     /// The latency below which this share (0 to 1) of the requests was answered.
     #[must_use]
     pub fn latency(&self, share: f64) -> Duration {
-        let mut sorted = self.latencies_us.clone();
+        let mut sorted: Vec<_> = self.samples.iter().map(|sample| sample.took).collect();
         sorted.sort_unstable();
         #[expect(
             clippy::cast_possible_truncation,
@@ -49,7 +78,7 @@ impl Counts {
             reason = "an index"
         )]
         let index = (sorted.len() as f64 * share) as usize;
-        Duration::from_micros(sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0))
+        sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 
     /// Adds another phase's counts.
@@ -61,7 +90,7 @@ impl Counts {
             *self.by_release.entry(release.clone()).or_default() += count;
         }
         self.failures.extend(other.failures.iter().take(5 - self.failures.len().min(5)).cloned());
-        self.latencies_us.extend(&other.latencies_us);
+        self.samples.extend(&other.samples);
     }
 }
 
@@ -150,37 +179,62 @@ impl Target {
     }
 }
 
+/// Tells when each request is due. A thread of its own: the runtime's clock knows milliseconds only.
+fn pace(rate_per_s: u32) -> mpsc::UnboundedReceiver<Instant> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let began = Instant::now();
+        for number in 0.. {
+            let due = began + offset(number, rate_per_s);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if sender.send(due).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// When the request with this number is due, counted from the first; exact over any time.
+fn offset(number: u64, rate_per_s: u32) -> Duration {
+    let rate = u64::from(rate_per_s.max(1));
+    Duration::from_secs(number / rate) + Duration::from_nanos(number % rate * 1_000_000_000 / rate)
+}
+
 async fn send_forever(targets: &[Arc<Target>], rate_per_s: u32, counts: &Arc<Mutex<Counts>>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate_per_s.max(1));
+    let mut schedule = pace(rate_per_s);
     let mut number = 0_usize;
-    loop {
-        ticks.tick().await;
+    while let Some(due) = schedule.recv().await {
         let target = Arc::clone(&targets[number % targets.len()]);
         let kept = (number / targets.len()).is_multiple_of(2);
         number += 1;
         let counts = Arc::clone(counts);
         tokio::spawn(async move {
-            let began = Instant::now();
             let answer = tokio::time::timeout(REQUEST_TIMEOUT, one_request(&target, kept)).await;
-            let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let took = due.elapsed();
             let mut counts = counts.lock().expect("no holder of this lock panics");
             counts.sent += 1;
-            counts.latencies_us.push(took_us);
+            let mut end = End::Answered;
             let failure = match answer {
                 Err(_) => Some(format!("{}: no answer within {REQUEST_TIMEOUT:?}", target.address)),
                 Ok(Err(error)) => Some(format!("{}: {error}", target.address)),
                 Ok(Ok(answer)) => {
-                    counts.repeated += u64::from(answer.repeated);
+                    if answer.repeated {
+                        counts.repeated += 1;
+                        end = End::Repeated;
+                    }
                     *counts.by_release.entry(answer.release).or_default() += 1;
                     (answer.status >= 400).then(|| format!("{}: status {}", target.address, answer.status))
                 }
             };
             if let Some(failure) = failure {
                 counts.failed += 1;
+                end = End::Failed;
                 if counts.failures.len() < 5 {
                     counts.failures.push(failure);
                 }
             }
+            counts.samples.push(Sample { due, took, kept, end });
         });
     }
 }
@@ -212,8 +266,16 @@ async fn one_request(target: &Target, kept: bool) -> io::Result<Answer> {
 fn finish(target: &Target, kept: bool, stream: TcpStream, response: &Response, repeated: bool) -> Answer {
     if kept && response.reusable {
         target.idle.lock().expect("no holder of this lock panics").push_back(stream);
+    } else {
+        tokio::spawn(let_server_close(stream));
     }
     Answer { status: response.status, release: response.release.clone(), repeated }
+}
+
+/// Whoever closes a connection first keeps its port for a minute, and this side would run out of ports after some
+/// 28,000 requests.
+async fn let_server_close(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.read(&mut [0; 64])).await;
 }
 
 struct Broken {
@@ -344,11 +406,22 @@ mod tests {
     }
 
     #[test]
+    fn the_schedule_keeps_its_rate_over_any_time() {
+        assert_eq!(offset(0, 3), Duration::ZERO);
+        assert_eq!(offset(1, 3), Duration::from_nanos(333_333_333));
+        assert_eq!(offset(3 * 86_400, 3), Duration::from_secs(86_400));
+        assert_eq!(offset(5_000_000_000, 1_000), Duration::from_secs(5_000_000));
+        assert_eq!(offset(7, 0), Duration::from_secs(7));
+    }
+
+    #[test]
     fn answers_are_counted_by_release() {
         let counts = run(vec![server(usize::MAX, "200 OK")]);
         assert!(counts.sent > 20 && counts.failed == 0 && counts.repeated == 0, "{counts:?}");
         assert_eq!(counts.by_release["v1"], counts.sent);
         assert!(counts.latency(0.99) >= counts.latency(0.5));
+        assert_eq!(counts.samples.len() as u64, counts.sent);
+        assert!(counts.samples.iter().all(|sample| sample.end == End::Answered));
     }
 
     #[test]
