@@ -1,12 +1,34 @@
 #!/usr/bin/env bash
 # The figures of benches/README.md on this machine. As root it measures on a fresh ext4 with a journal and beside
 # Fabric over SSH to loopback; otherwise below $TMPDIR and without Fabric, and says so. PART=one-host, fleets,
-# idle, requests or swarm measures only that.
+# idle, requests, swarm or traffic measures only that; traffic (root only, an hour) is not part of all. WAYS="nginx
+# haproxy" measures only those ways of it; ROUNDS, REQUESTS and RATE are what `traffic` says of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+part=${PART:-all}
+if [ "$part" = traffic ]; then
+    [ "$(id -u)" = 0 ] || { echo "PART=traffic boots hosts with systemd: run it as root." >&2; exit 1; }
+    tests/setup.sh tests
+    cargo build --locked --release -p landfall-agent -p landfall-controller -p landfall-ctl -p landfall-packages \
+        -p landfall-hosts -p landfall-benches --bins
+    target=$(realpath "${CARGO_TARGET_DIR:-target}")
+    # What the hosts are given is what lies in `debug`: here, the programs of a release.
+    mkdir -p "$target/bench"
+    for name in debug=release hosts=hosts tools=tools; do
+        ln -sfn "../${name#*=}" "$target/bench/${name%=*}"
+    done
+    # Hosts, servers and the requests go before all other work on this machine, and take turns among themselves as
+    # often as ordinary work does: by default in turns of 100 ms.
+    turns=/proc/sys/kernel/sched_rr_timeslice_ms
+    before=$(cat "$turns")
+    trap 'echo "$before" >"$turns"' EXIT
+    echo 1 >"$turns"
+    read -ra ways <<<"${WAYS:-}"
+    CARGO_TARGET_DIR=$target/bench chrt --rr 1 "$target/release/traffic" "${ways[@]}"
+    exit
+fi
 tests/setup.sh demo
 cargo build --locked --release -p landfall-controller -p landfall-agent -p landfall-ctl -p landfall-benches --bins
-part=${PART:-all}
 if [ "$part" = all ] || [ "$part" = swarm ]; then
     cargo build --locked --release -p landfall-controller --example swarm
     printf '\n### A controller with 1,000 simulated agents\n\n'

@@ -7,4 +7,5 @@ pub mod fabric;
 pub mod floor;
 pub mod probe;
 pub mod table;
+pub mod traffic;
 pub mod tree;
