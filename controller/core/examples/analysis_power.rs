@@ -14,7 +14,7 @@
 mod worlds;
 
 use landfall_controller_core::analysis::Settings;
-use worlds::{Ending, Latency, QUIET, World, effects, latencies, nulls, rollout};
+use worlds::{Ending, Latency, QUIET, World, effects, latencies, nulls, rollout, turning};
 
 const WINDOWS: u32 = 60;
 
@@ -36,32 +36,48 @@ fn main() {
     println!("\n| what is true | failed | passed | undecided | windows until then: median, nine in ten |");
     println!("|---|---|---|---|---|");
     for world in effects() {
-        let endings = endings(&world, Settings::default(), rollouts, false);
-        let count =
-            |of: fn(&Ending) -> bool| per_cent(endings.iter().filter(|ending| of(ending)).count(), rollouts);
-        let mut after: Vec<_> = endings
-            .iter()
-            .map(|ending| match ending {
-                Ending::Failed { after } | Ending::Passed { after } => Some(*after),
-                Ending::Open => None,
-            })
-            .map(|after| after.unwrap_or(u32::MAX))
-            .collect();
-        after.sort_unstable();
-        let quantile = |tenths: usize| match after[after.len() * tenths / 10] {
-            u32::MAX => format!("over {WINDOWS}"),
-            after => after.to_string(),
-        };
-        println!(
-            "| {} | {} | {} | {} | {}, {} |",
-            world.name,
-            count(|ending| matches!(ending, Ending::Failed { .. })),
-            count(|ending| matches!(ending, Ending::Passed { .. })),
-            count(|ending| matches!(ending, Ending::Open)),
-            quantile(5),
-            quantile(9),
-        );
+        row(&world, &endings(&world, Settings::default(), rollouts, false));
     }
+    println!(
+        "\n| what is true | failed | passed | undecided | windows until it failed: median, nine in ten |"
+    );
+    println!("|---|---|---|---|---|");
+    for (name, well_for) in [
+        ("latency 2 times from the first window on", 0),
+        ("latency 2 times after 10 windows", 10),
+        ("latency 2 times after 20 windows", 20),
+        ("latency 2 times after 30 windows", 30),
+    ] {
+        let world = turning(name, 1.2, 2.0, well_for, Latency { memory: 0.5, ..QUIET });
+        row(&world, &endings(&world, Settings::default(), rollouts, true));
+    }
+}
+
+fn row(world: &World, endings: &[Ending]) {
+    let count = |of: fn(&Ending) -> bool| {
+        per_cent(endings.iter().filter(|ending| of(ending)).count(), endings.len() as u64)
+    };
+    let mut after: Vec<_> = endings
+        .iter()
+        .map(|ending| match ending {
+            Ending::Failed { after } | Ending::Passed { after } => *after,
+            Ending::Open => u32::MAX,
+        })
+        .collect();
+    after.sort_unstable();
+    let quantile = |tenths: usize| match after[after.len() * tenths / 10] {
+        u32::MAX => format!("over {WINDOWS}"),
+        after => after.to_string(),
+    };
+    println!(
+        "| {} | {} | {} | {} | {}, {} |",
+        world.name,
+        count(|ending| matches!(ending, Ending::Failed { .. })),
+        count(|ending| matches!(ending, Ending::Passed { .. })),
+        count(|ending| matches!(ending, Ending::Open)),
+        quantile(5),
+        quantile(9),
+    );
 }
 
 /// Canaries that are no worse, in a world that is not as the test assumes it.

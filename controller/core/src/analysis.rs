@@ -16,6 +16,7 @@
 //!
 //! Pure: no clock, no store, nothing of the planner's.
 
+mod doubt;
 pub mod metric;
 pub mod report;
 mod series;

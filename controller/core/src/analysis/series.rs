@@ -1,5 +1,6 @@
 //! One metric through all windows: what was seen, and the wealth of those who bet on it.
 
+use super::doubt::Doubt;
 use super::metric::{Metric, OnMissing, Tolerance, Worse};
 use super::report::{Evidence, Finding, Missing, Outcome};
 use super::settings::{Thresholds, lengthened};
@@ -30,20 +31,20 @@ pub(super) struct Series {
 #[derive(Debug, Clone)]
 enum Doubts {
     /// That the next window is worse than the tolerance is said to be no likelier than two to one.
-    Level { worse: Wealth, pairs: Vec<(f64, f64)> },
+    Level { worse: Doubt, pairs: Vec<(f64, f64)> },
     /// Two things are said, and the canary fails only when both are disproved, each of them at the full rate: that
     /// the canaries' part of the next window's events is no more than their part of the chances, and that the rate
     /// of their events is no more than what may be in any case.
-    Events { share: Wealth, above: Wealth, canary: Count, baseline: Count },
+    Events { share: Doubt, above: Doubt, canary: Count, baseline: Count },
 }
 
 impl Series {
     pub fn new(metric: Metric, persistence: f64) -> Self {
         let doubts = match metric.tolerance {
-            Tolerance::Level { .. } => Doubts::Level { worse: Wealth::default(), pairs: Vec::new() },
+            Tolerance::Level { .. } => Doubts::Level { worse: Doubt::default(), pairs: Vec::new() },
             Tolerance::Events { .. } => Doubts::Events {
-                share: Wealth::default(),
-                above: Wealth::default(),
+                share: Doubt::default(),
+                above: Doubt::default(),
                 canary: Count::default(),
                 baseline: Count::default(),
             },

@@ -1,12 +1,12 @@
-//! Rollouts whose canaries are no worse than their tolerance, a thousand of each of fifteen kinds, looked at after every
+//! Rollouts whose canaries are no worse than their tolerance, five hundred of each of fifteen kinds, looked at after every
 //! window: no more of them may be taken back than is stated. The example `analysis_power` takes ten thousand of each,
 //! optimised; `docs/reference/analysis.md` has what it prints.
 
 use landfall_controller_core::analysis::Settings;
 
-use crate::worlds::{Ending, World, effects, nulls, rollout};
+use crate::worlds::{Ending, QUIET, World, effects, nulls, rollout, turning};
 
-const ROLLOUTS: u64 = 1000;
+const ROLLOUTS: u64 = 500;
 const WINDOWS: u32 = 60;
 
 /// No allowance is made for chance: what is seen is below what is stated by far more.
@@ -76,5 +76,19 @@ fn what_is_worse_hardly_ever_passes() {
         let ending = |seed| rollout(&world, Settings::default(), seed, WINDOWS, false);
         let passed = (0..200).filter(|seed| matches!(ending(*seed), Ending::Passed { .. })).count();
         assert!(passed <= 10, "{}: {passed} of 200 passed", world.name);
+    }
+}
+
+/// The defender has won much by then, and the doubter lost it.
+#[test]
+fn a_canary_that_turns_bad_while_it_is_watched_is_failed_soon() {
+    for well_for in [0, 7, 8, 20, 33] {
+        let world = turning("turning", 1.2, 2.0, well_for, QUIET);
+        let ending = |seed| rollout(&world, Settings::default(), seed, 120, true);
+        let late = (0..50).map(ending).filter(|ending| match ending {
+            Ending::Failed { after } => *after > well_for + 31,
+            Ending::Passed { .. } | Ending::Open => true,
+        });
+        assert_eq!(late.count(), 0, "well for {well_for} windows");
     }
 }

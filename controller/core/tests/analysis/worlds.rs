@@ -84,6 +84,27 @@ pub fn latencies(name: &'static str, ratio: f64, times: f64, hosts: usize, like:
     World { name, tolerances: vec![Tolerance::level(ratio, 0.0).unwrap()], start: Box::new(start) }
 }
 
+/// As `latencies`, of a canary that is like the others for so many windows.
+pub fn turning(name: &'static str, ratio: f64, times: f64, well_for: u32, like: Latency) -> World {
+    let world = latencies(name, ratio, 1.0, 3, like);
+    let start = move |rng: &mut StdRng| {
+        let mut well = (world.start)(rng);
+        let mut at = 0;
+        let source: Source = Box::new(move |rng| {
+            at += 1;
+            let mut windows = well(rng);
+            for window in windows.iter_mut().filter(|_| at > well_for) {
+                if let Window::Level { canary, .. } = window {
+                    canary.iter_mut().for_each(|canary| *canary *= times);
+                }
+            }
+            windows
+        });
+        source
+    };
+    World { name, tolerances: vec![Tolerance::level(ratio, 0.0).unwrap()], start: Box::new(start) }
+}
+
 /// What latencies are like. All in logarithms: 0.1 is about ten per cent.
 #[derive(Clone, Copy)]
 pub struct Latency {
