@@ -25,6 +25,16 @@ pub enum AgentError {
         /// What is wrong with the other.
         second: String,
     },
+    /// The newest record is one that only a newer agent understands.
+    #[error(
+        "a newer landfall-agent has written this host's ledger ({slot}), and this one ({}) does not know what it says; \
+         nothing was changed: install that version again",
+        env!("CARGO_PKG_VERSION")
+    )]
+    LedgerNewer {
+        /// Which copy, and what of it is not known.
+        slot: String,
+    },
     /// There is no ledger at all.
     #[error("there is no ledger in {}: enrol this host with `landfall-agent join`, or, if it was enrolled \
              and its ledger was removed, run `landfall-agent recover`", path.display())]

@@ -5,6 +5,9 @@
 //! before, and the effects of the lost one have not been begun, for they wait for the sync. If neither slot
 //! can be read, or one is damaged and the other is gone, nobody knows what was under way: the agent refuses
 //! to act and says what to do. It never takes that for a fresh start.
+//!
+//! A slot that is whole and says something that this agent does not know is not damaged: a newer agent wrote it, and
+//! has acted on it. The record before it is no longer true, and the agent refuses to go back to that.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -34,7 +37,15 @@ pub struct Ledger {
 enum Slot {
     Absent,
     Damaged(String),
-    Whole { sequence: u64, record: Box<Record> },
+    /// Of an agent that knows more than this one.
+    Newer {
+        sequence: u64,
+        why: String,
+    },
+    Whole {
+        sequence: u64,
+        record: Box<Record>,
+    },
 }
 
 impl Ledger {
@@ -55,11 +66,7 @@ impl Ledger {
     /// # Errors
     /// [`AgentError::Disk`].
     pub fn write_over(disk: Arc<dyn Disk>, record: &Record) -> Result<Self, AgentError> {
-        let sequence = match load(&*disk)? {
-            [Slot::Whole { sequence: a, .. }, Slot::Whole { sequence: b, .. }] => a.max(b),
-            [Slot::Whole { sequence, .. }, _] | [_, Slot::Whole { sequence, .. }] => sequence,
-            _ => 0,
-        };
+        let sequence = load(&*disk)?.iter().map(Slot::sequence).max().unwrap_or_default();
         let mut ledger = Self { disk, newest: 0, sequence };
         // Both slots, so that no old one can ever be taken for this.
         ledger.save(record)?;
@@ -72,9 +79,9 @@ impl Ledger {
     /// Opens the ledger and returns the newest record.
     ///
     /// # Errors
-    /// [`AgentError::NoLedger`], [`AgentError::LedgerLost`], [`AgentError::Disk`].
+    /// [`AgentError::NoLedger`], [`AgentError::LedgerLost`], [`AgentError::LedgerNewer`], [`AgentError::Disk`].
     pub fn open(disk: Arc<dyn Disk>) -> Result<(Self, Record), AgentError> {
-        let (newest, sequence, record) = match load(&*disk)? {
+        let (newest, sequence, record) = match understood(load(&*disk)?)? {
             [Slot::Absent, Slot::Absent] => return Err(AgentError::NoLedger { path: SLOTS[0].into() }),
             [Slot::Whole { sequence: a, record }, Slot::Whole { sequence: b, .. }] if a > b => (0, a, record),
             [Slot::Whole { .. }, Slot::Whole { sequence, record }] => (1, sequence, record),
@@ -101,9 +108,9 @@ impl Ledger {
     /// The newest record, read by a program that does not hold the ledger; `None` if there is none.
     ///
     /// # Errors
-    /// [`AgentError::LedgerLost`], [`AgentError::Disk`].
+    /// [`AgentError::LedgerLost`], [`AgentError::LedgerNewer`], [`AgentError::Disk`].
     pub fn peek(disk: &dyn Disk) -> Result<Option<Record>, AgentError> {
-        match load(disk)? {
+        match understood(load(disk)?)? {
             [Slot::Absent, Slot::Absent] => Ok(None),
             [Slot::Whole { sequence: a, record }, Slot::Whole { sequence: b, .. }] if a > b => {
                 Ok(Some(*record))
@@ -173,8 +180,26 @@ impl Slot {
         match self {
             Self::Absent => format!("{name} is missing"),
             Self::Damaged(why) => format!("{name} {why}"),
+            Self::Newer { why, .. } => format!("{name} cannot be understood: {why}"),
             Self::Whole { .. } => format!("{name} is whole"),
         }
+    }
+
+    /// Of what was written as a whole; 0 for anything else.
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Absent | Self::Damaged(_) => 0,
+            Self::Newer { sequence, .. } | Self::Whole { sequence, .. } => *sequence,
+        }
+    }
+}
+
+/// The slots, unless the newest of them is one that only a newer agent understands.
+fn understood(slots: [Slot; 2]) -> Result<[Slot; 2], AgentError> {
+    let newest = usize::from(slots[1].sequence() > slots[0].sequence());
+    match &slots[newest] {
+        slot @ Slot::Newer { .. } => Err(AgentError::LedgerNewer { slot: slot.describe(SLOTS[newest]) }),
+        _ => Ok(slots),
     }
 }
 
@@ -188,8 +213,11 @@ fn load(disk: &dyn Disk) -> Result<[Slot; 2], AgentError> {
     let slot = |name: &str| -> Result<Slot, AgentError> {
         Ok(match disk.read(Path::new(name))? {
             None => Slot::Absent,
-            Some(bytes) => match decode(&bytes) {
-                Ok((sequence, record)) => Slot::Whole { sequence, record: Box::new(record) },
+            Some(bytes) => match checked(&bytes) {
+                Ok((sequence, body)) => match serde_json::from_slice(body) {
+                    Ok(record) => Slot::Whole { sequence, record: Box::new(record) },
+                    Err(error) => Slot::Newer { sequence, why: error.to_string() },
+                },
                 Err(why) => Slot::Damaged(why),
             },
         })
@@ -198,16 +226,20 @@ fn load(disk: &dyn Disk) -> Result<[Slot; 2], AgentError> {
 }
 
 fn encode(sequence: u64, record: &Record) -> Vec<u8> {
-    let body = serde_json::to_vec(record).expect("a record is plain data with text keys");
+    framed(sequence, &serde_json::to_vec(record).expect("a record is plain data with text keys"))
+}
+
+fn framed(sequence: u64, body: &[u8]) -> Vec<u8> {
     let mut digest = Sha256::hasher();
     digest.update(&sequence.to_be_bytes());
-    digest.update(&body);
+    digest.update(body);
     let mut bytes = format!("{MAGIC} {sequence} {} {}\n", body.len(), digest.finish()).into_bytes();
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(body);
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<(u64, Record), String> {
+/// The sequence number and the record, as they were written.
+fn checked(bytes: &[u8]) -> Result<(u64, &[u8]), String> {
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("has no header")?;
     let header = std::str::from_utf8(&bytes[..end]).map_err(|_| "has no header")?;
     let body = &bytes[end + 1..];
@@ -225,8 +257,7 @@ fn decode(bytes: &[u8]) -> Result<(u64, Record), String> {
     if digest.finish() != expected {
         return Err("does not match its digest".to_owned());
     }
-    let record = serde_json::from_slice(body).map_err(|error| format!("cannot be understood: {error}"))?;
-    Ok((sequence, record))
+    Ok((sequence, body))
 }
 
 /// The record of a host whose ledger was lost, from what an operator vouches for: nothing is under way, and
@@ -297,6 +328,38 @@ mod tests {
         assert!(matches!(Ledger::open(disk.clone()), Err(AgentError::LedgerLost { .. })));
         Ledger::write_over(disk.clone(), &record(7)).unwrap();
         assert_eq!(Ledger::open(disk).unwrap().1.fence, 7);
+    }
+
+    #[test]
+    fn what_a_newer_agent_has_recorded_is_not_passed_over_for_the_record_before_it() {
+        let (directory, disk) = disk();
+        let mut ledger = Ledger::create(disk.clone(), &record(1)).unwrap();
+        ledger.save(&record(2)).unwrap();
+        let newest = directory.path().join(SLOTS[ledger.newest]);
+        let older = directory.path().join(SLOTS[1 - ledger.newest]);
+        let understood = std::fs::read(&newest).unwrap();
+        let mut body = serde_json::to_value(record(3)).unwrap();
+        body["state"] = serde_json::json!({ "type": "hibernating" });
+        let body = serde_json::to_vec(&body).unwrap();
+        std::fs::write(&newest, framed(ledger.sequence, &body)).unwrap();
+        let Err(error) = Ledger::open(disk.clone()) else { panic!("an older record was acted on") };
+        assert!(matches!(error, AgentError::LedgerNewer { .. }), "{error}");
+        for words in
+            ["a newer landfall-agent", "hibernating", "nothing was changed", "install that version again"]
+        {
+            assert!(error.to_string().contains(words), "no {words:?} in {error}");
+        }
+        assert!(matches!(Ledger::peek(&*disk), Err(AgentError::LedgerNewer { .. })));
+        assert!(matches!(Ledger::create(disk.clone(), &record(9)), Err(AgentError::LedgerNewer { .. })));
+        // One that has since been followed by what is understood is history.
+        std::fs::write(&older, std::fs::read(&newest).unwrap()).unwrap();
+        std::fs::write(&newest, framed(ledger.sequence + 1, &serde_json::to_vec(&record(4)).unwrap()))
+            .unwrap();
+        assert_eq!(Ledger::open(disk.clone()).unwrap().1.fence, 4);
+        // The newer agent finds all as it was.
+        std::fs::write(&newest, understood).unwrap();
+        std::fs::remove_file(&older).unwrap();
+        assert_eq!(Ledger::open(disk).unwrap().1.fence, 2);
     }
 
     #[test]
