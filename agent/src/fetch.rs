@@ -16,7 +16,7 @@ use landfall_agent_core::backoff::Backoff;
 use landfall_agent_core::{Event, Finish, Identity, Outline};
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::disk::Disk;
-use landfall_common::manifest::{MAX_DIRECTORY_BYTES, MAX_MANIFEST_BYTES, Manifest};
+use landfall_common::manifest::{MAX_DIRECTORY_BYTES, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use landfall_common::report::Failure;
 use landfall_common::{Duration, Generation, ReleaseName, Sha256, StepName};
 use landfall_proto::v1::agents_client::AgentsClient;
@@ -71,6 +71,11 @@ impl From<AgentError> for Stop {
         match error {
             AgentError::BadObject { .. } | AgentError::NotSent { .. } => Self::Bad(error),
             AgentError::Disk(error) => error.into(),
+            AgentError::Manifest(error @ ManifestError::Newer { .. }) => Self::Fatal(format!(
+                "{}; upgrade landfall-agent on this host ({} now), then the same release again",
+                error.in_full(),
+                env!("CARGO_PKG_VERSION")
+            )),
             other => Self::Fatal(chain(&other)),
         }
     }

@@ -508,8 +508,16 @@ pub enum ManifestError {
         max: usize,
     },
     /// Not of the expected form.
-    #[error("{what} cannot be read: {source}")]
+    #[error("{what} cannot be read")]
     Malformed {
+        /// What it was taken for.
+        what: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// Of the expected form, with something in it that this version has never heard of.
+    #[error("{what} is made for a newer version than this one")]
+    Newer {
         /// What it was taken for.
         what: &'static str,
         /// What the parser says.
@@ -554,6 +562,15 @@ impl Manifest {
 /// A directory object of this size or more is refused: about 100,000 entries.
 pub const MAX_DIRECTORY_BYTES: usize = 32 * 1024 * 1024;
 
+impl ManifestError {
+    /// It and its cause in one sentence.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        let cause = std::error::Error::source(self);
+        cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
+    }
+}
+
 impl Directory {
     /// The canonical bytes, whose digest names the directory.
     ///
@@ -593,8 +610,15 @@ fn read<T: Serialize + for<'de> Deserialize<'de>>(
     if bytes.len() > max {
         return Err(ManifestError::TooLarge { what, bytes: bytes.len(), max });
     }
-    let value: T =
-        serde_json::from_slice(bytes).map_err(|source| ManifestError::Malformed { what, source })?;
+    let value: T = serde_json::from_slice(bytes).map_err(|source| {
+        // As serde words it: an unknown field, an unknown variant. What lacks something is no manifest of any version.
+        let is_newer = source.is_data() && source.to_string().starts_with("unknown ");
+        if is_newer {
+            ManifestError::Newer { what, source }
+        } else {
+            ManifestError::Malformed { what, source }
+        }
+    })?;
     // One content, one digest: a reader that took other spellings would let two digests name one release.
     if canonical::to_vec(&value)? != bytes {
         return Err(ManifestError::Rule { what, rule: "it is not in canonical form".to_owned() });

@@ -186,9 +186,12 @@ pub enum Error {
         /// Which application.
         application: String,
     },
-    /// The manifest cannot be made.
-    #[error("the manifest cannot be made")]
-    Manifest(#[from] ManifestError),
+    /// A manifest cannot be made, or is none.
+    #[error("the manifest cannot be used")]
+    Manifest(#[source] ManifestError),
+    /// A release has in its manifest what only a newer `ctl` knows.
+    #[error("a release was made by a newer ctl than this one, {}", env!("CARGO_PKG_VERSION"))]
+    NewerRelease(#[source] ManifestError),
     /// A file that `ctl` keeps cannot be used.
     #[error("{} cannot be used: {reason}", path.display())]
     Config {
@@ -347,6 +350,7 @@ impl Error {
             Self::Build { .. } => "build_failed".into(),
             Self::BuildLocked { .. } => "build_locked".into(),
             Self::Manifest(_) => "manifest".into(),
+            Self::NewerRelease(_) => "newer_release".into(),
             Self::Config { .. } => "config".into(),
             Self::Trust { .. } => "trust".into(),
             Self::Answer(_) => "bad_answer".into(),
@@ -413,6 +417,9 @@ impl Error {
             Self::NotReproduced { release, .. } => {
                 format!("tag the commit of {release} under a new name and release that: git tag NEW {release}^{{commit}}")
             }
+            Self::NewerRelease(_) => {
+                "upgrade ctl on this machine to the version that the other one has: `ctl --version` there".into()
+            }
             Self::Unreachable { reason, .. } if reason.contains("certificate not valid yet") => {
                 "compare the clocks: this machine's is behind the controller's (date, timedatectl)".into()
             }
@@ -457,6 +464,15 @@ impl Error {
             } => "if a backup of the controller was restored: ctl trust republish".into(),
             _ => return None,
         })
+    }
+}
+
+impl From<ManifestError> for Error {
+    fn from(error: ManifestError) -> Self {
+        match error {
+            ManifestError::Newer { .. } => Self::NewerRelease(error),
+            _ => Self::Manifest(error),
+        }
     }
 }
 

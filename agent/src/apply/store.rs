@@ -242,20 +242,39 @@ impl Store {
     ) -> Result<BTreeMap<(Sha256, bool), PathBuf>, AgentError> {
         let mut sources = BTreeMap::new();
         for (name, digest) in bases {
-            let Some(manifest) = self.manifest(name, *digest)? else { continue };
-            let root = layout::release(name);
-            let hidden: Vec<PathBuf> = shared_paths(&manifest)?;
-            trees.walk(manifest.tree, &mut |path, entry| {
-                if let Entry::File { digest, executable, .. } = entry
-                    && wanted.contains(digest)
-                    && !hidden.iter().any(|shared| path.starts_with(shared))
-                {
-                    sources.entry((*digest, *executable)).or_insert_with(|| root.join(path));
+            let found = self.sources_in(trees, name, *digest, wanted, &mut sources);
+            match found {
+                // A newer agent was here. What it has left cannot be used, and is in the way of nothing.
+                Err(AgentError::Manifest(error)) => {
+                    tracing::info!(release = %name, error = %error.in_full(), "files of a release are not used");
                 }
-                Ok(())
-            })?;
+                found => found?,
+            }
         }
         Ok(sources)
+    }
+
+    fn sources_in(
+        &self,
+        trees: &mut Trees<'_>,
+        name: &ReleaseName,
+        digest: Sha256,
+        wanted: &BTreeSet<Sha256>,
+        sources: &mut BTreeMap<(Sha256, bool), PathBuf>,
+    ) -> Result<(), AgentError> {
+        let Some(manifest) = self.manifest(name, digest)? else { return Ok(()) };
+        let root = layout::release(name);
+        let hidden: Vec<PathBuf> = shared_paths(&manifest)?;
+        trees.walk(manifest.tree, &mut |path, entry| {
+            if let Entry::File { digest, executable, .. } = entry
+                && wanted.contains(digest)
+                && !hidden.iter().any(|shared| path.starts_with(shared))
+            {
+                sources.entry((*digest, *executable)).or_insert_with(|| root.join(path));
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Gives files a second name in the store wherever a release on this disk has them as they should be. Returns
@@ -450,4 +469,49 @@ fn check(wanted: Sha256, bytes: &[u8]) -> Result<(), AgentError> {
     }
     let reason = format!("its {} bytes have the digest {}", bytes.len(), found.short());
     Err(AgentError::BadObject { wanted, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use landfall_common::disk::RealDisk;
+    use landfall_common::manifest::{FORMAT, Origin, Program};
+
+    use super::*;
+
+    #[test]
+    fn a_release_that_only_a_newer_agent_understands_is_in_the_way_of_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RealDisk::new(directory.path()));
+        for place in [layout::DIRS, layout::MANIFESTS] {
+            disk.ensure_dir(Path::new(place)).unwrap();
+        }
+        let store = Store::new(disk);
+        let empty = Directory::default().to_bytes().unwrap();
+        let tree = Sha256::of(&empty);
+        store.put_directory(tree, &empty).unwrap();
+        let manifest = Manifest {
+            format: FORMAT,
+            application: "shop".parse().unwrap(),
+            release: "v2".parse().unwrap(),
+            origin: Origin::Artifact { commit: None },
+            tree,
+            file_count: 0,
+            total_bytes: 0,
+            program: Program::default(),
+            environments: BTreeMap::new(),
+        };
+        let text = String::from_utf8(manifest.to_bytes().unwrap()).unwrap();
+        let newer = text.replace("\"format\"", "\"fleet\":true,\"format\"");
+        let (name, digest) = ("v1".parse().unwrap(), Sha256::of(newer.as_bytes()));
+        store.replace(&layout::manifest(&name), newer.as_bytes(), 0o444).unwrap();
+        let Err(AgentError::Manifest(error)) = store.manifest(&name, digest) else { panic!("{newer}") };
+        assert!(
+            error
+                .in_full()
+                .starts_with("manifest is made for a newer version than this one: unknown field `fleet`")
+        );
+        assert!(store.lacking(&manifest, &[(name, digest)]).unwrap().is_empty());
+    }
 }

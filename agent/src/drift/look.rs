@@ -52,7 +52,7 @@ impl Looker {
         if Sha256::of(&bytes) != release.digest {
             return Err(format!("{} is not the manifest that was signed", path.display()));
         }
-        let manifest = Manifest::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        let manifest = Manifest::from_bytes(&bytes).map_err(|error| error.in_full())?;
         let inventory = match File::open(root.join(layout::inventory(&release.name))) {
             Ok(file) => Reader::new(BufReader::new(file), release.digest).ok().flatten(),
             Err(_) => None,
@@ -135,7 +135,7 @@ impl Looker {
                 if Sha256::of(&bytes) != digest {
                     return Err(format!("{} says what must be in it, and is damaged", path.display()));
                 }
-                let directory = Directory::from_bytes(&bytes).map_err(|error| error.to_string())?;
+                let directory = Directory::from_bytes(&bytes).map_err(|error| error.in_full())?;
                 drop(bytes);
                 let entries = directory.entries.into_iter();
                 Ok(entries.map(|(name, entry)| (name.into(), Expected::from(&entry))).collect())

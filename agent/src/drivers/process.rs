@@ -15,7 +15,7 @@ use landfall_common::{ServiceName, Sha256};
 use tokio::time::Instant;
 
 use super::{Driver, DriverHost, DriverState, step_name};
-use crate::holder::spec::{EndNote, Life};
+use crate::holder::spec::{EndNote, Life, UNREADABLE};
 use crate::holder::{ChildKey, ChildSpec, Client, ClientError, HolderSpec, Reply, Request, Status};
 use crate::steps::{StepContext, UnknownWord};
 
@@ -136,7 +136,8 @@ impl Process<'_> {
             && let Ok(Reply::Status(status)) = client.ask(&Request::Status).await
             && !status.can_hold
         {
-            return Err(self.fail(too_old(&spec)));
+            let knows_not = "knows no `hold`, and would start the release beside what runs";
+            return Err(self.fail(too_old(&spec, knows_not)));
         }
         let request = Request::Handover { child: Box::new(child), key, attempt: attempt.to_owned() };
         let mut launches = 0;
@@ -155,7 +156,14 @@ impl Process<'_> {
                 },
                 // Somebody's earlier handover: it ends by itself, one way or the other.
                 Ok(Reply::Busy { .. }) => {}
-                Ok(Reply::Refused { reason }) => return Err(self.fail(reason)),
+                Ok(Reply::Refused { reason }) => {
+                    return Err(self.fail(match reason.strip_prefix(UNREADABLE) {
+                        Some(why) => {
+                            too_old(&spec, &format!("does not know all that this release asks of it{why}"))
+                        }
+                        None => reason,
+                    }));
+                }
                 // A holder that dies again and again is not a wait but a failure.
                 Err(ClientError::Gone { .. }) if launches < 3 => {
                     launches += 1;
@@ -252,10 +260,10 @@ impl Handover {
 }
 
 /// A holder keeps the version of the agent that started it.
-fn too_old(spec: &HolderSpec) -> String {
+fn too_old(spec: &HolderSpec, knows_not: &str) -> String {
     format!(
-        "the holder of this service is of a version that knows no `hold`, and would start the release beside what \
-         runs; `systemctl restart landfall-holder@{}` renews it, and the service is out for a moment",
+        "the holder of this service is of a version that {knows_not}; `systemctl restart landfall-holder@{}` renews \
+         it, and the service is out for a moment",
         spec.name()
     )
 }
@@ -374,7 +382,9 @@ mod tests {
         said.as_object_mut().unwrap().remove("can_hold").unwrap();
         let read: Status = serde_json::from_value(said).unwrap();
         assert!(!read.can_hold && read.out.is_none());
-        assert!(too_old(&spec()).contains("systemctl restart landfall-holder@tenants.web"));
+        assert!(
+            too_old(&spec(), "knows no `hold`").contains("systemctl restart landfall-holder@tenants.web")
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::socket;
-use super::spec::{MAX_LINE_BYTES, Reply, Request};
+use super::spec::{MAX_LINE_BYTES, Reply, Request, UNREADABLE};
 
 /// Whoever asks sends a whole line at once; this is for one that died halfway.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Connection {
             if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
                 return match serde_json::from_slice(&self.line[..end]) {
                     Ok(request) => Heard::Request(Box::new(request)),
-                    Err(error) => Heard::Nonsense(format!("the request cannot be read: {error}")),
+                    Err(error) => Heard::Nonsense(format!("{UNREADABLE}: {error}")),
                 };
             }
             if self.line.len() > MAX_LINE_BYTES {

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// A longer request is refused: an environment of a thousand variables fits many times.
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 
+/// How a holder's refusal of a line that it does not understand begins. Not to be changed: holders that run say it.
+pub const UNREADABLE: &str = "the request cannot be read";
+
 /// How a holder is started; read from a file, so that a unit of systemd can name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderSpec {

@@ -120,13 +120,13 @@ impl Depot {
     async fn tree_of(&self, manifest: Sha256) -> Result<Sha256, ControllerError> {
         let bytes = self.read(manifest, MAX_MANIFEST_BYTES).await?;
         let refuse = |error: String| ControllerError::refused(Reason::BadManifest, error);
-        Ok(Manifest::from_bytes(&bytes).map_err(|error| refuse(error.to_string()))?.tree)
+        Ok(Manifest::from_bytes(&bytes).map_err(|error| refuse(error.in_full()))?.tree)
     }
 
     async fn entries(&self, digest: Sha256) -> Result<Directory, ControllerError> {
         let bytes = self.read(digest, MAX_DIRECTORY_BYTES).await?;
         let refuse = |error: String| ControllerError::refused(Reason::BadManifest, error);
-        Directory::from_bytes(&bytes).map_err(|error| refuse(error.to_string()))
+        Directory::from_bytes(&bytes).map_err(|error| refuse(error.in_full()))
     }
 
     /// Sweeps one directory: removes at most `most` objects that are not marked and were not counted upon since

@@ -46,7 +46,7 @@ pub async fn check(depot: &Depot, manifest: &Manifest) -> Result<(), ControllerE
             Err(error) => return Err(error),
         };
         needed.insert(digest);
-        let directory = Directory::from_bytes(&content).map_err(|error| refuse(error.to_string()))?;
+        let directory = Directory::from_bytes(&content).map_err(|error| refuse(error.in_full()))?;
         for (name, entry) in directory.entries {
             entries += 1;
             if entries > MAX_ENTRIES {

@@ -177,7 +177,9 @@ pub(super) async fn pass_on(
 }
 
 fn unanswered(host: &HostId) -> ControllerError {
-    let message =
-        format!("{host} does not answer: its agent may be older than this controller, or just be gone");
+    let message = format!(
+        "{host} does not answer: its agent may just be gone (`ctl hosts`), or be older than this controller: upgrade \
+         landfall-agent there"
+    );
     ControllerError::refused(Reason::Precondition, message)
 }

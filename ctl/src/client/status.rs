@@ -49,7 +49,8 @@ impl Refusal {
         }
         let link = found.help().and_then(|help| help.links.first());
         let next = link.map(|link| if link.description.is_empty() { &link.url } else { &link.description });
-        let next = next.cloned().filter(|text| !text.is_empty()).or_else(|| default_next(&reason));
+        let next = next.cloned().filter(|text| !text.is_empty());
+        let next = next.or_else(|| version_next(status, &reason)).or_else(|| default_next(&reason));
         let message = match status.message() {
             "" => format!("the controller refused the request ({:?})", status.code()),
             text => printable::lines(text),
@@ -85,6 +86,20 @@ impl Refusal {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.reason == "OVERLOADED" || matches!(self.code, Code::Unavailable | Code::ResourceExhausted)
+    }
+}
+
+/// What to do about a controller that is older than this program, which shows in two ways.
+fn version_next(status: &Status, reason: &str) -> Option<String> {
+    const UPGRADE: &str = "upgrade the controller, which comes before ctl (`ctl doctor` shows its version)";
+    // The first is what controllers of 0.1 say.
+    let is_newer = ["cannot be read: unknown", "made for a newer version"];
+    if status.code() == Code::Unimplemented {
+        Some(UPGRADE.to_owned())
+    } else if reason == "BAD_MANIFEST" && is_newer.iter().any(|words| status.message().contains(words)) {
+        Some(format!("{UPGRADE}, or leave out of landfall.toml what it does not know"))
+    } else {
+        None
     }
 }
 
@@ -211,6 +226,26 @@ mod tests {
         details.set_help(vec![tonic_types::HelpLink::new("ctl hosts token --environment staging", "")]);
         let status = Status::with_error_details(Code::FailedPrecondition, "no hosts", details);
         assert_eq!(Refusal::of(&status).next.as_deref(), Some("ctl hosts token --environment staging"));
+    }
+
+    #[test]
+    fn a_controller_that_is_older_is_to_be_upgraded() {
+        let next = |code, reason: &str, message: &str| {
+            let details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+            Refusal::of(&Status::with_error_details(code, message, details)).next.unwrap()
+        };
+        let unknown = next(Code::Unimplemented, "METHOD_UNKNOWN", "/x is not a method of this controller");
+        assert!(unknown.starts_with("upgrade the controller"), "{unknown}");
+        for message in [
+            "manifest cannot be read: unknown field `hold_ms`",
+            "manifest is made for a newer version than this one: unknown variant `docker`",
+        ] {
+            let next = next(Code::FailedPrecondition, "BAD_MANIFEST", message);
+            assert!(next.starts_with("upgrade the controller") && next.contains("landfall.toml"), "{next}");
+        }
+        let other =
+            next(Code::FailedPrecondition, "BAD_MANIFEST", "its directories are nested more than 64 deep");
+        assert!(other.starts_with("the same command again"), "{other}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::error::{Error, Exit};
 use crate::interrupt;
 use crate::output::live::{self, View};
 use crate::output::{Output, Tone, format};
-use crate::view::{Progress, Rollout, Status};
+use crate::view::{Failure, HostState, Progress, Rollout, Status};
 
 /// How often the clock of a live view moves on, and heartbeats are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ async fn watch(
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
             }
-            Err(error @ Error::Unreachable { .. }) => {
+            Err(error) if is_away(&error) => {
                 let since = *lost_since.get_or_insert_with(|| {
                     view.print("the controller does not answer; the rollout is its own affair, trying again");
                     Instant::now()
@@ -139,6 +139,15 @@ async fn watch(
         }
     }
     Ok(Ending::Ended)
+}
+
+/// Whether the controller may answer in a while: one that is restarted for its upgrade says so as its last word.
+fn is_away(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { .. } => true,
+        Error::Refused(refusal) => refusal.is_transient(),
+        _ => false,
+    }
 }
 
 /// The next state, over the stream that is open or a new one.
@@ -216,9 +225,8 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
             let done = count(&[Progress::Committed]);
             let next = if rollout.is_untouched() {
                 // `ctl rollback` would take the release away that is in force, and well.
-                format!(
-                    "mend what failed, then ctl release {to} again; or correct it and release it under a new name"
-                )
+                let mend = mend(rollout);
+                format!("{mend}, then ctl release {to} again; or correct it and release it under a new name")
             } else {
                 "then ctl retry or ctl rollback".to_owned()
             };
@@ -232,6 +240,21 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
             format!(
                 "{words}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}"
             )
+        }
+    }
+}
+
+/// What has to be done before a release that touched nothing can go on.
+fn mend(rollout: &Rollout) -> String {
+    let is_older = |host: &&HostState| host.failure.as_ref().is_some_and(Failure::is_of_an_older_agent);
+    let older: Vec<_> =
+        rollout.hosts().map(|(_, host)| host).filter(is_older).map(|host| &*host.host).collect();
+    match older[..] {
+        [] => "mend what failed".to_owned(),
+        [host] => format!("upgrade landfall-agent on {host}"),
+        [host, ref more @ ..] => {
+            let others = format::count(more.len() as u64, "other");
+            format!("upgrade landfall-agent on {host} and {others}")
         }
     }
 }
@@ -256,7 +279,7 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{Batch, Failure, HostState};
+    use crate::view::Batch;
 
     fn ended(status: Status, reason: &str, hosts: Vec<HostState>) -> Rollout {
         Rollout {
@@ -282,6 +305,30 @@ mod tests {
     fn host(progress: Progress, failure: Option<Failure>) -> HostState {
         let (host, detail) = ("web-1".to_owned(), String::new());
         HostState { host, progress, detail, failure, done_bytes: 0, total_bytes: 0, touched: true }
+    }
+
+    #[test]
+    fn a_release_that_agents_are_too_old_for_names_them() {
+        let too_old = |name: &str, reason: &str| {
+            let (step, reason) = ("fetch".into(), reason.into());
+            let failure = Failure { step, reason, exit_code: None, tail: vec![] };
+            HostState { host: name.into(), touched: false, ..host(Progress::Failed, Some(failure)) }
+        };
+        let one = too_old("web-1", "stage failed: manifest cannot be read: unknown field `hold_ms`");
+        let other = too_old("web-2", "manifest is made for a newer version than this one: unknown field `x`");
+        let third = too_old("web-3", "the disk is full");
+        let shown = |hosts| conclusion(&Output::plain(), &ended(Status::Failed, "1 host failed", hosts));
+        insta::assert_snapshot!(shown(vec![one.clone(), third.clone()]), @r"
+        failed: v1.4 runs on 0 of 2 hosts of shop in production
+          1 host failed
+          next: ctl status r-7; upgrade landfall-agent on web-1, then ctl release v1.4 again; or correct it and release it under a new name
+        ");
+        insta::assert_snapshot!(shown(vec![one, other, third.clone()]), @r"
+        failed: v1.4 runs on 0 of 3 hosts of shop in production
+          1 host failed
+          next: ctl status r-7; upgrade landfall-agent on web-1 and 1 other, then ctl release v1.4 again; or correct it and release it under a new name
+        ");
+        assert!(shown(vec![third]).contains("mend what failed, then ctl release v1.4 again"));
     }
 
     #[test]

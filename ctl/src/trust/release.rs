@@ -1,6 +1,6 @@
 //! A release as its next signer is shown it: where it comes from, and everything that will execute.
 
-use landfall_common::manifest::{Manifest, Origin};
+use landfall_common::manifest::{Manifest, ManifestError, Origin};
 use serde_json::Value;
 
 use super::draft::DraftRelease;
@@ -13,9 +13,16 @@ impl DraftRelease {
     /// # Errors
     /// Why a host would not take it.
     pub fn read(&self) -> Result<Manifest, Error> {
-        Manifest::from_bytes(self.manifest.as_bytes()).map_err(|error| {
-            let what = format!("the draft's release has no manifest that a host would take: {error}");
-            Error::usage(what, "do not sign it; have the release made anew with ctl release")
+        Manifest::from_bytes(self.manifest.as_bytes()).map_err(|error| match error {
+            // It cannot be shown, and what is not shown is not signed.
+            ManifestError::Newer { .. } => error.into(),
+            _ => {
+                let what = format!(
+                    "the draft's release has no manifest that a host would take: {}",
+                    error.in_full()
+                );
+                Error::usage(what, "do not sign it; have the release made anew with ctl release")
+            }
         })
     }
 }

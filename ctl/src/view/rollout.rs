@@ -217,6 +217,16 @@ pub struct Failure {
     pub tail: Vec<String>,
 }
 
+impl Failure {
+    /// Whether the host's agent does not know all that the release asks for.
+    #[must_use]
+    pub fn is_of_an_older_agent(&self) -> bool {
+        // The first is what agents of 0.1 say, and no more than that.
+        let words = ["manifest cannot be read: unknown", "manifest is made for a newer version"];
+        self.step == "fetch" && words.iter().any(|words| self.reason.contains(words))
+    }
+}
+
 impl From<v1::Failure> for Failure {
     fn from(failure: v1::Failure) -> Self {
         let v1::Failure { step, reason, exit_code, tail } = failure;

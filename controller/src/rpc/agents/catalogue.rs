@@ -86,7 +86,7 @@ impl Known {
     async fn walk(&self, depot: &Depot, manifest: Sha256) -> Result<BTreeSet<Sha256>, ControllerError> {
         let refuse = |error: String| ControllerError::refused(Reason::BadManifest, error);
         let bytes = depot.read(manifest, MAX_MANIFEST_BYTES).await?;
-        let tree = Manifest::from_bytes(&bytes).map_err(|error| refuse(error.to_string()))?.tree;
+        let tree = Manifest::from_bytes(&bytes).map_err(|error| refuse(error.in_full()))?.tree;
         let mut found = BTreeSet::from([manifest]);
         let mut directories = vec![tree];
         while let Some(digest) = directories.pop() {
@@ -94,7 +94,7 @@ impl Known {
                 continue;
             }
             let content = depot.read(digest, MAX_DIRECTORY_BYTES).await?;
-            let directory = Directory::from_bytes(&content).map_err(|error| refuse(error.to_string()))?;
+            let directory = Directory::from_bytes(&content).map_err(|error| refuse(error.in_full()))?;
             for entry in directory.entries.into_values() {
                 match entry {
                     Entry::File { digest, .. } => {

@@ -76,7 +76,7 @@ pub(super) async fn publish(
     let notes = convert::text("notes", request.notes)?;
     let bytes = request.manifest;
     let manifest = Manifest::from_bytes(&bytes)
-        .map_err(|error| ControllerError::refused(Reason::BadManifest, error.to_string()))?;
+        .map_err(|error| ControllerError::refused(Reason::BadManifest, error.in_full()))?;
     let now = context.clock.now();
     let mut edit = context.repository.edit().await;
     let (release, signed_by) = edit.publish_release(&manifest, &bytes, request.role_metadata, now)?;
