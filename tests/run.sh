@@ -13,17 +13,22 @@ hosts=true
 if $hosts; then
     "${CARGO_TARGET_DIR:-target}/debug/hosts-base"
 fi
+# The version before this one is built from the history, which not every copy has.
+history=true
+tests/previous.sh || { [ $? = 3 ] && history=false; }
 # The same cases on every machine: what fails here was not there before. Another seed, or more PROPTEST_CASES, look
 # further.
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261121}
-left_out=()
 if cargo nextest --version >/dev/null 2>&1; then
-    $hosts || left_out=(-E 'not (package(landfall-hosts) and kind(test) or test(on_a_host))')
-    cargo nextest run --locked --workspace --no-fail-fast "${left_out[@]}"
+    filter='all()'
+    $hosts || filter+=' - (package(landfall-hosts) & kind(test) | test(on_a_host))'
+    $history || filter+=' - test(version_before)'
+    cargo nextest run --locked --workspace --no-fail-fast -E "$filter"
 else
-    left_out=(--)
-    $hosts || left_out=(--exclude landfall-hosts -- --skip on_a_host)
-    cargo test --locked --workspace --no-fail-fast "${left_out[@]}"
+    packages=() names=()
+    $hosts || { packages+=(--exclude landfall-hosts) names+=(--skip on_a_host); }
+    $history || names+=(--skip version_before)
+    cargo test --locked --workspace --no-fail-fast "${packages[@]}" -- "${names[@]}"
 fi
 if ! $hosts; then
     cat >&2 <<'END'
@@ -35,6 +40,19 @@ NOT RUN: the tests on hosts with systemd (tests/hosts, the driver "systemd") and
     sudo --preserve-env=PATH,HOME make test
 ################################################################################
 END
-    # Nothing lands on the word of a run that left something out.
+fi
+if ! $history; then
+    cat >&2 <<'END'
+
+################################################################################
+NOT RUN: the tests of this version beside the one before it (tests/e2e/tests/versions.rs). They
+need the commit that tests/previous names:
+
+    git fetch --unshallow, or a clone instead of an archive
+################################################################################
+END
+fi
+# Nothing lands on the word of a run that left something out.
+if ! $hosts || ! $history; then
     [ -z "${LANDFALL_LEAVE_NOTHING_OUT:-}" ] || exit 1
 fi

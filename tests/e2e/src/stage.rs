@@ -20,6 +20,9 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Says in its environment to which stage a process belongs.
 const STAGE: &str = "LANDFALL_STAGE";
 
+/// What a directory of programs holds.
+pub const PROGRAMS: [&str; 3] = ["ctl", "landfall-controller", "landfall-agent"];
+
 /// One host: an agent with directories of its own.
 pub struct Host {
     /// Its name.
@@ -31,6 +34,7 @@ pub struct Host {
     config: PathBuf,
     log: PathBuf,
     agent: Option<Process>,
+    bin: PathBuf,
 }
 
 /// The whole scene.
@@ -41,7 +45,9 @@ pub struct Stage {
     pub hosts: BTreeMap<String, Host>,
     /// The controller's address.
     pub address: String,
-    bin: PathBuf,
+    controller_bin: PathBuf,
+    ctl_bin: PathBuf,
+    agent_bin: PathBuf,
     controller: Option<Process>,
     clock: Vec<(&'static str, OsString)>,
     keep: bool,
@@ -88,7 +94,7 @@ impl Stage {
     /// # Errors
     /// If a program is not there, or a directory cannot be made.
     pub fn new(root: &Path, bin: &Path) -> io::Result<Self> {
-        for program in ["ctl", "landfall-controller", "landfall-agent"] {
+        for program in PROGRAMS {
             if !bin.join(program).is_file() {
                 let message =
                     format!("{} is not there: run `cargo build --bins`", bin.join(program).display());
@@ -102,7 +108,9 @@ impl Stage {
             root: root.to_owned(),
             hosts: BTreeMap::new(),
             address: format!("127.0.0.1:{}", free_port()?),
-            bin: bin.to_owned(),
+            controller_bin: bin.to_owned(),
+            ctl_bin: bin.to_owned(),
+            agent_bin: bin.to_owned(),
             controller: None,
             clock: Vec::new(),
             keep: false,
@@ -145,9 +153,44 @@ impl Stage {
         self.root.join("controller/controller.toml")
     }
 
-    fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+    /// The controller is of these programs from its next start on.
+    pub fn set_controller(&mut self, bin: &Path) {
+        bin.clone_into(&mut self.controller_bin);
+    }
+
+    /// The operator's `ctl` is of these programs from now on.
+    pub fn set_ctl(&mut self, bin: &Path) {
+        bin.clone_into(&mut self.ctl_bin);
+    }
+
+    /// A host's agent is of these programs from its next start on; and that of each host that is added later, where
+    /// none is named.
+    pub fn set_agent(&mut self, name: Option<&str>, bin: &Path) {
+        match name {
+            Some(name) => {
+                if let Some(host) = self.hosts.get_mut(name) {
+                    bin.clone_into(&mut host.bin);
+                }
+            }
+            None => bin.clone_into(&mut self.agent_bin),
+        }
+    }
+
+    fn program(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
         command.envs(self.clock.clone()).env_remove("RUST_LOG").env("NO_COLOR", "1").env(STAGE, &self.root);
+        command
+    }
+
+    fn controller_program(&self) -> Command {
+        let mut command = self.program(self.controller_bin.join("landfall-controller"));
+        command.arg("--config").arg(self.controller_config());
+        command
+    }
+
+    fn agent_program(&self, host: &Host) -> Command {
+        let mut command = self.program(host.bin.join("landfall-agent"));
+        command.arg("--config").arg(&host.config);
         command
     }
 
@@ -156,9 +199,7 @@ impl Stage {
     /// # Errors
     /// If that fails, with what it said.
     pub fn init_controller(&self) -> io::Result<String> {
-        let mut command = self.program("landfall-controller");
-        command.arg("--config").arg(self.controller_config()).arg("init");
-        let said = Said::from(command.output()?).expect_code(0)?;
+        let said = self.run_controller(&["init"])?.expect_code(0)?;
         token_in(&said)
     }
 
@@ -167,9 +208,7 @@ impl Stage {
     /// # Errors
     /// If it cannot be started.
     pub fn run_controller(&self, arguments: &[&str]) -> io::Result<Said> {
-        let mut command = self.program("landfall-controller");
-        command.arg("--config").arg(self.controller_config()).args(arguments);
-        Ok(command.output()?.into())
+        Ok(self.controller_program().args(arguments).output()?.into())
     }
 
     /// Where the controller keeps everything.
@@ -183,10 +222,8 @@ impl Stage {
     /// # Errors
     /// If it does not come up; with the end of its log.
     pub fn start_controller(&mut self) -> io::Result<()> {
-        let mut command = self.program("landfall-controller");
-        command.arg("--config").arg(self.controller_config());
         let log = self.root.join("controller/log");
-        let controller = Process::spawn("landfall-controller", &mut command, &log)?;
+        let controller = Process::spawn("landfall-controller", &mut self.controller_program(), &log)?;
         let address = self.address.clone();
         self.controller = Some(controller);
         wait_until("the controller listens", START_PATIENCE, || {
@@ -215,7 +252,7 @@ impl Stage {
     /// An operator's command line, ready for arguments.
     #[must_use]
     pub fn ctl(&self) -> Command {
-        let mut command = self.program("ctl");
+        let mut command = self.program(self.ctl_bin.join("ctl"));
         command.env("XDG_CONFIG_HOME", self.root.join("operator/config"));
         command.env("XDG_CACHE_HOME", self.root.join("operator/cache"));
         command.env("LANDFALL_CONFIG_DIR", self.root.join("operator/config/landfall"));
@@ -257,7 +294,15 @@ impl Stage {
             home.join("logs"),
         );
         fs::write(&config, text)?;
-        let host = Host { name: name.to_owned(), port, srv, config, log: home.join("log"), agent: None };
+        let host = Host {
+            name: name.to_owned(),
+            port,
+            srv,
+            config,
+            log: home.join("log"),
+            agent: None,
+            bin: self.agent_bin.clone(),
+        };
         self.hosts.insert(name.to_owned(), host);
         Ok(&self.hosts[name])
     }
@@ -277,9 +322,7 @@ impl Stage {
     /// # Errors
     /// If it cannot be started.
     pub fn run_agent(&self, name: &str, arguments: &[&str]) -> io::Result<Said> {
-        let mut command = self.program("landfall-agent");
-        command.arg("--config").arg(&self.hosts[name].config).args(arguments);
-        Ok(Said::from(command.output()?))
+        Ok(self.agent_program(&self.hosts[name]).args(arguments).output()?.into())
     }
 
     /// Starts the agent of a host that has joined.
@@ -287,10 +330,10 @@ impl Stage {
     /// # Errors
     /// If it cannot be started.
     pub fn start_agent(&mut self, name: &str) -> io::Result<()> {
-        let mut command = self.program("landfall-agent");
-        let host = self.hosts.get_mut(name).ok_or_else(|| io::Error::other(format!("no host {name}")))?;
-        command.arg("--config").arg(&host.config).arg("run");
-        host.agent = Some(Process::spawn(name, &mut command, &host.log)?);
+        let host = self.hosts.get(name).ok_or_else(|| io::Error::other(format!("no host {name}")))?;
+        let mut command = self.agent_program(host);
+        let agent = Process::spawn(name, command.arg("run"), &host.log)?;
+        self.hosts.entry(name.to_owned()).and_modify(|host| host.agent = Some(agent));
         Ok(())
     }
 
