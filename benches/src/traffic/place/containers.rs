@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use landfall_e2e::process::wait_until;
 use landfall_e2e::scene::Scene;
 use landfall_e2e::stage::Said;
@@ -22,8 +22,11 @@ use landfall_e2e::stage::Said;
 use super::{APPLICATION, ASIDE, PEERS, Place, packages, put_aside};
 use crate::traffic::ways::Way;
 
-/// Says to this program that it is in its namespaces.
+/// Says to this program that it is in its namespaces, and in which directory all of it lies.
 const INSIDE: &str = "LANDFALL_BENCH_INSIDE";
+
+/// What all containers together get of a busy processor; 1024 unless somebody has said otherwise.
+const SHARES: &str = "/sys/fs/cgroup/cpu/docker/cpu.shares";
 
 /// Why there can be no containers here, if there can be none.
 #[must_use]
@@ -45,20 +48,22 @@ pub fn enter(way: &str) -> anyhow::Result<bool> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(false);
     }
+    // It is removed from out here, when what dockerd has mounted in it is gone with the namespaces.
+    let directory = tempfile::Builder::new().prefix("landfall-traffic-").tempdir()?;
     // What has real-time priority cannot enter Docker's control groups (EINVAL).
     let mut command = Command::new("chrt");
     command.args(["--other", "0", "nice", "--adjustment", "-20", "unshare"]);
     command.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL"]);
-    let status = command.arg(std::env::current_exe()?).arg(way).env(INSIDE, "yes").status()?;
+    let status = command.arg(std::env::current_exe()?).arg(way).env(INSIDE, directory.path()).status()?;
     if status.success() { Ok(true) } else { bail!("{way}: {status}") }
 }
 
 /// Containers that serve.
 pub struct Containers {
     scene: Scene,
-    /// Ends with this process, after what is in its directory.
+    /// Ends with this process.
     _dockerd: docker::Dockerd,
-    directory: tempfile::TempDir,
+    directory: PathBuf,
     environment: Vec<(&'static str, PathBuf)>,
     releases: usize,
     by_hand: usize,
@@ -70,8 +75,8 @@ impl Containers {
     /// # Errors
     /// What did not work.
     pub fn new(way: &Way, releases: usize) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("landfall-traffic-").tempdir()?;
-        let root = directory.path();
+        let directory = PathBuf::from(std::env::var_os(INSIDE).context("it is not in its namespaces")?);
+        let root = directory.as_path();
         let dockerd = docker::Dockerd::start(root);
         let packages = packages()?;
         let image = docker::Image::default().saved();
@@ -129,7 +134,7 @@ impl Containers {
         let mut place = Self { scene, _dockerd: dockerd, directory, environment, releases: 0, by_hand: 0 };
         place.release()?;
         // All containers together count as one ordinary process otherwise. A host may mount its groups elsewhere.
-        let _ = std::fs::write("/sys/fs/cgroup/cpu/docker/cpu.shares", "262144");
+        let _ = std::fs::write(SHARES, "262144");
         place.by_hand("by_hand.sh", &way.start)?;
         for port in way.ports {
             let url = format!("http://{}/", place.address(port));
@@ -160,7 +165,7 @@ impl Place for Containers {
     fn by_hand(&mut self, script: &str, restart: &str) -> anyhow::Result<String> {
         self.by_hand += 1;
         let name = format!("h{}", self.by_hand);
-        let line = format!("cd {0}; sh -e peers/{script} {name} {restart}", self.directory.path().display());
+        let line = format!("cd {0}; sh -e peers/{script} {name} {restart}", self.directory.display());
         let mut command = Command::new("sh");
         command.args(["-e", "-c", &line]).envs(self.environment.iter().map(|(name, value)| (name, value)));
         Said::from(command.stdin(Stdio::null()).output()?).expect_code(0)?;
@@ -179,6 +184,7 @@ impl Drop for Containers {
         stop.args(["-c", "docker ps --quiet | xargs --no-run-if-empty docker rm --force"]);
         stop.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let _ = stop.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = std::fs::write(SHARES, "1024");
     }
 }
 
