@@ -1,11 +1,13 @@
 //! The beginning of a rollout: the same for one that begins at once and for one whose turn has come.
 
-use landfall_common::{RolloutId, Timestamp};
+use std::collections::BTreeSet;
+
+use landfall_common::{HostId, RolloutId, Timestamp};
 
 use crate::log::{Actor, CommitLine, LogEvent};
 use crate::member::{Member, MemberState};
 use crate::preview::Plan;
-use crate::record::{Change, Key, PlaceRecord, Record};
+use crate::record::{Change, Convergence, Key, PlaceRecord, Record};
 use crate::rollout::{Rollout, Stage, Status};
 use crate::state::State;
 use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT, ROLLOUTS_KEPT};
@@ -29,6 +31,7 @@ pub(crate) fn begin(
 ) -> (Vec<Change>, LogEvent) {
     let Beginning { id, by, requested_at, commits } = beginning;
     let mut changes = Vec::new();
+    let astray = astray(state, &place);
     // The members of the rollout before have served their purpose.
     if let Some(last) = &place.last {
         let old = state.members(last).map(|member| Key::Member(last.clone(), member.host.clone()));
@@ -56,12 +59,12 @@ pub(crate) fn begin(
         for host in batch.hosts {
             put(Record::Member(Box::new(Member {
                 rollout: id.clone(),
-                host,
                 batch: batch.number,
                 state: MemberState::Pending,
                 since: now,
                 unheeded: 0,
-                touched: false,
+                touched: astray.contains(&host),
+                host,
                 failure: None,
                 return_failure: None,
             })));
@@ -82,6 +85,16 @@ pub(crate) fn begin(
         since: now,
     })));
     (changes, event)
+}
+
+/// The hosts that the rollout before may have left with something else than what is in force, where it ended half
+/// way: if this one goes back, they go back with it.
+fn astray(state: &State, place: &PlaceRecord) -> BTreeSet<HostId> {
+    if !matches!(place.convergence, Convergence::Held { .. }) {
+        return BTreeSet::new();
+    }
+    let last = place.last.iter().flat_map(|last| state.members(last));
+    last.filter(|member| member.touched).map(|member| member.host.clone()).collect()
 }
 
 /// Rollouts of this place that nobody will ask for by an old answer, beyond the newest ones.

@@ -1,11 +1,11 @@
 //! Order among the rollouts of a place: what hinders one from beginning, and who stands in line.
 
-use landfall_common::{RolloutId, Timestamp};
+use landfall_common::{RolloutId, Sha256, Timestamp};
 
 use crate::reason::{InLine, Wait};
 use crate::record::{Lock, Place, PlaceRecord};
 use crate::refusal::Refusal;
-use crate::rollout::{Rollout, Status};
+use crate::rollout::{End, Known, Rollout, Status};
 use crate::state::State;
 
 /// What hinders a rollout from beginning in a place.
@@ -88,6 +88,23 @@ impl Hindrance<'_> {
 #[must_use]
 pub fn hindered(state: &State, place: &Place, now: Timestamp) -> Option<String> {
     hindrance(state, state.place(place)?, None, now).map(|found| found.why().to_string())
+}
+
+/// What has gone wrong here so far, for whoever says now that `release` is to begin.
+pub(crate) fn known(state: &State, place: &PlaceRecord, release: Sha256) -> Known {
+    let failed =
+        state.rollouts().filter(|other| other.place == place.place && other.release.digest == release);
+    let failed = failed.filter(|other| went_wrong(other).is_some()).map(|other| other.id.clone());
+    Known { last: place.last.clone(), failed: failed.collect() }
+}
+
+/// How a rollout that did not bring its release ended, if it has.
+pub(crate) fn went_wrong(rollout: &Rollout) -> Option<&'static str> {
+    match &rollout.status {
+        Status::Ended { end: End::Failed { .. } } => Some("has failed"),
+        Status::Ended { end: End::RolledBack { .. } } => Some("was rolled back"),
+        _ => None,
+    }
 }
 
 /// What a rollout that stands in line waits for; `None` if it does not stand in line.

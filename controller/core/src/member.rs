@@ -22,8 +22,8 @@ pub struct Member {
     /// How many orders in a row came to nothing without having failed: it did not take them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unheeded: u32,
-    /// Whether the release may be, or may have been, active on the host because of this rollout. Once it is
-    /// set it stays: a host that is tried again has still been touched, and must go back with the others.
+    /// Whether the release may be, or may have been, active on the host because of this rollout, or that of the
+    /// one before it that ended half way. Once it is set it stays: a host that is tried again has still been touched, and must go back with the others.
     #[serde(default)]
     pub touched: bool,
     /// The first thing that went wrong on it before the way back, kept through that.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::command::RollRequest;
 use crate::observation::Host;
-use crate::record::{Applied, Place, PlaceRecord, ReleaseRecord, WayBackKind};
+use crate::record::{Applied, Convergence, Place, PlaceRecord, ReleaseRecord, WayBackKind};
 use crate::refusal::Refusal;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
@@ -148,7 +148,10 @@ pub fn preview_rollback(
     // What was in force last before it and is older: going back twice must not go forth again, and what was gone
     // back from before is no way back.
     let mut older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
+    // Where hosts run a mixture, what is in force is what they go back to.
+    let held = matches!(record.convergence, Convergence::Held { .. });
     let target = match to {
+        None if held && in_force.whole => in_force,
         None => {
             let part = older.clone().next();
             older.find(|proven| proven.whole).ok_or_else(|| {

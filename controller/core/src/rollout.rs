@@ -3,6 +3,7 @@
 //! `Staging → Migrating → Running → ended`, and from each a way into `RollingBack`, `Paused` and the ends.
 //! What a stage needs to know it carries; there is no field that only some stages use.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use landfall_common::assignment::{Direction, ReleaseRef};
@@ -124,6 +125,8 @@ pub enum Stage {
     InLine {
         /// What was asked for.
         request: Box<RollRequest>,
+        /// What had gone wrong here by then.
+        known: Known,
     },
     /// All hosts stage; nothing that runs is touched.
     Staging,
@@ -144,6 +147,16 @@ pub enum Stage {
         /// With what.
         back: Back,
     },
+}
+
+/// What had ended in a place when somebody last said that a rollout is to begin there. What ends badly afterwards he
+/// did not know of. Names and no moments: clocks are set back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The rollout that had ended last.
+    pub last: Option<RolloutId>,
+    /// Those of the same release that had failed, or gone back.
+    pub failed: BTreeSet<RolloutId>,
 }
 
 /// How a rollout goes back.
@@ -428,7 +441,7 @@ impl Rollout {
     #[must_use]
     pub fn in_line(&self) -> Option<&RollRequest> {
         match self.status.stage()? {
-            Stage::InLine { request } => Some(request),
+            Stage::InLine { request, .. } => Some(request),
             _ => None,
         }
     }

@@ -111,6 +111,8 @@ pub(crate) enum Fleet {
     TookIt,
     /// The fleet runs what it ran before.
     AsBefore,
+    /// Every host of it was seen to run what is in force.
+    InForce,
     /// It runs a mixture, or code that may not fit the schema: only an operator can say what should run.
     Mixed,
 }
@@ -141,6 +143,7 @@ pub(crate) fn end<'m>(
             place.convergence = Convergence::On;
         }
         Fleet::AsBefore => {}
+        Fleet::InForce => place.convergence = Convergence::On,
         Fleet::Mixed => {
             let (word, _) = told(&end);
             let reason = format!("rollout {} of {} {word}", rollout.id, rollout.release.name);

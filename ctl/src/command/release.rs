@@ -53,7 +53,8 @@ pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, 
         return Ok(Exit::Succeeded);
     };
     if arguments.follow.detach {
-        output.line(format!("rollout {} has begun; to follow it: ctl status --watch {0}", rollout.id));
+        let does = if rollout.in_line { "stands in line" } else { "has begun" };
+        output.line(format!("rollout {} {does}; to follow it: ctl status --watch {0}", rollout.id));
         output.json("rollout", &rollout);
         return Ok(Exit::Succeeded);
     }

@@ -5,6 +5,7 @@ use landfall_common::assignment::{Direction, Order};
 use landfall_common::report::OutcomeKind;
 
 use crate::command::Answer;
+use crate::line;
 use crate::log::{LogEvent, MigrationVerdict};
 use crate::member::{Left, Member, MemberState};
 use crate::observation::{Host, Standing};
@@ -30,8 +31,11 @@ impl Draft<'_> {
 
     pub(super) fn resume(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
-        if let Status::Paused { stage, .. } = rollout.status {
+        if let Status::Paused { mut stage, .. } = rollout.status.clone() {
             self.log(LogEvent::RolloutResumed { rollout: id.clone() });
+            if let Stage::InLine { known, .. } = &mut stage {
+                *known = line::known(self.state, &self.place_of(&rollout), rollout.release.digest);
+            }
             rollout.status = Status::Active { stage };
             rollout.since = self.now;
             self.put(Record::Rollout(Box::new(rollout)));

@@ -98,6 +98,7 @@ impl Draft<'_> {
         if place.line.len() >= LINE_AT_MOST {
             return Err(Refusal::LineFull { place: place.place });
         }
+        let known = line::known(self.state, &place, plan.release.digest);
         place.line.push(id.clone());
         self.log(LogEvent::RolloutQueued {
             rollout: id.clone(),
@@ -118,7 +119,7 @@ impl Draft<'_> {
             requested_at: self.now,
             batches: 0,
             schema: plan.schema,
-            status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()) } },
+            status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()), known } },
             since: self.now,
         })));
         Ok(Answer::Rollout { id })

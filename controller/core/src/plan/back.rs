@@ -55,7 +55,12 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     let before = look(table, &previous, proof.min_healthy);
     if before.unsettled == 0 && failed == 0 {
         let failure = table.first_failure();
-        return table.end(End::RolledBack { reason, failure }, Fleet::AsBefore);
+        let in_force = table.place.in_force().map(|in_force| in_force.release.digest);
+        let all =
+            table.seats.iter().all(|seat| seat.fresh.is_some() && seat.host.proven_digest() == in_force);
+        // What a rollout before this one had left half way is mended as well.
+        let fleet = if all && in_force.is_some() { Fleet::InForce } else { Fleet::AsBefore };
+        return table.end(End::RolledBack { reason, failure }, fleet);
     }
     if before.unsettled == 0 || (before.only_silent && table.stalled()) {
         let mut away = Hosts::default();

@@ -10,7 +10,7 @@ use crate::preview::{self, Plan};
 use crate::reason::{PlaceReport, PlanningReport, Wait};
 use crate::record::{Change, Convergence, PlaceRecord, Record};
 use crate::refusal::Refusal;
-use crate::rollout::{End, Rollout, Stage, Status};
+use crate::rollout::{End, Known, Rollout, Stage, Status};
 use crate::state::State;
 use crate::turn;
 
@@ -21,7 +21,7 @@ use super::table::Table;
 /// in the next run, which follows at once.
 pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mut Room) -> Option<Planned> {
     let first = state.rollout(place.line.first()?)?;
-    let Status::Active { stage: Stage::InLine { request } } = &first.status else { return None };
+    let Status::Active { stage: Stage::InLine { request, known } } = &first.status else { return None };
     if line::hindrance(state, place, Some(&first.id), now).is_some() {
         return None;
     }
@@ -32,7 +32,7 @@ pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mu
     if !room.take_whole() {
         return Some(again);
     }
-    let output = if let Some(reason) = unsettled(state, place, first).or_else(|| has_failed(state, first)) {
+    let output = if let Some(reason) = unsettled(place, known).or_else(|| has_failed(state, first, known)) {
         keep_waiting(first, &reason, now)
     } else {
         // The world has moved since it was asked for.
@@ -48,22 +48,19 @@ pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mu
 
 /// Nobody but an operator knows what should run after a rollout that ended half way: whoever stood in line then
 /// waits for his word.
-fn unsettled(state: &State, place: &PlaceRecord, first: &Rollout) -> Option<String> {
-    let Convergence::Held { reason } = &place.convergence else { return None };
-    let ended = state.rollout(place.last.as_ref()?)?.since;
-    (first.since <= ended).then(|| reason.clone())
+fn unsettled(place: &PlaceRecord, known: &Known) -> Option<String> {
+    match &place.convergence {
+        Convergence::Held { reason } if place.last != known.last => Some(reason.clone()),
+        _ => None,
+    }
 }
 
 /// What has failed since it was asked for once more is not tried on all hosts again by itself (P6).
-fn has_failed(state: &State, first: &Rollout) -> Option<String> {
+fn has_failed(state: &State, first: &Rollout, known: &Known) -> Option<String> {
     let same = |other: &&Rollout| other.place == first.place && other.release.digest == first.release.digest;
-    let since = |other: &&Rollout| first.since <= other.since;
-    state.rollouts().filter(same).filter(since).find_map(|other| {
-        let how = match &other.status {
-            Status::Ended { end: End::Failed { .. } } => "has failed",
-            Status::Ended { end: End::RolledBack { .. } } => "was rolled back",
-            _ => return None,
-        };
+    let mut others = state.rollouts().filter(same).filter(|other| !known.failed.contains(&other.id));
+    others.find_map(|other| {
+        let how = line::went_wrong(other)?;
         Some(format!("rollout {} of {} {how}", other.id, other.release.name))
     })
 }

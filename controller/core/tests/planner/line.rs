@@ -5,7 +5,7 @@ use landfall_common::{Duration, OperatorName, RolloutId};
 use landfall_controller_core::Refusal;
 use landfall_controller_core::command::{Action, IfHeld, RollRequest};
 use landfall_controller_core::log::Actor;
-use landfall_controller_core::record::WayBackKind;
+use landfall_controller_core::record::{Convergence, WayBackKind};
 use landfall_controller_core::rollout::StatusWord;
 
 use crate::hosts::Behaviour;
@@ -199,6 +199,53 @@ fn who_supersedes_ends_what_is_under_way_and_in_line_within_the_budget() {
     assert!(world.most_out <= 2);
     // What was superseded was never proven: the way back is to what was in force.
     assert_eq!(world.rollout(&third).previous.as_ref().unwrap().name, name("v1"));
+}
+
+/// It was told as done, and the hosts that had what was superseded stayed with it.
+#[test]
+fn who_goes_back_after_superseding_takes_along_what_had_been_superseded() {
+    let mut world = on_v1();
+    world.release("v2").unwrap();
+    world.until("one has it", |w| w.runs().contains(&"v2".to_owned()));
+    world.most_out = 0;
+    let second = world.roll(if_held("v3", IfHeld::Supersede)).unwrap();
+    world.until("two have it", |w| w.runs().iter().filter(|runs| **runs == "v3").count() > 1);
+    let third = world.roll(if_held("v4", IfHeld::Supersede)).unwrap();
+    assert_eq!(world.word(&second), StatusWord::Superseded);
+    assert_eq!(world.rollback(None).unwrap(), third);
+    assert_eq!(world.ended(&third), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 4]);
+    assert!(world.most_out <= 2);
+    // All of them were seen to run what is in force: nothing is held any more, and the next one begins at once.
+    assert_eq!(world.state.place(&place()).unwrap().convergence, Convergence::On);
+    world.must_succeed("v5");
+}
+
+#[test]
+fn what_fails_after_superseding_takes_along_what_had_been_superseded() {
+    let mut world = on_v1();
+    world.release("v2").unwrap();
+    world.until("two have it", |w| w.runs().iter().filter(|runs| **runs == "v2").count() > 1);
+    world.behaves("v3", Behaviour::Bad);
+    let bad = world.roll(if_held("v3", IfHeld::Supersede)).unwrap();
+    assert_eq!(world.ended(&bad), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 4]);
+}
+
+/// It went to the release before the one in force, or nowhere.
+#[test]
+fn going_back_after_an_end_half_way_brings_what_is_in_force() {
+    let mut world = on_v1();
+    world.must_succeed("v2");
+    let rollout = world.release("v3").unwrap();
+    world.until("one has it", |w| w.runs().contains(&"v3".to_owned()));
+    world.ask(Action::Abort { rollout, go_back: false, reason: "enough".to_owned() }).unwrap();
+    let back = world.rollback(None).unwrap();
+    assert_eq!(world.ended(&back), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v2"; 4]);
+    let back = world.rollback(None).unwrap();
+    assert_eq!(world.ended(&back), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v1"; 4]);
 }
 
 #[test]
