@@ -12,10 +12,13 @@
 //!
 //! How often to look, and how to stay out of everybody's way while looking, is in [`pace`].
 
+mod bytecode;
 pub mod finding;
 pub mod pace;
+pub mod question;
 pub mod scan;
 
 pub use finding::{Finding, Findings, Kind, Remedy};
 pub use pace::{Depth, Looked, Rhythm};
-pub use scan::{Area, Ask, Content, Expected, Place, Read, Scan, Seen, SeenKind, Summary, Target, Unseen};
+pub use question::{Area, Ask, Content, Expected, Place, Read, Seen, SeenKind, Target, Unseen};
+pub use scan::{Scan, Summary};

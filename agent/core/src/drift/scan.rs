@@ -5,217 +5,31 @@
 //!
 //! *Added* is what neither the signers nor preparation put there. A directory that was added is one finding, whatever
 //! is in it. An interpreter's bytecode (`__pycache__/*.pyc`, and `prepared/*/pycache/**`) is not: it is written by
-//! whoever first runs a source, and tells nothing. It is counted; what preparation had compiled may be compiled again. Bytecode that was *signed* is
-//! held to its signature like everything else.
+//! whoever first runs a source, and tells nothing. It is counted; what preparation had compiled may be compiled again.
+//! Bytecode that was *signed* is held to its signature like everything else.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use landfall_common::manifest::{Entry, Shared};
-use landfall_common::{ReleaseName, Sha256, Timestamp};
+use landfall_common::Timestamp;
 
+use super::bytecode::{CACHE, is_bytecode, is_in_caches};
 use super::finding::{Finding, Findings, Kind, Remedy};
 use super::pace::Depth;
+use super::question::{
+    Area, Ask, Content, Expected, Place, Read, Seen, SeenKind, SharedPath, Target, Unseen,
+};
 
 /// Deeper than this nothing is released: what lies there is not walked.
 const MAX_DEPTH: usize = 160;
-
-/// What interpreters call the directory of their bytecode,
-const CACHE: &str = "__pycache__";
-/// and how the recipes call the one to which `PYTHONPYCACHEPREFIX` leads, below `{prepared}`: a tree of its own.
-const CACHES: &str = "pycache";
 
 const NEW_RELEASE: &str = "what preparation makes is not signed, so that no single file of it can be put back: \
                            roll out a new release, whose preparation makes it anew";
 const MOVE_AWAY: &str = "move it away, then repair";
 const LOOK: &str = "look at it; the agent removes nothing that it did not put there";
 const ADMINISTRATOR: &str = "it is the administrator's to keep: put it there";
-
-/// Which of a release's directories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Area {
-    /// `releases/<release>`: signed.
-    Release,
-    /// `prepared/<release>`: made by its preparation, and recorded then.
-    Prepared,
-}
-
-impl Area {
-    fn root(self) -> &'static str {
-        match self {
-            Self::Release => "releases",
-            Self::Prepared => "prepared",
-        }
-    }
-}
-
-/// What is scanned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The active release.
-    pub release: ReleaseName,
-    /// The digest of its root directory object.
-    pub tree: Sha256,
-    /// What is linked into it.
-    pub shared: Shared,
-    /// Whether there is a record of what its preparation made.
-    pub prepared: bool,
-    /// What may be added, as patterns of paths below the release's directories: `*` stands for anything.
-    pub ignore: Vec<String>,
-}
-
-/// A directory to be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Where it belongs.
-    pub area: Area,
-    /// Its path below the area; empty for the area itself.
-    pub below: PathBuf,
-    /// The object that says what is in it, for [`Area::Release`]. Without one nothing but links is.
-    pub object: Option<Sha256>,
-    /// Bytecode that nobody recorded: what must be is not asked for.
-    pub is_cache: bool,
-    /// It, or a directory above it, was changed since everything was known to be good. It may have been moved here
-    /// with all that is in it, whose own times tell nothing then: all of it is read.
-    pub is_fresh: bool,
-}
-
-/// A file to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
-    area: Area,
-    below: Rc<PathBuf>,
-    name: OsString,
-    /// Its size, as it was seen.
-    pub size: u64,
-    digest: Sha256,
-    executable: bool,
-}
-
-impl Read {
-    /// Its path below its area.
-    #[must_use]
-    pub fn path(&self) -> (Area, PathBuf) {
-        (self.area, self.below.join(&self.name))
-    }
-}
-
-/// What the scan wants to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask {
-    /// What must be in a directory, and what is: [`Scan::listed`].
-    Directory(Place),
-    /// The digest of a file: [`Scan::read`].
-    Content(Read),
-    /// Where `current` leads: [`Scan::current`].
-    Current,
-}
-
-/// What must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
-    /// A file.
-    File {
-        /// The digest of its content.
-        digest: Sha256,
-        /// Its size in bytes.
-        size: u64,
-        /// Whether it is signed to be executable; `None` if its permissions were not recorded.
-        executable: Option<bool>,
-    },
-    /// A directory.
-    Directory {
-        /// The object that says what is in it.
-        object: Option<Sha256>,
-    },
-    /// A symbolic link.
-    Link {
-        /// Where it leads.
-        target: PathBuf,
-        /// The shared path that it links to, if it does.
-        shared: Option<SharedPath>,
-    },
-    /// A socket, pipe or device; preparation made it.
-    Other,
-}
-
-/// What a link to something shared leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedPath {
-    /// Below `shared/`.
-    pub path: PathBuf,
-    /// A directory, which the agent makes; else a file, which the administrator keeps.
-    pub is_directory: bool,
-}
-
-impl From<&Entry> for Expected {
-    fn from(entry: &Entry) -> Self {
-        match entry {
-            Entry::File { digest, size, executable } => {
-                Self::File { digest: *digest, size: *size, executable: Some(*executable) }
-            }
-            Entry::Directory { digest, .. } => Self::Directory { object: Some(*digest) },
-            Entry::Symlink { target } => Self::Link { target: target.into(), shared: None },
-        }
-    }
-}
-
-/// What is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// What it is.
-    pub kind: SeenKind,
-    /// Its permission bits.
-    pub mode: u32,
-    /// When it was last changed in any way (`ctime`).
-    pub changed: Timestamp,
-}
-
-/// What kind of thing is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SeenKind {
-    /// A file.
-    File {
-        /// Its size in bytes.
-        size: u64,
-    },
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Link {
-        /// Where it leads.
-        target: PathBuf,
-        /// Nothing is there.
-        dangles: bool,
-    },
-    /// A socket, pipe or device.
-    Other,
-}
-
-impl SeenKind {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "a file",
-            Self::Directory => "a directory",
-            Self::Link { .. } => "a link",
-            Self::Other => "a socket, pipe or device",
-        }
-    }
-}
-
-/// Why a directory or a file could not be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unseen {
-    /// It is not there.
-    Gone,
-    /// In the system's words.
-    Unreadable(String),
-}
-
-/// What a file holds.
-pub type Content = Result<Sha256, Unseen>;
 
 /// What came of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -480,7 +294,7 @@ impl Scan {
                     }
                     _ => remedy(area, &expected),
                 };
-                let detail = format!("{} instead of {}", other.word(), word(&expected));
+                let detail = format!("{} instead of {}", other.word(), expected.word());
                 self.find(path, Kind::Changed, detail, remedy);
             }
         }
@@ -563,34 +377,6 @@ fn remedy(area: Area, expected: &Expected) -> Remedy {
         (Area::Release, Expected::Directory { .. }) => Remedy::Directory,
         (Area::Release, Expected::Link { target, .. }) => Remedy::Link { target: target.clone() },
     }
-}
-
-fn word(expected: &Expected) -> &'static str {
-    match expected {
-        Expected::File { .. } => "a file",
-        Expected::Directory { .. } => "a directory",
-        Expected::Link { .. } => "a link",
-        Expected::Other => "a socket, pipe or device",
-    }
-}
-
-/// `__pycache__/name.cpython-311.pyc`, or what such a file is called while it is written.
-fn is_bytecode(area: Area, path: &Path) -> bool {
-    let in_cache = path.parent().and_then(Path::file_name) == Some(OsStr::new(CACHE));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (stem, tail) = name.rsplit_once(".pyc").unwrap_or_default();
-    let is_compiled = !stem.is_empty() && (tail.is_empty() || tail.strip_prefix('.').is_some_and(is_number));
-    // Without the interpreter's tag it could be imported by its name.
-    is_compiled && (in_cache || is_in_caches(area, path) && stem.contains('.'))
-}
-
-/// Whether this is the tree of an interpreter's bytecode, or below it.
-fn is_in_caches(area: Area, path: &Path) -> bool {
-    area == Area::Prepared && path.components().any(|part| part.as_os_str() == CACHES)
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A path as the manifest writes it, without empty parts.
