@@ -10,10 +10,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
-use crate::drift::outside::{self, Units};
+use crate::drift::outside::applied::Record;
+use crate::drift::outside::units::{UNIT_DIRECTORIES, Units};
 use crate::engine::Disks;
 use crate::error::AgentError;
 use crate::executor::Executor;
+use crate::executor::beside::Beside;
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::life::{Life, notify};
@@ -71,14 +73,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         root: config.app_dir(&enrolled.identity.application),
         reports: outlet.reports.clone(),
         engine: engine.clone(),
-        outside: {
-            let units = Units {
-                directories: outside::UNIT_DIRECTORIES.map(Into::into).to_vec(),
-                state: disks.state.clone(),
-            };
-            let executor = executor.clone();
-            Box::new(move |report| executor.outside(&units, report))
-        },
+        outside: Arc::new(Beside {
+            executor: executor.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            units: Units { directories: UNIT_DIRECTORIES.map(Into::into).to_vec() },
+            record: Record { state: disks.state.clone() },
+        }),
         restore: {
             let runtime = tokio::runtime::Handle::current();
             Arc::new(move |files, directories| runtime.block_on(executor.restore(files, directories)))

@@ -10,8 +10,8 @@
 pub mod look;
 pub mod outside;
 pub mod reading;
+mod repair;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,16 +28,21 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
 use crate::apply::store::LackingFile;
+use crate::engine::standing::Standing;
 use crate::error::AgentError;
 use crate::runtime::{EngineHandle, Said};
 use crate::{clock, memory};
 use look::{Interrupted, Looker};
+use outside::{Beside, Seen};
 
 /// How many findings are kept by their paths; beyond that they are counted.
 const LISTED: usize = 1000;
 
 /// What may have changed without a word is asked for this often: whether a release is active, and which.
 const POLL: Duration = Duration::from_secs(20);
+
+/// A look that was interrupted begins again no sooner than this.
+const AFTER_INTERRUPTION: Duration = Duration::from_secs(2);
 
 /// A piece of work is so long, then there is a rest.
 const PIECE_CPU: Duration = Duration::from_millis(2);
@@ -95,9 +100,6 @@ pub struct Repair {
 /// Gets objects into the store, verified: files, and directory objects. Blocks.
 pub type Restore = Arc<dyn Fn(Vec<LackingFile>, Vec<Sha256>) -> Result<(), String> + Send + Sync>;
 
-/// What differs of that by which a release runs and which lies outside of it.
-pub type Outside = Box<dyn Fn(&HostReport) -> Vec<Finding> + Send>;
-
 /// What the watcher works with.
 pub struct Parts {
     /// How often and at what it looks.
@@ -110,8 +112,8 @@ pub struct Parts {
     pub engine: EngineHandle,
     /// Gets what that needs.
     pub restore: Restore,
-    /// What lies outside of the release.
-    pub outside: Outside,
+    /// What lies beside the release's files.
+    pub outside: Arc<dyn Beside>,
     /// Where reports go.
     pub out: watch::Sender<Option<Report>>,
 }
@@ -212,9 +214,10 @@ impl Watcher {
                 None => POLL,
                 Some(release) => match self.due(&release) {
                     (Duration::ZERO, depth) => {
-                        let _ = self.look(&release, &depth, Pace::Gentle);
+                        let looked = self.look(&release, &depth, Pace::Gentle);
                         memory::give_back();
-                        Duration::ZERO
+                        // Who interrupted it has other things to do for a moment; a repair does not wait for that.
+                        if looked.is_ok() { Duration::ZERO } else { AFTER_INTERRUPTION }
                     }
                     (wait, _) => wait.min(POLL),
                 },
@@ -272,10 +275,7 @@ impl Watcher {
     fn look(&mut self, release: &ReleaseRef, depth: &Depth, pace: Pace) -> Result<Summary, Interrupted> {
         let began = clock::wall();
         let (mut summary, note) = self.scan(release, depth, pace)?;
-        let report = self.parts.reports.borrow().as_ref().map(|said| said.report.clone());
-        if let Some(report) = report.filter(|report| active(report) == Some(release)) {
-            (self.parts.outside)(&report).into_iter().for_each(|finding| summary.findings.push(finding));
-        }
+        let seen = self.beside(release, pace)?;
         let now = clock::now();
         let before = self.looked.as_ref().filter(|(digest, ..)| *digest == release.digest);
         let looked = Looked::after(before.map(|(_, looked, _)| looked), depth, began, &summary, now);
@@ -284,15 +284,44 @@ impl Watcher {
             _ => now.mono,
         };
         self.looked = Some((release.digest, looked, read));
+        // What is read again, and when, is a matter of files alone.
+        seen.findings.into_iter().for_each(|finding| summary.findings.push(finding));
         self.tell(Report {
             release: release.clone(),
             summary: summary.clone(),
-            notes: note.map(str::to_owned).into_iter().collect(),
+            notes: note.map(str::to_owned).into_iter().chain(seen.notes).collect(),
             looked: now.mono,
             read: Some(read),
             repair: self.repair.clone(),
         });
         Ok(summary)
+    }
+
+    /// What lies beside the files. Whatever is on the way from one state to another differs for a moment: what is
+    /// found has to be so twice, with nothing else changed on record in between.
+    fn beside(&mut self, release: &ReleaseRef, pace: Pace) -> Result<Seen, Interrupted> {
+        let (standing, seen) = self.seen(release, pace)?;
+        if seen.findings.is_empty() {
+            return Ok(seen);
+        }
+        let (again, mut twice) = self.seen(release, pace)?;
+        let is_same = again == standing;
+        twice.findings.retain(|finding| is_same && seen.findings.contains(finding));
+        Ok(twice)
+    }
+
+    fn seen(&mut self, release: &ReleaseRef, pace: Pace) -> Result<(Standing, Seen), Interrupted> {
+        let report = self.parts.reports.borrow().as_ref().map(|said| said.report.clone());
+        let report = report.filter(|report| active(report) == Some(release)).ok_or(Interrupted)?;
+        let standing = self.parts.engine.standing().filter(|standing| standing.release == *release);
+        let standing = standing.ok_or(Interrupted)?;
+        let outside = self.parts.outside.clone();
+        let mut breath = Breath::new();
+        let seen = outside.look(&report, &standing, &mut || {
+            let (cpu, wall) = breath.since();
+            self.rest(&mut breath, (cpu, wall), release, pace)
+        });
+        Ok((standing, seen?))
     }
 
     fn tell(&self, report: Report) {
@@ -357,7 +386,20 @@ impl Watcher {
 
     /// Rests once a piece of work is done. `false` when the look is to end.
     fn breathe(&mut self, breath: &mut Breath, release: &ReleaseRef, pace: Pace) -> bool {
-        let Some((cpu, wall)) = breath.worked() else { return true };
+        match breath.worked() {
+            Some(worked) => self.rest(breath, worked, release, pace),
+            None => true,
+        }
+    }
+
+    /// Rests after so much work.
+    fn rest(
+        &mut self,
+        breath: &mut Breath,
+        (cpu, wall): (Duration, Duration),
+        release: &ReleaseRef,
+        pace: Pace,
+    ) -> bool {
         let rest = pace::rest(cpu, wall);
         match pace {
             Pace::Gentle => self.hear(rest, true),
@@ -367,102 +409,11 @@ impl Watcher {
         let is_wanted = pace == Pace::Brisk || self.asked.is_none();
         is_wanted && !self.is_stopped() && self.settled().as_ref() == Some(release)
     }
-
-    /// Puts right what the agent may, round by round, until a look finds nothing more of that.
-    fn mend(&mut self, request: String) {
-        let mut repair = Repair { request, restored: 0, failed: Vec::new() };
-        let mut given_up = BTreeSet::new();
-        match self.settled() {
-            None => {
-                repair
-                    .failed
-                    .push("a release is under way, or none is active; try again after it".to_owned());
-            }
-            Some(release) => {
-                for _ in 0..ROUNDS {
-                    let (_, depth) = self.due(&release);
-                    let Ok(summary) = self.look(&release, &depth, Pace::Brisk) else {
-                        repair.failed.push("a release has begun meanwhile; try again after it".to_owned());
-                        break;
-                    };
-                    let can = |f: &Finding| f.remedy.by_hand().is_none() && !given_up.contains(&f.path);
-                    let items: Vec<Finding> = summary.findings.listed.into_iter().filter(can).collect();
-                    if items.is_empty() || self.round(&release, items, &mut repair, &mut given_up) == 0 {
-                        break;
-                    }
-                }
-            }
-        }
-        repair.failed.truncate(TOLD);
-        tracing::info!(request = repair.request, restored = repair.restored, failed = ?repair.failed, "repaired");
-        self.repair = Some(repair.clone());
-        self.parts.out.send_if_modified(|report| match report {
-            Some(report) => {
-                report.repair = Some(repair);
-                true
-            }
-            None => false,
-        });
-    }
-
-    /// How many things were put right in this round.
-    fn round(
-        &mut self,
-        release: &ReleaseRef,
-        mut items: Vec<Finding>,
-        repair: &mut Repair,
-        given_up: &mut BTreeSet<PathBuf>,
-    ) -> u64 {
-        let (files, directories) = needed(&items);
-        if !(files.is_empty() && directories.is_empty())
-            && let Err(reason) = (self.parts.restore)(files, directories)
-        {
-            repair.failed.push(reason);
-            let needs = |f: &Finding| matches!(f.remedy, Remedy::File { .. } | Remedy::Object { .. });
-            given_up.extend(items.iter().filter(|item| needs(item)).map(|item| item.path.clone()));
-            items.retain(|item| !needs(item));
-        }
-        match self.parts.engine.mend(release.name.clone(), items.clone()) {
-            Err(reason) => {
-                repair.failed.push(reason);
-                0
-            }
-            Ok(results) => {
-                let mut done = 0;
-                for (item, result) in items.iter().zip(results) {
-                    match result {
-                        Ok(()) => done += 1,
-                        Err(reason) => {
-                            repair.failed.push(format!("{}: {reason}", item.shown_path()));
-                            given_up.insert(item.path.clone());
-                        }
-                    }
-                }
-                repair.restored += done;
-                done
-            }
-        }
-    }
 }
 
 /// The active release, if nothing is under way.
 fn active(report: &HostReport) -> Option<&ReleaseRef> {
     report.active.as_ref().filter(|_| report.phase == Phase::Idle).map(|active| &active.release)
-}
-
-/// The objects that a repair needs.
-fn needed(items: &[Finding]) -> (Vec<LackingFile>, Vec<Sha256>) {
-    let (mut files, mut directories) = (Vec::<LackingFile>::new(), Vec::new());
-    for item in items {
-        match item.remedy {
-            Remedy::File { digest, size, executable } => {
-                files.push(LackingFile { digest, size, plain: !executable, executable });
-            }
-            Remedy::Object { digest } => directories.push(digest),
-            _ => {}
-        }
-    }
-    (files, directories)
 }
 
 /// What is said when it is not even known what must be.
@@ -473,7 +424,7 @@ fn unknown(release: &ReleaseRef, reason: String) -> Summary {
         path: crate::layout::manifest(&release.name),
         kind: Kind::Unreadable,
         detail: reason,
-        remedy: Remedy::ByHand { what },
+        remedy: Remedy::ByHand { what: what.into() },
     });
     Summary { findings, caches: 0, entries: 0, bytes: 0, is_blind: true }
 }
@@ -496,8 +447,13 @@ impl Breath {
         if !self.steps.is_multiple_of(STEPS_PER_ASK) {
             return None;
         }
-        let (cpu, wall) = (cpu().saturating_sub(self.cpu), self.wall.elapsed());
+        let (cpu, wall) = self.since();
         (cpu >= PIECE_CPU || wall >= PIECE_WALL).then_some((cpu, wall))
+    }
+
+    /// What has been worked since.
+    fn since(&self) -> (Duration, Duration) {
+        (cpu().saturating_sub(self.cpu), self.wall.elapsed())
     }
 }
 

@@ -13,7 +13,7 @@ pub mod exec;
 mod held;
 mod note;
 pub mod process;
-mod seat;
+pub(crate) mod seat;
 pub mod supervisor;
 pub mod systemd;
 
@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use landfall_agent_core::drift::Finding;
+use landfall_agent_core::drift::beside::Things;
 use landfall_common::manifest::{self, Service};
 use landfall_common::report::Failure;
 use landfall_common::{ServiceName, Sha256, StepName};
@@ -43,12 +45,21 @@ pub struct DriverHost {
     /// Docker, and what its containers may have of this host.
     pub docker: docker::Settings,
     bus: systemd::Bus,
-    seen: Arc<Mutex<BTreeMap<PathBuf, Seen>>>,
+    seen: Arc<Mutex<BTreeMap<PathBuf, Restarts>>>,
+}
+
+/// What was seen of something beside the files of its release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// In what it differs.
+    pub findings: Vec<Finding>,
+    /// What is to be on record of it as applied, if nothing is.
+    pub applied: Things,
 }
 
 /// What was seen of a service that is started again by itself, without being counted by who does it.
 #[derive(Debug, Default)]
-struct Seen {
+struct Restarts {
     last: Incarnations,
     restarts: u32,
 }
@@ -152,6 +163,23 @@ pub trait Driver: Send + Sync {
 
     /// How the service is.
     async fn status(&self) -> DriverState;
+
+    /// In what the service differs from what was signed, or from what was applied of what the host's administrator
+    /// keeps: `applied` is what [`Seen::applied`] was when `release` became active. Asks, and changes nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be seen, as a sentence.
+    async fn differs(&self, _release: Sha256, _applied: Option<&Things>) -> Result<Seen, String> {
+        Ok(Seen::default())
+    }
+
+    /// Sets what can be set of the service while it runs to what is signed.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn set_limits(&self, _release: Sha256) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// Brings to this host, before anything of it runs, what a release needs beside its files. Doing it again
     /// changes nothing.

@@ -5,6 +5,7 @@
 //! back as events. Nothing here is asynchronous, reads a clock or starts a process, so that the simulation
 //! runs the very same code over a disk and a runner of its own.
 
+pub mod standing;
 pub mod task;
 mod traffic;
 
@@ -284,8 +285,13 @@ impl<R: Runner> Engine<R> {
                 "{release} is not active, or another release is under way; try again after it"
             ));
         }
-        let mend = |item: &Finding| match item.remedy {
+        let mend = |item: &Finding| match &item.remedy {
             Remedy::Current => self.name_active(release),
+            Remedy::SlotLink { slot, release, .. } | Remedy::SlotFile { slot, release, .. }
+                if !self.runs_in(slot, release) =>
+            {
+                Err(format!("{release} does not run in this slot any more; look again"))
+            }
             _ => mend::mend(&*self.disks.app, item).map_err(|error| chain(&error)),
         };
         let results = items.iter().map(mend).collect();

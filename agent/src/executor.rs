@@ -3,6 +3,7 @@
 //! It makes no choice. What it is told to begin it begins, and how that ended it tells the engine.
 
 mod acts;
+pub mod beside;
 mod notes;
 pub mod watching;
 
@@ -12,20 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use landfall_agent_core::drift::Finding;
 use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_agent_core::{Effect, Event, Finish, Identity};
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::disk::{Disk, RealDisk};
 use landfall_common::manifest::Service;
-use landfall_common::report::{Failure, HostReport};
+use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::store::{LackingFile, Store};
 use crate::config::{Config, StepsIn};
-use crate::drift::outside::Units;
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
 use crate::error::{AgentError, chain};
@@ -37,7 +36,7 @@ use crate::runtime::EngineHandle;
 use crate::steps::cage::{self, Cage, Kind, Started};
 use crate::steps::supervisor::{self, Supervision};
 use crate::steps::{self, StepContext, StepFailure, Words};
-use crate::{apply, clock, traffic};
+use crate::{apply, clock};
 
 /// How long a repair may take to get its files.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
@@ -341,23 +340,6 @@ impl Executor {
             drivers::of(&self.host, service, &context).stage().await?;
         }
         Ok(())
-    }
-
-    /// What lies outside of the active release, which is `report`'s, and is not as it was applied: units, and the file
-    /// of a proxy.
-    #[must_use]
-    pub fn outside(&self, units: &Units, report: &HostReport) -> Vec<Finding> {
-        let Some(release) = report.active.as_ref().map(|active| &active.release) else { return Vec::new() };
-        // What is wrong with the manifest the look itself has found.
-        let Ok(Some(manifest)) = Store::new(self.app.clone()).manifest(&release.name, release.digest) else {
-            return Vec::new();
-        };
-        let Ok(program) = manifest.program.on_host(&self.config.variables()) else { return Vec::new() };
-        let context = self.context(&release.name, None, CancellationToken::new());
-        let mut found = units.look(report, &program);
-        let traffic = program.traffic.as_ref();
-        found.extend(traffic.and_then(|traffic| traffic::differs(&self.config.traffic, traffic, &context)));
-        found
     }
 
     /// Gets what a repair needs into the store: from the files that are here, else from the controller.

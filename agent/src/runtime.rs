@@ -12,6 +12,7 @@ use landfall_common::report::HostReport;
 use landfall_common::{ReleaseName, Sha256};
 use tokio::sync::{mpsc, watch};
 
+use crate::engine::standing::Standing;
 use crate::engine::{Disks, Engine, Runner, Task};
 use crate::error::{AgentError, chain};
 use crate::{clock, memory};
@@ -25,6 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 enum Message {
     Event(Event),
     Report,
+    Standing { answer: blocking::Sender<Option<Standing>> },
     Mend { release: ReleaseName, items: Vec<Finding>, answer: blocking::Sender<Mended> },
     Stop,
 }
@@ -78,6 +80,14 @@ impl EngineHandle {
     /// Asks for a report; it comes through [`Outlet::reports`].
     pub fn request_report(&self) {
         let _ = self.messages.send(Message::Report);
+    }
+
+    /// What is to be beside the files of the active release ([`Engine::standing`]); `None` if that is not settled. Blocks.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let (answer, answered) = blocking::channel();
+        self.messages.send(Message::Standing { answer }).ok()?;
+        answered.recv().ok()?
     }
 
     /// Has things put right that are not as they were applied ([`Engine::mend`]). Blocks until it is done.
@@ -188,6 +198,9 @@ fn serve(mut engine: Engine<Inlet>, messages: &blocking::Receiver<Message>) {
             Ok(Message::Report) => {
                 let report = engine.report(clock::now());
                 engine.runner().report(report);
+            }
+            Ok(Message::Standing { answer }) => {
+                let _ = answer.send(engine.standing());
             }
             Ok(Message::Mend { release, items, answer }) => {
                 // Who asked may have gone away.

@@ -16,12 +16,15 @@ pub mod warm_up;
 use std::path::Path;
 
 use async_trait::async_trait;
+use landfall_agent_core::drift::beside::Things;
 use landfall_agent_core::drift::{Finding, Remedy};
 use landfall_common::manifest::traffic::{Gate, Slot, Switch};
 use landfall_common::manifest::{Traffic, traffic};
 use landfall_common::report::Failure;
-use landfall_common::{Duration, StepName};
+use landfall_common::{Duration, ReleaseName, StepName};
 
+use crate::drivers::Seen;
+use crate::engine::standing::Led;
 use crate::engine::task::Endpoint;
 use crate::steps::StepContext;
 pub use settings::Settings;
@@ -112,7 +115,7 @@ pub async fn lead(
             ask::connect(&address).await.map_err(|reason| {
                 failure(format!("requests are not led to {address}, for nobody listens there: {reason}"))
             })?;
-            let label = slot.map_or_else(|| format!("plain {release}"), |slot| format!("{slot} {release}"));
+            let label = label(*slot, release);
             Goal::At { address, slot: *slot, label }
         }
         Endpoint::Open => Goal::Open,
@@ -121,23 +124,47 @@ pub async fn lead(
     of(settings, traffic, context).lead(&goal).await
 }
 
-/// In what way a file of a proxy is not what the agent wrote to lead requests to the active release: nginx's. HAProxy
-/// is told over its socket, and a signed command keeps what it keeps.
-#[must_use]
-pub fn differs(settings: &Settings, traffic: &Traffic, context: &StepContext) -> Option<Finding> {
-    let traffic::Proxy::Slots { slots, switch: Switch::Nginx { upstream } } = &traffic.proxy else {
-        return None;
-    };
-    let nginx = nginx::Nginx { settings: &settings.nginx, upstream, context };
-    let addresses =
-        [Slot::Blue, Slot::Green].map(|slot| Some((slot, expand(slots.address(slot), context).ok()?)));
-    let (path, kind, detail) = nginx.differs(&addresses.into_iter().flatten().collect::<Vec<_>>())?;
-    Some(Finding { path, kind, detail, remedy: Remedy::ByHand { what: LEAD_AGAIN } })
+/// In what a proxy differs from what the agent told it to lead requests where they are to go: nginx by its file, HAProxy
+/// also by what it says. A signed command keeps what it keeps.
+///
+/// # Errors
+/// [`Failure`] if it cannot be asked.
+pub async fn differs(
+    settings: &Settings,
+    led: &Led,
+    context: &StepContext,
+    applied: Option<&Things>,
+) -> Result<Seen, Failure> {
+    match &led.traffic.proxy {
+        traffic::Proxy::Slots { switch: Switch::Nginx { upstream }, .. } => {
+            let Endpoint::At { address, slot, release } = &led.to else { return Ok(Seen::default()) };
+            let nginx = nginx::Nginx { settings: &settings.nginx, upstream, context };
+            let differs = nginx.differs(&expand(address, context)?, &label(*slot, release));
+            let finding = |(path, kind, detail)| Finding { path, kind, detail, remedy: Remedy::Lead };
+            Ok(Seen { findings: differs.map(finding).into_iter().collect(), applied: Things::new() })
+        }
+        traffic::Proxy::Slots { slots, switch: Switch::Haproxy { backend } } => {
+            let addresses = Some((slots.blue.as_str(), slots.green.as_str()));
+            let settings = &settings.haproxy;
+            haproxy::Haproxy { settings, backend, addresses, server: None, context }
+                .differs(&led.to, applied)
+                .await
+        }
+        traffic::Proxy::Gate { gate: Gate::Haproxy { backend, server } } => {
+            let (settings, server) = (&settings.haproxy, Some(server.as_str()));
+            haproxy::Haproxy { settings, backend, addresses: None, server, context }
+                .differs(&led.to, applied)
+                .await
+        }
+        traffic::Proxy::Slots { switch: Switch::Command { .. }, .. }
+        | traffic::Proxy::Gate { gate: Gate::Command { .. } } => Ok(Seen::default()),
+    }
 }
 
-/// What a person can do about a file of a proxy.
-const LEAD_AGAIN: &str = "`systemctl restart landfall-agent`: when it starts it leads requests where they should go, and \
-                          writes the file anew; services go on";
+/// What an address is called in files and messages.
+fn label(slot: Option<Slot>, release: &ReleaseName) -> String {
+    slot.map_or_else(|| format!("plain {release}"), |slot| format!("{slot} {release}"))
+}
 
 fn expand(text: &str, context: &StepContext) -> Result<String, Failure> {
     context.words.expand(text).map_err(|error| failure(error.to_string()))

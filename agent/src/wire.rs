@@ -1,9 +1,9 @@
 //! What the agent says, in the form of the wire. Nothing else of the agent knows that form.
 
 use landfall_agent_core::drift::Finding;
-use landfall_common::Duration;
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::{Failure, Health, HostReport, Outcome, OutcomeKind, Phase};
+use landfall_common::{Duration, printable};
 use landfall_proto::v1 as pb;
 
 use crate::drift::Report;
@@ -62,8 +62,8 @@ pub fn drift(report: &Report, now: Duration) -> pb::Drift {
     let finding = |finding: &Finding| pb::DriftFinding {
         path: bounded(finding.shown_path()),
         kind: finding.kind.word().to_owned(),
-        detail: bounded(finding.detail.clone()),
-        by_hand: finding.remedy.by_hand().unwrap_or_default().to_owned(),
+        detail: bounded(printable::line(&finding.detail)),
+        by_hand: bounded(printable::line(finding.remedy.by_hand().unwrap_or_default())),
     };
     let counts = summary.findings.counts.iter();
     pb::Drift {

@@ -561,8 +561,10 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each host looks at its active release by itself, every ten minutes and on a repair: files that were changed,
-added or are missing, permissions, links, `current`, units, nginx's file. What a repair puts right is what is
-signed; what preparation made, units, and what somebody added, are yours. Nothing is put right unless you say so.
+added or are missing, permissions, links, `current`; and what it runs by: units, programs of Supervisor,
+containers, slots, nginx and HAProxy. What a repair puts right is what is signed and interrupts nothing; what
+preparation made, units, and what somebody added, are yours, and so is what has to be started anew. Nothing is put
+right unless you say so.
 
 Examples:
   ctl drift                     all hosts, and facts in which they differ

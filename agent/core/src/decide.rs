@@ -48,6 +48,7 @@ pub fn decide(machine: &Machine, event: Event, now: Now) -> Output {
         Event::Unwatched { watch, reason } => turn.unwatched(watch, reason),
         Event::Aimed { aim, result } => turn.aimed(aim, result),
         Event::Retired { slot, release, result } => turn.retired(slot, &release, result),
+        Event::Misled => turn.misled(),
         Event::Tick => turn.tick(),
     }
     Output { next: turn.machine, effects: turn.effects }

@@ -7,11 +7,14 @@
 //! - the *record* of what preparation had made when it ended, which nobody signed but this host;
 //! - the ledger: which release `current` names.
 //!
+//! What the release runs by, and what lies beside its files, is held against what must be in [`beside`].
+//!
 //! What applications keep in `shared/` is theirs and not looked at. Bytecode that an interpreter writes beside its
 //! sources is counted and not reported ([`scan`]).
 //!
 //! How often to look, and how to stay out of everybody's way while looking, is in [`pace`].
 
+pub mod beside;
 mod bytecode;
 pub mod finding;
 pub mod pace;

@@ -221,6 +221,8 @@ pub enum Event {
         /// What it saw.
         answer: Result<(), String>,
     },
+    /// Somebody says that requests may be led elsewhere than the record says, by whoever changed the proxy by hand.
+    Misled,
     /// Time has passed.
     Tick,
 }

@@ -65,11 +65,38 @@ pub fn mend(disk: &dyn Disk, finding: &Finding) -> Result<(), AgentError> {
             _ => Err(AgentError::Layout("it is something else by now; look again".to_owned())),
         },
         Remedy::SharedDirectory => Ok(disk.ensure_dir(path)?),
+        Remedy::SlotLink { slot, target, .. } => {
+            in_slots(disk, &layout::slot(slot), &|temporary| Ok(disk.symlink(target, temporary)?))
+        }
+        Remedy::SlotFile { slot, content, .. } => {
+            in_slots(disk, &layout::slot_environment(slot), &|temporary| {
+                disk.write_atomic(temporary, content.as_bytes())?;
+                // Whoever the service runs as reads it.
+                Ok(disk.set_mode(temporary, 0o644)?)
+            })
+        }
         // Fetched and verified: it is in its place.
         Remedy::Object { .. } => Ok(()),
         Remedy::Current => Err(AgentError::Layout("the engine names the active release".to_owned())),
-        Remedy::ByHand { what } => Err(AgentError::Layout((*what).to_owned())),
+        Remedy::Lead | Remedy::Start { .. } | Remedy::Limits { .. } => {
+            Err(AgentError::Layout("it is no matter of the disk".to_owned()))
+        }
+        Remedy::ByHand { what } => Err(AgentError::Layout(what.clone().into_owned())),
     }
+}
+
+/// What runs in a slot has it open, or has read it: it is replaced and never written to.
+fn in_slots(
+    disk: &dyn Disk,
+    path: &Path,
+    make: &dyn Fn(&Path) -> Result<(), AgentError>,
+) -> Result<(), AgentError> {
+    let temporary = Path::new(TEMPORARY);
+    super::remove_any(disk, temporary)?;
+    make(temporary)?;
+    disk.ensure_dir(parent(path))?;
+    disk.rename(temporary, path)?;
+    Ok(disk.sync_dir(parent(path))?)
 }
 
 fn in_open_directory(

@@ -11,6 +11,7 @@
 //! after a reboot.
 
 mod client;
+mod drift;
 mod fate;
 mod images;
 mod outage;
@@ -24,16 +25,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use landfall_agent_core::drift::beside::Things;
 use landfall_common::manifest::Container;
 use landfall_common::report::Failure;
 use landfall_common::time::human;
 use landfall_common::{ServiceName, Sha256};
 use tokio::time::Instant;
 
+pub use drift::strangers;
 pub use settings::Settings;
 
 use super::note::{Incarnations, Note, Notes, Trouble};
 use super::{Driver, DriverHost, DriverState, last_lines};
+use crate::drivers;
 use crate::steps::StepContext;
 use client::{Client, DockerError, Health, Phase, Seen, label};
 use fate::{Fate, fate};
@@ -74,6 +78,14 @@ impl Driver for Docker<'_> {
         }
         self.notes().remove();
         Ok(())
+    }
+
+    async fn differs(&self, release: Sha256, _applied: Option<&Things>) -> Result<drivers::Seen, String> {
+        self.seen(release).await
+    }
+
+    async fn set_limits(&self, release: Sha256) -> Result<(), Failure> {
+        self.limit(release).await
     }
 
     async fn status(&self) -> DriverState {

@@ -7,14 +7,19 @@
 //! of the service's own user, and not for `EnvironmentFile=`, which systemd reads as root and through links; it holds
 //! names and an address, nothing that a shell would read otherwise than it stands.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use landfall_agent_core::drift::beside;
 use landfall_common::manifest::Seat;
 
 use crate::layout;
 use crate::steps::StepContext;
+
+/// A few lines are written into a slot's file; of one that holds more it is enough to know that it is another.
+const MAX_ENVIRONMENT_BYTES: u64 = 64 * 1024;
 
 /// The directory that a unit or a program of this slot works in: a link.
 pub(super) fn directory(seat: &Seat, context: &StepContext) -> PathBuf {
@@ -26,14 +31,51 @@ pub(super) fn directory(seat: &Seat, context: &StepContext) -> PathBuf {
 /// # Errors
 /// A sentence naming what cannot be written.
 pub(super) fn take(seat: &Seat, context: &StepContext) -> Result<(), String> {
-    let address = context.words.expand(&seat.address).map_err(|error| error.to_string())?;
-    crate::traffic::check(&address).map_err(|failure| failure.reason)?;
+    let wanted = wanted(seat, context)?;
     let file = app(context).join(layout::slot_environment(&seat.slot));
     let wrong = |path: &Path, error: io::Error| format!("cannot write {}: {error}", path.display());
-    write(&file, &environment(seat, &address, context)).map_err(|error| wrong(&file, error))?;
+    write(&file, &wanted.environment).map_err(|error| wrong(&file, error))?;
     let link = directory(seat, context);
-    let target = Path::new("..").join(layout::release(&context.identity.release));
-    point(&link, &target).map_err(|error| wrong(&link, error))
+    point(&link, &wanted.target).map_err(|error| wrong(&link, error))
+}
+
+/// What [`take`] makes of a slot.
+///
+/// # Errors
+/// A sentence, if the address cannot be made out.
+pub(crate) fn wanted(seat: &Seat, context: &StepContext) -> Result<beside::seat::Seat, String> {
+    let address = context.words.expand(&seat.address).map_err(|error| error.to_string())?;
+    crate::traffic::check(&address).map_err(|failure| failure.reason)?;
+    let release = context.identity.release.clone();
+    let target = Path::new("..").join(layout::release(&release));
+    Ok(beside::seat::Seat { target, environment: environment(seat, &address, context), release })
+}
+
+/// What of the slots of an application is there, by their names; what was being made when it was cut is left out.
+pub(crate) fn look(app: &Path) -> BTreeMap<String, beside::seat::Seen> {
+    let mut seen: BTreeMap<String, beside::seat::Seen> = BTreeMap::new();
+    // A directory that is not there has nothing in it.
+    for entry in std::fs::read_dir(app.join(layout::SLOTS)).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".new") {
+            continue;
+        }
+        match name.strip_suffix(".env") {
+            Some(slot) => {
+                let text = std::fs::File::open(entry.path()).and_then(|file| {
+                    let mut text = String::new();
+                    file.take(MAX_ENVIRONMENT_BYTES).read_to_string(&mut text).map(|_| text)
+                });
+                seen.entry(slot.to_owned()).or_default().environment = text.ok();
+            }
+            None => {
+                let target = std::fs::read_link(entry.path());
+                let link = target.map_or(beside::seat::Link::Other, beside::seat::Link::To);
+                seen.entry(name).or_default().link = link;
+            }
+        }
+    }
+    seen
 }
 
 /// Forgets what ran in the slot: what somebody starts there by hand has no release to run.

@@ -6,12 +6,14 @@
 //! ([`seat`]), and else what `current` does. Supervisor's own settings hold: a process has started when
 //! it has run for `startsecs`, and is given up after `startretries`.
 
+mod drift;
 mod rpc;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use landfall_agent_core::drift::beside::Things;
 use landfall_common::manifest::{ReloadSignal, Seat, Supervised};
 use landfall_common::report::Failure;
 use landfall_common::time::human;
@@ -19,7 +21,7 @@ use landfall_common::{ServiceName, Sha256};
 use tokio::time::Instant;
 
 use super::note::{End, Incarnations, Note, Notes, Trouble};
-use super::{Driver, DriverHost, DriverState, evidence, last_lines, seat};
+use super::{Driver, DriverHost, DriverState, Seen, evidence, last_lines, seat};
 use crate::steps::StepContext;
 use rpc::{Param, RpcError, Value, fault};
 
@@ -146,6 +148,10 @@ impl Driver for Supervisor<'_> {
         }
         self.notes().remove();
         Ok(())
+    }
+
+    async fn differs(&self, _release: Sha256, applied: Option<&Things>) -> Result<Seen, String> {
+        self.seen(applied).await
     }
 
     async fn status(&self) -> DriverState {

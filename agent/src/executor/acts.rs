@@ -134,7 +134,7 @@ pub(super) fn answer(executor: &Executor, effect: Effect, result: Result<(), Fai
 }
 
 /// What a person sees of a failure that no step stands behind.
-fn with_last_line(failure: &Failure) -> String {
+pub(super) fn with_last_line(failure: &Failure) -> String {
     match failure.tail.last() {
         Some(line) => format!("{}: {line}", failure.reason),
         None => failure.reason.clone(),

@@ -4,6 +4,9 @@
 //! (`server-state-file` and `load-server-state-from-file global`): after each change that file is written
 //! anew, so that a reload by whomever leads requests to where they went before.
 
+mod configuration;
+mod drift;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -161,7 +164,7 @@ impl Haproxy<'_> {
 
     async fn servers(&self) -> Result<BTreeMap<String, Server>, Failure> {
         let table = self.ask(&format!("show servers state {}", self.backend)).await?;
-        let servers = servers(&table);
+        let servers = servers(&table, self.backend);
         if servers.is_empty() {
             return Err(failure(format!(
                 "HAProxy has no servers in backend {}: {}",
@@ -216,6 +219,8 @@ struct Server {
     operational: u32,
     /// Whether somebody has taken it out.
     admin: u32,
+    /// Its weight and the configured one, unless an agent of the server's own sets it.
+    weights: Option<(u32, u32)>,
 }
 
 impl Server {
@@ -236,25 +241,32 @@ impl Server {
     }
 }
 
-/// The servers in an answer to `show servers state`, by their names.
-fn servers(table: &str) -> BTreeMap<String, Server> {
+/// The servers of a backend in an answer to `show servers state`, by their names.
+fn servers(table: &str, backend: &str) -> BTreeMap<String, Server> {
     let mut lines = table.lines();
     let Some(header) = lines.find_map(|line| line.strip_prefix("# ")) else { return BTreeMap::new() };
     let columns: Vec<&str> = header.split(' ').collect();
     let rows = lines
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| columns.iter().copied().zip(line.split(' ')).collect::<BTreeMap<_, _>>());
-    rows.filter_map(|row| {
-        let text = |column: &str| row.get(column).map(|value| (*value).to_owned());
-        let server = Server {
-            address: text("srv_addr")?,
-            port: text("srv_port").unwrap_or_default(),
-            operational: text("srv_op_state")?.parse().ok()?,
-            admin: text("srv_admin_state")?.parse().ok()?,
-        };
-        Some((text("srv_name")?, server))
-    })
-    .collect()
+    // Of the bits of `srv_agent_state`, the one that says that there is an agent (HAProxy's management guide, 9.3).
+    const HAS_AGENT: u32 = 0x02;
+    rows.filter(|row| row.get("be_name") == Some(&backend))
+        .filter_map(|row| {
+            let text = |column: &str| row.get(column).map(|value| (*value).to_owned());
+            let number = |column: &str| row.get(column)?.parse::<u32>().ok();
+            let is_its_own = number("srv_agent_state").is_some_and(|state| state & HAS_AGENT != 0);
+            let weights = number("srv_uweight").zip(number("srv_iweight")).filter(|_| !is_its_own);
+            let server = Server {
+                address: text("srv_addr")?,
+                port: text("srv_port").unwrap_or_default(),
+                operational: number("srv_op_state")?,
+                admin: number("srv_admin_state")?,
+                weights,
+            };
+            Some((text("srv_name")?, server))
+        })
+        .collect()
 }
 
 /// The current sessions of a server in an answer to `show stat`.
@@ -278,7 +290,7 @@ mod tests {
         let state = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
                      3 shop 1 blue 127.0.0.1 2 0 8001\n3 shop 2 green 127.0.0.1 2 12 8002\n\
                      3 shop 3 web 127.0.0.1 2 4 8003\n";
-        let servers = servers(state);
+        let servers = servers(state, "shop");
         assert!(servers["blue"].is_up() && servers["web"].is_up() && !servers["green"].is_up());
         assert!(servers["green"].is_at("127.0.0.1:8002") && !servers["blue"].is_at("127.0.0.1:8002"));
         let stat = "# pxname,svname,qcur,qmax,scur,smax\nshop,blue,0,0,7,9\nshop,BACKEND,0,0,8,9\n";

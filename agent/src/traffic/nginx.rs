@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use landfall_agent_core::drift::Kind;
 use landfall_common::StepName;
-use landfall_common::manifest::traffic::Slot;
 use landfall_common::manifest::{Headers, Step};
 use landfall_common::report::Failure;
 use tokio::time::Instant;
@@ -84,10 +83,9 @@ impl Proxy for Nginx<'_> {
 }
 
 impl Nginx<'_> {
-    /// Its file, and in what way it is not the one that leads requests to the active release in one of these slots;
-    /// nothing is asked of nginx.
-    pub fn differs(&self, slots: &[(Slot, String)]) -> Option<(PathBuf, Kind, String)> {
-        let (path, release) = (self.path(), &self.context.identity.release);
+    /// Its file, and in what way it is not the one that leads requests to this address; nothing is asked of nginx.
+    pub fn differs(&self, address: &str, label: &str) -> Option<(PathBuf, Kind, String)> {
+        let path = self.path();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -96,13 +94,10 @@ impl Nginx<'_> {
             Err(error) => return Some((path, Kind::Unreadable, error.to_string())),
         };
         let number = number_of(&text).unwrap_or_default();
-        let is_as_written = |(slot, address): &(Slot, String)| {
-            text == self.render(address, &format!("{slot} {release}"), number)
-        };
-        if slots.iter().any(is_as_written) {
+        if text == self.render(address, label, number) {
             return None;
         }
-        Some((path, Kind::Changed, format!("it is not what the agent wrote to lead requests to {release}")))
+        Some((path, Kind::Changed, format!("it is not what the agent wrote to lead requests to {label}")))
     }
 
     fn path(&self) -> PathBuf {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_agent::apply::store::Store;
-use landfall_agent::drift::look::Looker;
+use landfall_agent::drift::look::{Interrupted, Looker};
+use landfall_agent::drift::outside::{Beside, Seen};
 use landfall_agent::drift::{self, Parts, Report, Settings};
+use landfall_agent::engine::standing::Standing;
 use landfall_agent::{clock, runtime};
-use landfall_agent_core::drift::{Ask, Depth, Kind, Rhythm, Scan, Summary};
+use landfall_agent_core::drift::{Ask, Depth, Kind, Remedy, Rhythm, Scan, Summary};
 use landfall_common::Timestamp;
 use landfall_common::manifest::Shared;
+use landfall_common::report::HostReport;
 use tokio::sync::watch;
 
 use crate::world::{Release, World};
@@ -112,6 +115,24 @@ fn what_preparation_made_is_known_and_what_is_written_there_later_is_seen() {
     assert_eq!(world.names(".landfall/prepared"), ["v1", "v2"]);
 }
 
+/// Nothing lies beside the files.
+struct Nothing;
+
+impl Beside for Nothing {
+    fn look(
+        &self,
+        _: &HostReport,
+        _: &Standing,
+        breath: &mut dyn FnMut() -> bool,
+    ) -> Result<Seen, Interrupted> {
+        if breath() { Ok(Seen::default()) } else { Err(Interrupted) }
+    }
+
+    fn mend(&self, _: &Standing, _: &Remedy) -> Result<(), String> {
+        Err("there is nothing".to_owned())
+    }
+}
+
 /// A watcher over a host whose agent was started again.
 struct Watched {
     world: World,
@@ -136,7 +157,7 @@ impl Watched {
             root: world.app(),
             reports: outlet.reports.clone(),
             engine: engine.clone(),
-            outside: Box::new(|_| Vec::new()),
+            outside: Arc::new(Nothing),
             restore: Arc::new(move |files, directories| {
                 assert!(directories.is_empty());
                 let lacking = Store::new(app.clone()).borrow(files).map_err(|error| error.to_string())?;

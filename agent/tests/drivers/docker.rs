@@ -1,6 +1,7 @@
 //! The driver `docker` on the stage: a real dockerd, in namespaces of its own.
 
 mod bounds;
+mod drift;
 mod outages;
 mod scene;
 mod strangers;
@@ -50,7 +51,7 @@ fn on_a_host_containers_are_what_was_signed_and_granted_and_leave_nothing_behind
 }
 
 #[test]
-fn on_a_host_containers_and_images_of_others_are_left_alone() {
+fn on_a_host_what_is_done_to_containers_by_hand_is_seen_and_those_of_others_are_left_alone() {
     docker::run_inside("docker::strangers::inside_strangers");
 }
 

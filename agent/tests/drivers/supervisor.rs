@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use landfall_agent::drivers::DriverState;
+use landfall_agent_core::drift::Finding;
+use landfall_agent_core::drift::beside::Things;
 use landfall_common::manifest::{Driver, ReloadSignal, Seat, Service, Supervised};
 
 use crate::stage::{Behaviour, CODE, Stage, Traits, WORDS};
@@ -219,4 +221,48 @@ async fn a_program_that_names_a_release_instead_of_current_is_noticed() {
     stage.expect("v1", "g1").await;
     let failure = stage.activate("v2", "g2").await.unwrap_err();
     assert!(failure.reason.contains("was started in the directory of v1"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_still_runs_the_release_before_and_another_configuration_are_seen() {
+    let stage = stage().await;
+    stage.release("v1", Behaviour::Serve);
+    stage.release("v2", Behaviour::Serve);
+    stage.expect("v1", "g1").await;
+    let seen = async |release: &'static str, applied: Option<&Things>| {
+        let context = stage.site.context(release);
+        let driver = landfall_agent::drivers::of(&stage.site.host, &stage.service, &context);
+        driver.differs(release_digest(release), applied).await
+    };
+    let told = |found: &[Finding]| {
+        let line = |f: &Finding| format!("{} {}: {}", f.kind, f.shown_path(), f.detail);
+        found.iter().map(line).collect::<Vec<_>>()
+    };
+    let first = seen("v1", None).await.unwrap();
+    assert_eq!((told(&first.findings), first.applied.len()), (vec![], 1));
+    // Somebody, or an agent before this one, swapped `current` and never came to starting it anew.
+    stage.swap("v2");
+    let found = seen("v2", Some(&first.applied)).await.unwrap().findings;
+    assert_eq!(told(&found), ["changed supervisor web:web: it runs in the directory of v1 instead of v2"]);
+    assert!(found[0].remedy.by_hand().unwrap().contains("`supervisorctl restart web:web`"), "{found:?}");
+
+    let root = &stage.site.root;
+    let file = root.join("supervisord.conf");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("command=sh run", "command=sh run --token=secret");
+    std::fs::write(&file, text.replace("app/current", "app/releases/v1")).unwrap();
+    assert!(supervisord::control(root, &["reread"]).contains("web: changed"));
+    let found = told(&seen("v1", Some(&first.applied)).await.unwrap().findings);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let expected = "changed supervisor web:web: command is another; directory is";
+    assert!(found[0].starts_with(expected) && !found[0].contains("secret"), "{found:?}");
+    // Whoever cannot be asked has said nothing.
+    supervisord::control(root, &["shutdown"]);
+    for _ in 0..6_000 {
+        if seen("v1", Some(&first.applied)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("Supervisor still answers");
 }

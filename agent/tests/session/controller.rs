@@ -38,6 +38,8 @@ pub struct Shared {
     pub objects: BTreeMap<Sha256, Vec<u8>>,
     pub reports: Vec<HostReport>,
     pub figures: Vec<HostFigures>,
+    /// What the host said last of its drift.
+    pub drift: Option<Drift>,
     pub renewals: usize,
     /// Certificates are issued for another key than that of the request.
     pub is_careless: bool,
@@ -70,6 +72,8 @@ pub struct Controller {
     repository: Repository,
     shop: Targets,
     assignment: watch::Sender<Option<Vec<u8>>>,
+    /// The last repair that was asked for.
+    pub repair: watch::Sender<Option<String>>,
     stop: Option<(CancellationToken, Vec<tokio::task::JoinHandle<Option<()>>>)>,
     /// Of host certificates, from now.
     pub lifetime: Duration,
@@ -122,6 +126,7 @@ impl Controller {
             repository,
             shop: Targets::first(year),
             assignment: watch::channel(None).0,
+            repair: watch::channel(None).0,
             stop: None,
             lifetime: Duration::from_secs(3600),
         };
@@ -345,6 +350,7 @@ impl Controller {
             ca: self.ca.clone(),
             director: serde_json::to_string(self.director.public()).unwrap(),
             assignment: self.assignment.subscribe(),
+            repair: self.repair.subscribe(),
             lifetime: self.lifetime,
         };
         let server = tonic::transport::Server::builder()
@@ -404,6 +410,7 @@ struct Service {
     ca: Arc<CertifiedIssuer<'static, TlsKey>>,
     director: String,
     assignment: watch::Receiver<Option<Vec<u8>>>,
+    repair: watch::Receiver<Option<String>>,
     lifetime: Duration,
 }
 
@@ -486,7 +493,8 @@ impl Agents for Service {
                     Some(agent_message::Message::Hello(hello)) => shared.reports.extend(hello.report),
                     Some(agent_message::Message::Report(report)) => shared.reports.push(report),
                     Some(agent_message::Message::Figures(figures)) => shared.figures.push(figures),
-                    Some(agent_message::Message::Drift(_)) | None => {}
+                    Some(agent_message::Message::Drift(drift)) => shared.drift = Some(drift),
+                    None => {}
                 }
             }
         });
@@ -497,7 +505,14 @@ impl Agents for Service {
             .map(|bytes| {
                 Ok(ControllerMessage { message: Some(controller_message::Message::Assignment(bytes)) })
             });
-        Ok(Response::new(Box::pin(tokio_stream::once(Ok(welcome)).chain(assignments))))
+        let repairs = tokio_stream::wrappers::WatchStream::new(self.repair.clone())
+            .filter_map(|request| request)
+            .map(|request_id| {
+                let repair = controller_message::Message::RepairDrift(RepairDrift { request_id });
+                Ok(ControllerMessage { message: Some(repair) })
+            });
+        let told = tokio_stream::once(Ok(welcome)).chain(assignments.merge(repairs));
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn get_metadata(

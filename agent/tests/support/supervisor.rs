@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The supervisord that `tests/setup.sh` installs, or the machine's own.
-fn supervisord() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target"),
-        PathBuf::from,
-    );
-    let own = target.join("tools/supervisor/bin/supervisord");
-    if own.is_file() { own } else { "supervisord".into() }
+/// A program of the Supervisor that `tests/setup.sh` installs, or of the machine's own.
+fn program(name: &str) -> PathBuf {
+    let above = || Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|place| place.join("target"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.or_else(|| above().find(|place| place.is_dir())).unwrap_or_default();
+    let own = target.join("tools/supervisor/bin").join(name);
+    if own.is_file() { own } else { name.into() }
 }
 
 /// Where it is asked.
@@ -19,19 +18,32 @@ pub fn socket(root: &Path) -> PathBuf {
     root.join("supervisor.sock")
 }
 
+/// As its administrator does: what `supervisorctl` answers.
+pub fn control(root: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program("supervisorctl"))
+        .arg("--configuration")
+        .arg(root.join("supervisord.conf"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
 /// Starts one with these programs, and waits until it can be asked.
 pub async fn start(root: &Path, programs: &str) {
     let at = root.display();
     let text = format!(
-        "[unix_http_server]\nfile={}\n\
+        "[unix_http_server]\nfile={socket}\n[supervisorctl]\nserverurl=unix://{socket}\n\
          [supervisord]\nlogfile={at}/supervisord.log\npidfile={at}/supervisord.pid\nchildlogdir={at}\n\
          [rpcinterface:supervisor]\n\
          supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n{programs}\n",
-        socket(root).display()
+        socket = socket(root).display()
     );
     let file = root.join("supervisord.conf");
     std::fs::write(&file, text).unwrap();
-    let program = supervisord();
+    let program = program("supervisord");
     let mut child = Command::new(&program)
         .args(["--nodaemon", "--configuration"])
         .arg(&file)

@@ -10,14 +10,14 @@ use crate::host::{Host, Plan, ask, free_ports, needed, slots};
 use crate::load::{Counts, Load};
 
 /// An HAProxy of the test's own, in master-worker mode as Debian runs it.
-struct Haproxy {
+pub struct Haproxy {
     program: PathBuf,
     root: PathBuf,
     master: Child,
 }
 
 impl Haproxy {
-    fn start(root: &Path, port: u16, servers: &str) -> Self {
+    pub fn start(root: &Path, port: u16, servers: &str) -> Self {
         let program = needed("haproxy", "haproxy");
         let at = root.display();
         let config = format!(
@@ -42,7 +42,7 @@ impl Haproxy {
         Self { program, root: root.to_owned(), master }
     }
 
-    fn settings(&self) -> String {
+    pub fn settings(&self) -> String {
         let path = |name: &str| self.root.join(name);
         format!(
             "[traffic.haproxy]\nsocket = {:?}\nstate_file = {:?}\n",
@@ -52,7 +52,7 @@ impl Haproxy {
     }
 
     /// What an answer to a command of the runtime API says.
-    fn ask(&self, command: &str) -> Option<String> {
+    pub fn ask(&self, command: &str) -> Option<String> {
         use std::io::{Read as _, Write as _};
         let mut stream = std::os::unix::net::UnixStream::connect(self.root.join("admin.sock")).ok()?;
         stream.write_all(format!("{command}\n").as_bytes()).ok()?;
@@ -61,7 +61,7 @@ impl Haproxy {
         Some(answer)
     }
 
-    async fn until(&self, what: &str, fits: impl Fn(&str) -> bool) {
+    pub async fn until(&self, what: &str, fits: impl Fn(&str) -> bool) {
         for _ in 0..1_200 {
             if self.ask("show servers state").is_some_and(|state| fits(&state)) {
                 return;
@@ -100,7 +100,7 @@ impl Drop for Haproxy {
 }
 
 /// The administrative state of a server in the answer to `show servers state`.
-fn admin(state: &str, server: &str) -> Option<String> {
+pub fn admin(state: &str, server: &str) -> Option<String> {
     let row = state.lines().find(|line| line.split(' ').nth(3) == Some(server))?;
     row.split(' ').nth(6).map(str::to_owned)
 }

@@ -8,6 +8,7 @@ mod command;
 #[path = "../session/controller.rs"]
 mod controller;
 mod docker;
+mod drift;
 mod haproxy;
 mod hold;
 mod host;

@@ -11,7 +11,7 @@ use crate::nginx::{Nginx, load, more};
 use crate::world::supervisor;
 
 /// What an administrator writes into Supervisor's configuration.
-fn programs(root: &Path) -> String {
+pub fn programs(root: &Path) -> String {
     let slots = root.join("srv/shop/slots");
     let program = |slot: &str| {
         format!(

@@ -78,6 +78,14 @@ impl Turn {
         }
     }
 
+    /// Whatever a proxy does by somebody's hand, it is told again, if nothing is under way: what is will lead requests
+    /// itself.
+    pub(super) fn misled(&mut self) {
+        if self.machine.record.state == State::Idle {
+            self.confirm_aim();
+        }
+    }
+
     /// An assignment has ended: is the aim what the active release wants?
     pub(super) fn settle_aim(&mut self) {
         if self.changes() {

@@ -1,10 +1,11 @@
 //! What a scan finds: bounded in number, with a digest that stands for all of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use landfall_common::{Sha256, printable};
+use landfall_common::{ReleaseName, ServiceName, Sha256, printable};
 
 /// In what way something is not as it was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,17 +78,47 @@ pub enum Remedy {
         /// Its digest.
         digest: Sha256,
     },
+    /// Requests are led anew to where the record says.
+    Lead,
+    /// A service of which nothing runs is started.
+    Start {
+        /// Which.
+        service: ServiceName,
+    },
+    /// What can be set while a container runs is set to what is signed.
+    Limits {
+        /// The service whose container it is.
+        service: ServiceName,
+    },
+    /// The link of a slot is made, if that release still runs there.
+    SlotLink {
+        /// Which.
+        slot: String,
+        /// What runs there.
+        release: ReleaseName,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// The file of a slot is written, if that release still runs there.
+    SlotFile {
+        /// Which.
+        slot: String,
+        /// What runs there.
+        release: ReleaseName,
+        /// What it holds.
+        content: String,
+    },
     /// Nothing that the agent may do by itself.
     ByHand {
         /// What a person can do.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
 }
 
 impl Remedy {
     /// What a person has to do; `None` if `ctl drift --repair` does it.
     #[must_use]
-    pub fn by_hand(&self) -> Option<&'static str> {
+    pub fn by_hand(&self) -> Option<&str> {
         match self {
             Self::ByHand { what } => Some(what),
             _ => None,
@@ -98,7 +129,7 @@ impl Remedy {
 /// One thing that is not as it was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Below `/srv/<app>`.
+    /// Below `/srv/<app>`, or absolute; of what is no file its name, such as `supervisor web:web`.
     pub path: PathBuf,
     /// In what way.
     pub kind: Kind,

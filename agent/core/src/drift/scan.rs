@@ -365,7 +365,7 @@ impl Scan {
 }
 
 fn by_hand(what: &'static str) -> Remedy {
-    Remedy::ByHand { what }
+    Remedy::ByHand { what: what.into() }
 }
 
 fn remedy(area: Area, expected: &Expected) -> Remedy {

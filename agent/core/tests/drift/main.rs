@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 
+mod beside;
 mod world;
 
 use std::path::PathBuf;

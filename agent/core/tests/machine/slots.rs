@@ -263,3 +263,38 @@ fn at_every_cut_an_attempt_that_then_fails_earlier_leaves_current_at_what_is_act
     }
     assert!(tried > 100, "only {tried} were tried");
 }
+
+#[test]
+fn requests_that_somebody_led_elsewhere_by_hand_are_led_back_when_that_is_said() {
+    let mut world = serving(&[]);
+    world.activate(2, "v2", OnFailure::Revert);
+    for elsewhere in [Some(Target::Slot { slot: Slot::Blue, release: name("v1") }), None] {
+        world.proxy = elsewhere;
+        world.settle();
+        world.misled();
+        world.settle();
+        world.check_at_rest("told again");
+    }
+    let mut gated = serving(&[("v1", Kind::Gate)]);
+    gated.proxy = Some(Target::Nowhere);
+    gated.misled();
+    gated.settle();
+    gated.check_at_rest("in again");
+}
+
+#[test]
+fn whenever_it_is_said_that_requests_are_led_elsewhere_a_release_leads_them_as_it_would() {
+    for cut in 0.. {
+        let mut world = serving(&[]);
+        world.assign(activate_with(2, "v2", OnFailure::Revert));
+        let reached = (0..cut).all(|_| world.advance());
+        world.misled();
+        world.settle();
+        assert_eq!((world.outcome(), world.active()), (&OutcomeKind::Committed, Some("v2")), "after {cut}");
+        world.check_at_rest(&format!("after {cut}"));
+        if !reached {
+            assert!(cut > 5, "{cut}");
+            return;
+        }
+    }
+}

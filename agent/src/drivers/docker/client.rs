@@ -302,11 +302,12 @@ impl Client {
 
     /// One container; none if it is not there (any more).
     pub async fn look(&self, id: &str) -> Result<Option<Seen>, DockerError> {
-        match within(CALL, self.docker.inspect_container(id, None::<InspectContainerOptions>)).await {
-            Ok(answer) => Ok(Seen::read(answer)),
-            Err(error) if error.is(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.inspect(id).await?.and_then(Seen::read))
+    }
+
+    /// All that Docker says of a container; nothing if it is not there (any more).
+    pub async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, DockerError> {
+        found(self.docker.inspect_container(id, None::<InspectContainerOptions>)).await
     }
 
     /// Makes a container, or finds the same one made already.
@@ -369,7 +370,11 @@ impl Client {
     pub async fn keep_up(&self, id: &str) -> Result<(), DockerError> {
         let name = Some(RestartPolicyNameEnum::UNLESS_STOPPED);
         let restart_policy = Some(RestartPolicy { name, maximum_retry_count: None });
-        let body = ContainerUpdateBody { restart_policy, ..ContainerUpdateBody::default() };
+        self.update(id, ContainerUpdateBody { restart_policy, ..ContainerUpdateBody::default() }).await
+    }
+
+    /// Sets what can be set while a container runs.
+    pub async fn update(&self, id: &str, body: ContainerUpdateBody) -> Result<(), DockerError> {
         within(CALL, self.docker.update_container(id, body)).await
     }
 
@@ -414,7 +419,7 @@ pub(super) async fn within<T>(
     }
 }
 
-/// The same for the calls of images, which tell apart what is not there.
+/// The same for calls that tell apart what is not there.
 pub(super) async fn found<T>(
     call: impl Future<Output = Result<T, bollard::errors::Error>>,
 ) -> Result<Option<T>, DockerError> {

@@ -111,6 +111,24 @@ impl Images<'_> {
         }
     }
 
+    /// The id of an image that was brought to this host and is still here by our name.
+    ///
+    /// # Errors
+    /// [`ImageError::Docker`].
+    pub async fn known(&self, image: &Image) -> Result<Option<String>, ImageError> {
+        let (ways, digest) = match image {
+            Image::Registry { digest, .. } => (&[How::Pulled, How::Found][..], digest.to_string()),
+            Image::File { digest: Some(digest), .. } => (&[How::File][..], digest.to_string()),
+            Image::File { digest: None, .. } => return Ok(None),
+        };
+        for how in ways {
+            if let Some(id) = self.id(&self.ours(&how.tag(&digest))).await? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
     /// Docker itself holds what a registry answers against the digest, and knows an image by that digest only if
     /// it has come so.
     async fn pulled(&self, name: &str, digest: Sha256) -> Result<String, ImageError> {

@@ -34,7 +34,7 @@ pub fn marked(mark: &'static str) -> docker::Image {
     docker::Image { stop_signal: Some("SIGKILL"), mark, ..Default::default() }
 }
 
-fn service(name: &str, container: &Container) -> Service {
+pub fn service(name: &str, container: &Container) -> Service {
     Service {
         name: name.parse().unwrap(),
         on: Default::default(),
@@ -69,7 +69,7 @@ impl Scene {
         }
     }
 
-    fn context(&self, release: &str) -> StepContext {
+    pub fn context(&self, release: &str) -> StepContext {
         let mut context = self.site.context(release);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         context.words.shared = text(self.app(layout::SHARED));

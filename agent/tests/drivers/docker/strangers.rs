@@ -5,16 +5,18 @@ use std::collections::HashMap;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 
+use super::drift::what_is_done_to_a_container_by_hand_is_seen;
 use super::file;
 use super::scene::{Scene, inside, marked};
 
 inside! { inside_strangers:
     a_name_that_somebody_has_taken_is_told_and_left_to_them
     containers_that_look_like_ours_are_left_alone
+    what_is_done_to_a_container_by_hand_is_seen
 }
 
 /// Somebody makes a container by hand, with these labels, and starts it.
-async fn make(scene: &Scene, name: &str, labels: HashMap<String, String>) -> String {
+pub async fn make(scene: &Scene, name: &str, labels: HashMap<String, String>) -> String {
     let own = scene.only_of("tenants.web.").await;
     let body = ContainerCreateBody {
         image: own.image,

@@ -139,6 +139,17 @@ impl World {
         self.send(Event::Assigned { assignment: Box::new(assignment), digest });
     }
 
+    /// Carries out the next effect; `false` if there is none.
+    pub fn advance(&mut self) -> bool {
+        let effect = self.queue.pop_front();
+        effect.map(|effect| self.carry_out(effect)).is_some()
+    }
+
+    /// A person has the proxy told again.
+    pub fn misled(&mut self) {
+        self.send(Event::Misled);
+    }
+
     /// Until nothing is under way any more; slots may still be kept.
     pub fn settle(&mut self) {
         for _ in 0..2_000 {
