@@ -108,22 +108,39 @@ fn package_version(root: &Path, package: &str) -> Option<String> {
 
 /// The kind of file system that holds the releases.
 fn filesystem(root: &Path, apps: &Path) -> Option<String> {
-    let device = fs::metadata(apps).ok()?.dev();
-    let wanted = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let (kind, _) = mounted(root, apps)?;
+    Some(kind)
+}
+
+/// The kind and the source of the file system that holds a path.
+fn mounted(root: &Path, path: &Path) -> Option<(String, PathBuf)> {
     let text = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
+    let wanted = number(fs::metadata(path).ok()?.dev());
     // `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`: proc(5)
     let line = text.lines().find(|line| line.split(' ').nth(2) == Some(&wanted))?;
-    line.split_once(" - ")?.1.split(' ').next().map(str::to_owned)
+    let mut words = line.split_once(" - ")?.1.split(' ');
+    Some((words.next()?.to_owned(), words.next()?.into()))
+}
+
+/// A device as the kernel names it.
+fn number(device: u64) -> String {
+    format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 /// Whether that disk turns.
 fn disk(root: &Path, apps: &Path) -> Option<String> {
-    let device = fs::metadata(apps).ok()?.dev();
-    let link = format!("sys/dev/block/{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let place: PathBuf = fs::canonicalize(root.join(link)).ok()?;
-    // A partition has no queue of its own; the disk that it is on does.
-    let queue = [place.join("queue/rotational"), place.parent()?.join("queue/rotational")];
-    let turns = queue.iter().find_map(|path| fs::read_to_string(path).ok())?;
+    let held = fs::metadata(apps).ok()?.dev();
+    // A file system of several disks, such as btrfs, has a number of its own, which is none of a disk; it names one.
+    let source =
+        mounted(root, apps).and_then(|(_, source)| fs::metadata(source).ok()).map(|source| source.rdev());
+    let turns = |device: u64| {
+        let link = root.join(format!("sys/dev/block/{}", number(device)));
+        let place: PathBuf = fs::canonicalize(link).ok()?;
+        // A partition has no queue of its own; the disk that it is on does.
+        let queue = [place.join("queue/rotational"), place.parent()?.join("queue/rotational")];
+        queue.iter().find_map(|path| fs::read_to_string(path).ok())
+    };
+    let turns = turns(held).or_else(|| turns(source.filter(|device| *device != 0)?))?;
     Some(if turns.trim() == "1" { "rotating" } else { "solid state" }.to_owned())
 }
 
@@ -147,7 +164,12 @@ mod tests {
         write("usr/bin/python3.11", b"");
         std::os::unix::fs::symlink("python3.11", root.join("usr/bin/python3")).unwrap();
         write("var/lib/dpkg/status", b"Package: python3\nVersion: 3.11.2-1\n\nPackage: python3.11\nStatus: x\nVersion: 3.11.2-6+deb12u4\n\n");
+        let device = fs::metadata(root).unwrap().dev();
+        let mounts = format!("36 35 {} / /srv rw - ext4 /dev/sda1 rw\n", number(device));
+        write("proc/self/mountinfo", mounts.as_bytes());
+        write(&format!("sys/dev/block/{}/queue/rotational", number(device)), b"1\n");
         let facts = below(root, root);
+        assert_eq!((&*facts["filesystem"], &*facts["disk"]), ("ext4", "rotating"));
         assert_eq!(facts["distribution"], "Debian GNU/Linux 12 (bookworm) (12.8)");
         assert_eq!(facts["libc"], "glibc 2.36 (Debian GLIBC 2.36-9+deb12u9)");
         assert_eq!(facts["python"], "3.11.2-6+deb12u4");

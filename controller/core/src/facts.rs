@@ -96,6 +96,25 @@ mod tests {
     }
 
     #[test]
+    fn each_fact_that_a_host_tells_is_compared_inside_of_a_group_and_between_groups() {
+        let all = ["kernel", "distribution", "libc", "python", "disk"];
+        for differing in all {
+            let told = |other: &'static str| {
+                all.map(move |fact| (fact, if fact == differing { other } else { "same" }))
+            };
+            for (second, inside, between) in [("production", 1, false), ("staging", 0, true)] {
+                let found = differences(&[
+                    host("web-1", "production", &told("one")),
+                    host("web-2", second, &told("another")),
+                ]);
+                let found: Vec<_> =
+                    found.iter().map(|d| (d.fact.as_str(), d.inside.len(), d.between)).collect();
+                assert_eq!(found, [(differing, inside, between)]);
+            }
+        }
+    }
+
+    #[test]
     fn a_fact_that_some_hosts_do_not_tell_is_a_difference_and_other_applications_are_none() {
         let mut other = host("db-1", "production", &[("kernel", "5.10")]);
         other.place.application = "blog".parse().unwrap();

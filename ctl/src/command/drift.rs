@@ -131,7 +131,8 @@ fn host_block(output: &Output, host: &HostDrift, now: Timestamp) -> String {
 fn fact_block(output: &Output, difference: &FactDifference) -> String {
     let place = match (difference.inside.as_slice(), difference.between) {
         ([], _) => "between environments".to_owned(),
-        (inside, _) => format!("inside {}", inside.join(", ")),
+        (inside, false) => format!("inside {}", inside.join(", ")),
+        (inside, true) => format!("inside {}, and between environments", inside.join(", ")),
     };
     let title = format!("{} differs {place} ({})", difference.fact, difference.application);
     let mut text = output.paint(Tone::Warning, &title);
@@ -230,7 +231,7 @@ mod tests {
         web-4: it has not looked yet, and it is not connected now
         web-5: v1.5 is active, and it has not looked at it yet
         as they were applied: web-2, web-3
-        kernel differs inside production (shop)
+        kernel differs inside production, and between environments (shop)
           production   6.1.0-28: web-1, web-2
           production   6.1.0-25: web-3
           staging      not told: stage-1
