@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use landfall_common::{AppName, EnvName};
 use landfall_proto::v1;
+use tonic::Code;
 
 use super::{Client, request_id};
 use crate::error::Error;
@@ -52,7 +53,7 @@ impl Client {
         present(answer.await?.environment)
     }
 
-    /// Environments that have hosts.
+    /// Environments that have hosts; none of a controller that does not know of them yet.
     ///
     /// # Errors
     /// As [`Client::info`].
@@ -65,8 +66,12 @@ impl Client {
             application: application.map(ToString::to_string).unwrap_or_default(),
             environment: environment.map(ToString::to_string).unwrap_or_default(),
         };
-        let answer = self.call(request, |mut o, q| async move { o.list_environments(q).await }).await?;
-        Ok(answer.environments.into_iter().map(view::Environment::from).collect())
+        match self.call(request, |mut o, q| async move { o.list_environments(q).await }).await {
+            Ok(answer) => Ok(answer.environments.into_iter().map(view::Environment::from).collect()),
+            // A controller that is older has no locks and no queues, and all else in this is told elsewhere.
+            Err(Error::Refused(refusal)) if refusal.code == Code::Unimplemented => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 }
 
