@@ -1,9 +1,19 @@
 //! How an environment wants to be rolled out: the knobs, their defaults and what must hold between them.
 
+mod amount;
+mod canary;
+
 use serde::{Deserialize, Serialize};
 
+pub use amount::Amount;
+pub use canary::{Canary, InvalidCanary};
+
 use crate::assignment::MAX_HEALTHY_DEADLINE;
+use crate::ids::LabelKey;
 use crate::time::{Duration, duration_ms, human};
+
+/// Nobody watches a canary for longer.
+const MAX_CANARY_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The order in which hosts change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -11,58 +21,119 @@ use crate::time::{Duration, duration_ms, human};
 pub enum StrategyKind {
     /// Batch by batch, the canary first.
     Rolling,
+    /// One host after the other, the canary first.
+    OneAtATime,
     /// Every host in one batch.
     AllAtOnce,
 }
 
-/// A number of hosts, or a share of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How hosts of a batch follow those before them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Amount {
-    /// So many hosts.
-    Count(u32),
-    /// So many per cent of the hosts, 0 to 100.
-    Percent(u32),
+pub enum Window {
+    /// A batch begins once all of the one before is proven.
+    #[default]
+    Batch,
+    /// A host begins as soon as one of those before it is proven: no more than a batch change at once.
+    Sliding,
 }
 
-impl Amount {
-    /// At most so many of `hosts`: a share is rounded down, so that a bound is never exceeded.
-    #[must_use]
-    pub fn at_most(self, hosts: usize) -> usize {
-        match self {
-            Self::Count(count) => (count as usize).min(hosts),
-            Self::Percent(percent) => hosts * percent.min(100) as usize / 100,
-        }
-    }
-
-    /// At least one of `hosts`, else as [`Amount::at_most`]: a batch that could hold no host would
-    /// never end.
-    #[must_use]
-    pub fn at_least_one(self, hosts: usize) -> usize {
-        self.at_most(hosts).max(1)
-    }
+/// Whether hosts change by the values of a label, as it is said for one rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// They do not.
+    None,
+    /// By the values of this one.
+    Label(LabelKey),
 }
 
-impl std::fmt::Display for Amount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Spread {
+    /// The label, if there is one.
+    #[must_use]
+    pub fn label(&self) -> Option<LabelKey> {
         match self {
-            Self::Count(count) => write!(f, "{count}"),
-            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::None => None,
+            Self::Label(label) => Some(label.clone()),
         }
     }
 }
 
-/// The knobs of a rollout. The defaults are the field's (Nomad's `update` block, but one canary and
-/// automatic rollback).
+impl Window {
+    /// Both of them, with the words by which the definition and `ctl` know them.
+    pub const ALL: [(Self, &str); 2] = [(Self::Batch, "batch"), (Self::Sliding, "sliding")];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(window, _)| *window == self).map_or("", |(_, word)| word)
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == word).map(|(window, _)| *window)
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_batch(&self) -> bool {
+        *self == Self::Batch
+    }
+}
+
+impl StrategyKind {
+    /// All of them, with the words by which the definition and `ctl` know them.
+    pub const ALL: [(Self, &str); 3] =
+        [(Self::Rolling, "rolling"), (Self::OneAtATime, "one_at_a_time"), (Self::AllAtOnce, "all_at_once")];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind)
+    }
+}
+
+/// The knobs of a rollout. The defaults are the field's (Nomad's `update` block, but one canary that goes on by
+/// itself, and automatic rollback).
+///
+/// What came later is left out of the manifest where it has its default, so that a definition that does not
+/// name it keeps its digest, and an agent that does not know it reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// The order in which hosts change.
     pub kind: StrategyKind,
-    /// How many hosts form the first batch; 0 means no canary.
-    pub canary: u32,
+    /// Which hosts form the first batch.
+    pub canary: Canary,
+    /// How long the canary must have been healthy without a break before the next batch; zero for no longer than
+    /// any other host.
+    #[serde(
+        rename = "canary_hold_ms",
+        with = "duration_ms",
+        default,
+        skip_serializing_if = "Duration::is_zero"
+    )]
+    pub canary_hold: Duration,
+    /// Whether the next batch follows the canary by itself, or waits for somebody who promotes it.
+    #[serde(default = "on", skip_serializing_if = "is_on")]
+    pub auto_promote: bool,
     /// How large each later batch is.
     pub batch: Amount,
+    /// Whether batches wait for each other as a whole.
+    #[serde(default, skip_serializing_if = "Window::is_batch")]
+    pub window: Window,
+    /// The label by whose values hosts change, one value after the other and never two at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<LabelKey>,
+    /// How long after one host the next begins at the earliest; up to half of it is added.
+    #[serde(rename = "stagger_ms", with = "duration_ms", default, skip_serializing_if = "Duration::is_zero")]
+    pub stagger: Duration,
     /// How many hosts may be out at the same time, unknown ones included; never less than one in effect.
     pub max_unavailable: Amount,
     /// How long a host must be healthy without a break before it counts.
@@ -81,12 +152,26 @@ pub struct Strategy {
     pub auto_rollback: bool,
 }
 
+fn on() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_on(flag: &bool) -> bool {
+    *flag
+}
+
 impl Default for Strategy {
     fn default() -> Self {
         Self {
             kind: StrategyKind::Rolling,
-            canary: 1,
+            canary: Canary::Count(1),
+            canary_hold: Duration::ZERO,
+            auto_promote: true,
             batch: Amount::Percent(25),
+            window: Window::Batch,
+            spread: None,
+            stagger: Duration::ZERO,
             max_unavailable: Amount::Percent(25),
             min_healthy: Duration::from_secs(10),
             healthy_deadline: Duration::from_secs(5 * 60),
@@ -98,6 +183,51 @@ impl Default for Strategy {
 }
 
 impl Strategy {
+    /// Whether some hosts go first, and the others only once these are proven.
+    #[must_use]
+    pub fn has_canary(&self) -> bool {
+        self.kind != StrategyKind::AllAtOnce && self.canary != Canary::Count(0)
+    }
+
+    /// Whether the canary is held: for a time, or until somebody promotes it.
+    #[must_use]
+    pub fn holds_canary(&self) -> bool {
+        self.has_canary() && (!self.canary_hold.is_zero() || !self.auto_promote)
+    }
+
+    /// How many hosts form a batch, or may be on their way back at the same time, of so many.
+    #[must_use]
+    pub fn batch_of(&self, hosts: usize) -> usize {
+        match self.kind {
+            StrategyKind::Rolling => self.batch.at_least_one(hosts),
+            StrategyKind::OneAtATime => 1,
+            StrategyKind::AllAtOnce => hosts.max(1),
+        }
+    }
+
+    /// How many hosts may be in change at the same time of so many, where that is bounded beside the budget.
+    #[must_use]
+    pub fn at_once(&self, hosts: usize) -> Option<usize> {
+        let bounded = match self.kind {
+            StrategyKind::Rolling => self.window == Window::Sliding,
+            StrategyKind::OneAtATime => true,
+            StrategyKind::AllAtOnce => false,
+        };
+        bounded.then(|| self.batch_of(hosts))
+    }
+
+    /// The label by whose values hosts change one value after the other.
+    #[must_use]
+    pub fn spreads(&self) -> Option<&LabelKey> {
+        self.spread.as_ref().filter(|_| self.kind != StrategyKind::AllAtOnce)
+    }
+
+    /// How far hosts are apart.
+    #[must_use]
+    pub fn staggers(&self) -> Duration {
+        if self.kind == StrategyKind::AllAtOnce { Duration::ZERO } else { self.stagger }
+    }
+
     /// Checks what must hold between the knobs.
     ///
     /// # Errors
@@ -128,6 +258,27 @@ impl Strategy {
         if matches!(self.batch, Amount::Count(0) | Amount::Percent(0)) {
             return Err("batch is 0: no host would ever change".to_owned());
         }
+        if self.stagger > self.progress_deadline / 2 {
+            let (have, of) = (human::format(self.stagger), human::format(self.progress_deadline));
+            return Err(format!("stagger ({have}) must be at most half of progress_deadline ({of})"));
+        }
+        self.canary.check()?;
+        if self.canary_hold > MAX_CANARY_HOLD {
+            let (have, most) = (human::format(self.canary_hold), human::format(MAX_CANARY_HOLD));
+            return Err(format!("canary_hold ({have}) must be at most {most}"));
+        }
+        // Whoever asks for a person's word must not find that there was nothing to say it to.
+        if !self.has_canary() {
+            let without =
+                if self.kind == StrategyKind::AllAtOnce { "strategy is all_at_once" } else { "canary is 0" };
+            if !self.canary_hold.is_zero() {
+                let hold = human::format(self.canary_hold);
+                return Err(format!("canary_hold is {hold} and {without}: there is no canary to hold"));
+            }
+            if !self.auto_promote {
+                return Err(format!("auto_promote is false and {without}: there is no canary to promote"));
+            }
+        }
         Ok(())
     }
 }
@@ -148,11 +299,38 @@ mod tests {
         assert_eq!(sentence, "min_healthy (10m) must be shorter than healthy_deadline (5m)");
     }
 
+    /// Manifests of before are signed: what they say must be read, and what has not changed written, as then.
     #[test]
-    fn a_share_is_rounded_so_that_a_bound_holds_and_a_batch_moves() {
-        assert_eq!(Amount::Percent(25).at_most(7), 1);
-        assert_eq!(Amount::Percent(25).at_most(3), 0);
-        assert_eq!(Amount::Percent(25).at_least_one(3), 1);
-        assert_eq!(Amount::Count(9).at_most(3), 3);
+    fn what_came_later_is_not_written_where_it_has_its_default() {
+        let before = r#"{"auto_rollback":true,"batch":{"percent":25},"canary":1,"failure_budget":{"count":0},"healthy_deadline_ms":300000,"kind":"rolling","max_unavailable":{"percent":25},"min_healthy_ms":10000,"progress_deadline_ms":600000}"#;
+        assert_eq!(serde_json::from_str::<Strategy>(before).unwrap(), Strategy::default());
+        let written = crate::canonical::to_vec(&Strategy::default()).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), before);
+        let held = Strategy {
+            kind: StrategyKind::OneAtATime,
+            canary: "role=canary".parse().unwrap(),
+            canary_hold: Duration::from_secs(600),
+            auto_promote: false,
+            window: Window::Sliding,
+            spread: Some(LabelKey::new("zone").unwrap()),
+            stagger: Duration::from_secs(30),
+            ..Strategy::default()
+        };
+        let written = crate::canonical::to_vec(&held).unwrap();
+        assert_eq!(serde_json::from_slice::<Strategy>(&written).unwrap(), held);
+    }
+
+    #[test]
+    fn what_holds_a_canary_needs_one() {
+        let none = Strategy { canary: Canary::Count(0), ..Strategy::default() };
+        assert_eq!(none.check(), Ok(()));
+        let held = Strategy { canary_hold: Duration::from_secs(60), ..none.clone() };
+        insta::assert_snapshot!(held.check().unwrap_err(), @"canary_hold is 1m and canary is 0: there is no canary to hold");
+        let at_once = Strategy { kind: StrategyKind::AllAtOnce, auto_promote: false, ..Strategy::default() };
+        insta::assert_snapshot!(at_once.check().unwrap_err(), @"auto_promote is false and strategy is all_at_once: there is no canary to promote");
+        let slow = Strategy { stagger: Duration::from_secs(301), ..Strategy::default() };
+        insta::assert_snapshot!(slow.check().unwrap_err(), @"stagger (5m1s) must be at most half of progress_deadline (10m)");
+        let long = Strategy { canary_hold: Duration::from_secs(8 * 24 * 3600), ..Strategy::default() };
+        insta::assert_snapshot!(long.check().unwrap_err(), @"canary_hold (8d) must be at most 7d");
     }
 }

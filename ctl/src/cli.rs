@@ -2,13 +2,13 @@
 
 mod hosts;
 mod import;
+mod knobs;
 mod lock;
 mod trust;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use landfall_common::strategy::Amount;
 use landfall_common::time::{Duration, human};
 use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceName, Sha256, StepName};
 
@@ -16,6 +16,7 @@ use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
 pub use hosts::{Add, Target};
 pub use import::Import;
+pub use knobs::Knobs;
 pub use lock::{Lock, Unlock};
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
@@ -80,24 +81,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     human::parse(text).map_err(|error| error.to_string())
 }
 
-fn amount(text: &str) -> Result<Amount, String> {
-    let (digits, is_share) = text.strip_suffix('%').map_or((text, false), |digits| (digits, true));
-    match digits.parse::<u32>() {
-        Ok(number) if !is_share => Ok(Amount::Count(number)),
-        Ok(number) if number <= 100 => Ok(Amount::Percent(number)),
-        _ => Err("write a number of hosts such as 2, or a share such as 25%".to_owned()),
-    }
-}
-
-fn amount_of_batch(text: &str) -> Result<Amount, String> {
-    match amount(text)? {
-        Amount::Count(0) | Amount::Percent(0) => {
-            Err("no host would ever change: write at least 1, or a share such as 25%".to_owned())
-        }
-        amount => Ok(amount),
-    }
-}
-
 fn plan_id(text: &str) -> Result<Sha256, String> {
     let wrong = |_| "it is not the id of a plan: copy the line after `next:` of ctl plan".to_owned();
     text.parse::<Sha256>().map_err(wrong)
@@ -115,30 +98,6 @@ pub struct Environment {
     /// The environment [default: that of the context, else the only one of landfall.toml, else production]
     #[arg(short, long = "env", value_name = "NAME", value_parser = name(EnvName::new))]
     pub env: Option<EnvName>,
-}
-
-/// Knobs of one rollout, instead of those in landfall.toml.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Knobs of this rollout (default: landfall.toml)")]
-pub struct Knobs {
-    /// Hosts in the first batch; 0 for no canary
-    #[arg(long, value_name = "COUNT")]
-    pub canary: Option<u32>,
-    /// Hosts in each later batch, such as 2 or 25%
-    #[arg(long, value_name = "AMOUNT", value_parser = amount_of_batch)]
-    pub batch: Option<Amount>,
-    /// Hosts that may be out at once, such as 1 or 25%
-    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
-    pub max_unavailable: Option<Amount>,
-    /// How long a host must be healthy without a break, such as 30s
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub min_healthy: Option<Duration>,
-    /// Hosts that may fail before everything goes back, such as 1 or 10%
-    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
-    pub failure_budget: Option<Amount>,
-    /// Pause instead of going back when the budget is exceeded
-    #[arg(long)]
-    pub no_auto_rollback: bool,
 }
 
 /// What becomes of a rollout that cannot begin at once.
@@ -186,6 +145,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Let no further batch of a rollout begin
     Pause(Control),
+    /// Let the batch after a proven canary begin
+    Promote(Control),
     /// Let a paused rollout go on; its deadlines start anew
     Resume(Control),
     /// End a rollout where it stands
@@ -406,7 +367,7 @@ pub struct Rollback {
     pub follow: Follow,
 }
 
-/// `ctl pause`, `resume`, `abort`, `retry`
+/// `ctl pause`, `resume`, `promote`, `abort`, `retry`
 #[derive(Debug, Args)]
 pub struct Control {
     /// The rollout's id [default: the one under way]

@@ -277,8 +277,14 @@ pub fn parse_definition(label: &str, bytes: Vec<u8>, next: &'static str) -> Resu
 #[must_use]
 pub fn overrides(knobs: &Knobs) -> Overrides {
     Overrides {
-        canary: knobs.canary,
+        strategy: knobs.strategy,
+        canary: knobs.canary.clone(),
+        canary_hold: knobs.canary_hold,
+        auto_promote: knobs.promotes(),
         batch: knobs.batch.map(|amount| amount.to_string()),
+        window: knobs.window,
+        spread: knobs.spread.clone(),
+        stagger: knobs.stagger,
         max_unavailable: knobs.max_unavailable.map(|amount| amount.to_string()),
         min_healthy: knobs.min_healthy,
         failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
@@ -335,6 +341,9 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Pause(arguments) => control::run(&session, &arguments, crate::client::Control::Pause).await,
         Command::Resume(arguments) => {
             control::run(&session, &arguments, crate::client::Control::Resume).await
+        }
+        Command::Promote(arguments) => {
+            control::run(&session, &arguments, crate::client::Control::Promote).await
         }
         Command::Abort(arguments) => control::run(&session, &arguments, crate::client::Control::Abort).await,
         Command::Retry(arguments) => {

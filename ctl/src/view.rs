@@ -234,11 +234,20 @@ pub struct PlannedBatch {
     pub canary: bool,
     /// The hosts.
     pub hosts: Vec<String>,
+    /// What they have in common; empty for no more than their turn.
+    pub why: String,
+    /// What the next batch waits for beside their health; mostly empty.
+    pub then: String,
 }
 
 impl From<v1::PlanRolloutResponse> for Plan {
     fn from(plan: v1::PlanRolloutResponse) -> Self {
-        let batch = |batch: v1::PlannedBatch| PlannedBatch { canary: batch.canary, hosts: batch.hosts };
+        let batch = |batch: v1::PlannedBatch| PlannedBatch {
+            canary: batch.canary,
+            hosts: batch.hosts,
+            why: line(&batch.why),
+            then: line(&batch.then),
+        };
         Self {
             plan_id: line(&plan.plan_id),
             from: plan.from.map(|release| release.name),

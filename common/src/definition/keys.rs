@@ -84,7 +84,12 @@ pub const TABLES: &[(&str, &[&str])] = &[
         &[
             "strategy",
             "canary",
+            "canary_hold",
+            "auto_promote",
             "batch",
+            "window",
+            "spread",
+            "stagger",
             "max_unavailable",
             "min_healthy",
             "healthy_deadline",

@@ -2,18 +2,19 @@
 //! of its own, [`services`].
 
 mod docker;
+mod environments;
 mod services;
 mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::reader::{At, Reader, Section, Span};
+use super::reader::{At, Reader, Section};
 use crate::assignment::MAX_LEASE;
-use crate::ids::{EnvName, StepName};
+use crate::ids::StepName;
 use crate::manifest::{Check, Headers, Migration, Probe, Retention, Shared, Step, WayBack, component};
-use crate::strategy::{Strategy, StrategyKind};
 use crate::time::{Duration, human};
 use crate::words;
+pub(super) use environments::environments;
 pub(super) use services::services;
 pub(super) use traffic::traffic;
 
@@ -357,72 +358,4 @@ fn overlap(a: &str, b: &str) -> bool {
 pub(super) fn retention(section: &Section<'_>) -> Retention {
     let default = Retention::default();
     Retention { releases: section.integer("releases", 2..=MAX_RETENTION).unwrap_or(default.releases) }
-}
-
-/// `[environment.NAME]`, each.
-pub(super) fn environments(sections: Vec<(At<String>, Section<'_>)>) -> BTreeMap<EnvName, Strategy> {
-    let mut environments = BTreeMap::new();
-    for (name, section) in sections {
-        let strategy = strategy(&section);
-        match EnvName::new(name.value.clone()) {
-            Ok(name) => drop(environments.insert(name, strategy)),
-            Err(error) => {
-                let tamed = super::reader::tame(&name.value);
-                let help = EnvName::new(tamed).ok().map(|name| format!("write `environment.{name}`"));
-                section.reader.wrong(name.span, error.to_string(), help);
-            }
-        }
-    }
-    environments
-}
-
-fn strategy(section: &Section<'_>) -> Strategy {
-    let before = section.reader.found.borrow().len();
-    let default = Strategy::default();
-    let kind = match section.string("strategy") {
-        None => default.kind,
-        Some(text) => match text.value.as_str() {
-            "rolling" => StrategyKind::Rolling,
-            "all_at_once" => StrategyKind::AllAtOnce,
-            other => {
-                let help = match super::diagnostic::nearest(other, ["rolling", "all_at_once"]) {
-                    Some(like) => format!("did you mean \"{like}\"?"),
-                    None => "known strategies: \"rolling\", \"all_at_once\"".to_owned(),
-                };
-                section.reader.wrong(text.span, format!("unknown strategy {other:?}"), Some(help));
-                default.kind
-            }
-        },
-    };
-    if kind == StrategyKind::AllAtOnce {
-        for key in ["canary", "batch"].into_iter().filter(|key| section.has(key)) {
-            let message = format!("`{key}` has no meaning when every host changes at once");
-            let help = Some(format!("remove `{key}`, or write `strategy = \"rolling\"`"));
-            section.reader.wrong(section.key_span(key), message, help);
-        }
-    }
-    let strategy = Strategy {
-        kind,
-        canary: section.integer("canary", 0..=u32::MAX).unwrap_or(default.canary),
-        batch: section.amount("batch").unwrap_or(default.batch),
-        max_unavailable: section.amount("max_unavailable").unwrap_or(default.max_unavailable),
-        min_healthy: duration(section, "min_healthy", default.min_healthy),
-        healthy_deadline: duration(section, "healthy_deadline", default.healthy_deadline),
-        progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
-        failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
-        auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
-    };
-    let sound = section.reader.found.borrow().len() == before;
-    if let (true, Err(sentence)) = (sound, strategy.check()) {
-        section.reader.wrong(knob_span(section, &sentence), sentence, None);
-    }
-    strategy
-}
-
-/// Where the first knob that the sentence names and the section sets stands.
-fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
-    let words: BTreeSet<&str> = sentence.split(|c: char| !c.is_ascii_lowercase() && c != '_').collect();
-    let knobs = super::keys::of("[environment.NAME]");
-    let named = knobs.iter().find(|knob| words.contains(**knob) && section.has(knob));
-    named.map_or_else(|| section.span.clone(), |knob| section.key_span(knob))
 }

@@ -1,11 +1,12 @@
 mod containers;
+mod environments;
 mod services;
 mod traffic;
 
 use super::*;
 use crate::manifest::traffic::{Gate, Proxy, Switch};
 use crate::manifest::{Driver, Probe, Ready, ReloadSignal, Renewal, Supervised, Unit, WayBack};
-use crate::strategy::Amount;
+use crate::strategy::{Amount, Canary};
 use crate::time::Duration;
 
 const WHOLE: &str = r#"
@@ -109,7 +110,7 @@ fn a_whole_definition_is_read() {
     assert_eq!(program.shared.directories, ["media"]);
     assert_eq!(program.retention.releases, 3);
     let production = &definition.environments[&EnvName::new("production").unwrap()];
-    assert_eq!((production.batch, production.canary), (Amount::Percent(50), 2));
+    assert_eq!((production.batch, &production.canary), (Amount::Percent(50), &Canary::Count(2)));
     let staging = &definition.environments[&EnvName::new("staging").unwrap()];
     assert!(!staging.auto_rollback && staging.kind == crate::strategy::StrategyKind::AllAtOnce);
 }

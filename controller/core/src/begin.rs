@@ -64,6 +64,7 @@ pub(crate) fn begin(
                 since: now,
                 unheeded: 0,
                 touched: astray.contains(&host),
+                settled: false,
                 host,
                 failure: None,
                 return_failure: None,

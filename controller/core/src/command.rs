@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
 use landfall_common::{AppName, Duration, HostId, ReleaseName, RequestId, RolloutId, Sha256};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub enum Action {
         /// Why.
         reason: String,
     },
-    /// Let a held canary pass.
+    /// Let the batch after a proven canary begin.
     Promote {
         /// Which rollout.
         rollout: RolloutId,
@@ -204,9 +204,24 @@ pub struct Overrides {
     /// [`Strategy::kind`].
     pub kind: Option<StrategyKind>,
     /// [`Strategy::canary`].
-    pub canary: Option<u32>,
+    pub canary: Option<Canary>,
+    /// [`Strategy::canary_hold`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_hold: Option<Duration>,
+    /// [`Strategy::auto_promote`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_promote: Option<bool>,
     /// [`Strategy::batch`].
     pub batch: Option<Amount>,
+    /// [`Strategy::window`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// [`Strategy::spread`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+    /// [`Strategy::stagger`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stagger: Option<Duration>,
     /// [`Strategy::max_unavailable`].
     pub max_unavailable: Option<Amount>,
     /// [`Strategy::min_healthy`].
@@ -227,8 +242,13 @@ impl Overrides {
     pub fn over(&self, base: &Strategy) -> Strategy {
         Strategy {
             kind: self.kind.unwrap_or(base.kind),
-            canary: self.canary.unwrap_or(base.canary),
+            canary: self.canary.clone().unwrap_or_else(|| base.canary.clone()),
+            canary_hold: self.canary_hold.unwrap_or(base.canary_hold),
+            auto_promote: self.auto_promote.unwrap_or(base.auto_promote),
             batch: self.batch.unwrap_or(base.batch),
+            window: self.window.unwrap_or(base.window),
+            spread: self.spread.as_ref().map_or_else(|| base.spread.clone(), Spread::label),
+            stagger: self.stagger.unwrap_or(base.stagger),
             max_unavailable: self.max_unavailable.unwrap_or(base.max_unavailable),
             min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
             healthy_deadline: self.healthy_deadline.unwrap_or(base.healthy_deadline),

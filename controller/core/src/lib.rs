@@ -19,6 +19,7 @@ mod begin;
 pub mod command;
 mod decide;
 pub mod facts;
+mod group;
 pub mod line;
 pub mod log;
 pub mod member;

@@ -26,6 +26,10 @@ pub struct Member {
     /// one before it that ended half way. Once it is set it stays: a host that is tried again has still been touched, and must go back with the others.
     #[serde(default)]
     pub touched: bool,
+    /// Whether there was evidence of the release on it since it was let go, so that its place in the window is
+    /// free. Kept only where the strategy bounds who may change at the same time.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub settled: bool,
     /// The first thing that went wrong on it before the way back, kept through that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -37,6 +41,11 @@ pub struct Member {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 pub(crate) fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Member {

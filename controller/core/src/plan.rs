@@ -14,10 +14,12 @@ use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT};
 
 mod absorb;
 mod back;
+mod canary;
 mod converge;
 mod evidence;
 mod line;
 mod migrate;
+mod pace;
 mod room;
 mod run;
 mod stage;
@@ -101,6 +103,7 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 let batch = *batch;
                 run::advance(table, batch)
             }
+            Stage::Canary { promotion } => canary::advance(table, *promotion),
             Stage::RollingBack { back: Back::Schema { .. }, .. } => migrate::advance(table),
             Stage::RollingBack { back: Back::Hosts, .. } => back::advance(table),
         },

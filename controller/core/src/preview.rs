@@ -1,12 +1,15 @@
 //! What a rollout would do, without doing it: what `ctl plan` shows, and what a request is carried out by.
 
+use std::collections::BTreeMap;
+
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::canonical;
-use landfall_common::strategy::{Strategy, StrategyKind};
-use landfall_common::{HostId, Sha256, Timestamp};
+use landfall_common::strategy::{Canary, Strategy, Window};
+use landfall_common::{HostId, LabelKey, Sha256, Timestamp};
 use serde::Serialize;
 
 use crate::command::RollRequest;
+use crate::group::Group;
 use crate::observation::Host;
 use crate::record::{Applied, Convergence, Place, PlaceRecord, ReleaseRecord, WayBackKind};
 use crate::refusal::Refusal;
@@ -51,6 +54,8 @@ pub struct Batch {
     pub number: u32,
     /// Whether it is the canary.
     pub canary: bool,
+    /// What these hosts have in common, such as `role=canary`; empty for no more than their turn.
+    pub why: String,
     /// Its hosts, in order.
     pub hosts: Vec<HostId>,
 }
@@ -80,6 +85,9 @@ struct DependsOn<'a> {
     previous: &'a Option<ReleaseRef>,
     strategy: &'a Strategy,
     hosts: Vec<&'a HostId>,
+    /// In the order of hosts, where labels decide who changes when.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<&'a BTreeMap<LabelKey, String>>,
     schema: &'a Schema,
 }
 
@@ -121,6 +129,7 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
             place: Box::new(request.place.clone()),
         });
     }
+    some_canary(state, &request.place, &strategy)?;
     knows_the_schema(place, &record.release)?;
     content_is_here(record)?;
     let schema = schema::forward(place, record);
@@ -192,8 +201,14 @@ pub fn preview_rollback(
             reason: format!("{} does not run on the schema of {}", in_force.release.name, target.name),
         },
     };
-    // The fast lane: no canary.
-    let strategy = Strategy { canary: 0, ..strategy };
+    // The fast lane: no canary, and nobody to wait for.
+    let strategy = Strategy {
+        canary: Canary::Count(0),
+        canary_hold: landfall_common::Duration::ZERO,
+        auto_promote: true,
+        stagger: landfall_common::Duration::ZERO,
+        ..strategy
+    };
     let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, schema, now);
     Ok(Plan { previous, way_back, ..plan })
 }
@@ -214,6 +229,23 @@ fn knows_the_schema(place: &PlaceRecord, release: &ReleaseRef) -> Result<(), Ref
         }
     };
     Err(Refusal::SchemaAhead { release: release.name.clone(), reason, needed })
+}
+
+/// Whoever asks for certain hosts to go first must not find that all went at once.
+fn some_canary(state: &State, place: &Place, strategy: &Strategy) -> Result<(), Refusal> {
+    let named = |host: &Host| strategy.canary.names(&host.record.labels);
+    if !strategy.has_canary()
+        || !matches!(strategy.canary, Canary::Labels { .. })
+        || state.hosts(place).any(named)
+    {
+        return Ok(());
+    }
+    let rule = format!(
+        "canary is {}, and no host of {place} has these labels; enrol one with them, or name other hosts with \
+         `--canary`",
+        strategy.canary
+    );
+    Err(Refusal::Strategy { rule })
 }
 
 /// Hosts can be brought only to a release that they can fetch.
@@ -270,9 +302,9 @@ fn lay_out(
     let hosts: Vec<_> = state.hosts(place).collect();
     // A host that cannot be reached now comes last: it should not be the canary, and hold up the others.
     let (heard, silent): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(|host| host.fresh(now).is_some());
-    let ordered: Vec<HostId> = heard.iter().chain(&silent).map(|host| host.record.id.clone()).collect();
-    let batches = batches(&ordered, &strategy);
+    let batches = batches(heard.into_iter().chain(silent).collect(), &strategy);
     let previous = state.place(place).and_then(|record| Some(record.in_force()?.release.clone()));
+    let by_labels = strategy.spreads().is_some() || matches!(strategy.canary, Canary::Labels { .. });
     let depends_on = DependsOn {
         place,
         kind,
@@ -280,6 +312,7 @@ fn lay_out(
         previous: &previous,
         strategy: &strategy,
         hosts: hosts.iter().map(|host| &host.record.id).collect(),
+        labels: if by_labels { hosts.iter().map(|host| &host.record.labels).collect() } else { Vec::new() },
         schema: &schema,
     };
     let bytes = canonical::to_vec(&depends_on).expect("made of names, numbers and digests only");
@@ -301,23 +334,44 @@ fn lay_out(
     }
 }
 
-/// Hosts in their order, the canary first, then batch by batch.
-fn batches(hosts: &[HostId], strategy: &Strategy) -> Vec<Batch> {
-    let size = match strategy.kind {
-        StrategyKind::AllAtOnce => hosts.len().max(1),
-        StrategyKind::Rolling => strategy.batch.at_least_one(hosts.len()),
+/// Hosts in their order, the canary first, then batch by batch; with `spread` group by group, and what has no
+/// label comes last.
+fn batches(mut hosts: Vec<&Host>, strategy: &Strategy) -> Vec<Batch> {
+    let size = match strategy.window {
+        Window::Batch => strategy.batch_of(hosts.len()),
+        // Who of them may begin is a matter of who is proven.
+        Window::Sliding => hosts.len().max(1),
     };
-    let canary = match strategy.kind {
-        StrategyKind::AllAtOnce => 0,
-        StrategyKind::Rolling => (strategy.canary as usize).min(hosts.len()),
-    };
-    let (first, rest) = hosts.split_at(canary);
-    let first = (!first.is_empty()).then_some((true, first));
-    let rest = rest.chunks(size).map(|chunk| (false, chunk));
+    let spread = strategy.spreads();
+    let group = |host: &Host| spread.map(|label| Group::of(host, label));
+    hosts.sort_by_key(|host| group(host));
+    let (first, rest) = canary(hosts, strategy);
+    let labelled = matches!(strategy.canary, Canary::Labels { .. });
+    let why = if labelled { strategy.canary.to_string() } else { String::new() };
+    let first = (!first.is_empty()).then_some((true, why, &*first));
+    let rest = rest.chunk_by(|one, next| group(one) == group(next)).flat_map(|hosts| {
+        let why = group(hosts[0]).map_or_else(String::new, |group| group.to_string());
+        hosts.chunks(size).map(move |chunk| (false, why.clone(), chunk))
+    });
+    let ids = |hosts: &[&Host]| hosts.iter().map(|host| host.record.id.clone()).collect();
     (1..)
         .zip(first.into_iter().chain(rest))
-        .map(|(number, (canary, hosts))| Batch { number, canary, hosts: hosts.to_vec() })
+        .map(|(number, (canary, why, hosts))| Batch { number, canary, why, hosts: ids(hosts) })
         .collect()
+}
+
+/// Those that go first, and the others.
+fn canary<'h>(hosts: Vec<&'h Host>, strategy: &Strategy) -> (Vec<&'h Host>, Vec<&'h Host>) {
+    if !strategy.has_canary() {
+        return (Vec::new(), hosts);
+    }
+    if let Canary::Labels { .. } = strategy.canary {
+        return hosts.into_iter().partition(|host| strategy.canary.names(&host.record.labels));
+    }
+    let count = strategy.canary.count_of(hosts.len());
+    let mut first = hosts;
+    let rest = first.split_off(count);
+    (first, rest)
 }
 
 /// Refuses a plan without a way back, unless the operator has said that he knows.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Place;
 use crate::refusal::{moment, seconds};
-use crate::rollout::StatusWord;
+use crate::rollout::{Promotion, StatusWord};
 
 /// How many hosts one sentence names, and how many sentences a place gets; the rest is counted.
 const NAMED: usize = 5;
@@ -163,6 +163,49 @@ pub enum Wait {
         out: Hosts,
         /// Those that wait therefore.
         waiting: Hosts,
+    },
+    /// No more than so many change at once.
+    Window {
+        /// How many.
+        most: usize,
+        /// Those that do.
+        in_change: Hosts,
+        /// Those that wait.
+        waiting: Hosts,
+    },
+    /// Hosts of two groups never change at once.
+    Group {
+        /// The group that does, such as `zone=a`.
+        in_change: String,
+        /// Those of others that wait.
+        waiting: Hosts,
+    },
+    /// Hosts begin some time after each other.
+    Stagger {
+        /// The next one.
+        host: HostId,
+        /// When it may begin, from now.
+        #[serde(rename = "in_ms", with = "duration_ms")]
+        period: Duration,
+        /// How far they are apart at least.
+        #[serde(rename = "stagger_ms", with = "duration_ms")]
+        stagger: Duration,
+    },
+    /// The canary is proven, and held.
+    Canary {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// What is awaited besides.
+        promotion: Promotion,
+        /// For how long it must have been healthy.
+        #[serde(rename = "hold_ms", with = "duration_ms")]
+        hold: Duration,
+        /// Whether it has been.
+        kept: bool,
+        /// The batch that would begin.
+        next: u32,
+        /// Of how many.
+        of: u32,
     },
     /// No more than a batch goes back at the same time.
     ReturnBatch {
@@ -467,6 +510,38 @@ impl fmt::Display for Wait {
                 out.is(),
                 waiting.s_of_verb()
             ),
+            Self::Window { most, in_change, waiting } => write!(
+                f,
+                "{most} may change at once: {in_change} {}, {waiting} wait{}",
+                if in_change.count() == 1 { "does" } else { "do" },
+                waiting.s_of_verb()
+            ),
+            Self::Group { in_change, waiting } => {
+                write!(f, "{in_change} is in change, {waiting} wait{}", waiting.s_of_verb())
+            }
+            Self::Stagger { host, period, stagger } => write!(
+                f,
+                "{host} begins in {}: hosts are {} apart at least",
+                seconds(*period + Duration::from_millis(999)),
+                human::format(*stagger)
+            ),
+            Self::Canary { rollout, promotion, hold, kept, next, of } => {
+                let held = match (kept, hold.is_zero()) {
+                    (true, _) => "the canary is proven".to_owned(),
+                    (false, true) => "the canary was proven, and is not now".to_owned(),
+                    (false, false) => {
+                        format!("the canary is held until it has been healthy for {}", human::format(*hold))
+                    }
+                };
+                let then = match promotion {
+                    Promotion::ByItself => format!("batch {next} of {of} follows by itself"),
+                    Promotion::Given => format!("it was promoted, and batch {next} of {of} follows"),
+                    Promotion::Awaited => format!(
+                        "`ctl promote {rollout}` lets batch {next} of {of} follow, `ctl rollback` goes back"
+                    ),
+                };
+                write!(f, "{held}; {then}")
+            }
             Self::ReturnBatch { batch, under_way, waiting } => write!(
                 f,
                 "the way back goes {batch} at a time: {under_way} {} under way, {waiting} wait{}",

@@ -140,6 +140,11 @@ pub enum Stage {
         /// From 1.
         batch: u32,
     },
+    /// The canary is proven, and the batch after it does not begin yet.
+    Canary {
+        /// What is awaited.
+        promotion: Promotion,
+    },
     /// Back to the previous release.
     RollingBack {
         /// Why.
@@ -147,6 +152,18 @@ pub enum Stage {
         /// With what.
         back: Back,
     },
+}
+
+/// What lets the batch after the canary begin, once the canary has been healthy for as long as it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promotion {
+    /// Nothing else.
+    ByItself,
+    /// Somebody must promote it.
+    Awaited,
+    /// Somebody has.
+    Given,
 }
 
 /// What had ended in a place when somebody last said that a rollout is to begin there. What ends badly afterwards he
@@ -380,7 +397,8 @@ impl Stage {
         match self {
             Self::InLine { .. } => StatusWord::Pending,
             Self::Staging => StatusWord::Staging,
-            Self::Running { .. } => StatusWord::Running,
+            Self::Canary { promotion: Promotion::Awaited } => StatusWord::Waiting,
+            Self::Running { .. } | Self::Canary { .. } => StatusWord::Running,
             Self::Migrating { run: MigrationRun::Unknown { .. } }
             | Self::RollingBack { back: Back::Schema { run: MigrationRun::Unknown { .. }, .. }, .. } => {
                 StatusWord::Waiting
@@ -435,6 +453,12 @@ impl Rollout {
             Status::Ended { .. } => return,
         }
         self.since = now;
+    }
+
+    /// Whether its first batch is a canary: the way back has none.
+    #[must_use]
+    pub fn has_canary(&self) -> bool {
+        self.kind == RolloutKind::Forward && self.strategy.has_canary()
     }
 
     /// What was asked for, while it has not begun.

@@ -40,7 +40,11 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
             rollout.schema = Schema::TakenBack { migration: *migration };
             rollout.enter(Stage::RollingBack { reason, back: Back::Hosts }, now);
         }
-        Stage::InLine { .. } | Stage::Staging | Stage::Running { .. } | Stage::RollingBack { .. } => {}
+        Stage::InLine { .. }
+        | Stage::Staging
+        | Stage::Running { .. }
+        | Stage::Canary { .. }
+        | Stage::RollingBack { .. } => {}
     }
 }
 

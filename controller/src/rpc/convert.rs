@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
-use landfall_common::strategy::Amount;
+use landfall_common::strategy::{Amount, Canary, Spread, StrategyKind, Window};
 use landfall_common::{
     AppName, Duration, EnvName, Generation, ReleaseCounter, ReleaseName, RequestId, RolloutId, Sha256,
     StepName, Timestamp, canonical,
@@ -224,13 +224,25 @@ fn health(message: pb::Health) -> Parsed<Health> {
 /// What an operator sets otherwise than the environment's strategy.
 ///
 /// # Errors
-/// An amount that is none.
+/// What is no amount, no canary or no strategy.
 pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
     let Some(message) = message else { return Ok(Overrides::default()) };
     let milliseconds = |ms: Option<u64>| ms.map(Duration::from_millis);
     Ok(Overrides {
-        kind: None,
-        canary: message.canary,
+        kind: one_of("strategy", &message.strategy, &StrategyKind::ALL)?,
+        canary: match &*message.canary_hosts {
+            "" => message.canary.map(Canary::Count),
+            text => Some(named("canary_hosts", text)?),
+        },
+        canary_hold: milliseconds(message.canary_hold_ms),
+        auto_promote: message.auto_promote,
+        window: one_of("window", &message.window, &Window::ALL)?,
+        spread: match message.spread.as_deref() {
+            None => None,
+            Some("") => Some(Spread::None),
+            Some(label) => Some(Spread::Label(named("spread", label)?)),
+        },
+        stagger: milliseconds(message.stagger_ms),
         batch: amount("batch", &message.batch)?,
         max_unavailable: amount("max_unavailable", &message.max_unavailable)?,
         min_healthy: milliseconds(message.min_healthy_ms),
@@ -239,6 +251,18 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
         failure_budget: amount("failure_budget", &message.failure_budget)?,
         auto_rollback: message.auto_rollback,
     })
+}
+
+fn one_of<T: Copy>(field: &str, text: &str, all: &[(T, &str)]) -> Parsed<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if let Some((value, _)) = all.iter().find(|(_, word)| *word == text) {
+        return Ok(Some(*value));
+    }
+    let words: Vec<&str> = all.iter().map(|(_, word)| *word).collect();
+    let message = format!("{field} is {text:?}; it must be one of {}", words.join(", "));
+    Err(ControllerError::invalid(message))
 }
 
 fn amount(field: &str, text: &str) -> Parsed<Option<Amount>> {
@@ -473,6 +497,39 @@ mod tests {
         assert!(report(pb::HostReport { generation: u64::MAX, ..good.clone() }).is_err());
         let active = Some(pb::ReleaseRef { name: "../x".into(), ..pb::ReleaseRef::default() });
         assert!(report(pb::HostReport { active, ..good }).is_err());
+    }
+
+    #[test]
+    fn what_is_set_otherwise_is_read_or_refused() {
+        let message = |canary_hosts: &str, strategy: &str| pb::StrategyOverrides {
+            canary: Some(2),
+            canary_hosts: canary_hosts.to_owned(),
+            canary_hold_ms: Some(0),
+            auto_promote: Some(false),
+            strategy: strategy.to_owned(),
+            ..pb::StrategyOverrides::default()
+        };
+        let read = overrides(Some(message("", "one_at_a_time"))).unwrap();
+        assert_eq!((read.canary, read.kind), (Some(Canary::Count(2)), Some(StrategyKind::OneAtATime)));
+        assert_eq!((read.canary_hold, read.auto_promote), (Some(Duration::ZERO), Some(false)));
+        let read = overrides(Some(message("role=canary", ""))).unwrap();
+        assert_eq!((read.canary.unwrap().to_string().as_str(), read.kind), ("role=canary", None));
+        assert!(overrides(Some(message("a few", ""))).is_err());
+        let apart = |window: &str, spread: Option<&str>| {
+            overrides(Some(pb::StrategyOverrides {
+                window: window.to_owned(),
+                spread: spread.map(ToOwned::to_owned),
+                stagger_ms: Some(30_000),
+                ..pb::StrategyOverrides::default()
+            }))
+        };
+        let read = apart("sliding", Some("zone")).unwrap();
+        assert_eq!((read.window, read.stagger), (Some(Window::Sliding), Some(Duration::from_secs(30))));
+        assert_eq!(read.spread.unwrap().label().unwrap().as_str(), "zone");
+        assert_eq!(apart("", Some("")).unwrap().spread, Some(Spread::None));
+        assert_eq!(apart("", None).unwrap().spread, None);
+        assert!(apart("slide", None).is_err() && apart("", Some("no label")).is_err());
+        assert!(overrides(Some(message("", "blue"))).is_err());
     }
 
     #[test]

@@ -376,7 +376,7 @@ pub const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// Knobs for a rollout in moments.
 pub fn strategy() -> Strategy {
     Strategy {
-        canary: 1,
+        canary: landfall_common::strategy::Canary::Count(1),
         batch: Amount::Percent(100),
         max_unavailable: Amount::Percent(100),
         min_healthy: Duration::from_millis(1),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use landfall_common::strategy::{Canary, Spread, StrategyKind, Window};
 use landfall_common::{AppName, EnvName, HostId, ReleaseName, Token};
 use landfall_proto::v1;
 
@@ -47,10 +48,22 @@ impl IfHeld {
 /// Knobs for one rollout; what is absent stays as the definition has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
+    /// How hosts follow each other.
+    pub strategy: Option<StrategyKind>,
     /// Hosts in the first batch.
-    pub canary: Option<u32>,
+    pub canary: Option<Canary>,
+    /// How long the canary is held.
+    pub canary_hold: Option<Duration>,
+    /// Whether the next batch follows it by itself.
+    pub auto_promote: Option<bool>,
     /// `2` or `25%`.
     pub batch: Option<String>,
+    /// Whether batches wait for each other as a whole.
+    pub window: Option<Window>,
+    /// The label by whose values hosts change, or none.
+    pub spread: Option<Spread>,
+    /// How far hosts are apart.
+    pub stagger: Option<Duration>,
     /// `2` or `25%`.
     pub max_unavailable: Option<String>,
     /// Health without a break.
@@ -65,8 +78,24 @@ impl Overrides {
     pub(super) fn message(&self) -> v1::StrategyOverrides {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         v1::StrategyOverrides {
-            canary: self.canary,
+            canary: match &self.canary {
+                Some(Canary::Count(count)) => Some(*count),
+                _ => None,
+            },
+            canary_hosts: match &self.canary {
+                None | Some(Canary::Count(_)) => String::new(),
+                Some(canary) => canary.to_string(),
+            },
+            canary_hold_ms: self.canary_hold.map(ms),
+            auto_promote: self.auto_promote,
+            strategy: self.strategy.map(StrategyKind::word).unwrap_or_default().to_owned(),
             batch: self.batch.clone().unwrap_or_default(),
+            window: self.window.map(Window::word).unwrap_or_default().to_owned(),
+            spread: self
+                .spread
+                .as_ref()
+                .map(|spread| spread.label().map_or_else(String::new, |label| label.to_string())),
+            stagger_ms: self.stagger.map(ms),
             max_unavailable: self.max_unavailable.clone().unwrap_or_default(),
             min_healthy_ms: self.min_healthy.map(ms),
             failure_budget: self.failure_budget.clone().unwrap_or_default(),
@@ -87,6 +116,8 @@ pub enum Control {
     Abort,
     /// Tries failed hosts again.
     RetryFailed,
+    /// The batch after a proven canary begins.
+    Promote,
 }
 
 /// Who is to join with a token.

@@ -74,7 +74,7 @@ impl Client {
         present(answer.await?.rollout)
     }
 
-    /// Pauses, resumes, aborts, retries.
+    /// Pauses, resumes, promotes, aborts, retries.
     ///
     /// # Errors
     /// As [`Client::info`].
@@ -89,6 +89,7 @@ impl Client {
             Control::Resume => v1::Control::Resume,
             Control::Abort => v1::Control::Abort,
             Control::RetryFailed => v1::Control::RetryFailed,
+            Control::Promote => v1::Control::Promote,
         };
         let request = v1::ControlRolloutRequest {
             request_id: request_id(),

@@ -1,4 +1,4 @@
-//! `ctl pause`, `resume`, `abort`, `retry` and `migration resolve`: a word to a rollout under way.
+//! `ctl pause`, `resume`, `promote`, `abort`, `retry` and `migration resolve`: a word to a rollout under way.
 
 use super::{Session, follow};
 use crate::cli;

@@ -71,7 +71,11 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
         let named: Vec<&str> = batch.hosts.iter().take(NAMED).map(String::as_str).collect();
         let more = batch.hosts.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.push(format!("  {name:<9} {}{more}", named.join(", ")));
+        let why = if batch.why.is_empty() { String::new() } else { format!(" ({})", batch.why) };
+        lines.push(format!("  {name:<9} {}{more}{why}", named.join(", ")));
+        if !batch.then.is_empty() {
+            lines.push(format!("  {:<9} {}", "", batch.then));
+        }
     }
     if !plan.migration.is_empty() {
         lines.push(format!("  {:<9} {}", "migration", plan.migration));
@@ -106,13 +110,19 @@ mod tests {
             if_held: IfHeld::Refuse,
         };
         let hosts = |range: std::ops::Range<u32>| range.map(|n| format!("web-{n}")).collect();
+        let batch = |canary, range, why: &str, then: &str| view::PlannedBatch {
+            canary,
+            hosts: hosts(range),
+            why: why.to_owned(),
+            then: then.to_owned(),
+        };
         let plan = view::Plan {
             plan_id: "p1".into(),
             from: Some("v1.3".into()),
             to: "v1.4".into(),
             batches: vec![
-                view::PlannedBatch { canary: true, hosts: hosts(1..2) },
-                view::PlannedBatch { canary: false, hosts: hosts(2..13) },
+                batch(true, 1..2, "role=canary", "the next batch follows when somebody types `ctl promote`"),
+                batch(false, 2..13, "", ""),
             ],
             migration: "runs once, on web-1".into(),
             way_back: "v1.3 runs on the new schema".into(),
@@ -122,7 +132,8 @@ mod tests {
         let changes = ["abc1234 a new page".to_owned()];
         insta::assert_snapshot!(text(&Output::plain(), &intent, &plan, &changes), @r#"
     v1.3 -> v1.4, tenants in production: 12 hosts, 2 batches
-      canary    web-1
+      canary    web-1 (role=canary)
+                the next batch follows when somebody types `ctl promote`
       batch 2   web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9 and 3 more
       migration runs once, on web-1
       way back  v1.3 runs on the new schema

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod line;
 pub mod memory;
 pub mod migration;
+pub mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +86,10 @@ pub struct Checks {
     pub failures: failures::Failures,
     /// Rollouts whose gate was looked at, with the batch that was open.
     pub open_batch: BTreeMap<RolloutId, u32>,
+    /// Hosts that were let go and have not said what became of it, whatever process they said it to.
+    pub let_go: pace::LetGo,
+    /// Rollouts whose canary somebody has promoted.
+    pub promoted: BTreeSet<RolloutId>,
     /// Looks so far.
     pub looks: u64,
 }
@@ -109,6 +114,8 @@ impl Checks {
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),
+            let_go: pace::LetGo::new(),
+            promoted: BTreeSet::new(),
             looks: 0,
         }
     }
@@ -154,6 +161,7 @@ impl Checks {
         });
         if !is_old {
             self.told_of_failure(host, report);
+            self.told_of_activation(host, report, at);
             self.heard.insert(host.clone(), Heard { connection, at, report: report.clone() });
         }
     }

@@ -13,6 +13,8 @@ pub enum Sabotage {
     BudgetIgnored,
     /// P5: the controller opens the gate to all batches with the first.
     GateIgnored,
+    /// P5: the controller does not hold the canary.
+    CanaryIgnored,
     /// P5: the controller calls a rollout a success as soon as it runs.
     FalseSuccess,
     /// P6: the probes of a bad release lie.

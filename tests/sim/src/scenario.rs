@@ -1,8 +1,10 @@
 //! What a seed stands for: how large the world is, what goes wrong in it and how often.
 
-use landfall_common::Duration;
+use std::collections::BTreeMap;
+
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind, Window};
+use landfall_common::{Duration, LabelKey};
 
 use crate::artifact::ReleasePlan;
 use crate::dice::Dice;
@@ -105,6 +107,7 @@ impl Scenario {
         let strategy = draw_strategy(dice);
         let mut releases = Vec::new();
         let migrations = dice.chance(600_000);
+        let strategy = with_newer_knobs(seed, strategy);
         for number in 1..=dice.between(3, 6) {
             releases.push(draw_release(dice, number, &strategy, migrations));
         }
@@ -129,7 +132,7 @@ impl Scenario {
     pub fn calm(seed: u64, hosts: usize, releases: u64) -> Self {
         let strategy = Strategy {
             kind: StrategyKind::Rolling,
-            canary: 1,
+            canary: Canary::Count(1),
             batch: Amount::Count(2),
             max_unavailable: Amount::Count(2),
             min_healthy: Duration::from_secs(6),
@@ -137,6 +140,7 @@ impl Scenario {
             progress_deadline: Duration::from_secs(180),
             failure_budget: Amount::Count(0),
             auto_rollback: true,
+            ..Strategy::default()
         };
         let releases = (1..=releases).map(|number| ReleasePlan::good(number, strategy.clone())).collect();
         Self {
@@ -157,7 +161,7 @@ fn draw_strategy(dice: &mut Dice) -> Strategy {
     let healthy_deadline = Duration::from_secs(*dice.pick(&[30, 45, 60]));
     Strategy {
         kind: if dice.chance(120_000) { StrategyKind::AllAtOnce } else { StrategyKind::Rolling },
-        canary: *dice.pick(&[0, 1, 1, 1, 2]),
+        canary: Canary::Count(*dice.pick(&[0, 1, 1, 1, 2])),
         batch: *dice.pick(&[Amount::Count(1), Amount::Count(3), Amount::Percent(25), Amount::Percent(50)]),
         max_unavailable: *dice.pick(&[
             Amount::Count(1),
@@ -175,7 +179,49 @@ fn draw_strategy(dice: &mut Dice) -> Strategy {
             Amount::Percent(20),
         ]),
         auto_rollback: dice.chance(850_000),
+        ..Strategy::default()
     }
+}
+
+/// The knobs that came later, in every third world: the worlds of the other seeds are what they were before.
+fn with_newer_knobs(seed: u64, strategy: Strategy) -> Strategy {
+    if !matches!(seed % 12, 0 | 3 | 4 | 7) {
+        return strategy;
+    }
+    let mut dice = Dice::new(seed ^ 0x7374_7261_7465_6779);
+    let dice = &mut dice;
+    let mut strategy = strategy;
+    if dice.chance(200_000) {
+        strategy.kind = StrategyKind::OneAtATime;
+    }
+    if dice.chance(400_000) {
+        // Of ten hosts three have the label.
+        let labels = "role=canary".parse().expect("a label");
+        strategy.canary = dice.pick(&[labels, Canary::Percent { percent: 30 }]).clone();
+    }
+    if dice.chance(400_000) {
+        strategy.window = Window::Sliding;
+    }
+    if dice.chance(400_000) {
+        strategy.spread = Some(LabelKey::new("zone").expect("a valid key"));
+    }
+    if dice.chance(300_000) {
+        strategy.stagger = Duration::from_secs(*dice.pick(&[5, 20]));
+    }
+    if strategy.has_canary() {
+        strategy.canary_hold = Duration::from_secs(*dice.pick(&[0, 0, 20, 90]));
+        strategy.auto_promote = dice.chance(600_000);
+    }
+    strategy
+}
+
+/// The labels of a host by its number.
+#[must_use]
+pub fn labels(host: usize) -> BTreeMap<LabelKey, String> {
+    let label = |key: &str, value: &str| (LabelKey::new(key).expect("a valid key"), value.to_owned());
+    // One of four hosts is in no zone.
+    let zone = ["a", "b", "c"].get(host % 4).map(|zone| label("zone", zone));
+    (host % 10 < 3).then(|| label("role", "canary")).into_iter().chain(zone).collect()
 }
 
 fn draw_release(dice: &mut Dice, number: u64, strategy: &Strategy, migrations: bool) -> ReleasePlan {

@@ -2,7 +2,7 @@
 
 use landfall_common::Duration;
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::Amount;
+use landfall_common::strategy::{Amount, Canary, Strategy, Window};
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::Operators;
 use landfall_sim::world::Statistics;
@@ -141,16 +141,47 @@ fn a_cold_release_that_gets_requests_is_noticed() {
 fn a_budget_that_is_ignored_is_noticed() {
     is_noticed(Sabotage::BudgetIgnored, "P4", |scenario| {
         for plan in &mut scenario.releases {
-            plan.strategy.canary = 0;
+            plan.strategy.canary = Canary::Count(0);
             plan.strategy.batch = Amount::Percent(100);
             plan.strategy.max_unavailable = Amount::Count(1);
         }
     });
 }
 
+/// The budget allows all of it: only who looks at the window, the zones or the clock can notice.
+#[test]
+fn a_pace_that_is_ignored_is_noticed() {
+    let with = |change: fn(&mut Strategy)| {
+        is_noticed(Sabotage::BudgetIgnored, "P4", |scenario| {
+            for plan in &mut scenario.releases {
+                plan.strategy.canary = Canary::Count(0);
+                plan.strategy.batch = Amount::Percent(100);
+                plan.strategy.max_unavailable = Amount::Percent(100);
+                change(&mut plan.strategy);
+            }
+        });
+    };
+    with(|strategy| (strategy.window, strategy.batch) = (Window::Sliding, Amount::Count(2)));
+    with(|strategy| strategy.stagger = Duration::from_secs(5));
+}
+
 #[test]
 fn a_gate_that_is_ignored_is_noticed() {
     is_noticed(Sabotage::GateIgnored, "P5", |_| {});
+}
+
+#[test]
+fn a_canary_that_is_not_held_is_noticed() {
+    is_noticed(Sabotage::CanaryIgnored, "P5", |scenario| {
+        for plan in &mut scenario.releases {
+            plan.strategy.auto_promote = false;
+        }
+    });
+    is_noticed(Sabotage::CanaryIgnored, "P5", |scenario| {
+        for plan in &mut scenario.releases {
+            plan.strategy.canary_hold = Duration::from_secs(60);
+        }
+    });
 }
 
 #[test]

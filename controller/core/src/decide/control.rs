@@ -11,7 +11,7 @@ use crate::member::{Left, Member, MemberState};
 use crate::observation::{Host, Standing};
 use crate::record::{Convergence, Issued, Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
-use crate::rollout::{Back, End, MigrationRun, Rollout, Stage, Status};
+use crate::rollout::{Back, End, MigrationRun, Promotion, Rollout, Stage, Status};
 use crate::turn::{self, Fleet, NoReturn};
 
 use super::Draft;
@@ -44,8 +44,28 @@ impl Draft<'_> {
     }
 
     pub(super) fn promote(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
-        let rollout = self.unfinished(id)?;
-        Err(wrong(rollout, "it does not wait to be promoted"))
+        let mut rollout = self.unfinished(id)?.clone();
+        let answer = Answer::Rollout { id: id.clone() };
+        match rollout.status.stage() {
+            Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
+            Some(Stage::Canary { promotion: Promotion::Given }) => return Ok(answer),
+            Some(Stage::Canary { promotion: Promotion::ByItself }) => {
+                return Err(wrong(
+                    &rollout,
+                    "it goes on by itself once its canary has been healthy for long enough",
+                ));
+            }
+            Some(Stage::Staging | Stage::Migrating { .. } | Stage::Running { batch: 1 })
+                if rollout.has_canary() && !rollout.strategy.auto_promote =>
+            {
+                return Err(wrong(&rollout, "its canary is not proven yet"));
+            }
+            _ => return Err(wrong(&rollout, "it does not wait to be promoted")),
+        }
+        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: 2 });
+        rollout.enter(Stage::Canary { promotion: Promotion::Given }, self.now);
+        self.put(Record::Rollout(Box::new(rollout)));
+        Ok(answer)
     }
 
     pub(super) fn abort(&mut self, id: &RolloutId, go_back: bool, reason: &str) -> Result<Answer, Refusal> {

@@ -1,8 +1,11 @@
 //! The way back, host by host: within the budget, verified like the way there, without a canary.
 
+use std::collections::BTreeSet;
+
 use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
 use landfall_common::{Duration, Generation};
 
+use crate::group::Group;
 use crate::member::{Left, MemberState};
 use crate::reason::{Doing, Hosts, Wait, Why};
 use crate::refusal::seconds;
@@ -73,7 +76,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let reason = format!("{reason}; it went back, but not on {away}");
         return table.fail(reason, Fleet::AsBefore);
     }
-    return_hosts(table, before.under_way, proof);
+    return_hosts(table, before.under_way, before.groups, proof);
     let after = look(table, &previous, proof.min_healthy);
     if table.stalled() {
         // Somebody must say whether a host that is out for good is to hold the others.
@@ -113,13 +116,22 @@ struct Look {
     unsettled: usize,
     /// Those that were asked to go back, until there is evidence of them: that is the gate of the way back.
     under_way: Hosts,
+    /// The groups that these belong to, where hosts change group by group.
+    groups: BTreeSet<Group>,
     /// Whether all of the unsettled cannot be heard of.
     only_silent: bool,
     waits: Vec<Wait>,
 }
 
 fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look {
-    let mut look = Look { unsettled: 0, under_way: Hosts::default(), only_silent: true, waits: Vec::new() };
+    let spread = table.rollout().strategy.spreads();
+    let mut look = Look {
+        unsettled: 0,
+        under_way: Hosts::default(),
+        groups: BTreeSet::new(),
+        only_silent: true,
+        waits: Vec::new(),
+    };
     for (seat, member) in table.members() {
         let why = match member.state {
             MemberState::Returned { generation } => {
@@ -140,6 +152,7 @@ fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look
         look.only_silent &= matches!(why, Why::Unheard { .. });
         if matches!(member.state, MemberState::Returning { .. } | MemberState::Returned { .. }) {
             look.under_way.add(&member.host);
+            look.groups.extend(spread.map(|label| Group::of(seat.host, label)));
         }
         if !matches!(why, Why::Blocked) {
             look.waits.push(Wait::Host { what: Doing::Rollback, host: member.host.clone(), why });
@@ -156,15 +169,13 @@ fn reason(table: &Table<'_>) -> String {
 }
 
 /// Hosts that are out go first: they cost nothing.
-fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, proof: Proof) {
+fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSet<Group>, proof: Proof) {
     let rollout = table.rollout();
     let Some(previous) = rollout.previous.clone() else { return };
     let id = rollout.id.clone();
     let strategy = &rollout.strategy;
-    let batch = match strategy.kind {
-        landfall_common::strategy::StrategyKind::AllAtOnce => table.seats.len(),
-        landfall_common::strategy::StrategyKind::Rolling => strategy.batch.at_least_one(table.seats.len()),
-    };
+    let batch = strategy.batch_of(table.seats.len());
+    let spread = strategy.spreads().cloned();
     // Reverting would bring the failed release back.
     let order = Order::Activate {
         on_failure: OnFailure::Hold,
@@ -179,12 +190,18 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, proof: Proof) {
         .map(|(at, seat)| (!seat.out, at))
         .collect();
     due.sort_unstable();
-    let (mut blocked, mut queued) = (Hosts::default(), Hosts::default());
+    let (mut blocked, mut queued, mut apart) = (Hosts::default(), Hosts::default(), Hosts::default());
     let was_under_way = under_way.clone();
     for (available, at) in due {
         let host = table.seats[at].host.record.id.clone();
         if available && table.out + 1 > max_unavailable {
             blocked.add(&host);
+            continue;
+        }
+        let group = spread.as_ref().map(|label| Group::of(table.seats[at].host, label));
+        // What is out already may go back beside whatever changes: it costs nothing, and a way back must move.
+        if available && groups.iter().any(|other| Some(other) != group.as_ref()) {
+            apart.add(&host);
             continue;
         }
         if under_way.count() >= batch {
@@ -197,6 +214,10 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, proof: Proof) {
         let generation = table.issue(at, previous.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Returning { generation }, now);
         under_way.add(&host);
+        groups.extend(group);
+    }
+    if let (Some(group), false) = (groups.first(), apart.is_empty()) {
+        table.wait(Wait::Group { in_change: group.to_string(), waiting: apart });
     }
     if !blocked.is_empty() {
         let out = table.out_hosts();

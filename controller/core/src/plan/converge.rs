@@ -14,6 +14,7 @@ use crate::rollout::{Rollout, Schema};
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
 use crate::turn;
 
+use super::pace::Pace;
 use super::table::{Seat, Table};
 
 /// Sends hosts that run something else to the release in force, within the same budgets as a rollout.
@@ -39,10 +40,14 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     // While a rollout is under way there is one budget for both.
     let max_unavailable = active.map_or(strategy.max_unavailable, |rollout| rollout.strategy.max_unavailable);
     let max_unavailable = max_unavailable.at_least_one(table.seats.len());
+    let is_active = active.is_some();
     let courses: Vec<(usize, Course)> =
         off.into_iter().map(|at| (at, course(table, &table.seats[at], &target))).collect();
     stop_if_too_many_failed(table, &courses, &target, &strategy);
     let (mut blocked, mut left_alone, mut away) = (Hosts::default(), Hosts::default(), Hosts::default());
+    let mut apart = Hosts::default();
+    // Neither do they change beside a group that the rollout changes, nor it beside theirs.
+    let mut pace = is_active.then(|| Pace::of(table));
     let convergence = table.place.convergence.clone();
     for (at, course) in courses {
         let seat = &table.seats[at];
@@ -70,11 +75,24 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             (Course::Send, Convergence::On) if !seat.out && table.out + 1 > max_unavailable => {
                 blocked.add(&host);
             }
+            (Course::Send, Convergence::On)
+                if pace.as_ref().is_some_and(|pace| !pace.beside(&table.seats[at])) =>
+            {
+                apart.add(&host);
+            }
             (Course::Send, Convergence::On) if !table.has_room(at) => {
                 table.wait(Wait::Converging { host, release: release() });
             }
-            (Course::Send, Convergence::On) => send(table, at, &target, &in_force.rollout, &strategy),
+            (Course::Send, Convergence::On) => {
+                send(table, at, &target, &in_force.rollout, &strategy);
+                if let Some(pace) = &mut pace {
+                    pace.begun(&table.seats[at], table.now);
+                }
+            }
         }
+    }
+    if let (Some(group), false) = (pace.as_ref().and_then(Pace::group), apart.is_empty()) {
+        table.wait(Wait::Group { in_change: group, waiting: apart });
     }
     if !blocked.is_empty() {
         let out = table.out_hosts();

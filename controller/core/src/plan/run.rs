@@ -1,5 +1,6 @@
 //! Batch by batch: who may activate (P4), when the next batch may begin (P5), and when it is over.
 
+use landfall_common::Duration;
 use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
 
 use crate::log::LogEvent;
@@ -11,24 +12,35 @@ use crate::timing::{ACTIVATE_ACCEPT, UNREACHABLE_GRACE};
 use crate::turn::{self, Fleet, NoReturn};
 
 use super::Turn;
+use super::canary;
 use super::evidence;
+use super::pace::{Pace, Verdict};
 use super::stage;
 use super::table::{Seat, Table};
 
 /// Grants what the budget allows, up to this batch, and opens the gate to the next.
 pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
+    if let Err(turn) = begin(table, batch) {
+        return turn;
+    }
+    let last = table.rollout().batches;
+    if batch < last { gate(table, batch) } else { finish(table) }
+}
+
+/// What is done whatever the gate says: late hosts stage, a release that has failed too often goes back, and
+/// hosts of batches that have begun activate.
+pub(super) fn begin(table: &mut Table<'_>, batch: u32) -> Result<(), Turn> {
     stage::ask(table);
     if table.members().next().is_none() {
         // What they were let do went with them; what was done to the database did not.
         let fleet = if turn::schema_moved(table.rollout()) { Fleet::Mixed } else { Fleet::AsBefore };
-        return table.fail("all of its hosts were removed".to_owned(), fleet);
+        return Err(table.fail("all of its hosts were removed".to_owned(), fleet));
     }
     if let Some(reason) = over_budget(table) {
-        return turn_back(table, reason);
+        return Err(turn_back(table, reason));
     }
     grant(table, batch);
-    let last = table.rollout().batches;
-    if batch < last { gate(table, batch) } else { finish(table) }
+    Ok(())
 }
 
 /// The failure budget counts over the whole rollout. A first batch that fails whole is too much whatever
@@ -116,14 +128,21 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         .collect();
     candidates.sort_unstable();
     let mut blocked = Hosts::default();
+    let mut pace = Pace::of(table);
     for (_, available, at) in candidates {
         if let Some(generation) = already_there(&table.seats[at], &release) {
             table.seats[at].set(MemberState::Committed { generation }, now);
+            pace.passes(&mut table.seats[at]);
             continue;
         }
         if available && table.out + 1 > max_unavailable {
             blocked.add(&table.seats[at].host.record.id);
             continue;
+        }
+        match pace.ask(&table.seats[at], now) {
+            Verdict::Begin => {}
+            Verdict::Not => continue,
+            Verdict::NotYet => break,
         }
         if !table.has_room(at) {
             break;
@@ -135,7 +154,9 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         let order = Order::Activate { on_failure, min_healthy, healthy_deadline };
         let generation = table.issue(at, release.clone(), id.clone(), order, ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Granted { generation }, now);
+        pace.begun(&table.seats[at], now);
     }
+    pace.report(table);
     if !blocked.is_empty() {
         let out = table.out_hosts();
         table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
@@ -148,44 +169,68 @@ fn already_there(seat: &Seat<'_>, release: &ReleaseRef) -> Option<landfall_commo
     there.then(|| seat.fresh.map(|received| received.report.generation))?
 }
 
-/// The next batch begins once there is fresh evidence of each host that changed in this one, and of at
-/// least one host in the first.
-fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
+/// How far a batch is.
+pub(super) struct Batch {
+    /// How many of its hosts there is evidence of.
+    pub proven: usize,
+    /// Whether nothing of it is awaited: every host is proven or has failed, or cannot be reached and was not
+    /// touched.
+    pub settled: bool,
+    /// Whether all of its hosts were removed: it proves nothing.
+    pub empty: bool,
+    /// What is awaited.
+    pub waits: Vec<Wait>,
+}
+
+/// Looks for fresh evidence of each host that changed in a batch: that it has been healthy for so long.
+pub(super) fn look(table: &Table<'_>, batch: u32, healthy: Duration) -> Batch {
     let of = table.rollout().batches;
-    let mut open = true;
-    let mut proven = 0;
-    let mut waits = Vec::new();
+    let mut look = Batch { proven: 0, settled: true, empty: true, waits: Vec::new() };
     for (seat, member) in table.members().filter(|(_, member)| member.batch == batch) {
-        match pending(table, seat, member) {
-            Pending::Proven => proven += 1,
+        look.empty = false;
+        match pending(table, seat, member, healthy) {
+            Pending::Proven => look.proven += 1,
             Pending::Failed => {}
             Pending::Silent(why) | Pending::Waits(why) => {
                 let silent =
                     !member.touched && seat.fresh.is_none() && table.silent_for(seat) >= UNREACHABLE_GRACE;
-                open &= silent;
+                look.settled &= silent;
                 let what = Doing::Batch { batch, of };
-                waits.push(Wait::Host { what, host: member.host.clone(), why });
+                look.waits.push(Wait::Host { what, host: member.host.clone(), why });
             }
         }
     }
+    look
+}
+
+/// The next batch begins once there is fresh evidence of each host that changed in this one, and of at
+/// least one host in the first.
+fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
+    let rollout = table.rollout();
+    let is_canary = batch == 1 && rollout.has_canary() && rollout.strategy.holds_canary();
+    let look = look(table, batch, rollout.strategy.min_healthy);
     // A batch whose hosts have all been removed proves nothing, and holds nothing up.
-    let empty = !table.members().any(|(_, member)| member.batch == batch);
-    if open && (proven > 0 || batch > 1 || empty) {
-        let (now, id) = (table.now, table.rollout().id.clone());
-        table.rollout_mut().enter(Stage::Running { batch: batch + 1 }, now);
-        table.log(LogEvent::BatchStarted { rollout: id, batch: u64::from(batch + 1), of: u64::from(of) });
-        return Turn::Taken;
+    if look.settled && (look.proven > 0 || batch > 1 || look.empty) {
+        return if is_canary { canary::hold(table) } else { open(table, batch + 1) };
     }
     if table.stalled() {
-        return stalled(table, &waits);
+        return stalled(table, &look.waits);
     }
-    report(table, waits);
+    report(table, look.waits);
     Turn::None
+}
+
+/// A batch begins.
+pub(super) fn open(table: &mut Table<'_>, batch: u32) -> Turn {
+    let (now, id, of) = (table.now, table.rollout().id.clone(), table.rollout().batches);
+    table.rollout_mut().enter(Stage::Running { batch }, now);
+    table.log(LogEvent::BatchStarted { rollout: id, batch: u64::from(batch), of: u64::from(of) });
+    Turn::Taken
 }
 
 /// Nothing gets on although hosts have changed: whether to wait, to go on or to go back is for somebody to
 /// say who knows why the hosts are away.
-fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
+pub(super) fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
     // The budget says more than that a host may not begin.
     let telling = |wait: &&Wait| !matches!(wait, Wait::Host { why: Why::Blocked, .. });
     let why = table.report.waits.first().or_else(|| waits.iter().find(telling)).or(waits.first());
@@ -199,7 +244,7 @@ fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
 }
 
 /// That a host may not begin is told by what keeps it from beginning.
-fn report(table: &mut Table<'_>, waits: Vec<Wait>) {
+pub(super) fn report(table: &mut Table<'_>, waits: Vec<Wait>) {
     let told = |wait: &Wait| !matches!(wait, Wait::Host { why: Why::Blocked, .. });
     waits.into_iter().filter(told).for_each(|wait| table.wait(wait));
 }
@@ -216,12 +261,11 @@ enum Pending {
     Waits(Why),
 }
 
-fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member) -> Pending {
+fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duration) -> Pending {
     let rollout = table.rollout();
     match member.state {
         MemberState::Committed { generation } => {
-            let min_healthy = rollout.strategy.min_healthy;
-            match evidence::missing(table, seat, &rollout.release, generation, min_healthy) {
+            match evidence::missing(table, seat, &rollout.release, generation, healthy) {
                 None => Pending::Proven,
                 Some(why @ Why::Unheard { .. }) => Pending::Silent(why),
                 Some(why) => Pending::Waits(why),
@@ -241,10 +285,11 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member) -> Pending {
 fn finish(table: &mut Table<'_>) -> Turn {
     let rollout = table.rollout();
     let (batch, of) = (rollout.batches, rollout.batches);
+    let healthy = rollout.strategy.min_healthy;
     let (mut proven, mut failed, mut silent, mut waiting) = (0, 0, 0, 0);
     let mut waits = Vec::new();
     for (seat, member) in table.members() {
-        let (why, count) = match pending(table, seat, member) {
+        let (why, count) = match pending(table, seat, member, healthy) {
             Pending::Proven => {
                 proven += 1;
                 continue;
@@ -282,7 +327,7 @@ fn finish(table: &mut Table<'_>) -> Turn {
         if silent > max_unavailable {
             // What so few hosts run is not what the fleet runs; they would all be sent to it on coming back.
             let is_silent = |(seat, member): &(&Seat<'_>, &Member)| {
-                matches!(pending(table, seat, member), Pending::Silent(_))
+                matches!(pending(table, seat, member, healthy), Pending::Silent(_))
             };
             let quiet: Hosts =
                 table.members().filter(is_silent).map(|(_, member)| member.host.clone()).collect();
@@ -301,10 +346,11 @@ fn finish(table: &mut Table<'_>) -> Turn {
 
 /// Which hosts do not run the release, and what becomes of them.
 fn incomplete(table: &Table<'_>) -> String {
+    let healthy = table.rollout().strategy.min_healthy;
     let mut failed = Hosts::default();
     let mut silent = Hosts::default();
     for (seat, member) in table.members() {
-        match pending(table, seat, member) {
+        match pending(table, seat, member, healthy) {
             Pending::Failed => failed.add(&member.host),
             Pending::Silent(_) => silent.add(&member.host),
             Pending::Proven | Pending::Waits(_) => {}

@@ -127,6 +127,11 @@ impl<'a> Table<'a> {
         self.now.since(newest.max(self.state.started_at))
     }
 
+    /// How long the rollout has been where it is.
+    pub fn held_for(&self) -> Duration {
+        self.now.since(self.counted(self.rollout().since))
+    }
+
     fn counted(&self, at: Timestamp) -> Timestamp {
         self.state.counted(at, self.now)
     }
@@ -303,6 +308,7 @@ impl Seat<'_> {
         if let Some(member) = &mut self.member {
             let member = member.to_mut();
             member.touched |= matches!(state, MemberState::Granted { .. } | MemberState::Committed { .. });
+            member.settled &= matches!(state, MemberState::Committed { .. });
             member.state = state;
             member.since = now;
             member.unheeded = 0;

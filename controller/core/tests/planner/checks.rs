@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::{Direction, Order};
+use landfall_common::assignment::{Assignment, Direction, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
+use landfall_common::strategy::{StrategyKind, Window};
 use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
+use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Record};
 use landfall_controller_core::rollout::{Rollout, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output, State};
@@ -24,6 +26,10 @@ pub struct Checks {
     /// Leases per rollout and direction that were not settled as "did not take effect".
     leases: BTreeMap<(RolloutId, bool), u32>,
     ended: BTreeMap<RolloutId, Rollout>,
+    /// Per host, the newest activation, until it is answered or was surely not taken.
+    let_go: BTreeMap<HostId, Assignment>,
+    /// Rollouts that somebody has promoted.
+    promoted: BTreeSet<RolloutId>,
     pub activations_checked: usize,
 }
 
@@ -34,6 +40,16 @@ impl Checks {
             connection > *old_connection || (connection == *old_connection && report.is_newer_than(old))
         });
         if newer {
+            let told = |assignment: &mut Assignment| {
+                let outcome = report.outcome.as_ref().map(|outcome| outcome.generation);
+                let lapsed = now > assignment.expires_at + Duration::from_secs(30);
+                outcome == Some(assignment.generation)
+                    || report.generation > assignment.generation
+                    || (report.generation < assignment.generation && lapsed)
+            };
+            if self.let_go.get_mut(host).is_some_and(told) {
+                self.let_go.remove(host);
+            }
             self.heard.insert(host.clone(), (connection, report.clone(), now));
         }
     }
@@ -62,6 +78,15 @@ impl Checks {
             matches!(report.phase, Phase::Activating { .. } | Phase::Proving { .. } | Phase::Undoing { .. });
         let healthy = matches!(report.health, Health::Healthy { .. });
         fresh && healthy && !busy && !open && report.active.is_some()
+    }
+
+    /// What is durable, whether the controller lives to act upon it or not.
+    pub fn logged(&mut self, output: &Output) {
+        for entry in &output.log {
+            if let LogEvent::RolloutPromoted { rollout, .. } = &entry.event {
+                self.promoted.insert(rollout.clone());
+            }
+        }
     }
 
     /// Grants that are durable, and were not sent.
@@ -100,6 +125,10 @@ impl Checks {
                     self.fence = *fence;
                 }
                 Order::Activate { .. } => {
+                    if let Some(rollout) = rollout.filter(|rollout| rollout.id == assignment.rollout) {
+                        self.in_step(state, rollout, assignment);
+                    }
+                    self.let_go.insert(host.clone(), (**assignment).clone());
                     let all = state.hosts(&place()).count();
                     let strategy = strategy.as_ref().expect("a release was published");
                     let max = strategy.max_unavailable.at_least_one(all);
@@ -133,11 +162,15 @@ impl Checks {
                 Status::Active { stage: Stage::RollingBack { .. } } => {
                     assert_eq!(Some(&assignment.release), rollout.previous.as_ref());
                 }
+                Status::Active { stage: Stage::Canary { .. } } => {
+                    assert_eq!(member.batch, 1, "{host} moved while the canary was held");
+                }
                 other => panic!("{host} was to activate while {:?}", other.word()),
             }
         }
         for entry in &output.log {
             match &entry.event {
+                LogEvent::BatchStarted { rollout, batch: 2, .. } => self.canary_was_held(state, rollout),
                 LogEvent::RolloutFinished { rollout, end, release, .. } => {
                     let targets: Vec<_> = state.members(rollout).map(|member| &member.host).collect();
                     let runs = |host: &HostId| hosts[host].active.as_ref();
@@ -191,6 +224,71 @@ impl Checks {
                     self.ended.insert(rollout.id.clone(), (**rollout).clone());
                 }
             }
+        }
+    }
+
+    /// The batch after the canary begins: somebody has said so, if that was asked for, and each of the canary has
+    /// said itself that it was healthy for as long as it was to be held.
+    fn canary_was_held(&self, state: &State, id: &RolloutId) {
+        let rollout = state.rollout(id).unwrap();
+        let strategy = &rollout.strategy;
+        assert!(strategy.auto_promote || self.promoted.contains(id), "{id} was promoted by nobody");
+        if !strategy.holds_canary() {
+            return;
+        }
+        for member in state.members(id).filter(|member| member.batch == 1) {
+            if !matches!(member.state, MemberState::Committed { .. }) {
+                continue;
+            }
+            let health = self.heard.get(&member.host).map(|(_, report, _)| &report.health);
+            let held = matches!(health, Some(Health::Healthy { period }) if *period >= strategy.canary_hold);
+            assert!(held, "{id} goes beyond its canary, and {} says {health:?}", member.host);
+        }
+    }
+
+    /// A host is let go for the release of a rollout: not beside too many, not beside another group, not too soon.
+    fn in_step(&self, state: &State, rollout: &Rollout, assignment: &Assignment) {
+        if assignment.release != rollout.release || rollout.strategy.kind == StrategyKind::AllAtOnce {
+            return;
+        }
+        let strategy = &rollout.strategy;
+        let (host, now) = (&assignment.host, assignment.issued_at);
+        // Nobody waits longer for an answer.
+        let patience = Duration::from_secs(60) + strategy.healthy_deadline * 2 + Duration::from_secs(120);
+        let others: Vec<&Assignment> = self
+            .let_go
+            .values()
+            .filter(|other| other.host != *host && other.rollout == rollout.id)
+            .filter(|other| other.release == rollout.release && now.since(other.issued_at) < patience)
+            .filter(|other| state.host(&other.host).is_some())
+            .collect();
+        let all = state.hosts(&place()).count();
+        let most = match (strategy.kind, strategy.window) {
+            (StrategyKind::OneAtATime, _) => 1,
+            (_, Window::Sliding) => strategy.batch.at_least_one(all),
+            _ => usize::MAX,
+        };
+        assert!(
+            others.len() < most,
+            "{host} is let go beside {} others, and {most} may change",
+            others.len()
+        );
+        if let Some(label) = &strategy.spread {
+            let zone =
+                |host: &HostId| state.host(host).and_then(|host| host.record.labels.get(label).cloned());
+            for other in &others {
+                let (own, others) = (zone(host), zone(&other.host));
+                assert_eq!(own, others, "{host} is let go beside {} of another group", other.host);
+            }
+        }
+        let newest =
+            state.hosts(&place()).filter_map(|host| host.issued.assignment.as_ref()).filter(|last| {
+                let activates = matches!(last.order, Order::Activate { .. });
+                activates && last.rollout == rollout.id && last.release == rollout.release
+            });
+        if let Some(last) = newest.map(|last| last.issued_at).max() {
+            let apart = now.since(last);
+            assert!(apart >= strategy.stagger, "{host} is let go {apart:?} after another");
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::strategy::{Amount, Strategy, StrategyKind};
+use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind, Window};
+use landfall_common::{Duration, LabelKey};
 use landfall_controller_core::command::Action;
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{State, decide, plan, preview};
@@ -18,16 +19,36 @@ fn amounts() -> impl Strategy_<Value = Amount> {
 // The planner's own word for its knobs is taken.
 use proptest::strategy::Strategy as Strategy_;
 
+fn canaries() -> impl Strategy_<Value = Canary> {
+    prop_oneof![
+        (0u32..4).prop_map(Canary::Count),
+        (1u32..=100).prop_map(|percent| Canary::Percent { percent }),
+        Just("role=canary".parse().unwrap()),
+    ]
+}
+
+fn kinds() -> impl Strategy_<Value = StrategyKind> {
+    prop_oneof![Just(StrategyKind::Rolling), Just(StrategyKind::OneAtATime), Just(StrategyKind::AllAtOnce)]
+}
+
 fn strategies() -> impl Strategy_<Value = Strategy> {
-    (amounts(), amounts(), 0u32..4, any::<bool>()).prop_map(|(batch, max_unavailable, canary, all)| {
-        Strategy {
-            kind: if all { StrategyKind::AllAtOnce } else { StrategyKind::Rolling },
-            batch,
-            max_unavailable,
-            canary,
-            ..strategy()
-        }
-    })
+    let apart = prop_oneof![Just(0u64), 1u64..8];
+    (amounts(), amounts(), canaries(), kinds(), 0u64..40, any::<bool>(), any::<bool>(), apart).prop_map(
+        |(batch, max_unavailable, canary, kind, hold, slides, spreads, apart)| {
+            let strategy = Strategy {
+                window: if slides { Window::Sliding } else { Window::Batch },
+                spread: spreads.then(|| LabelKey::new("zone").unwrap()),
+                stagger: Duration::from_secs(apart),
+                kind,
+                batch,
+                max_unavailable,
+                canary,
+                ..strategy()
+            };
+            let canary_hold = if strategy.has_canary() { Duration::from_secs(hold) } else { Duration::ZERO };
+            Strategy { canary_hold, ..strategy }
+        },
+    )
 }
 
 proptest! {
@@ -35,8 +56,8 @@ proptest! {
 
     /// Each host is in one batch, the canary is first, and no batch is empty or too large.
     #[test]
-    fn a_plan_holds_each_host_once(hosts in 1usize..200, knobs in strategies()) {
-        let mut world = World::new(hosts);
+    fn a_plan_holds_each_host_once(hosts in prop_oneof![1usize..200, 2_000usize..3_000], knobs in strategies()) {
+        let mut world = World::of_many(hosts);
         world.publish("v1", 1, None, knobs.clone());
         let plan = preview(&world.state, &World::request("v1"), world.now).unwrap();
         let all: Vec<_> = plan.batches.iter().flat_map(|batch| &batch.hosts).collect();
@@ -44,9 +65,15 @@ proptest! {
         prop_assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), hosts);
         for batch in &plan.batches {
             prop_assert!(!batch.hosts.is_empty());
-            if knobs.kind == StrategyKind::Rolling && !batch.canary {
-                prop_assert!(batch.hosts.len() <= knobs.batch.at_least_one(hosts));
+            if !batch.canary && knobs.window == Window::Batch {
+                prop_assert!(batch.hosts.len() <= knobs.batch_of(hosts));
             }
+            if !batch.canary && let Some(label) = knobs.spreads() {
+                let zone = |host| world.state.host(host).unwrap().record.labels.get(label).cloned();
+                let zones: BTreeSet<_> = batch.hosts.iter().map(zone).collect();
+                prop_assert_eq!(zones.len(), 1);
+            }
+            prop_assert_eq!(batch.canary, batch.number == 1 && knobs.has_canary());
         }
     }
 
@@ -103,7 +130,7 @@ proptest! {
         world.publish("v1", 1, None, strategy());
         world.release("v1").unwrap();
         world.run(seconds);
-        let now = world.now + landfall_common::Duration::from_secs(1);
+        let now = world.now + Duration::from_secs(1);
         let reports: Vec<_> = world.hosts.iter_mut().map(|(id, host)| {
             host.tick(now);
             let connection = world.connections[id];

@@ -2,6 +2,8 @@
 //! simulation with lost messages and restarts.
 
 #[cfg(test)]
+mod canary;
+#[cfg(test)]
 mod checks;
 #[cfg(test)]
 mod converge;
@@ -15,6 +17,8 @@ mod line;
 mod many;
 #[cfg(test)]
 mod migrations;
+#[cfg(test)]
+mod pace;
 #[cfg(test)]
 mod restored;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The migration, forward and back: the traps of FIELD_NOTES "Migrations", and P7.
 
 use landfall_common::assignment::{Direction, OnFailure, Order};
-use landfall_common::strategy::Strategy;
+use landfall_common::strategy::{Canary, Strategy};
 use landfall_common::{Duration, Sha256};
 use landfall_controller_core::command::{Action, RollRequest};
 use landfall_controller_core::log::{LogEvent, MigrationVerdict};
@@ -395,7 +395,7 @@ fn a_lease_is_as_long_as_the_definition_says() {
     let mut world = World::new(1);
     let facts = migration(WayBackKind::Compatible)
         .map(|facts| MigrationFacts { lease: Duration::from_secs(7), ..facts });
-    world.publish("v1", 1, facts, Strategy { canary: 0, ..strategy() });
+    world.publish("v1", 1, facts, Strategy { canary: Canary::Count(0), ..strategy() });
     let id = world.release("v1").unwrap();
     world.until("it runs", |w| !runs(w).is_empty());
     let lease = world.rollout(&id).status.stage().unwrap().open_lease().unwrap();

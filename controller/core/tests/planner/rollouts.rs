@@ -1,7 +1,7 @@
 //! Rollouts: the way there, the gate, the budget, the way back; the traps of FIELD_NOTES "Fleet".
 
 use landfall_common::assignment::{Assignment, Order};
-use landfall_common::strategy::{Amount, Strategy};
+use landfall_common::strategy::{Amount, Canary, Strategy};
 use landfall_common::{Duration, RequestId};
 use landfall_controller_core::command::{Action, Answer};
 use landfall_controller_core::rollout::StatusWord;
@@ -214,10 +214,11 @@ fn a_host_that_went_back_by_itself_is_given_the_time_to_say_that_it_is_well() {
 
 #[test]
 fn the_way_back_is_proven_as_the_release_before_asks() {
-    let mut world = on_v1(3, Strategy { canary: 0, ..strategy() });
+    let mut world = on_v1(3, Strategy { canary: Canary::Count(0), ..strategy() });
     // What is wrong with v3 is its deadline: a host needs longer to start.
     let hasty = Duration::from_millis(300);
-    let wrong = Strategy { canary: 1, min_healthy: hasty / 3, healthy_deadline: hasty, ..strategy() };
+    let wrong =
+        Strategy { canary: Canary::Count(1), min_healthy: hasty / 3, healthy_deadline: hasty, ..strategy() };
     world.publish("v3", 3, None, wrong);
     world.host(2).behaviour.insert(name("v3"), Behaviour::Bad);
     let id = world.release("v3").unwrap();

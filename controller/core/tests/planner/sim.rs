@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::Direction;
-use landfall_common::strategy::{Amount, Strategy};
-use landfall_common::{Duration, HostId};
+use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind, Window};
+use landfall_common::{Duration, HostId, LabelKey};
 use landfall_controller_core::command::{Action, RollRequest};
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::record::{MigrationFacts, WayBackKind};
@@ -58,8 +58,25 @@ fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
 }
 
 fn strategy(rng: &mut StdRng) -> Strategy {
+    let canary = match rng.random_range(0..5) {
+        0 => Canary::Count(0),
+        1 => Canary::Count(2),
+        2 => Canary::Percent { percent: 30 },
+        // Odd hosts have it.
+        3 => "role=canary".parse().unwrap(),
+        _ => Canary::Count(1),
+    };
+    let held = canary != Canary::Count(0);
+    let canary_hold = if held { Duration::from_secs(pick(rng, &[0, 0, 30])) } else { Duration::ZERO };
+    let auto_promote = !held || rng.random_range(0..3) > 0;
     Strategy {
-        canary: rng.random_range(0..3),
+        kind: pick(rng, &[StrategyKind::Rolling, StrategyKind::Rolling, StrategyKind::OneAtATime]),
+        canary,
+        canary_hold,
+        auto_promote,
+        window: pick(rng, &[Window::Batch, Window::Sliding]),
+        spread: pick(rng, &[None, Some("zone")]).map(|label| LabelKey::new(label).unwrap()),
+        stagger: Duration::from_secs(pick(rng, &[0, 0, 7])),
         batch: pick(rng, &[Amount::Count(1), Amount::Count(3), Amount::Percent(25), Amount::Percent(100)]),
         max_unavailable: pick(rng, &[Amount::Count(1), Amount::Count(2), Amount::Percent(34)]),
         failure_budget: pick(rng, &[Amount::Count(0), Amount::Count(0), Amount::Count(2)]),
@@ -67,7 +84,6 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         healthy_deadline: Duration::from_secs(30),
         progress_deadline: Duration::from_secs(240),
         auto_rollback: rng.random_range(0..4) > 0,
-        ..Strategy::default()
     }
 }
 
@@ -75,7 +91,7 @@ fn story(seed: u64) -> (usize, Vec<StatusWord>) {
     let mut rng = Faults::none(seed.wrapping_mul(7) + 1).rng;
     let hosts = rng.random_range(1..12);
     let mut world = World::new(hosts);
-    world.publish("v1", 1, None, strategy(&mut rng));
+    world.publish("v1", 1, None, Strategy { auto_promote: true, ..strategy(&mut rng) });
     world.must_succeed("v1");
     world.faults = Faults {
         lost: pick(&mut rng, &[0, 5, 20]),
@@ -158,6 +174,7 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         (8..10, _) => Action::RollBack { place: place(), to: None, reason: reason() },
         (10..12, Some(rollout)) => Action::Pause { rollout, reason: reason() },
         (12..30, Some(rollout)) => Action::Resume { rollout },
+        (50..58, Some(rollout)) => Action::Promote { rollout },
         (30..32, Some(rollout)) => Action::Abort { rollout, go_back: false, reason: reason() },
         (32..36, _) => Action::RetryFailed { place: place() },
         (36..50, Some(rollout)) => {
@@ -195,7 +212,7 @@ fn heal(world: &mut World) {
             host.reboot(now);
         }
     }
-    for _ in 0..4 {
+    for _ in 0..6 {
         world.run(900);
         let Some(rollout) = unfinished(world) else { break };
         let (id, status) = (rollout.id.clone(), rollout.status.clone());
@@ -213,6 +230,9 @@ fn heal(world: &mut World) {
                     let reason = String::new();
                     world.ask(Action::ResolveMigration { rollout: id, verdict, reason }).unwrap();
                 }
+            }
+            Status::Active { stage: Stage::Canary { .. } } => {
+                let _ = world.ask(Action::Promote { rollout: id });
             }
             Status::Active { .. } | Status::Ended { .. } => {}
         }

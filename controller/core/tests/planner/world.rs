@@ -7,8 +7,8 @@ use landfall_common::manifest::Origin;
 use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
-    AppName, Duration, EnvName, HostId, OperatorName, ReleaseCounter, ReleaseName, RequestId, RolloutId,
-    Sha256, Timestamp,
+    AppName, Duration, EnvName, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId,
+    RolloutId, Sha256, Timestamp,
 };
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
 use landfall_controller_core::log::{Actor, LogEntry, NewEntry};
@@ -86,6 +86,17 @@ pub fn host_id(number: usize) -> HostId {
     HostId::new(format!("web-{number:02}")).unwrap()
 }
 
+/// Odd hosts may be canaries, and are in zone b; of the even ones every other is in zone a, the rest nowhere.
+fn labels(number: usize) -> BTreeMap<LabelKey, String> {
+    let label = |key: &str, value: &str| (LabelKey::new(key).unwrap(), value.to_owned());
+    let zone = match number % 4 {
+        1 | 3 => Some(label("zone", "b")),
+        2 => Some(label("zone", "a")),
+        _ => None,
+    };
+    (number % 2 == 1).then(|| label("role", "canary")).into_iter().chain(zone).collect()
+}
+
 pub fn name(text: &str) -> ReleaseName {
     ReleaseName::new(text).unwrap()
 }
@@ -146,7 +157,7 @@ impl World {
         for number in numbers {
             let id = host_id(number);
             let (place, enrolled_at) = (place(), self.now);
-            let host = HostRecord { id: id.clone(), place, labels: BTreeMap::new(), enrolled_at };
+            let host = HostRecord { id: id.clone(), place, labels: labels(number), enrolled_at };
             let put = Change::Put { record: Record::Host(host) };
             self.commit(Output { changes: vec![put], ..Output::default() });
             self.hosts.insert(id, Host::new(self.now));
@@ -156,7 +167,7 @@ impl World {
     pub fn enrol(&mut self, number: usize) {
         let id = host_id(number);
         let host =
-            HostRecord { id: id.clone(), place: place(), labels: BTreeMap::new(), enrolled_at: self.now };
+            HostRecord { id: id.clone(), place: place(), labels: labels(number), enrolled_at: self.now };
         self.ask(Action::Enrol { host, token: "t".to_owned() }).unwrap();
         self.hosts.insert(id, Host::new(self.now));
     }
@@ -289,6 +300,7 @@ impl World {
             }
         }
         self.log.extend(output.log.clone());
+        self.checks.logged(&output);
         if self.faults.hits(self.faults.crashes, 1000) {
             // All of it is durable, and nothing was carried out: a grant is one all the same.
             self.checks.granted(&output);

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use landfall_common::assignment::ReleaseRef;
+use landfall_common::strategy::Window;
+use landfall_common::time::human;
 use landfall_common::{Duration, ReleaseName, RolloutId};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
-use landfall_controller_core::preview::{Plan, PlannedWayBack, preview, preview_rollback};
+use landfall_controller_core::preview::{Batch, Plan, PlannedWayBack, preview, preview_rollback};
 use landfall_controller_core::record::Place;
 use landfall_controller_core::rollout::Schema;
 use landfall_proto::v1 as pb;
@@ -19,7 +21,7 @@ use super::{page, shown};
 use crate::error::{ControllerError, Reason};
 use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
-use crate::store::Batch;
+use crate::store;
 
 /// Watchers are told at most this often.
 const WATCH_PAUSE: Duration = Duration::from_millis(250);
@@ -77,6 +79,8 @@ fn planned(
             .map(|batch| pb::PlannedBatch {
                 canary: batch.canary,
                 hosts: batch.hosts.iter().map(ToString::to_string).collect(),
+                why: batch.why.clone(),
+                then: then(&plan, batch),
             })
             .collect(),
         migration: match &plan.schema {
@@ -92,6 +96,23 @@ fn planned(
         refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
         notes: notes(view, &plan, wanted),
     })
+}
+
+/// What the next batch waits for beside the health of this one.
+fn then(plan: &Plan, batch: &Batch) -> String {
+    let strategy = &plan.strategy;
+    let is_last = batch.number as usize == plan.batches.len();
+    if !batch.canary || is_last || !strategy.holds_canary() {
+        return String::new();
+    }
+    let hold = human::format(strategy.canary_hold);
+    match (strategy.canary_hold.is_zero(), strategy.auto_promote) {
+        (true, _) => "the next batch follows when somebody types `ctl promote`".to_owned(),
+        (false, true) => format!("the next batch follows when the canary has been healthy for {hold}"),
+        (false, false) => format!(
+            "the next batch follows when the canary has been healthy for {hold} and somebody types `ctl promote`"
+        ),
+    }
 }
 
 fn way_back(plan: &Plan) -> String {
@@ -144,8 +165,34 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
         hosts(plan.max_unavailable),
         hosts(plan.failure_budget)
     ));
+    notes.extend(pace(plan));
     if let Schema::Fits { reason } = &plan.schema {
         notes.push(format!("no migration runs: {reason}"));
+    }
+    notes
+}
+
+/// How hosts follow each other beside batch by batch.
+fn pace(plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
+    let strategy = &plan.strategy;
+    let all = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
+    if let Some(most) = strategy.at_once(all)
+        && strategy.window == Window::Sliding
+    {
+        let may = format!("at most {} may change at the same time", hosts(most));
+        notes.push(format!("{may}, and the next begins as soon as one is proven"));
+    }
+    if let Some(label) = strategy.spreads() {
+        notes.push(format!("hosts of two values of {label} never change at the same time"));
+    }
+    if !strategy.staggers().is_zero() {
+        let (least, most) = (strategy.staggers(), strategy.staggers() * 3 / 2);
+        notes.push(format!(
+            "each host begins {} to {} after the one before",
+            human::format(least),
+            human::format(most)
+        ));
     }
     notes
 }
@@ -199,7 +246,7 @@ pub(super) async fn start(
     })
     .await?;
     let command = command(context, caller, &request.request_id, Action::Roll(wanted))?;
-    let mut batch = Batch::new();
+    let mut batch = store::Batch::new();
     if !request.changes.is_empty() {
         batch = batch.put(changes_key(&command.fresh), convert::to_store(&request.changes));
     }
@@ -270,6 +317,7 @@ pub(super) async fn control(
         pb::Control::Pause => Action::Pause { rollout: rollout.clone(), reason },
         pb::Control::Resume => Action::Resume { rollout: rollout.clone() },
         pb::Control::Abort => Action::Abort { rollout: rollout.clone(), go_back: false, reason },
+        pb::Control::Promote => Action::Promote { rollout: rollout.clone() },
         pb::Control::RetryFailed => {
             let asked = rollout.clone();
             let look = move |view: &View<'_>| view.state.rollout(&asked).map(|rollout| rollout.place.clone());

@@ -107,7 +107,7 @@ fn with_reason(sentence: String, reason: &str) -> String {
 fn batches(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutBatch> {
     let mut members: Vec<&Member> = view.state.members(&rollout.id).collect();
     members.sort_by(|one, two| (one.batch, &one.host).cmp(&(two.batch, &two.host)));
-    let canaried = rollout.strategy.canary > 0 && rollout.kind == RolloutKind::Forward;
+    let canaried = rollout.has_canary();
     members
         .chunk_by(|one, two| one.batch == two.batch)
         .map(|members| pb::RolloutBatch {

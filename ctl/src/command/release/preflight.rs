@@ -8,7 +8,7 @@ use landfall_common::{AppName, EnvName};
 use landfall_trust::KeyPair;
 use landfall_trust::policy::app_role;
 
-use crate::cli::{Knobs, Release};
+use crate::cli::Release;
 use crate::client::Client;
 use crate::client::status::Refusal;
 use crate::command::Session;
@@ -48,24 +48,12 @@ pub(super) fn definition(
 ) -> Result<(), Error> {
     let environment = session.environment(arguments.environment.env.as_ref(), environments.keys())?;
     let strategy = environments.get(&environment).cloned().unwrap_or_default();
-    with_knobs(&strategy, &arguments.knobs).check().map_err(|rule| {
+    arguments.knobs.over(&strategy).check().map_err(|rule| {
         Error::usage(
             format!("the strategy for {environment} does not hold: {rule}"),
             "change it on the command line (ctl release --help), or in [environment.NAME] of landfall.toml",
         )
     })
-}
-
-fn with_knobs(base: &Strategy, knobs: &Knobs) -> Strategy {
-    Strategy {
-        canary: knobs.canary.unwrap_or(base.canary),
-        batch: knobs.batch.unwrap_or(base.batch),
-        max_unavailable: knobs.max_unavailable.unwrap_or(base.max_unavailable),
-        min_healthy: knobs.min_healthy.unwrap_or(base.min_healthy),
-        failure_budget: knobs.failure_budget.unwrap_or(base.failure_budget),
-        auto_rollback: base.auto_rollback && !knobs.no_auto_rollback,
-        ..base.clone()
-    }
 }
 
 /// Whether this machine can sign what is about to be made, and whether a plan of it can have been shown.
@@ -116,19 +104,21 @@ fn unauthorised(pairs: &[KeyPair], application: &AppName) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_common::strategy::Amount;
+    use crate::cli::Knobs;
+    use landfall_common::strategy::{Amount, Canary};
 
     #[test]
     fn knobs_are_held_against_those_of_the_definition() {
         let base = Strategy::default();
-        let knobs = |knobs: Knobs| with_knobs(&base, &knobs).check();
+        let knobs = |knobs: Knobs| knobs.over(&base).check();
         assert_eq!(knobs(Knobs::default()), Ok(()));
         let long = Knobs { min_healthy: Some(std::time::Duration::from_secs(20 * 60)), ..Knobs::default() };
         insta::assert_snapshot!(knobs(long).unwrap_err(), @"min_healthy (20m) must be shorter than healthy_deadline (5m)");
-        let batch = Knobs { batch: Some(Amount::Count(3)), canary: Some(0), ..Knobs::default() };
-        let strategy = with_knobs(&base, &batch);
-        assert_eq!((strategy.batch, strategy.canary), (Amount::Count(3), 0));
+        let batch =
+            Knobs { batch: Some(Amount::Count(3)), canary: Some(Canary::Count(0)), ..Knobs::default() };
+        let strategy = batch.over(&base);
+        assert_eq!((strategy.batch, strategy.canary), (Amount::Count(3), Canary::Count(0)));
         let stays = Knobs { no_auto_rollback: true, ..Knobs::default() };
-        assert!(!with_knobs(&base, &stays).auto_rollback);
+        assert!(!stays.over(&base).auto_rollback);
     }
 }

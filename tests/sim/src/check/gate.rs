@@ -3,9 +3,10 @@
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::Health;
-use landfall_common::{HostId, ReleaseName, Sha256, Timestamp};
+use landfall_common::strategy::{Canary, StrategyKind};
+use landfall_common::{Duration, HostId, ReleaseName, Sha256, Timestamp};
 use landfall_controller_core::member::{Left, Member, MemberState};
-use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
+use landfall_controller_core::rollout::{End, Rollout, RolloutKind, Stage, Status};
 
 use super::{Checks, Violation};
 use crate::artifact::Quality;
@@ -31,8 +32,18 @@ impl Checks {
         if *batch <= before {
             return Ok(());
         }
+        let strategy = &rollout.strategy;
+        let has_canary = rollout.kind == RolloutKind::Forward
+            && strategy.kind != StrategyKind::AllAtOnce
+            && strategy.canary != Canary::Count(0);
+        if before == 1 && has_canary && !strategy.auto_promote && !self.promoted.contains(&rollout.id) {
+            let what =
+                format!("batch {batch} of rollout {} begins, and nobody promoted its canary", rollout.id);
+            return Err(Violation::new("P5", what));
+        }
         for member in members.filter(|member| member.batch >= before && member.batch < *batch) {
-            self.passes(rollout, member, now).map_err(|why| {
+            let hold = if has_canary && member.batch == 1 { strategy.canary_hold } else { Duration::ZERO };
+            self.passes(rollout, member, hold, now).map_err(|why| {
                 let what = format!(
                     "batch {batch} of rollout {} begins, and {} of batch {}: {why}",
                     rollout.id, member.host, member.batch
@@ -43,11 +54,18 @@ impl Checks {
         Ok(())
     }
 
-    fn passes(&self, rollout: &Rollout, member: &Member, now: Timestamp) -> Result<(), String> {
+    fn passes(
+        &self,
+        rollout: &Rollout,
+        member: &Member,
+        hold: Duration,
+        now: Timestamp,
+    ) -> Result<(), String> {
         match &member.state {
             MemberState::Failed { .. } => Ok(()),
             MemberState::Committed { .. } => {
-                self.is_evident(&member.host, rollout.release.digest, rollout.strategy.min_healthy, now)
+                let healthy = rollout.strategy.min_healthy.max(hold);
+                self.is_evident(&member.host, rollout.release.digest, healthy, now)
             }
             other if was_let_go(other) => Err(format!("was let go and has not answered: {other:?}")),
             other => {
@@ -63,7 +81,7 @@ impl Checks {
         &self,
         host: &HostId,
         digest: Sha256,
-        min_healthy: landfall_common::Duration,
+        min_healthy: Duration,
         now: Timestamp,
     ) -> Result<(), String> {
         if !self.proven.contains(&(host.clone(), digest)) {
@@ -159,7 +177,11 @@ impl Checks {
         if !matches!(assignment.order, Order::Activate { .. }) {
             return Ok(());
         }
-        let Some(Stage::Running { batch }) = rollout.status.stage() else { return Ok(()) };
+        let batch = match rollout.status.stage() {
+            Some(Stage::Running { batch }) => batch,
+            Some(Stage::Canary { .. }) => &1,
+            _ => return Ok(()),
+        };
         let Some(member) = members.find(|member| member.host == assignment.host) else { return Ok(()) };
         if member.batch <= *batch {
             return Ok(());
@@ -185,7 +207,7 @@ mod tests {
     use landfall_common::{Generation, ReleaseCounter, RolloutId};
     use landfall_controller_core::log::Actor;
     use landfall_controller_core::record::Place;
-    use landfall_controller_core::rollout::{RolloutKind, Schema};
+    use landfall_controller_core::rollout::Schema;
 
     use super::*;
 
@@ -223,6 +245,7 @@ mod tests {
             since: Timestamp::default(),
             unheeded: 0,
             touched: false,
+            settled: false,
             failure: None,
             return_failure: None,
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::Assignment;
+use landfall_common::assignment::{Assignment, Order};
 use landfall_common::{HostId, RequestId};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::record::Record;
@@ -57,6 +57,9 @@ impl Checks {
         self.sent.insert(key.clone(), assignment.clone());
         self.account.sent(assignment);
         self.newest.insert(assignment.host.clone(), assignment.clone());
+        if matches!(assignment.order, Order::Activate { .. }) {
+            self.let_go.insert(assignment.host.clone(), assignment.clone());
+        }
         if !self.memory.leaving.contains(&key.0) {
             let highest = self.memory.highest.entry(key.0).or_default();
             *highest = (*highest).max(key.1);

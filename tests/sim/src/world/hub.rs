@@ -203,10 +203,12 @@ impl World {
         let may_fail = self.checks.may_still_fail(assignment, hosts, budget);
         let members = controller.state.members(&assignment.rollout);
         let in_turn = self.checks.in_turn(assignment, rollout, members);
+        let records = controller.state.hosts(&place).map(|host| &host.record);
+        let in_step = self.checks.in_step(assignment, rollout, records);
         let host = self.hosts.iter().find(|host| host.id == assignment.host);
         let active = host.and_then(|host| current::active(&host.app_disk.fork()).ok().flatten());
         let ready = self.checks.schema_is_ready(assignment, active.as_ref(), self.now);
-        for result in [granted, may_fail, in_turn, ready] {
+        for result in [granted, may_fail, in_turn, in_step, ready] {
             self.must(result);
         }
     }

@@ -1,12 +1,12 @@
 //! Operators: they release, and change their minds, repeat themselves, contradict each other, and in the end
 //! one of them patiently answers whatever is asked.
 
-use landfall_common::strategy::Amount;
+use landfall_common::strategy::{Amount, Canary};
 use landfall_common::{Duration, OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
 use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, ReleaseRecord};
-use landfall_controller_core::rollout::{MigrationRun, Status};
+use landfall_controller_core::rollout::{MigrationRun, Status, StatusWord};
 use landfall_controller_core::{decide, preview};
 
 use super::{Event, World};
@@ -48,7 +48,7 @@ impl World {
         let Some(controller) = &self.controller.running else { return true };
         let unknown =
             self.hosts.iter().filter(|host| host.enrolled && controller.state.host(&host.id).is_none());
-        let unknown: Vec<_> = unknown.map(|host| host.id.clone()).collect();
+        let unknown: Vec<_> = unknown.map(|host| (host.id.clone(), host.index)).collect();
         let application = crate::artifact::application();
         let unpublished = self
             .releases
@@ -62,11 +62,11 @@ impl World {
         for host in left {
             self.ask_anew(Action::Remove { host, reason: "scrapped".to_owned() });
         }
-        for id in unknown {
+        for (id, index) in unknown {
             let host = HostRecord {
                 id,
                 place: self.place(),
-                labels: Default::default(),
+                labels: crate::scenario::labels(index),
                 enrolled_at: self.controller_now(),
             };
             self.ask_anew(Action::Enrol { host, token: "t".to_owned() });
@@ -140,6 +140,9 @@ impl World {
             name(&command.action),
             if repeated { "answered again" } else { "accepted" }
         ));
+        if let Action::Promote { rollout } = &command.action {
+            self.checks.promoted.insert(rollout.clone());
+        }
         if !repeated {
             self.resolve_truth(&command.action);
             let tries = match &command.action {
@@ -185,9 +188,16 @@ impl World {
         let mut request =
             RollRequest::new(crate::artifact::application(), crate::artifact::environment(), release);
         request.no_way_back = self.dice.chance(700_000);
+        // With its hosts a canary of certain labels is gone for good: the next operator asks for another.
+        if self.healed {
+            request.overrides.canary = Some(Canary::Count(1));
+        }
         if self.dice.chance(200_000) {
-            request.overrides =
-                Overrides { batch: Some(Amount::Count(2)), canary: Some(1), ..Overrides::default() };
+            request.overrides = Overrides {
+                batch: Some(Amount::Count(2)),
+                canary: Some(Canary::Count(1)),
+                ..Overrides::default()
+            };
         }
         if self.scenario.line && !self.healed {
             request.if_held =
@@ -356,6 +366,9 @@ impl World {
         let stage = rollout.status.stage();
         if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
             return self.settle_migration();
+        }
+        if rollout.status.word() == StatusWord::Waiting {
+            return self.ask_anew(Action::Promote { rollout: id });
         }
         if !matches!(rollout.status, Status::Paused { .. }) {
             return;

@@ -21,6 +21,11 @@ impl World {
                     *batch = last;
                 }
             }),
+            Some(Sabotage::CanaryIgnored) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Canary { .. } } = &rollout.status {
+                    rollout.status = Status::Active { stage: Stage::Running { batch: 2 } };
+                }
+            }),
             Some(Sabotage::FalseSuccess) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Running { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };

@@ -1,0 +1,116 @@
+//! `[environment.NAME]`: how a rollout to that environment goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::DeValue;
+
+use super::duration;
+use crate::definition::diagnostic::nearest;
+use crate::definition::keys;
+use crate::definition::reader::{At, Section, Span, tame};
+use crate::ids::{EnvName, LabelKey};
+use crate::strategy::{Canary, Strategy, StrategyKind, Window};
+
+/// `[environment.NAME]`, each.
+pub(in crate::definition) fn environments(
+    sections: Vec<(At<String>, Section<'_>)>,
+) -> BTreeMap<EnvName, Strategy> {
+    let mut environments = BTreeMap::new();
+    for (name, section) in sections {
+        let strategy = strategy(&section);
+        match EnvName::new(name.value.clone()) {
+            Ok(name) => drop(environments.insert(name, strategy)),
+            Err(error) => {
+                let tamed = tame(&name.value);
+                let help = EnvName::new(tamed).ok().map(|name| format!("write `environment.{name}`"));
+                section.reader.wrong(name.span, error.to_string(), help);
+            }
+        }
+    }
+    environments
+}
+
+fn strategy(section: &Section<'_>) -> Strategy {
+    let before = section.reader.found.borrow().len();
+    let default = Strategy::default();
+    let kind = section.string("strategy").map_or(default.kind, |text| kind(section, &text));
+    let idle: &[&str] = match kind {
+        StrategyKind::Rolling => &[],
+        StrategyKind::OneAtATime => &["batch", "window"],
+        StrategyKind::AllAtOnce => {
+            &["canary", "canary_hold", "auto_promote", "batch", "window", "spread", "stagger"]
+        }
+    };
+    for key in idle.iter().filter(|key| section.has(key)) {
+        let all = kind == StrategyKind::AllAtOnce;
+        let how = if all { "every host changes at once" } else { "one host changes at a time" };
+        let message = format!("`{key}` has no meaning when {how}");
+        let help = Some(format!("remove `{key}`, or write `strategy = \"rolling\"`"));
+        section.reader.wrong(section.key_span(key), message, help);
+    }
+    let strategy = Strategy {
+        kind,
+        canary: canary(section).unwrap_or(default.canary),
+        canary_hold: duration(section, "canary_hold", default.canary_hold),
+        auto_promote: section.boolean("auto_promote").unwrap_or(default.auto_promote),
+        batch: section.amount("batch").unwrap_or(default.batch),
+        window: section.string("window").map_or(default.window, |text| window(section, &text)),
+        spread: section.name("spread", LabelKey::new).map(|at| at.value),
+        stagger: duration(section, "stagger", default.stagger),
+        max_unavailable: section.amount("max_unavailable").unwrap_or(default.max_unavailable),
+        min_healthy: duration(section, "min_healthy", default.min_healthy),
+        healthy_deadline: duration(section, "healthy_deadline", default.healthy_deadline),
+        progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
+        failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
+        auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
+    };
+    let sound = section.reader.found.borrow().len() == before;
+    if let (true, Err(sentence)) = (sound, strategy.check()) {
+        section.reader.wrong(knob_span(section, &sentence), sentence, None);
+    }
+    strategy
+}
+
+fn kind(section: &Section<'_>, text: &At<String>) -> StrategyKind {
+    StrategyKind::named(&text.value).unwrap_or_else(|| {
+        let words = StrategyKind::ALL.map(|(_, word)| word);
+        let help = match nearest(&text.value, words) {
+            Some(like) => format!("did you mean {like:?}?"),
+            None => format!("known strategies: {}", words.map(|word| format!("{word:?}")).join(", ")),
+        };
+        let message = format!("unknown strategy {:?}", text.value);
+        section.reader.wrong(text.span.clone(), message, Some(help));
+        StrategyKind::Rolling
+    })
+}
+
+fn window(section: &Section<'_>, text: &At<String>) -> Window {
+    Window::named(&text.value).unwrap_or_else(|| {
+        let words = Window::ALL.map(|(_, word)| format!("{word:?}")).join(" or ");
+        let message = format!("unknown window {:?}", text.value);
+        section.reader.wrong(text.span.clone(), message, Some(format!("write {words}")));
+        Window::Batch
+    })
+}
+
+/// `canary = 2`, `canary = "5%"`, or `canary = "role=canary"`.
+fn canary(section: &Section<'_>) -> Option<Canary> {
+    let found = section.value("canary")?;
+    let DeValue::String(text) = found.value else {
+        return section.integer("canary", 0..=u32::MAX).map(Canary::Count);
+    };
+    text.parse()
+        .map_err(|error| {
+            let help = "write `canary = 1`, `canary = \"5%\"` or `canary = \"role=canary\"`".to_owned();
+            section.reader.wrong(found.span, format!("`canary`: {error}"), Some(help));
+        })
+        .ok()
+}
+
+/// Where the first knob that the sentence names and the section sets stands.
+fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
+    let words: BTreeSet<&str> = sentence.split(|c: char| !c.is_ascii_lowercase() && c != '_').collect();
+    let knobs = keys::of("[environment.NAME]");
+    let named = knobs.iter().find(|knob| words.contains(**knob) && section.has(knob));
+    named.map_or_else(|| section.span.clone(), |knob| section.key_span(knob))
+}

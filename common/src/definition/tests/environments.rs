@@ -1,0 +1,108 @@
+//! How an environment wants to be rolled out.
+
+use super::{parse, wrong};
+use crate::ids::EnvName;
+use crate::strategy::{Canary, Strategy, StrategyKind, Window};
+use crate::time::Duration;
+
+fn strategy(keys: &str) -> Strategy {
+    let text = format!("[application]\nname = \"x\"\n[environment.production]\n{keys}\n");
+    let definition = parse(&text)
+        .unwrap_or_else(|found| panic!("{}", found.iter().map(ToString::to_string).collect::<String>()));
+    definition.environments[&EnvName::new("production").unwrap()].clone()
+}
+
+#[test]
+fn a_canary_is_a_number_a_share_or_those_with_certain_labels() {
+    assert_eq!(strategy("").canary, Canary::Count(1));
+    assert_eq!(strategy("canary = 0").canary, Canary::Count(0));
+    assert_eq!(strategy("canary = \"5%\"").canary, Canary::Percent { percent: 5 });
+    assert_eq!(strategy("canary = \"role=canary\"").canary, "role=canary".parse().unwrap());
+}
+
+#[test]
+fn a_canary_is_held_for_a_time_and_until_somebody_promotes_it() {
+    let held = strategy("strategy = \"one_at_a_time\"\ncanary_hold = \"10m\"\nauto_promote = false");
+    assert_eq!((held.kind, held.canary_hold), (StrategyKind::OneAtATime, Duration::from_secs(600)));
+    assert!(!held.auto_promote && held.holds_canary());
+    assert!(!strategy("").holds_canary());
+}
+
+#[test]
+fn hosts_follow_each_other_as_is_said() {
+    let plain = strategy("");
+    assert_eq!((plain.window, plain.spread, plain.stagger), (Window::Batch, None, Duration::ZERO));
+    let said = strategy("window = \"sliding\"\nspread = \"zone\"\nstagger = \"30s\"\nbatch = \"10%\"");
+    assert_eq!((said.window, said.stagger), (Window::Sliding, Duration::from_secs(30)));
+    assert_eq!(said.spread.as_ref().map(|label| label.as_str()), Some("zone"));
+    assert_eq!((said.at_once(40), plain_at_once()), (Some(4), None));
+    insta::assert_snapshot!(wrong("[environment.a]\nwindow = \"slide\"\nspread = \"zone=a\"\nstagger = 30\n\
+         [environment.b]\nstrategy = \"one_at_a_time\"\nwindow = \"sliding\"\n\
+         [environment.c]\nstrategy = \"all_at_once\"\nspread = \"zone\"\n\
+         [environment.d]\nstagger = \"6m\"\n"), @r#"
+    landfall.toml:4:10: unknown window "slide"
+      4 | window = "slide"
+        |          ^^^^^^^
+      help: write "batch" or "sliding"
+    landfall.toml:5:10: label "zone=a" is not valid: only ASCII letters, digits, '.', '-', '_' and '+' are allowed
+      5 | spread = "zone=a"
+        |          ^^^^^^^^
+      help: write `spread = "zone-a"`
+    landfall.toml:6:11: `stagger` must be a duration with its unit, not an integer
+      6 | stagger = 30
+        |           ^^
+      help: write `stagger = "30s"`
+    landfall.toml:9:1: `window` has no meaning when one host changes at a time
+      9 | window = "sliding"
+        | ^^^^^^
+      help: remove `window`, or write `strategy = "rolling"`
+    landfall.toml:12:1: `spread` has no meaning when every host changes at once
+      12 | spread = "zone"
+         | ^^^^^^
+      help: remove `spread`, or write `strategy = "rolling"`
+    landfall.toml:14:1: stagger (6m) must be at most half of progress_deadline (10m)
+      14 | stagger = "6m"
+         | ^^^^^^^
+    "#);
+}
+
+fn plain_at_once() -> Option<usize> {
+    strategy("").at_once(40)
+}
+
+#[test]
+fn knobs_without_a_meaning_are_refused_at_their_place() {
+    insta::assert_snapshot!(wrong("[environment.a]\nstrategy = \"one_at_a_time\"\nbatch = 2\n\
+         [environment.b]\nstrategy = \"all_at_once\"\ncanary_hold = \"10m\"\n\
+         [environment.c]\nstrategy = \"one-at-a-time\"\n\
+         [environment.d]\ncanary = \"a few\"\n\
+         [environment.e]\ncanary = \"5\"\nauto_promote = \"no\"\n\
+         [environment.f]\ncanary = 0\nauto_promote = false\n\
+         [environment.g]\ncanary = -1\n"), @r#"
+    landfall.toml:5:1: `batch` has no meaning when one host changes at a time
+      5 | batch = 2
+        | ^^^^^
+      help: remove `batch`, or write `strategy = "rolling"`
+    landfall.toml:8:1: `canary_hold` has no meaning when every host changes at once
+      8 | canary_hold = "10m"
+        | ^^^^^^^^^^^
+      help: remove `canary_hold`, or write `strategy = "rolling"`
+    landfall.toml:10:12: unknown strategy "one-at-a-time"
+      10 | strategy = "one-at-a-time"
+         |            ^^^^^^^^^^^^^^^
+      help: did you mean "one_at_a_time"?
+    landfall.toml:12:10: `canary`: "a few" is neither a number of hosts such as 2, nor a share such as 5%, nor labels such as role=canary
+      12 | canary = "a few"
+         |          ^^^^^^^
+      help: write `canary = 1`, `canary = "5%"` or `canary = "role=canary"`
+    landfall.toml:15:16: `auto_promote` must be true or false, not a string
+      15 | auto_promote = "no"
+         |                ^^^^
+    landfall.toml:17:1: auto_promote is false and canary is 0: there is no canary to promote
+      17 | canary = 0
+         | ^^^^^^
+    landfall.toml:20:10: `canary` is -1; it must be a whole number, 0 or more
+      20 | canary = -1
+         |          ^^
+    "#);
+}

@@ -1,0 +1,65 @@
+//! The canary: it is held for as long as its evidence is asked to hold, and until somebody promotes it where that
+//! is asked. Meanwhile nothing beyond it changes, what fails goes back, and no deadline runs against a person.
+
+use landfall_common::time::human;
+
+use crate::reason::Wait;
+use crate::refusal::seconds;
+use crate::rollout::{Promotion, Stage};
+
+use super::Turn;
+use super::run;
+use super::table::Table;
+
+/// The canary is proven: from here on it is held.
+pub(super) fn hold(table: &mut Table<'_>) -> Turn {
+    let by_itself = table.rollout().strategy.auto_promote;
+    let promotion = if by_itself { Promotion::ByItself } else { Promotion::Awaited };
+    let now = table.now;
+    table.rollout_mut().enter(Stage::Canary { promotion }, now);
+    Turn::Taken
+}
+
+/// Lets the next batch begin once the canary has been healthy for long enough and somebody has promoted it, if
+/// that is asked for.
+pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
+    if let Err(turn) = run::begin(table, 1) {
+        return turn;
+    }
+    let rollout = table.rollout();
+    let strategy = &rollout.strategy;
+    let (hold, patience) = (strategy.canary_hold, strategy.canary_hold + strategy.progress_deadline);
+    // The host says how long it has been healthy without a break, by its own clock: a controller that was away
+    // meanwhile has missed nothing.
+    let look = run::look(table, 1, strategy.min_healthy.max(hold));
+    let kept = look.settled && look.proven > 0;
+    // With its hosts the canary's evidence is gone for good: a person's word is all that there can be.
+    let let_go = look.empty && promotion == Promotion::Given;
+    if promotion != Promotion::Awaited && (kept || let_go) {
+        return run::open(table, 2);
+    }
+    let held_for = table.held_for();
+    if promotion != Promotion::Awaited && held_for >= patience {
+        let of = human::format(hold.max(table.rollout().strategy.min_healthy));
+        let why = look
+            .waits
+            .first()
+            .map_or_else(|| "all of its hosts were removed".to_owned(), |wait| wait.to_string());
+        return table.pause(format!(
+            "the canary has been held for {}, and was never healthy for {of} at a stretch: {why}. `ctl resume` waits on, \
+             `ctl rollback` goes back",
+            seconds(held_for)
+        ));
+    }
+    let rollout = table.rollout();
+    table.wait(Wait::Canary {
+        rollout: rollout.id.clone(),
+        promotion,
+        hold: rollout.strategy.canary_hold,
+        kept,
+        next: 2,
+        of: rollout.batches,
+    });
+    run::report(table, look.waits);
+    Turn::None
+}

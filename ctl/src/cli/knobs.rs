@@ -1,0 +1,123 @@
+//! The knobs of one rollout.
+
+use clap::Args;
+use landfall_common::LabelKey;
+use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind, Window};
+use landfall_common::time::Duration;
+
+use super::duration;
+
+/// Knobs of one rollout, instead of those in landfall.toml.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Knobs of this rollout (default: landfall.toml)")]
+pub struct Knobs {
+    /// How hosts follow each other: rolling, one_at_a_time or all_at_once
+    #[arg(long, value_name = "STRATEGY", value_parser = kind)]
+    pub strategy: Option<StrategyKind>,
+    /// Hosts that go first, such as 2, 5% or role=canary; 0 for no canary
+    #[arg(long, value_name = "HOSTS", value_parser = canary)]
+    pub canary: Option<Canary>,
+    /// How long the canary must be healthy without a break before the next batch, such as 10m; 0s for no hold
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub canary_hold: Option<Duration>,
+    /// Go on after the canary without `ctl promote`
+    #[arg(long, conflicts_with = "no_auto_promote")]
+    pub auto_promote: bool,
+    /// Wait after the canary until somebody types `ctl promote`
+    #[arg(long)]
+    pub no_auto_promote: bool,
+    /// Hosts in each later batch, such as 2 or 25%
+    #[arg(long, value_name = "AMOUNT", value_parser = amount_of_batch)]
+    pub batch: Option<Amount>,
+    /// Whether a batch waits for all of the one before (batch), or a host for one of those before it (sliding)
+    #[arg(long, value_name = "WINDOW", value_parser = window)]
+    pub window: Option<Window>,
+    /// The label by whose values hosts change, never two at once, such as zone; none for no label
+    #[arg(long, value_name = "LABEL", value_parser = spread)]
+    pub spread: Option<Spread>,
+    /// How long after one host the next begins at the earliest, such as 30s; 0s for at once
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub stagger: Option<Duration>,
+    /// Hosts that may be out at once, such as 1 or 25%
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    pub max_unavailable: Option<Amount>,
+    /// How long a host must be healthy without a break, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub min_healthy: Option<Duration>,
+    /// Hosts that may fail before everything goes back, such as 1 or 10%
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    pub failure_budget: Option<Amount>,
+    /// Pause instead of going back when the budget is exceeded
+    #[arg(long)]
+    pub no_auto_rollback: bool,
+}
+
+impl Knobs {
+    /// Whether the next batch follows the canary by itself, if that was said.
+    #[must_use]
+    pub fn promotes(&self) -> Option<bool> {
+        match (self.auto_promote, self.no_auto_promote) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The strategy with these differences.
+    #[must_use]
+    pub fn over(&self, base: &Strategy) -> Strategy {
+        Strategy {
+            kind: self.strategy.unwrap_or(base.kind),
+            canary: self.canary.clone().unwrap_or_else(|| base.canary.clone()),
+            canary_hold: self.canary_hold.unwrap_or(base.canary_hold),
+            auto_promote: self.promotes().unwrap_or(base.auto_promote),
+            batch: self.batch.unwrap_or(base.batch),
+            window: self.window.unwrap_or(base.window),
+            spread: self.spread.as_ref().map_or_else(|| base.spread.clone(), Spread::label),
+            stagger: self.stagger.unwrap_or(base.stagger),
+            max_unavailable: self.max_unavailable.unwrap_or(base.max_unavailable),
+            min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
+            failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
+            auto_rollback: base.auto_rollback && !self.no_auto_rollback,
+            ..base.clone()
+        }
+    }
+}
+
+fn amount(text: &str) -> Result<Amount, String> {
+    let (digits, is_share) = text.strip_suffix('%').map_or((text, false), |digits| (digits, true));
+    match digits.parse::<u32>() {
+        Ok(number) if !is_share => Ok(Amount::Count(number)),
+        Ok(number) if number <= 100 => Ok(Amount::Percent(number)),
+        _ => Err("write a number of hosts such as 2, or a share such as 25%".to_owned()),
+    }
+}
+
+fn amount_of_batch(text: &str) -> Result<Amount, String> {
+    match amount(text)? {
+        Amount::Count(0) | Amount::Percent(0) => {
+            Err("no host would ever change: write at least 1, or a share such as 25%".to_owned())
+        }
+        amount => Ok(amount),
+    }
+}
+
+fn canary(text: &str) -> Result<Canary, String> {
+    text.parse().map_err(|error: landfall_common::strategy::InvalidCanary| error.to_string())
+}
+
+fn spread(text: &str) -> Result<Spread, String> {
+    if text == "none" {
+        return Ok(Spread::None);
+    }
+    LabelKey::new(text).map(Spread::Label).map_err(|error| error.to_string())
+}
+
+fn window(text: &str) -> Result<Window, String> {
+    Window::named(text).ok_or_else(|| format!("write {}", Window::ALL.map(|(_, word)| word).join(" or ")))
+}
+
+fn kind(text: &str) -> Result<StrategyKind, String> {
+    let words = StrategyKind::ALL.map(|(_, word)| word).join(", ");
+    StrategyKind::named(text).ok_or_else(|| format!("write one of {words}"))
+}
