@@ -1,0 +1,72 @@
+//! How hosts change, as an operator says it to `ctl`: the canary is held, and a person lets the others follow.
+#![allow(clippy::unwrap_used, reason = "all of this file is tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use landfall_e2e::process::wait_until;
+use landfall_e2e::scene::Scene;
+use landfall_e2e::stage::token_in;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Three hosts, of which the last one is the canary.
+fn scene() -> Scene {
+    let bin = Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap();
+    let mut scene = Scene::new(bin, &["web-1", "web-2"]).unwrap();
+    scene.prepare("web-3").unwrap();
+    let token = ["hosts", "token", "--env", "production", "--name", "web-3", "--label", "role=canary"];
+    let said = scene.ctl(&token).unwrap().expect_code(0).unwrap();
+    scene.stage.join("web-3", &token_in(&said).unwrap()).unwrap();
+    scene
+}
+
+fn runs(scene: &Scene) -> [String; 3] {
+    ["web-1", "web-2", "web-3"].map(|host| scene.stage.current(host))
+}
+
+#[test]
+fn the_canary_is_held_until_somebody_promotes_it() {
+    let mut scene = scene();
+    let said = scene.release("v1").unwrap();
+    assert_eq!(said.code, 0, "{said:?}\n{}", scene.last_words());
+    let held = "canary = \"role=canary\"\ncanary_hold = \"3s\"\nauto_promote = false";
+    let artifact = scene.artifact("v2", |text| text.replace("canary = 1", held)).unwrap();
+    let said = scene.release_command("v2", &artifact, &["--publish-only"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+
+    let plan = scene.ctl(&["plan", "v2"]).unwrap().expect_code(0).unwrap().out;
+    assert!(plan.contains("canary    web-3 (role=canary)"), "{plan}");
+    let then = "when the canary has been healthy for 3s and somebody types `ctl promote`";
+    assert!(plan.contains(then), "{plan}");
+    let wrong = scene.ctl(&["plan", "v2", "--canary", "role=none"]).unwrap();
+    assert!(
+        wrong.code != 0 && wrong.err.contains("no host of site in production has these labels"),
+        "{wrong:?}"
+    );
+
+    let said = scene.release_command("v2", &artifact, &["--detach"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let waits = |scene: &Scene| {
+        let said = scene.ctl(&["status"]).unwrap();
+        said.out.contains("waiting") && said.out.contains("the canary is proven; `ctl promote")
+    };
+    wait_until("the canary is proven", PATIENCE, || waits(&scene))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    assert_eq!(runs(&scene), ["v1", "v1", "v2"]);
+
+    // Who waits for whom outlives the controller.
+    scene.stage.kill_controller().unwrap();
+    scene.stage.start_controller().unwrap();
+    wait_until("the canary is proven, again", PATIENCE, || waits(&scene))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    assert_eq!(runs(&scene), ["v1", "v1", "v2"]);
+
+    scene.ctl(&["promote"]).unwrap().expect_code(0).unwrap();
+    let said = scene.ctl(&["status", "--watch"]).unwrap();
+    assert_eq!(runs(&scene), ["v2", "v2", "v2"], "{said:?}\n{}", scene.last_words());
+    let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
+    assert!(log.contains("was promoted to batch 2"), "{log}");
+    let late = scene.ctl(&["promote"]).unwrap();
+    assert!(late.code != 0 && late.err.contains("no rollout of site is under way"), "{late:?}");
+}
