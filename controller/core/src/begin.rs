@@ -32,10 +32,13 @@ pub(crate) fn begin(
     let Beginning { id, by, requested_at, commits } = beginning;
     let mut changes = Vec::new();
     let astray = astray(state, &place);
-    // The members of the rollout before have served their purpose.
-    if let Some(last) = &place.last {
-        let old = state.members(last).map(|member| Key::Member(last.clone(), member.host.clone()));
-        changes.extend(old.map(|key| Change::Delete { key }));
+    // Whoever follows the rollout before still wants to see how it ended on each host; those before it have served
+    // their purpose.
+    for (old, members) in state.members.iter().filter(|(old, _)| place.last.as_ref() != Some(*old)) {
+        if state.rollout(old).is_some_and(|old| old.place == place.place && old.ended()) {
+            let keys = members.keys().map(|host| Key::Member(old.clone(), host.clone()));
+            changes.extend(keys.map(|key| Change::Delete { key }));
+        }
     }
     let forgotten = forgotten(state, &place, now);
     changes.extend(forgotten.into_iter().map(|id| Change::Delete { key: Key::Rollout(id) }));
@@ -80,6 +83,7 @@ pub(crate) fn begin(
         strategy: plan.strategy,
         by,
         requested_at,
+        turn_came_at: (requested_at != now).then_some(now),
         batches,
         schema: plan.schema,
         status: Status::Active { stage: Stage::Staging },

@@ -46,7 +46,7 @@ impl Hindrance<'_> {
                 rollout: holder.id.clone(),
                 release: holder.release.name.clone(),
                 by: holder.by.to_string(),
-                since: holder.requested_at,
+                since: holder.began_at(),
                 status: holder.status.word(),
             },
             Self::Behind(first) => Refusal::LineNotEmpty {
@@ -71,7 +71,7 @@ impl Hindrance<'_> {
                 rollout: holder.id.clone(),
                 release: holder.release.name.clone(),
                 by: holder.by.to_string(),
-                since: holder.requested_at,
+                since: holder.began_at(),
                 status: holder.status.word(),
             },
             Self::Behind(first) => {

@@ -9,7 +9,7 @@ use landfall_common::Timestamp;
 use crate::output::Planned;
 use crate::reason::Wait;
 use crate::record::{Change, Key, Place};
-use crate::state::State;
+use crate::state::{PlaceState, State};
 use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT};
 
 mod absorb;
@@ -32,9 +32,15 @@ use table::Table;
 /// that follows at once. Run it after a start, after a command, and at `wake_at`.
 pub fn plan(state: &State, now: Timestamp) -> Planned {
     let (mut all, mut room) = (Planned::default(), Room::of_a_commit());
-    for place in state.places.keys() {
-        join(&mut all, plan_within(state, place, now, &mut room));
+    // A beginning may take all of the room: nobody's is to wait until no other place has anything to write down.
+    let begins = |(place, found): (&Place, &PlaceState)| {
+        Some((place.clone(), line::next(state, &found.record, now, &mut room)?))
+    };
+    let begun = state.places.iter().find_map(begins);
+    for place in state.places.keys().filter(|place| begun.as_ref().is_none_or(|(begun, _)| begun != *place)) {
+        join(&mut all, plan_table(state, place, now, &mut room));
     }
+    begun.into_iter().for_each(|(_, begun)| join(&mut all, begun));
     let old = state.requests.values().filter(|request| now.since(request.at) > REQUEST_KEPT);
     let forgotten = old.map(|request| Change::Delete { key: Key::Request(request.id.clone()) });
     all.output.changes.extend(forgotten.take(FORGOTTEN_AT_ONCE));
@@ -43,15 +49,12 @@ pub fn plan(state: &State, now: Timestamp) -> Planned {
 
 /// Plans one place: enough after a host of it was observed.
 pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
-    plan_within(state, place, now, &mut Room::of_a_commit())
+    let mut room = Room::of_a_commit();
+    let begun = state.place(place).and_then(|record| line::next(state, record, now, &mut room));
+    begun.unwrap_or_else(|| plan_table(state, place, now, &mut room))
 }
 
-fn plan_within(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> Planned {
-    if let Some(record) = state.place(place)
-        && let Some(begun) = line::next(state, record, now, room)
-    {
-        return begun;
-    }
+fn plan_table(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> Planned {
     let Some(mut table) = Table::lay(state, place, now, room) else { return Planned::default() };
     absorb::members(&mut table);
     // Nothing is decided on half of what hosts have said.

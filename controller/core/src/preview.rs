@@ -160,7 +160,7 @@ pub fn preview_rollback(
     // Where hosts run a mixture, what is in force is what they go back to.
     let held = matches!(record.convergence, Convergence::Held { .. });
     let target = match to {
-        None if held && in_force.whole => in_force,
+        None if held => in_force,
         None => {
             let part = older.clone().next();
             older.find(|proven| proven.whole).ok_or_else(|| {

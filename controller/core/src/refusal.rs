@@ -104,8 +104,8 @@ pub enum Refusal {
     },
     /// Another rollout holds the place.
     #[error(
-        "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; stand \
-         in line with --queue, or end it with `ctl abort {rollout}`",
+        "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; a \
+         release can stand in line with --queue, and `ctl abort {rollout}` ends that one",
         since = moment(*since)
     )]
     Held {
@@ -124,8 +124,8 @@ pub enum Refusal {
     },
     /// Somebody has claimed the place.
     #[error(
-        "{place} is locked by {by} until {until}: {message}; wait for it with --queue, or `ctl unlock {environment}` \
-         takes the lock away",
+        "{place} is locked by {by} until {until}: {message}; a release can wait for its end with --queue, and `ctl \
+         unlock {environment}` takes it away",
         environment = place.environment, until = moment(*until)
     )]
     Locked {

@@ -35,6 +35,9 @@ pub struct Rollout {
     pub by: Actor,
     /// When.
     pub requested_at: Timestamp,
+    /// When its turn came, where it stood in line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_came_at: Option<Timestamp>,
     /// How many batches there are; each [`crate::member::Member`] knows its own.
     pub batches: u32,
     /// What stands between the database and the release.
@@ -459,6 +462,12 @@ impl Rollout {
     #[must_use]
     pub fn has_canary(&self) -> bool {
         self.kind == RolloutKind::Forward && self.strategy.has_canary()
+    }
+
+    /// When it began, or when it was asked for, while it has not.
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        self.turn_came_at.unwrap_or(self.requested_at)
     }
 
     /// What was asked for, while it has not begun.

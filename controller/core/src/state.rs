@@ -204,7 +204,7 @@ impl State {
         self.rollouts.values()
     }
 
-    /// The members of a rollout, in the order of hosts; kept until the next rollout of its place begins.
+    /// The members of a rollout, in the order of hosts; kept until the one after the next of its place begins.
     pub fn members(&self, id: &RolloutId) -> impl Iterator<Item = &Member> + use<'_> {
         self.members.get(id).into_iter().flat_map(BTreeMap::values)
     }

@@ -192,7 +192,7 @@ fn finished(rollout: &mut Rollout, end: End, (hosts_done, hosts): (u64, u64), no
         release: rollout.release.clone(),
         end: word,
         reason,
-        started_at: rollout.requested_at,
+        started_at: rollout.began_at(),
         hosts_done,
         hosts,
     }

@@ -201,6 +201,10 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
     let reasons = rollout.reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>();
     let from = rollout.from.as_deref().unwrap_or("no release");
     match rollout.status {
+        status if total == 0 => {
+            let words = output.paint(Tone::Warning, status.words());
+            format!("{words}: {to} did not begin in {place}{reasons}\n  next: ctl status")
+        }
         Status::Succeeded => {
             let what = output.paint(Tone::Good, "succeeded");
             let hosts = if total == 1 { "the one host".to_owned() } else { format!("all {total} hosts") };

@@ -2,7 +2,7 @@
 
 use super::{Session, if_held, overrides, release};
 use crate::cli::Plan;
-use crate::client::Intent;
+use crate::client::{IfHeld, Intent};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::view;
@@ -26,12 +26,26 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
     session.output.line(text(&session.output, &intent, &plan, &[]));
     if plan.refusals.is_empty() {
         session.output.line(format!(
-            "next: ctl release {} --env {} --plan-id {}",
-            intent.release, intent.environment, plan.plan_id
+            "next: ctl release {} --env {} --plan-id {}{}",
+            intent.release,
+            intent.environment,
+            plan.plan_id,
+            flags(&intent)
         ));
     }
     session.output.json("plan", &release::plan_value(&intent, &plan));
     Ok(if plan.refusals.is_empty() { Exit::Succeeded } else { Exit::Failed })
+}
+
+/// What has to be said again for the plan to be carried out as it was asked for.
+fn flags(intent: &Intent) -> String {
+    let held = match intent.if_held {
+        IfHeld::Refuse => "",
+        IfHeld::Queue => " --queue",
+        IfHeld::Supersede => " --supersede",
+    };
+    let no_way_back = if intent.no_way_back { " --no-way-back" } else { "" };
+    format!("{held}{no_way_back}")
 }
 
 /// Only what is published can be planned: says how it gets there.
@@ -96,7 +110,6 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::IfHeld;
     use landfall_common::{AppName, EnvName, ReleaseName};
 
     #[test]

@@ -38,7 +38,12 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         if rollout.in_line {
             in_line.entry(place).or_default().insert(0, rollout);
         } else {
-            newest.entry(place).or_insert(rollout);
+            // The one under way, whoever was asked for later; else the one that ended last.
+            let rank = |rollout: &Rollout| (!rollout.status.has_ended(), rollout.ended);
+            match newest.get(&place) {
+                Some(known) if rank(known) >= rank(&rollout) => {}
+                _ => drop(newest.insert(place, rollout)),
+            }
         }
     }
     for (place, waiting) in &mut in_line {

@@ -110,6 +110,8 @@ impl Draft<'_> {
         let mut rollout = self.unfinished(id)?.clone();
         let answer = Answer::Rollout { id: id.clone() };
         if matches!(rollout.status.stage(), Some(Stage::RollingBack { .. })) {
+            let previous = rollout.previous.as_ref().map(|previous| &previous.name);
+            self.keep_waiting(&self.place_of(&rollout), previous);
             return self.resume(id);
         }
         self.no_open_migration(&rollout)?;

@@ -117,6 +117,7 @@ impl Draft<'_> {
             strategy: plan.strategy,
             by: self.command.by.clone(),
             requested_at: self.now,
+            turn_came_at: None,
             batches: 0,
             schema: plan.schema,
             status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()), known } },

@@ -29,9 +29,8 @@ pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mu
     waits(state, place, now).for_each(|wait| report.add(wait));
     let report = PlanningReport { places: vec![report] };
     let again = Planned { report, wake_at: Some(now), ..Planned::default() };
-    if !room.take_whole() {
-        return Some(again);
-    }
+    // Its place is free, and nothing was taken before: it has all of it.
+    room.take_whole();
     let output = if let Some(reason) = unsettled(place, known).or_else(|| has_failed(state, first, known)) {
         keep_waiting(first, &reason, now)
     } else {

@@ -4,7 +4,7 @@ use landfall_common::assignment::{Direction, Order};
 use landfall_common::report::{Failure, OutcomeKind};
 
 use crate::log::LogEvent;
-use crate::member::{Member, MemberState};
+use crate::member::{Left, Member, MemberState};
 use crate::observation::Standing;
 use crate::reason::Wait;
 use crate::refusal::moment;
@@ -87,7 +87,13 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32, doubt: Option<
     }
     let there = forward(table);
     let now = table.now;
-    let able = |member: &Member| matches!(member.state, MemberState::Staged) || (!there && member.touched);
+    // One that only the rollout before has touched may not have this release on its disk.
+    let able = |member: &Member| match member.state {
+        MemberState::Staged => true,
+        MemberState::Pending | MemberState::Staging { .. } => false,
+        MemberState::Failed { left: Left::Untouched } => false,
+        _ => !there && member.touched,
+    };
     let candidates = table.seats.iter().enumerate().filter_map(|(at, seat)| {
         let member = seat.member.as_ref().filter(|member| able(member))?;
         let free = seat.at_rest() && !seat.host.grant_open(now);

@@ -25,14 +25,9 @@ impl Room {
         Self { hosts: HOSTS, bytes: BYTES }
     }
 
-    /// Takes all of it, for a decision that may concern every host of a place; whether nothing was taken yet.
-    #[must_use]
-    pub fn take_whole(&mut self) -> bool {
-        let whole = self.hosts == HOSTS;
-        if whole {
-            self.hosts = 0;
-        }
-        whole
+    /// Takes all of it, for a decision that may concern every host of a place.
+    pub fn take_whole(&mut self) {
+        self.hosts = 0;
     }
 
     /// Takes the room for one more host with so many bytes; whether there was any.

@@ -4,6 +4,7 @@ use landfall_common::assignment::Order;
 use landfall_common::report::Phase;
 
 use crate::member::MemberState;
+use crate::observation::Standing;
 use crate::reason::{Doing, Wait, Why};
 use crate::rollout::{MigrationRun, Schema, Stage};
 use crate::timing::{STAGE_ACCEPT, UNREACHABLE_GRACE};
@@ -67,6 +68,12 @@ pub(super) fn ask(table: &mut Table<'_>) {
         let seat = &table.seats[at];
         let pending = matches!(seat.member_state(), Some(MemberState::Pending));
         if !pending || seat.fresh.is_none() || elected.as_ref() == Some(&seat.host.record.id) {
+            continue;
+        }
+        // What the rollout before let it do it may still take: that it is out is to stay known until it answers.
+        let newest = seat.host.issued.assignment.as_ref();
+        let granted = newest.filter(|newest| matches!(newest.order, Order::Activate { .. }));
+        if granted.is_some_and(|granted| seat.host.standing(granted, now) == Standing::Open) {
             continue;
         }
         if !table.has_room(at) {

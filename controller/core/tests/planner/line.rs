@@ -45,7 +45,7 @@ fn a_second_release_is_refused_and_told_who_holds_the_place() {
     let mut world = on_v1();
     world.release("v2").unwrap();
     let refusal = world.release("v3").unwrap_err();
-    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-11 of v2, begun by anna at 2027-01-15 08:00:41 UTC and now staging; stand in line with --queue, or end it with `ctl abort r-11`");
+    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-11 of v2, begun by anna at 2027-01-15 08:00:41 UTC and now staging; a release can stand in line with --queue, and `ctl abort r-11` ends that one");
 }
 
 #[test]
@@ -232,6 +232,35 @@ fn what_fails_after_superseding_takes_along_what_had_been_superseded() {
     assert_eq!(world.runs(), ["v1"; 4]);
 }
 
+/// Whoever follows it reads its end a moment later.
+#[test]
+fn how_a_rollout_ended_on_each_host_is_seen_after_the_next_has_begun() {
+    let mut world = on_v1();
+    let first = world.release("v2").unwrap();
+    let (second, third) = (waits(&mut world, "v3"), waits(&mut world, "v4"));
+    assert_eq!(world.ended(&first), StatusWord::Succeeded);
+    world.until("the second has begun", |w| w.word(&second) != StatusWord::Pending);
+    assert_eq!(world.state.members(&first).count(), 4);
+    assert_eq!(world.ended(&second), StatusWord::Succeeded);
+    world.until("the third has begun", |w| w.word(&third) != StatusWord::Pending);
+    assert_eq!(world.state.members(&first).count(), 0);
+    assert_eq!(world.state.members(&second).count(), 4);
+    assert!(world.rollout(&third).began_at() > world.rollout(&third).requested_at);
+}
+
+#[test]
+fn who_asks_to_go_back_while_it_goes_back_keeps_the_line_waiting_too() {
+    let mut world = on_v1();
+    world.behaves("v2", Behaviour::Bad);
+    let bad = world.release("v2").unwrap();
+    let next = waits(&mut world, "v3");
+    world.until("back", |w| w.word(&bad) == StatusWord::RollingBack);
+    assert_eq!(world.rollback(None).unwrap(), bad);
+    assert_eq!(world.ended(&bad), StatusWord::RolledBack);
+    world.run(60);
+    assert_eq!(world.word(&next), StatusWord::Paused);
+}
+
 /// It went to the release before the one in force, or nowhere.
 #[test]
 fn going_back_after_an_end_half_way_brings_what_is_in_force() {
@@ -280,7 +309,7 @@ fn nothing_begins_in_a_place_that_is_locked() {
     let mut world = on_v1();
     world.must_succeed("v2");
     lock(&mut world, 10);
-    insta::assert_snapshot!(world.release("v3").unwrap_err(), @"tenants in production is locked by anna until 2027-01-15 08:11:20 UTC: audit; wait for it with --queue, or `ctl unlock production` takes the lock away");
+    insta::assert_snapshot!(world.release("v3").unwrap_err(), @"tenants in production is locked by anna until 2027-01-15 08:11:20 UTC: audit; a release can wait for its end with --queue, and `ctl unlock production` takes it away");
     assert!(matches!(world.roll(if_held("v3", IfHeld::Supersede)), Err(Refusal::Locked { .. })));
     assert!(matches!(world.rollback(None), Err(Refusal::Locked { .. })));
     let id = waits(&mut world, "v3");

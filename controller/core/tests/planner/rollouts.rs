@@ -360,7 +360,7 @@ fn a_second_rollout_is_refused_with_who_and_since_when() {
     world.publish("v3", 3, None, strategy());
     world.release("v2").unwrap();
     let refusal = world.release("v3").unwrap_err();
-    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15 08:00:29 UTC and now staging; stand in line with --queue, or end it with `ctl abort r-8`");
+    insta::assert_snapshot!(refusal, @"tenants in production is held by rollout r-8 of v2, begun by anna at 2027-01-15 08:00:29 UTC and now staging; a release can stand in line with --queue, and `ctl abort r-8` ends that one");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         reasons: reasons(view, rollout),
         batches: with_bounded_output(batches(view, rollout)),
         started_by: rollout.by.to_string(),
-        started_ms: rollout.requested_at.ms(),
+        started_ms: rollout.began_at().ms(),
         ended_ms: if rollout.ended() { rollout.since.ms() } else { 0 },
         changes,
         is_rollback: rollout.kind == RolloutKind::Rollback,

@@ -226,6 +226,7 @@ mod tests {
             strategy: Strategy::default(),
             by: Actor::Controller,
             requested_at: Timestamp::default(),
+            turn_came_at: None,
             batches: 2,
             schema: Schema::Fits { reason: String::new() },
             status: Status::Active { stage: Stage::Running { batch } },
