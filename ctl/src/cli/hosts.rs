@@ -44,6 +44,9 @@ pub struct Add {
     /// A setting of ssh_config(5), such as Port=2222; may be given several times
     #[arg(long = "ssh-option", value_name = "KEY=VALUE")]
     pub ssh_options: Vec<String>,
+    /// Let each join for the application landfall-agent too, as NAME-agent, so that the agent itself can be released
+    #[arg(long)]
+    pub updater: bool,
     /// How many hosts at once
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub parallel: u8,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use landfall_e2e::stage::Said;
@@ -133,6 +134,34 @@ fn one_line_of_the_readme_makes_three_servers() {
     let said = landfall.shell(&line).unwrap();
     assert_eq!(said.err.matches("has joined already, and is left alone").count(), 3, "{said:?}");
     assert_eq!(agent_id(web), before);
+
+    // Their updaters join as well, once the agent is an application; the agents are left alone.
+    let line = format!("{line} --updater");
+    let said = landfall.shell(&format!("! {line}")).unwrap();
+    assert!(said.err.contains("no application of this controller yet"), "{said:?}");
+    let agent = landfall.fleet.path("agent");
+    fs::create_dir(&agent).unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/agent/landfall.toml");
+    fs::copy(example, agent.join("landfall.toml")).unwrap();
+    landfall.ctl_in(&agent, &["init"]).unwrap().expect_code(0).unwrap();
+    web.sh("sed -i '/^program/d' /etc/landfall/agent.toml").unwrap();
+    let updaters = |outcome: &str| servers.map(|name| format!("{name}-agent has joined {outcome}"));
+    for outcome in ["landfall-agent in production", "already, and is left alone"] {
+        let said = landfall.shell(&line).unwrap();
+        for told in updaters(outcome) {
+            assert!(said.err.contains(&told), "{told}: {said:?}");
+        }
+        assert!(!said.err.contains("lft1_"), "{said:?}");
+    }
+    assert_eq!(agent_id(web), before);
+    let settings =
+        web.sh("grep -c '^program = \"/var/lib/landfall-released/' /etc/landfall/agent.toml").unwrap();
+    assert_eq!(settings.trim(), "1");
+    for name in servers {
+        let host = landfall.fleet.host(name);
+        assert_eq!(host.sh("systemctl is-enabled landfall-updater").unwrap().trim(), "enabled");
+        assert_eq!(host.property("landfall-updater", "ActiveState").unwrap(), "active");
+    }
 
     // They are servers as any.
     landfall.servers = servers.map(str::to_owned).to_vec();

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use landfall_common::{AppName, EnvName, Sha256};
+use landfall_common::{AppName, EnvName, HostId, Sha256};
 
 use self::outcome::{Failure, Outcome, by_hand, report, unreached};
-use self::scripts::{Found, Kind, Rights};
+use self::scripts::{Found, Identity, Instance, Kind, Rights};
 use super::{Session, Wanted, new_token, settle};
 use crate::cli::{Add, Target};
 use crate::client::Client;
@@ -32,6 +32,9 @@ const LONG: Duration = Duration::from_secs(900);
 /// From one question whether a host has been seen to the next.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// The application that the agent itself is (`examples/agent`).
+const AGENT: &str = "landfall-agent";
+
 /// What all hosts have in common.
 struct Plan<'p> {
     output: Output,
@@ -43,6 +46,39 @@ struct Plan<'p> {
     environment: EnvName,
     controller: String,
     artifacts: BTreeMap<&'static str, Artifact>,
+}
+
+/// One of the two that a host may enrol, and as what.
+struct Member<'m> {
+    instance: Instance,
+    name: HostId,
+    application: AppName,
+    /// As what it has joined.
+    identity: Option<&'m Identity>,
+}
+
+impl Member<'_> {
+    /// For people.
+    fn noun(&self) -> &'static str {
+        match self.instance {
+            Instance::Agent => "agent",
+            Instance::Updater => "updater",
+        }
+    }
+
+    fn join_step(&self) -> &'static str {
+        match self.instance {
+            Instance::Agent => "join",
+            Instance::Updater => "updater's join",
+        }
+    }
+
+    fn start_step(&self) -> &'static str {
+        match self.instance {
+            Instance::Agent => "start",
+            Instance::Updater => "updater's start",
+        }
+    }
 }
 
 /// What is copied to hosts.
@@ -76,6 +112,9 @@ pub(super) async fn run(
     }
     let (application, environment) =
         settle(session, client, asked.environment.env.as_ref(), asked.yes || asked.dry_run).await?;
+    if asked.updater {
+        check_updater(client, &application).await?;
+    }
     let ssh = Ssh::new(&asked.ssh_options);
     let plan = Plan { output, client, profile, ssh, asked, application, environment, controller, artifacts };
     if asked.dry_run {
@@ -115,15 +154,64 @@ impl Plan<'_> {
         let found = Found::parse(&looked.out)
             .map_err(|reason| Failure::new("login", reason, &looked, &[], by_hand(target)))?;
         let rights = self.check(target, &found)?;
+        let application = self.application.clone();
+        let identity = found.identity.as_ref();
+        let agent = Member { instance: Instance::Agent, name: host.clone(), application, identity };
+        let outcome = self.enrol(target, &found, rights, &agent).await?;
+        if self.asked.updater {
+            self.enrol(target, &found, rights, &self.updater(host, &found)?).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The second agent of a host, which releases the first.
+    fn updater<'f>(&self, host: &HostId, found: &'f Found) -> Result<Member<'f>, Failure> {
+        let step = "updater's join";
+        let name = HostId::new(format!("{host}-agent")).map_err(|error| {
+            Failure::plain(
+                step,
+                error.to_string(),
+                "leave --updater out for it, or give it a shorter name".into(),
+            )
+        })?;
+        let application = AppName::new(AGENT).expect("it is a valid name");
+        if let Some(theirs) = found.updater.as_ref().map(|found| &found.identity)
+            && (theirs.application != application
+                || theirs.environment != self.environment
+                || theirs.host != name)
+        {
+            let reason = format!(
+                "its updater has joined as {} of {} in {}, for good",
+                theirs.host, theirs.application, theirs.environment
+            );
+            let next = format!(
+                "leave --updater out for it; or, if it is to be {name} of {application} in {}: ctl hosts remove {}, stop \
+                 landfall-updater there, remove /var/lib/landfall-updater, then the same command again",
+                self.environment, theirs.host
+            );
+            return Err(Failure::plain(step, reason, next));
+        }
+        Ok(Member { instance: Instance::Updater, name, application, identity: found.updater.as_ref() })
+    }
+
+    /// Lets one of a host's agents join, and starts it, as far as that has not been done.
+    async fn enrol(
+        &self,
+        target: &Target,
+        found: &Found,
+        rights: Rights,
+        member: &Member<'_>,
+    ) -> Result<Outcome, Stopped> {
+        let host = &member.name;
         let known = self.client.hosts(None, None).await?.into_iter().find(|known| known.id == host.as_str());
-        match (&found.identity, &known) {
+        match (member.identity, &known) {
             (Some(_), Some(known)) if known.connected => {
                 self.output.note(format!("{host} has joined already, and is left alone"));
                 return Ok(Outcome::Unchanged);
             }
             (Some(_), Some(_)) => {
-                self.start(target, rights).await?;
-                self.output.note(format!("{host} had joined already; its agent is started"));
+                self.start(target, rights, member).await?;
+                self.output.note(format!("{host} had joined already; its {} is started", member.noun()));
                 return Ok(Outcome::Started);
             }
             (Some(identity), None) => {
@@ -133,11 +221,13 @@ impl Plan<'_> {
                     identity.controller
                 );
                 let next = format!(
-                    "ctl hosts token --env {} --name {host}; on the host: runuser -u landfall -- landfall-agent join TOKEN \
-                     --controller {} --again",
-                    self.environment, self.controller
+                    "ctl --app {} hosts token --env {} --name {host}; on the host: {} join TOKEN --controller {} --again",
+                    member.application,
+                    self.environment,
+                    member.instance.command(),
+                    self.controller
                 );
-                return Err(Failure::plain("join", reason, next).into());
+                return Err(Failure::plain(member.join_step(), reason, next).into());
             }
             (None, Some(_)) => {
                 let reason =
@@ -147,19 +237,24 @@ impl Plan<'_> {
                      NAME={}",
                     target.destination
                 );
-                return Err(Failure::plain("join", reason, next).into());
+                return Err(Failure::plain(member.join_step(), reason, next).into());
             }
             (None, None) => {}
         }
         // Whoever may not make tokens is told so before anything is installed.
-        let token = self.token(target).await?;
+        let token = self.token(member).await?;
         let secret = [token.as_str()];
-        self.install(target, &found, rights).await?;
+        let script = match member.instance {
+            Instance::Agent => {
+                self.install(target, found, rights).await?;
+                scripts::join(&member.application, &self.asked.variables, &token, &self.controller)
+            }
+            Instance::Updater => scripts::join_updater(&token, &self.controller),
+        };
         self.output.note(format!("{host}: joins"));
-        let script = scripts::join(&self.application, &self.asked.variables, &token, &self.controller);
-        self.run(target, "join", rights.shell(), Input::Text(&script), SHORT, &secret).await?;
-        self.start(target, rights).await?;
-        self.output.note(format!("{host} has joined {} in {}", self.application, self.environment));
+        self.run(target, member.join_step(), rights.shell(), Input::Text(&script), SHORT, &secret).await?;
+        self.start(target, rights, member).await?;
+        self.output.note(format!("{host} has joined {} in {}", member.application, self.environment));
         Ok(Outcome::Joined)
     }
 
@@ -194,11 +289,11 @@ impl Plan<'_> {
         Ok(rights)
     }
 
-    async fn token(&self, target: &Target) -> Result<String, Error> {
+    async fn token(&self, member: &Member<'_>) -> Result<String, Error> {
         let wanted = Wanted {
-            application: self.application.clone(),
+            application: member.application.clone(),
             environment: self.environment.clone(),
-            name: Some(target.name.clone()),
+            name: Some(member.name.clone()),
             labels: &self.asked.labels,
             valid_for: LONG * 2 + SHORT,
         };
@@ -237,13 +332,14 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Starts the agent, and waits until the controller sees it.
-    async fn start(&self, target: &Target, rights: Rights) -> Result<(), Stopped> {
-        self.run(target, "start", rights.shell(), Input::Text(&scripts::start()), SHORT, &[]).await?;
+    /// Starts an agent, and waits until the controller sees it.
+    async fn start(&self, target: &Target, rights: Rights, member: &Member<'_>) -> Result<(), Stopped> {
+        let script = scripts::start(member.instance);
+        self.run(target, member.start_step(), rights.shell(), Input::Text(&script), SHORT, &[]).await?;
         let until = tokio::time::Instant::now() + self.asked.wait;
         loop {
-            let hosts = self.client.hosts(Some(&self.application), Some(&self.environment)).await?;
-            if hosts.iter().any(|host| host.id == target.name.as_str() && host.connected) {
+            let hosts = self.client.hosts(Some(&member.application), Some(&self.environment)).await?;
+            if hosts.iter().any(|host| host.id == member.name.as_str() && host.connected) {
                 return Ok(());
             }
             if tokio::time::Instant::now() >= until {
@@ -251,12 +347,12 @@ impl Plan<'_> {
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        let words = Input::Text(&scripts::last_words());
-        let said = self.ssh.run(&target.destination, rights.shell(), words, SHORT).await;
+        let words = scripts::last_words(member.instance);
+        let said = self.ssh.run(&target.destination, rights.shell(), Input::Text(&words), SHORT).await;
         let said = said.map_err(|error| cannot_start(&error))?;
         let wait = format::duration(self.asked.wait);
-        let reason = format!("its agent runs, and the controller has not seen it within {wait}");
-        Err(Failure::new("start", reason, &said, &[], self.unfound()).into())
+        let reason = format!("its {} runs, and the controller has not seen it within {wait}", member.noun());
+        Err(Failure::new(member.start_step(), reason, &said, &[], self.unfound()).into())
     }
 
     /// Runs a command on the host, and makes a failure of anything but success.
@@ -323,7 +419,13 @@ impl Plan<'_> {
         }
         let join = scripts::join(&self.application, &self.asked.variables, "TOKEN", &self.controller);
         text.push((format!("join:\n{}", line(Rights::Root.shell())), join));
-        text.push((format!("start:\n{}", line(Rights::Root.shell())), scripts::start()));
+        text.push((format!("start:\n{}", line(Rights::Root.shell())), scripts::start(Instance::Agent)));
+        if self.asked.updater {
+            let join = scripts::join_updater("TOKEN", &self.controller);
+            text.push((format!("join, the updater:\n{}", line(Rights::Root.shell())), join));
+            let start = scripts::start(Instance::Updater);
+            text.push((format!("start, the updater:\n{}", line(Rights::Root.shell())), start));
+        }
         let hosts: Vec<_> = self
             .asked
             .hosts
@@ -347,6 +449,24 @@ impl Plan<'_> {
             .collect();
         output.json("dry_run", &steps);
     }
+}
+
+/// Whether there is something that updaters can join.
+async fn check_updater(client: &Client, application: &AppName) -> Result<(), Error> {
+    if application.as_str() == AGENT {
+        let what = "--updater goes with the hosts of another application";
+        return Err(Error::usage(
+            what,
+            "the same command with --app NAME, or in that application's repository",
+        ));
+    }
+    if client.info().await?.applications.iter().any(|known| known == AGENT) {
+        return Ok(());
+    }
+    let what = "the agent is no application of this controller yet, so that no updater can join";
+    let next = "ctl init, in a directory with examples/agent/landfall.toml (docs/guides/upgrades.md), then the same \
+                command again";
+    Err(Error::missing(what, next))
 }
 
 /// Why no further step is taken.

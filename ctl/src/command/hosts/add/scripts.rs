@@ -33,6 +33,46 @@ impl Rights {
 /// The command that reads a script from its standard input, as who logs in.
 pub const SHELL: &str = "exec sh -s";
 
+/// What of a host is enrolled: its agent, and where it is wanted the one that releases the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instance {
+    /// That of the application.
+    Agent,
+    /// That of the agent itself.
+    Updater,
+}
+
+impl Instance {
+    /// Its unit.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Agent => "landfall-agent.service",
+            Self::Updater => "landfall-updater.service",
+        }
+    }
+
+    /// How it is run there: as its own user, and by its own settings.
+    #[must_use]
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Agent => "runuser -u landfall -- landfall-agent",
+            Self::Updater => {
+                "runuser -u landfall-updater -- landfall-agent --config /etc/landfall/updater.toml"
+            }
+        }
+    }
+
+    /// Where it keeps its state.
+    #[must_use]
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Agent => "/var/lib/landfall",
+            Self::Updater => "/var/lib/landfall-updater",
+        }
+    }
+}
+
 /// What a host is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -48,6 +88,8 @@ pub struct Found {
     pub agent: Option<String>,
     /// As what it has joined.
     pub identity: Option<Identity>,
+    /// As what its updater has.
+    pub updater: Option<Identity>,
 }
 
 /// As what a host has joined, as far as its `identity.json` is needed here.
@@ -87,8 +129,12 @@ say rights "${become:-root}"
 [ ! -d /run/systemd/system ] || say systemd yes
 ! command -v dpkg >/dev/null || say dpkg yes
 ! command -v landfall-agent >/dev/null || say agent "$(landfall-agent --version 2>&1 | head -n 1)"
-identity=$($become cat /var/lib/landfall/identity/identity.json 2>/dev/null | tr -d '\n')
-[ -z "$identity" ] || say identity "$identity"
+for name in identity updater; do
+    state=/var/lib/landfall
+    [ $name = identity ] || state=$state-updater
+    identity=$($become cat $state/identity/identity.json 2>/dev/null | tr -d '\n')
+    [ -z "$identity" ] || say $name "$identity"
+done
 "#;
     format!("{PATH}{script}")
 }
@@ -108,16 +154,20 @@ impl Found {
             (Some(_), _) => Ok(Rights::Sudo),
             (None, why) => Err(why.unwrap_or("it did not say").to_owned()),
         };
-        let identity = value("identity").map(serde_json::from_str).transpose();
-        let damaged =
-            |error| format!("/var/lib/landfall/identity/identity.json there cannot be read: {error}");
+        let identity = |key, instance: Instance| {
+            let found = value(key).map(serde_json::from_str).transpose();
+            found.map_err(|error| {
+                format!("{}/identity/identity.json there cannot be read: {error}", instance.state())
+            })
+        };
         Ok(Self {
             rights,
             user,
             has_systemd: value("systemd").is_some(),
             has_dpkg: value("dpkg").is_some(),
             agent: value("agent").map(str::to_owned),
-            identity: identity.map_err(damaged)?,
+            identity: identity("identity", Instance::Agent)?,
+            updater: identity("updater", Instance::Updater)?,
         })
     }
 }
@@ -192,10 +242,33 @@ pub fn join(application: &AppName, variables: &[(String, String)], token: &str, 
     format!(
         "{PATH}set -eu\ncd /\n\
          for directory in /srv/{application} /srv/{application}/shared; do\n    \
-         [ -e $directory ] || install -d -o landfall -g landfall $directory\ndone\n{}\
-         runuser -u landfall -- landfall-agent join - --controller '{controller}' <<'END'\n{token}\nEND\n",
-        set_variables(variables)
+         [ -e $directory ] || install -d -o landfall -g landfall $directory\ndone\n{}{}",
+        set_variables(variables),
+        join_with(Instance::Agent, token, controller)
     )
+}
+
+fn join_with(instance: Instance, token: &str, controller: &str) -> String {
+    format!("{} join - --controller '{controller}' <<'END'\n{token}\nEND\n", instance.command())
+}
+
+/// Lets the host's updater join, and the agent be what it releases.
+#[must_use]
+pub fn join_updater(token: &str, controller: &str) -> String {
+    let script = r#"set -eu
+cd /
+if ! id landfall-updater >/dev/null 2>&1; then
+    echo 'the agent that is installed there is older than this ctl, and brings no updater' >&2
+    exit 1
+fi
+settings=/etc/landfall/agent.toml
+if ! grep -q '^program *=' $settings; then
+    { echo 'program = "/var/lib/landfall-released/landfall-agent/current/landfall-agent"'; cat $settings; } >$settings.new
+    chmod 644 $settings.new
+    mv $settings.new $settings
+fi
+"#;
+    format!("{PATH}{script}{}", join_with(Instance::Updater, token, controller))
 }
 
 /// Puts variables into the host's `agent.toml`, and leaves all else there as it is.
@@ -222,21 +295,21 @@ rm $settings.lines
     )
 }
 
-/// Starts the agent; if it does not stay, its last words are told.
+/// Starts it; if it does not stay, its last words are told.
 #[must_use]
-pub fn start() -> String {
-    let script = r#"systemctl --quiet enable landfall-agent.service </dev/null
-systemctl start landfall-agent.service </dev/null && systemctl --quiet is-active landfall-agent.service && exit 0
-"#;
-    format!("{PATH}{script}{}exit 1\n", last_words())
+pub fn start(instance: Instance) -> String {
+    let unit = instance.unit();
+    format!(
+        "{PATH}systemctl --quiet enable {unit} </dev/null\n\
+         systemctl start {unit} </dev/null && systemctl --quiet is-active {unit} && exit 0\n{}exit 1\n",
+        last_words(instance)
+    )
 }
 
-/// What the agent said last.
+/// What it said last.
 #[must_use]
-pub fn last_words() -> String {
-    format!(
-        "{PATH}journalctl --no-pager --output=cat --lines=12 --unit=landfall-agent.service </dev/null >&2\n"
-    )
+pub fn last_words(instance: Instance) -> String {
+    format!("{PATH}journalctl --no-pager --output=cat --lines=12 --unit={} </dev/null >&2\n", instance.unit())
 }
 
 #[cfg(test)]
@@ -257,6 +330,7 @@ mod tests {
                 has_dpkg: false,
                 agent: Some("landfall-agent 0.1.0".into()),
                 identity: None,
+                updater: None,
             }
         );
         let said = "landfall: user ana\nlandfall: refused sudo: a password is required\n";
