@@ -12,6 +12,7 @@ pub mod line;
 pub mod memory;
 pub mod migration;
 pub mod pace;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +91,8 @@ pub struct Checks {
     pub let_go: pace::LetGo,
     /// Rollouts whose canary somebody has promoted.
     pub promoted: BTreeSet<RolloutId>,
+    /// Rollouts that are watched.
+    pub watch: watch::Watch,
     /// Looks so far.
     pub looks: u64,
 }
@@ -116,6 +119,7 @@ impl Checks {
             open_batch: BTreeMap::new(),
             let_go: pace::LetGo::new(),
             promoted: BTreeSet::new(),
+            watch: watch::Watch::default(),
             looks: 0,
         }
     }
