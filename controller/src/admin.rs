@@ -20,9 +20,10 @@ use crate::config::Layout;
 use crate::enrolment::{Grant, operator_text};
 use crate::error::ControllerError;
 use crate::identity::Role;
-use crate::initialise::{fresh_request, remove_operator};
+use crate::initialise::{deny_operator, fresh_request};
+use crate::rpc::operators::approvals;
 use crate::rpc::{Context, operators};
-use crate::store::SharedStore;
+use crate::store::{Batch, SharedStore};
 
 /// The longest line.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
@@ -136,7 +137,13 @@ async fn answer(
         }
         Ok(Request::RemoveOperator { name }) => {
             let removing = context.admission.remove(&context.clock).await;
-            match remove_operator(&*context.store, &context.writer, name, removing.now).await {
+            let withdrawn = approvals::withdraw(context, Actor::Controller, "", &name).await;
+            let none = (Batch::new(), Vec::new());
+            let removed = match withdrawn {
+                Ok(()) => deny_operator(&*context.store, &context.writer, name, removing.now, none).await,
+                Err(error) => Err(error),
+            };
+            match removed {
                 Ok((denied, until)) => {
                     context.denied.deny(denied, until);
                     Answer::Done

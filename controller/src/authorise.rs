@@ -28,10 +28,10 @@ pub enum Access {
 }
 
 use Access::{Agent, Anyone, Operator};
-use Role::{Admin, Deployer, Viewer};
+use Role::{Admin, Approver, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 39] = [
+pub const TABLE: [(&str, Access); 41] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -41,6 +41,7 @@ pub const TABLE: [(&str, Access); 39] = [
     ("/landfall.v1.Agents/Session", Agent),
     ("/landfall.v1.Enrolment/Join", Anyone),
     ("/landfall.v1.Enrolment/Renew", Anyone),
+    ("/landfall.v1.Operators/ApproveRollout", Operator(Approver)),
     ("/landfall.v1.Operators/ControlRollout", Operator(Deployer)),
     ("/landfall.v1.Operators/CreateToken", Operator(Admin)),
     ("/landfall.v1.Operators/GetCheckpoint", Operator(Viewer)),
@@ -62,6 +63,7 @@ pub const TABLE: [(&str, Access); 39] = [
     ("/landfall.v1.Operators/PublishRoot", Operator(Admin)),
     ("/landfall.v1.Operators/PutObjects", Operator(Deployer)),
     ("/landfall.v1.Operators/ReadLog", Operator(Viewer)),
+    ("/landfall.v1.Operators/RejectRollout", Operator(Approver)),
     ("/landfall.v1.Operators/RemoveHost", Operator(Admin)),
     ("/landfall.v1.Operators/RemoveOperator", Operator(Admin)),
     ("/landfall.v1.Operators/RepairDrift", Operator(Deployer)),

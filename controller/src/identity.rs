@@ -17,6 +17,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub enum Role {
     /// Reads.
     Viewer,
+    /// Says yes or no to what others want to roll out.
+    Approver,
     /// Publishes and rolls out releases.
     Deployer,
     /// Enrols, removes, and changes the trust root.
@@ -29,6 +31,7 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Approver => "approver",
             Self::Deployer => "deployer",
             Self::Admin => "admin",
         }
@@ -46,6 +49,7 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, IdentityError> {
         match text {
             "viewer" => Ok(Self::Viewer),
+            "approver" => Ok(Self::Approver),
             "deployer" => Ok(Self::Deployer),
             "admin" => Ok(Self::Admin),
             _ => Err(IdentityError::Role(text.to_owned())),
@@ -132,7 +136,7 @@ pub enum IdentityError {
     #[error("{0:?} does not name a host or an operator")]
     Uri(String),
     /// A role that does not exist.
-    #[error("{0:?} is not a role; there are viewer, deployer and admin")]
+    #[error("{0:?} is not a role; there are viewer, approver, deployer and admin")]
     Role(String),
     /// A name against the rules.
     #[error(transparent)]

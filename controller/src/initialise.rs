@@ -12,7 +12,7 @@ use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, Role};
 use crate::keys::random;
 use crate::rpc::convert;
-use crate::rpc::operators::people;
+use crate::rpc::operators::{approvals, people};
 use crate::state::ControllerState;
 use crate::store::{Batch, Store};
 use crate::writer::Writer;
@@ -53,16 +53,30 @@ pub async fn operator_token(
     Ok(operator_text(&token.id, &secret, state.authority.key_digest()))
 }
 
-/// Denies every certificate of an operator that was issued until `now`; returns the key and the moment for
-/// the running controller's list. A later token lets the operator in again.
+/// Removes an operator where no controller is running, and with him what he has approved.
+///
+/// # Errors
+/// Those of [`deny_operator`].
+pub async fn remove_operator(
+    state: &ControllerState,
+    name: OperatorName,
+    clock: &Clock,
+) -> Result<(), ControllerError> {
+    let along = approvals::withdrawn(&state.store, clock, &name).await?;
+    deny_operator(&state.store, &state.writer, name, clock.now(), along).await.map(drop)
+}
+
+/// Denies every certificate of an operator that was issued until `now`, and commits what goes along with that;
+/// returns the key and the moment for the running controller's list. A later token lets the operator in again.
 ///
 /// # Errors
 /// [`Reason::NotFound`] for a name that has neither certificate nor token, [`ControllerError::Store`].
-pub async fn remove_operator(
+pub async fn deny_operator(
     store: &dyn Store,
     writer: &Writer,
     name: OperatorName,
     now: Timestamp,
+    (along, mut entries): (Batch, Vec<NewEntry>),
 ) -> Result<(String, Timestamp), ControllerError> {
     let known = people::known(store, now).await?;
     if !known.contains(name.as_str()) {
@@ -73,11 +87,12 @@ pub async fn remove_operator(
     }
     // The role does not matter: a name is denied in all of them.
     let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
-    let batch = Batch::new()
+    let batch = along
         .put(format!("denied/{denied}"), convert::to_store(&now))
         .delete(format!("{}{name}", people::OPERATOR));
     let event = LogEvent::OperatorRemoved { name };
-    writer.commit(batch, vec![NewEntry::by_controller(now, event)]).await?;
+    entries.push(NewEntry::by_controller(now, event));
+    writer.commit(batch, entries).await?;
     Ok((denied, now))
 }
 

@@ -214,8 +214,7 @@ async fn operator_remove(config: &Config, name: OperatorName) -> anyhow::Result<
         Reached::Running(Answer::Done, _) => {}
         Reached::Running(..) => return Err(another_version()),
         Reached::Stopped(state) => {
-            let now = Clock::system().now();
-            let removed = initialise::remove_operator(&state.store, &state.writer, name.clone(), now).await;
+            let removed = initialise::remove_operator(&state, name.clone(), &Clock::system()).await;
             state.close()?;
             removed?;
         }

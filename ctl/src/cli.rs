@@ -1,5 +1,6 @@
 //! The command line: every command, its arguments, and the text that `--help` shows.
 
+mod approve;
 mod hosts;
 mod import;
 mod knobs;
@@ -14,6 +15,7 @@ use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceNa
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
+pub use approve::{Approve, Reject};
 pub use hosts::{Add, Target};
 pub use import::Import;
 pub use knobs::Knobs;
@@ -153,6 +155,10 @@ pub enum Command {
     Abort(Control),
     /// Try failed hosts again: those of the rollout under way, or those that do not run what is in force
     Retry(Control),
+    /// Say yes to a rollout that stands in line for approvals
+    Approve(Approve),
+    /// Say no to a rollout that stands in line for approvals: it ends
+    Reject(Reject),
     /// Claim an environment for a while: no rollout begins there
     Lock(Lock),
     /// Give an environment free again
@@ -573,7 +579,7 @@ pub enum OperatorsCommand {
         /// The operator's name, as the log will show it
         name: String,
         /// What the operator may do
-        #[arg(long, value_parser = ["viewer", "deployer", "admin"])]
+        #[arg(long, value_parser = ["viewer", "approver", "deployer", "admin"])]
         role: String,
         /// How long the token can be used, at most 24h
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]

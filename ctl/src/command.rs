@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they share: the session.
 
+mod approve;
 mod context;
 mod control;
 mod diff;
@@ -289,7 +290,6 @@ pub fn overrides(knobs: &Knobs) -> Overrides {
         min_healthy: knobs.min_healthy,
         failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
         auto_rollback: knobs.no_auto_rollback.then_some(false),
-        watch: knobs.watch,
     }
 }
 
@@ -350,6 +350,8 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Retry(arguments) => {
             control::run(&session, &arguments, crate::client::Control::RetryFailed).await
         }
+        Command::Approve(arguments) => approve::approve(&session, &arguments).await,
+        Command::Reject(arguments) => approve::reject(&session, &arguments).await,
         Command::Lock(arguments) => lock::lock(&session, &arguments).await,
         Command::Unlock(arguments) => lock::unlock(&session, &arguments).await,
         Command::Migration(arguments) => control::migration(&session, &arguments).await,

@@ -22,7 +22,7 @@ pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repa
 pub use environment::{Environment, Lock};
 pub use host::{DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
-pub use rollout::{Batch, Failure, HostState, Progress, Rollout, Status};
+pub use rollout::{Approval, Approvals, Batch, Failure, HostState, Progress, Rollout, Status};
 
 /// A moment, where there is one.
 fn moment(ms: u64) -> Option<Timestamp> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use landfall_common::{HostId, RolloutId, Timestamp};
 
+use crate::approval::Approval;
 use crate::log::{Actor, CommitLine, LogEvent};
 use crate::member::{Member, MemberState};
 use crate::preview::Plan;
@@ -17,6 +18,7 @@ pub(crate) struct Beginning {
     pub id: RolloutId,
     pub by: Actor,
     pub requested_at: Timestamp,
+    pub approvals: Vec<Approval>,
     pub commits: Vec<CommitLine>,
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn begin(
     beginning: Beginning,
     now: Timestamp,
 ) -> (Vec<Change>, LogEvent) {
-    let Beginning { id, by, requested_at, commits } = beginning;
+    let Beginning { id, by, requested_at, approvals, commits } = beginning;
     let mut changes = Vec::new();
     let astray = astray(state, &place);
     // Whoever follows the rollout before still wants to see how it ended on each host; those before it have served
@@ -55,6 +57,7 @@ pub(crate) fn begin(
         previous: plan.previous.clone(),
         hosts: hosts as u64,
         commits,
+        approved_by: approvals.iter().map(|approval| approval.by.to_string()).collect(),
         notes: notes.and_then(|release| release.notes.clone()).unwrap_or_default(),
     };
     let batches = u32::try_from(plan.batches.len()).unwrap_or(u32::MAX);
@@ -84,6 +87,7 @@ pub(crate) fn begin(
         by,
         requested_at,
         turn_came_at: (requested_at != now).then_some(now),
+        approvals,
         batches,
         schema: plan.schema,
         status: Status::Active { stage: Stage::Staging },

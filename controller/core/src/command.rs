@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
-use landfall_common::{AppName, Duration, HostId, ReleaseName, RequestId, RolloutId, Sha256};
+use landfall_common::{AppName, Duration, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::log::{Actor, CommitLine, MigrationVerdict};
@@ -74,6 +74,27 @@ pub enum Action {
     Promote {
         /// Which rollout.
         rollout: RolloutId,
+    },
+    /// Say yes to a rollout that stands in line.
+    Approve {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// What it was seen to bring: [`crate::approval::content`].
+        content: Sha256,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Say no to a rollout that stands in line for approvals: it ends.
+    Reject {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// Why.
+        reason: String,
+    },
+    /// What these people have approved they have not any more: they are no operators any more.
+    WithdrawApprovals {
+        /// Whose.
+        of: OperatorName,
     },
     /// Try the hosts again that failed.
     RetryFailed {
@@ -234,9 +255,6 @@ pub struct Overrides {
     pub failure_budget: Option<Amount>,
     /// [`Strategy::auto_rollback`].
     pub auto_rollback: Option<bool>,
-    /// [`Strategy::watch`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub watch: Option<Duration>,
 }
 
 impl Overrides {
@@ -258,7 +276,7 @@ impl Overrides {
             progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
             auto_rollback: self.auto_rollback.unwrap_or(base.auto_rollback),
-            watch: self.watch.unwrap_or(base.watch),
+            entry: base.entry.clone(),
         }
     }
 }

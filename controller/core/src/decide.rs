@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::State;
 
+mod approve;
 mod control;
 mod lock;
 mod start;
@@ -42,6 +43,9 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Resume { rollout } => draft.resume(rollout),
         Action::Abort { rollout, go_back, reason } => draft.abort(rollout, *go_back, reason),
         Action::Promote { rollout } => draft.promote(rollout),
+        Action::Approve { rollout, content, reason } => draft.approve(rollout, *content, reason),
+        Action::Reject { rollout, reason } => draft.reject(rollout, reason),
+        Action::WithdrawApprovals { of } => Ok(draft.withdraw_approvals(of)),
         Action::RetryFailed { place } => draft.retry_failed(place),
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),

@@ -15,6 +15,7 @@
 //! monotonic one): a leap makes hosts look silent and deadlines fire early. That is safe, but rude.
 
 pub mod analysis;
+pub mod approval;
 mod begin;
 pub mod command;
 mod decide;

@@ -2,6 +2,7 @@
 
 use landfall_common::{RolloutId, Sha256, Timestamp};
 
+use crate::approval;
 use crate::reason::{InLine, Wait};
 use crate::record::{Lock, Place, PlaceRecord};
 use crate::refusal::Refusal;
@@ -107,16 +108,23 @@ pub(crate) fn went_wrong(rollout: &Rollout) -> Option<&'static str> {
     }
 }
 
-/// What a rollout that stands in line waits for; `None` if it does not stand in line.
+/// What a rollout that stands in line waits for: others or somebody's word first, then approvals. Nothing if it does
+/// not stand in line.
 #[must_use]
-pub fn wait(state: &State, rollout: &Rollout, now: Timestamp) -> Option<Wait> {
-    rollout.in_line()?;
-    let place = state.place(&rollout.place)?;
-    let why = match &rollout.status {
-        Status::Paused { reason, by, .. } => {
-            InLine::Paused { reason: reason.clone(), by: by.to_string(), since: rollout.since }
-        }
-        _ => hindrance(state, place, Some(&rollout.id), now).map_or(InLine::Next, |found| found.why()),
+pub fn waits(state: &State, rollout: &Rollout, now: Timestamp) -> Vec<Wait> {
+    let Some(place) = state.place(&rollout.place).filter(|_| rollout.in_line().is_some()) else {
+        return Vec::new();
     };
-    Some(Wait::InLine { rollout: rollout.id.clone(), release: rollout.release.name.clone(), why })
+    let others = match &rollout.status {
+        Status::Paused { reason, by, .. } => {
+            Some(InLine::Paused { reason: reason.clone(), by: by.to_string(), since: rollout.since })
+        }
+        _ => hindrance(state, place, Some(&rollout.id), now).map(|found| found.why()),
+    };
+    let mut waits: Vec<InLine> = others.into_iter().chain(approval::missing(state, place, rollout)).collect();
+    if waits.is_empty() {
+        waits.push(InLine::Next);
+    }
+    let told = |why| Wait::InLine { rollout: rollout.id.clone(), release: rollout.release.name.clone(), why };
+    waits.into_iter().map(told).collect()
 }

@@ -24,7 +24,6 @@ mod room;
 mod run;
 mod stage;
 mod table;
-mod watch;
 
 use room::Room;
 use table::Table;
@@ -108,10 +107,6 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 run::advance(table, batch)
             }
             Stage::Canary { promotion } => canary::advance(table, *promotion),
-            Stage::Watching { accepted } => {
-                let accepted = *accepted;
-                watch::advance(table, accepted)
-            }
             Stage::RollingBack { back: Back::Schema { .. }, .. } => migrate::advance(table),
             Stage::RollingBack { back: Back::Hosts, .. } => back::advance(table),
         },

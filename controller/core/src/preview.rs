@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::canonical;
-use landfall_common::strategy::{Canary, Strategy, Window};
+use landfall_common::strategy::{Canary, Entry, Strategy, Window};
 use landfall_common::{HostId, LabelKey, Sha256, Timestamp};
 use serde::Serialize;
 
@@ -207,7 +207,7 @@ pub fn preview_rollback(
         canary_hold: landfall_common::Duration::ZERO,
         auto_promote: true,
         stagger: landfall_common::Duration::ZERO,
-        watch: landfall_common::Duration::ZERO,
+        entry: Entry::default(),
         ..strategy
     };
     let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, schema, now);

@@ -105,8 +105,8 @@ pub enum Refusal {
     /// Another rollout holds the place.
     #[error(
         "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; a \
-         release can stand in line with --queue, and {ends}",
-        since = moment(*since), ends = ends(rollout, *status)
+         release can stand in line with --queue, and `ctl abort {rollout}` ends that one",
+        since = moment(*since)
     )]
     Held {
         /// Where.
@@ -157,6 +157,31 @@ pub enum Refusal {
     /// A lock without an owner's word, or for ever.
     #[error("a lock says what for, and holds for {least} to {most}", least = human::format(MIN_LOCK), most = human::format(MAX_LOCK))]
     LockUnbounded,
+    /// Nobody approves what he asked for himself.
+    #[error(
+        "{by} has asked for rollout {rollout} himself; somebody else approves it, `ctl approve {rollout}`"
+    )]
+    OwnApproval {
+        /// Which.
+        rollout: RolloutId,
+        /// Who.
+        by: String,
+    },
+    /// What was seen is not what the rollout brings.
+    #[error(
+        "rollout {rollout} does not bring what was approved; look at it again with `ctl status {rollout}`, then `ctl \
+         approve {rollout}`"
+    )]
+    OtherThanSeen {
+        /// Which.
+        rollout: RolloutId,
+    },
+    /// Whoever asked for it wants to know why.
+    #[error("whoever rejects rollout {rollout} says why, with --reason")]
+    RejectedWithoutReason {
+        /// Which.
+        rollout: RolloutId,
+    },
     /// Others stand in line.
     #[error(
         "{place} is not free: rollout {first} of {release} stands in line since {since}, asked for by {by}; stand in \
@@ -316,14 +341,6 @@ pub enum Refusal {
         /// What it was to bring.
         release: ReleaseName,
     },
-}
-
-/// What makes room where a rollout holds a place. One that is watched has changed all that it will.
-fn ends(rollout: &RolloutId, status: StatusWord) -> String {
-    match status {
-        StatusWord::Watching => format!("`ctl promote {rollout}` ends its watch"),
-        _ => format!("`ctl abort {rollout}` ends that one"),
-    }
 }
 
 /// A moment to the second, as sentences show it.

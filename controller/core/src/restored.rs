@@ -85,6 +85,10 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
             };
             let unknown = unknown(rollout, &why, lease);
             let in_line = rollout.in_line().is_some();
+            // Who may approve is not known any more either: operators are shut out.
+            if in_line {
+                rollout.approvals.clear();
+            }
             let told = pause(rollout, unknown, &why);
             // What stood in line waits as well, and is no answer to what was under way.
             if !in_line {

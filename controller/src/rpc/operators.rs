@@ -1,5 +1,6 @@
 //! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
 
+pub(crate) mod approvals;
 pub(crate) mod drift;
 mod environments;
 pub(crate) mod hosts;
@@ -133,6 +134,24 @@ impl Operators for OperatorsService {
         let caller = Caller::of(&request)?;
         let rollout = rollouts::control(&self.0, &caller, request.into_inner()).await?;
         Ok(Response::new(pb::ControlRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn approve_rollout(
+        &self,
+        request: Request<pb::ApproveRolloutRequest>,
+    ) -> Answer<pb::ApproveRolloutResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = approvals::approve(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::ApproveRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn reject_rollout(
+        &self,
+        request: Request<pb::RejectRolloutRequest>,
+    ) -> Answer<pb::RejectRolloutResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = approvals::reject(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::RejectRolloutResponse { rollout: Some(rollout) }))
     }
 
     async fn resolve_migration(

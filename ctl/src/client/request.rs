@@ -72,8 +72,6 @@ pub struct Overrides {
     pub failure_budget: Option<String>,
     /// Whether it goes back by itself.
     pub auto_rollback: Option<bool>,
-    /// How long the fleet is watched after the last batch.
-    pub watch: Option<Duration>,
 }
 
 impl Overrides {
@@ -102,7 +100,6 @@ impl Overrides {
             min_healthy_ms: self.min_healthy.map(ms),
             failure_budget: self.failure_budget.clone().unwrap_or_default(),
             auto_rollback: self.auto_rollback,
-            watch_ms: self.watch.map(ms),
             ..v1::StrategyOverrides::default()
         }
     }
@@ -141,7 +138,7 @@ pub enum Bearer {
     Operator {
         /// The name.
         name: String,
-        /// `viewer`, `deployer` or `admin`.
+        /// `viewer`, `approver`, `deployer` or `admin`.
         role: String,
     },
 }

@@ -101,6 +101,33 @@ impl Client {
         present(answer.await?.rollout)
     }
 
+    /// Says yes to a rollout in line; `content` is what it was seen to bring.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn approve(
+        &self,
+        rollout: &str,
+        content: String,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let rollout = rollout.to_owned();
+        let request = v1::ApproveRolloutRequest { request_id: request_id(), rollout, content, reason };
+        let answer = self.call(request, |mut o, q| async move { o.approve_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Says no to a rollout in line.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn reject(&self, rollout: &str, reason: String) -> Result<view::Rollout, Error> {
+        let rollout = rollout.to_owned();
+        let request = v1::RejectRolloutRequest { request_id: request_id(), rollout, reason };
+        let answer = self.call(request, |mut o, q| async move { o.reject_rollout(q).await });
+        present(answer.await?.rollout)
+    }
+
     /// Says how a migration of unknown outcome ended.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::error::{Error, Exit};
 use crate::interrupt;
 use crate::output::live::{self, View};
 use crate::output::{Output, Tone, format};
-use crate::view::{Failure, HostState, Progress, Rollout, Status};
+use crate::view::{self, Failure, HostState, Progress, Rollout, Status};
 
 /// How often the clock of a live view moves on, and heartbeats are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -269,6 +269,11 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
     let now = clock::now();
     let mut lines = vec![live::head(rollout, now)];
     lines.push(format!("  rollout  {}, by {}", rollout.id, rollout.started_by));
+    for view::Approval { by, at, reason } in rollout.approvals.iter().flat_map(|approvals| &approvals.given) {
+        let at = at.map(format::time).unwrap_or_default();
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        lines.push(format!("  approved by {by} at {at}{why}"));
+    }
     if !rollout.migration.is_empty() {
         lines.push(format!("  migrate  {}", rollout.migration));
     }
@@ -303,6 +308,7 @@ mod tests {
             is_rollback: false,
             in_line: false,
             migration: String::new(),
+            approvals: None,
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) fn rollout() -> Rollout {
         is_rollback: false,
         in_line: false,
         migration: String::new(),
+        approvals: None,
     }
 }
 

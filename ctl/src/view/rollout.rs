@@ -19,7 +19,6 @@ pub enum Status {
     Running,
     Paused,
     Waiting,
-    Watching,
     RollingBack,
     Succeeded,
     Failed,
@@ -40,7 +39,6 @@ impl Status {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Waiting => "waiting",
-            Self::Watching => "watching",
             Self::RollingBack => "rolling back",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -74,7 +72,6 @@ impl From<v1::RolloutStatus> for Status {
             S::Running => Self::Running,
             S::Paused => Self::Paused,
             S::Waiting => Self::Waiting,
-            S::Watching => Self::Watching,
             S::RollingBack => Self::RollingBack,
             S::Succeeded => Self::Succeeded,
             S::Failed => Self::Failed,
@@ -120,6 +117,48 @@ pub struct Rollout {
     pub in_line: bool,
     /// The migration's state; empty when there is none.
     pub migration: String,
+    /// Who must say yes before it begins, and who has; none where nobody must.
+    pub approvals: Option<Approvals>,
+}
+
+/// Yes by others than the one who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Approvals {
+    /// By how many people.
+    pub needed: u32,
+    /// Those that were given.
+    pub given: Vec<Approval>,
+    /// Names what is approved; empty once it has begun.
+    pub content: String,
+    /// What was asked for otherwise than the release says.
+    pub terms: Vec<String>,
+}
+
+/// Somebody's yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Approval {
+    /// Whose.
+    pub by: String,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<v1::RolloutApprovals> for Approvals {
+    fn from(approvals: v1::RolloutApprovals) -> Self {
+        let given = approvals.given.into_iter().map(|approval| Approval {
+            by: line(&approval.by),
+            at: moment(approval.at_ms),
+            reason: line(&approval.reason),
+        });
+        Self {
+            needed: approvals.needed,
+            given: given.collect(),
+            content: approvals.content,
+            terms: printable::each(approvals.terms),
+        }
+    }
 }
 
 /// Hosts that change together.
@@ -271,6 +310,7 @@ impl From<v1::Rollout> for Rollout {
             is_rollback: rollout.is_rollback,
             in_line: rollout.in_line,
             migration: line(&rollout.migration),
+            approvals: rollout.approvals.map(Approvals::from),
         }
     }
 }

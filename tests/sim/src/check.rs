@@ -4,6 +4,7 @@
 //! They share no code with what they check, so that one mistake cannot hide in both.
 
 pub mod account;
+pub mod approval;
 pub mod budget;
 pub mod current;
 pub mod failures;
@@ -12,7 +13,6 @@ pub mod line;
 pub mod memory;
 pub mod migration;
 pub mod pace;
-pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +81,8 @@ pub struct Checks {
     pub account: account::Account,
     /// Order among rollouts.
     pub line: line::Line,
+    /// Who has said yes to what.
+    pub approvals: approval::Approvals,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -91,8 +93,6 @@ pub struct Checks {
     pub let_go: pace::LetGo,
     /// Rollouts whose canary somebody has promoted.
     pub promoted: BTreeSet<RolloutId>,
-    /// Rollouts that are watched.
-    pub watch: watch::Watch,
     /// Looks so far.
     pub looks: u64,
 }
@@ -114,12 +114,12 @@ impl Checks {
             database: migration::Database::default(),
             account: account::Account::default(),
             line: line::Line::default(),
+            approvals: approval::Approvals::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),
             let_go: pace::LetGo::new(),
             promoted: BTreeSet::new(),
-            watch: watch::Watch::default(),
             looks: 0,
         }
     }

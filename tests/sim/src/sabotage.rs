@@ -15,8 +15,6 @@ pub enum Sabotage {
     GateIgnored,
     /// P5: the controller does not hold the canary.
     CanaryIgnored,
-    /// P5: the controller does not watch what it has brought.
-    WatchIgnored,
     /// P5: the controller calls a rollout a success as soon as it runs.
     FalseSuccess,
     /// P6: the probes of a bad release lie.
@@ -37,6 +35,8 @@ pub enum Sabotage {
     ForgetfulDisk,
     /// P8: the controller does not write down how rollouts end.
     EndUntold,
+    /// P8: the controller begins what nobody has approved.
+    ApprovalsIgnored,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
     /// P12: a refused request leaves a trace in the store.

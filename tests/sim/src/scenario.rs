@@ -107,11 +107,7 @@ impl Scenario {
         let strategy = draw_strategy(dice);
         let mut releases = Vec::new();
         let migrations = dice.chance(600_000);
-        let mut strategy = with_newer_knobs(seed, strategy);
-        // Not by the dice either, and it meets all of the others in turn.
-        if seed % 7 == 2 {
-            strategy.watch = Duration::from_secs([20, 90, 240][usize::try_from(seed / 7 % 3).unwrap_or(0)]);
-        }
+        let strategy = with_newer_knobs(seed, strategy);
         for number in 1..=dice.between(3, 6) {
             releases.push(draw_release(dice, number, &strategy, migrations));
         }
@@ -128,6 +124,9 @@ impl Scenario {
         let faults = draw_faults(dice, hosts as u64);
         // Nor is this by the dice.
         let line = seed % 3 == 1;
+        if line {
+            with_entries(seed, &mut releases);
+        }
         Self { seed, hosts, safety_ms, releases, operators, line, faults, sabotage: None }
     }
 
@@ -217,6 +216,17 @@ fn with_newer_knobs(seed: u64, strategy: Strategy) -> Strategy {
         strategy.auto_promote = dice.chance(600_000);
     }
     strategy
+}
+
+/// What must hold before each release begins, in half of the worlds with a line.
+fn with_entries(seed: u64, releases: &mut [ReleasePlan]) {
+    let mut dice = Dice::new(seed ^ 0x6170_7072_6f76_616c);
+    if dice.chance(500_000) {
+        return;
+    }
+    for plan in releases {
+        plan.strategy.entry.approvals = *dice.pick(&[0, 1, 1, 2]);
+    }
 }
 
 /// The labels of a host by its number.

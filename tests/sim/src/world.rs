@@ -6,6 +6,7 @@
 //! ended, and every host runs the release in force or there is a sentence that says why not.
 
 mod agents;
+mod approvals;
 mod faults;
 mod hub;
 mod network;

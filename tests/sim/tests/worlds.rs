@@ -185,15 +185,6 @@ fn a_canary_that_is_not_held_is_noticed() {
 }
 
 #[test]
-fn a_release_that_is_not_watched_is_noticed() {
-    is_noticed(Sabotage::WatchIgnored, "P5", |scenario| {
-        for plan in &mut scenario.releases {
-            plan.strategy.watch = Duration::from_secs(120);
-        }
-    });
-}
-
-#[test]
 fn a_success_that_is_none_is_noticed() {
     is_noticed(Sabotage::FalseSuccess, "P5", |_| {});
 }
@@ -253,6 +244,26 @@ fn a_disk_that_forgets_is_noticed() {
 #[test]
 fn an_end_that_the_log_does_not_tell_is_noticed() {
     is_noticed(Sabotage::EndUntold, "P8", |_| {});
+}
+
+fn with_approvals(scenario: &mut Scenario) {
+    for plan in &mut scenario.releases {
+        plan.strategy.entry.approvals = 2;
+    }
+}
+
+#[test]
+fn in_a_calm_world_every_release_that_is_approved_succeeds() {
+    let mut scenario = Scenario::calm(3, 4, 4);
+    with_approvals(&mut scenario);
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    assert_eq!(outcome.statistics.succeeded, 4, "{:?}", outcome.statistics);
+}
+
+#[test]
+fn a_release_that_begins_without_approvals_is_noticed() {
+    is_noticed(Sabotage::ApprovalsIgnored, "P8", with_approvals);
 }
 
 #[test]

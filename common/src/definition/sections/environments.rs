@@ -9,7 +9,7 @@ use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
 use crate::ids::{EnvName, LabelKey};
-use crate::strategy::{Canary, Strategy, StrategyKind, Window};
+use crate::strategy::{Canary, Entry, MAX_APPROVALS, Strategy, StrategyKind, Window};
 
 /// `[environment.NAME]`, each.
 pub(in crate::definition) fn environments(
@@ -63,7 +63,7 @@ fn strategy(section: &Section<'_>) -> Strategy {
         progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
         failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
         auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
-        watch: duration(section, "watch", default.watch),
+        entry: Entry { approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default() },
     };
     let sound = section.reader.found.borrow().len() == before;
     if let (true, Err(sentence)) = (sound, strategy.check()) {

@@ -2,7 +2,7 @@
 
 use super::{parse, wrong};
 use crate::ids::EnvName;
-use crate::strategy::{Canary, Strategy, StrategyKind, Window};
+use crate::strategy::{Canary, Entry, Strategy, StrategyKind, Window};
 use crate::time::Duration;
 
 fn strategy(keys: &str) -> Strategy {
@@ -68,6 +68,20 @@ fn hosts_follow_each_other_as_is_said() {
 
 fn plain_at_once() -> Option<usize> {
     strategy("").at_once(40)
+}
+
+#[test]
+fn an_environment_says_how_many_must_approve() {
+    assert_eq!(strategy("").entry, Entry::default());
+    assert_eq!(strategy("approvals = 2").entry.approvals, 2);
+    insta::assert_snapshot!(wrong("[environment.a]\napprovals = 21\n[environment.b]\napprovals = \"two\"\n"), @r#"
+    landfall.toml:4:13: `approvals` is 21; it must be from 0 to 20
+      4 | approvals = 21
+        |             ^^
+    landfall.toml:6:13: `approvals` must be a whole number, not a string
+      6 | approvals = "two"
+        |             ^^^^^
+    "#);
 }
 
 #[test]

@@ -47,13 +47,6 @@ impl Draft<'_> {
         let mut rollout = self.unfinished(id)?.clone();
         let answer = Answer::Rollout { id: id.clone() };
         match rollout.status.stage() {
-            Some(Stage::Watching { accepted: true }) => return Ok(answer),
-            Some(Stage::Watching { accepted: false }) => {
-                self.log(LogEvent::WatchEnded { rollout: id.clone() });
-                rollout.enter(Stage::Watching { accepted: true }, self.now);
-                self.put(Record::Rollout(Box::new(rollout)));
-                return Ok(answer);
-            }
             Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
             Some(Stage::Canary { promotion: Promotion::Given }) => return Ok(answer),
             Some(Stage::Canary { promotion: Promotion::ByItself }) => {
@@ -99,7 +92,7 @@ impl Draft<'_> {
     }
 
     /// Ends one that has not begun.
-    fn leave_line(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
+    pub(super) fn leave_line(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
         let mut place = self.place_of(&rollout);
         self.log(LogEvent::RolloutAborted { rollout: id.clone(), reason: reason.to_owned() });
@@ -253,7 +246,7 @@ impl Draft<'_> {
         Some(Member { state, since, unheeded: 0, failure, return_failure: None, ..member.clone() })
     }
 
-    fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {
+    pub(super) fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {
         let no_such_rollout = || Refusal::NoSuchRollout { rollout: id.clone() };
         let rollout = self.state.rollout(id).ok_or_else(no_such_rollout)?;
         if rollout.ended() { Err(wrong(rollout, "it has ended")) } else { Ok(rollout) }
@@ -274,7 +267,7 @@ impl Draft<'_> {
         Err(Refusal::MigrationOpen { rollout, host, until: self.state.over_at(lease, self.now), direction })
     }
 
-    fn place_of(&self, rollout: &Rollout) -> PlaceRecord {
+    pub(super) fn place_of(&self, rollout: &Rollout) -> PlaceRecord {
         let known = self.state.place(&rollout.place).cloned();
         known.unwrap_or_else(|| PlaceRecord::new(rollout.place.clone()))
     }

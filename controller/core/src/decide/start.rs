@@ -2,12 +2,14 @@
 
 use landfall_common::{ReleaseName, RolloutId};
 
+use crate::approval;
 use crate::begin::{self, Beginning};
 use crate::command::{Answer, IfHeld, RollRequest};
 use crate::line::{self, Hindrance};
 use crate::log::{CommitLine, LogEvent};
 use crate::output::Effect;
 use crate::preview::{self, Plan};
+use crate::reason::InLine;
 use crate::record::{Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
 use crate::rollout::{End, Rollout, RolloutKind, Stage, Status};
@@ -29,9 +31,10 @@ impl Draft<'_> {
         }
         preview::way_back_is_known(&plan, request)?;
         match (hindrance, request.if_held) {
-            (None, _) => self.begin(place, plan, request.commits.clone()),
+            (None, _) => self.begin_or_wait(place, plan, request),
             (Some(hindrance), IfHeld::Refuse | IfHeld::Queue) => {
-                self.stand_in_line(place.clone(), plan, request, &hindrance)
+                let why = hindrance.why().to_string();
+                self.stand_in_line(place.clone(), plan, request, &why)
             }
             (Some(_), IfHeld::Supersede) => self.supersede(place.clone(), plan, request),
         }
@@ -92,7 +95,7 @@ impl Draft<'_> {
         mut place: PlaceRecord,
         plan: Plan,
         request: &RollRequest,
-        hindrance: &Hindrance<'_>,
+        why: &str,
     ) -> Result<Answer, Refusal> {
         let id = self.fresh()?;
         if place.line.len() >= LINE_AT_MOST {
@@ -105,7 +108,7 @@ impl Draft<'_> {
             application: plan.place.application.clone(),
             environment: plan.place.environment.clone(),
             release: plan.release.clone(),
-            reason: format!("it {}", hindrance.why()),
+            reason: format!("it {why}"),
         });
         self.put(Record::Place(Box::new(place)));
         self.put(Record::Rollout(Box::new(Rollout {
@@ -118,6 +121,7 @@ impl Draft<'_> {
             by: self.command.by.clone(),
             requested_at: self.now,
             turn_came_at: None,
+            approvals: Vec::new(),
             batches: 0,
             schema: plan.schema,
             status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()), known } },
@@ -152,6 +156,9 @@ impl Draft<'_> {
                 return Err(not("it is on its way back"));
             }
             self.no_open_migration(&holder)?;
+            if approval::needed(self.state, &place, &plan.release) > 0 {
+                return Err(not("it is not ended for one that others have to approve first"));
+            }
             let touched = self.state.members(&holder.id).any(|member| member.touched);
             let fleet = if touched || turn::schema_moved(&holder) { Fleet::Mixed } else { Fleet::AsBefore };
             let end = End::Superseded { by: by.clone() };
@@ -170,7 +177,28 @@ impl Draft<'_> {
             self.put(Record::Rollout(Box::new(waiting)));
             self.output.effects.push(Effect::Ended { rollout: id, end });
         }
-        self.begin(place, plan, request.commits.clone())
+        self.begin_or_wait(place, plan, request)
+    }
+
+    /// Begins in a place that is free, or waits there for approvals: nobody else holds it.
+    fn begin_or_wait(
+        &mut self,
+        place: PlaceRecord,
+        plan: Plan,
+        request: &RollRequest,
+    ) -> Result<Answer, Refusal> {
+        match approval::needed(self.state, &place, &plan.release) {
+            0 => self.begin(place, plan, request.commits.clone()),
+            needed => {
+                let why = InLine::Unapproved {
+                    rollout: self.fresh()?,
+                    needed,
+                    asked_by: self.command.by.to_string(),
+                    approved_by: Vec::new(),
+                };
+                self.stand_in_line(place, plan, request, &why.to_string())
+            }
+        }
     }
 
     fn fresh(&self) -> Result<RolloutId, Refusal> {
@@ -184,7 +212,8 @@ impl Draft<'_> {
     fn begin(&mut self, place: PlaceRecord, plan: Plan, commits: Vec<CommitLine>) -> Result<Answer, Refusal> {
         let id = self.fresh()?;
         let (by, requested_at) = (self.command.by.clone(), self.now);
-        let beginning = Beginning { id: id.clone(), by, requested_at, commits };
+        let approvals = Vec::new();
+        let beginning = Beginning { id: id.clone(), by, requested_at, approvals, commits };
         let (changes, event) = begin::begin(self.state, place, plan, beginning, self.now);
         self.output.changes.extend(changes);
         self.log(event);

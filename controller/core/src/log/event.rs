@@ -2,9 +2,8 @@
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::OutcomeKind;
-use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, Sha256, Timestamp,
+    AppName, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, Sha256, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +46,9 @@ pub enum LogEvent {
         /// The commits since the release that was in force, newest first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         commits: Vec<CommitLine>,
+        /// Who has approved it, where that was needed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        approved_by: Vec<String>,
         /// Release notes.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         notes: String,
@@ -63,6 +65,32 @@ pub enum LogEvent {
         release: ReleaseRef,
         /// What it waits for.
         reason: String,
+    },
+    /// Somebody said yes to a rollout that stands in line.
+    RolloutApproved {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The release that it will bring.
+        release: ReleaseRef,
+        /// What was approved: the release, its place, the knobs.
+        content: Sha256,
+        /// Why, in his words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Somebody said no to it: it ends.
+    RolloutRejected {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Why.
+        reason: String,
+    },
+    /// An approval counts no more, since whoever gave it is no operator any more.
+    ApprovalWithdrawn {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// Whose.
+        of: OperatorName,
     },
     /// A rollout ended.
     RolloutFinished {
@@ -161,19 +189,6 @@ pub enum LogEvent {
         rollout: RolloutId,
         /// The batch that may begin.
         batch: u64,
-    },
-    /// Every host that can be heard of runs the release: it is watched from now on.
-    WatchStarted {
-        /// The rollout.
-        rollout: RolloutId,
-        /// For how long.
-        #[serde(rename = "for_ms", with = "duration_ms")]
-        period: Duration,
-    },
-    /// An operator has seen enough of a watch.
-    WatchEnded {
-        /// The rollout.
-        rollout: RolloutId,
     },
     /// An operator ended a rollout.
     RolloutAborted {
@@ -402,6 +417,9 @@ impl LogEvent {
             Self::ReleasePublished { .. } => "release_published",
             Self::RolloutStarted { .. } => "rollout_started",
             Self::RolloutQueued { .. } => "rollout_queued",
+            Self::RolloutApproved { .. } => "rollout_approved",
+            Self::RolloutRejected { .. } => "rollout_rejected",
+            Self::ApprovalWithdrawn { .. } => "approval_withdrawn",
             Self::RolloutFinished { .. } => "rollout_finished",
             Self::BatchStarted { .. } => "batch_started",
             Self::StepOutcome { .. } => "step_outcome",
@@ -411,8 +429,6 @@ impl LogEvent {
             Self::RolloutPaused { .. } => "rollout_paused",
             Self::RolloutResumed { .. } => "rollout_resumed",
             Self::RolloutPromoted { .. } => "rollout_promoted",
-            Self::WatchStarted { .. } => "watch_started",
-            Self::WatchEnded { .. } => "watch_ended",
             Self::RolloutAborted { .. } => "rollout_aborted",
             Self::MigrationStarted { .. } => "migration_started",
             Self::MigrationFinished { .. } => "migration_finished",
@@ -444,6 +460,9 @@ impl LogEvent {
         match self {
             Self::RolloutStarted { rollout, .. }
             | Self::RolloutQueued { rollout, .. }
+            | Self::RolloutApproved { rollout, .. }
+            | Self::RolloutRejected { rollout, .. }
+            | Self::ApprovalWithdrawn { rollout, .. }
             | Self::RolloutFinished { rollout, .. }
             | Self::BatchStarted { rollout, .. }
             | Self::StepOutcome { rollout, .. }
@@ -453,8 +472,6 @@ impl LogEvent {
             | Self::RolloutPaused { rollout, .. }
             | Self::RolloutResumed { rollout }
             | Self::RolloutPromoted { rollout, .. }
-            | Self::WatchStarted { rollout, .. }
-            | Self::WatchEnded { rollout }
             | Self::RolloutAborted { rollout, .. }
             | Self::MigrationStarted { rollout, .. }
             | Self::MigrationFinished { rollout, .. }

@@ -1,7 +1,6 @@
 //! What a log entry says to a person: one sentence for each kind of event.
 
 use landfall_common::report::OutcomeKind;
-use landfall_common::time::human;
 
 use super::{LogEvent, MigrationVerdict, Subject};
 
@@ -16,10 +15,17 @@ impl LogEvent {
                 }
                 None => format!("{application} {} was published", release.name),
             },
-            Self::RolloutStarted { application, environment, release, previous, hosts, .. } => {
+            Self::RolloutStarted {
+                application, environment, release, previous, hosts, approved_by, ..
+            } => {
                 let from = previous.as_ref().map_or(String::new(), |p| format!(" after {}", p.name));
                 let hosts = count(*hosts, "host");
-                format!("rollout of {application} {} to {environment}{from} began on {hosts}", release.name)
+                let name = &release.name;
+                let by = match &approved_by[..] {
+                    [] => String::new(),
+                    by => format!(", approved by {}", by.join(", ")),
+                };
+                format!("rollout of {application} {name} to {environment}{from} began on {hosts}{by}")
             }
             Self::RolloutFinished {
                 application,
@@ -38,6 +44,15 @@ impl LogEvent {
             Self::RolloutQueued { application, environment, release, reason, .. } => {
                 let name = &release.name;
                 because(format!("rollout of {application} {name} to {environment} stands in line"), reason)
+            }
+            Self::RolloutApproved { rollout, release, reason, .. } => {
+                because(format!("rollout {rollout} of {} was approved", release.name), reason)
+            }
+            Self::RolloutRejected { rollout, reason } => {
+                because(format!("rollout {rollout} was rejected"), reason)
+            }
+            Self::ApprovalWithdrawn { rollout, of } => {
+                format!("the approval of rollout {rollout} by {of} counts no more, since {of} was removed")
             }
             Self::BatchStarted { rollout, batch, of } => {
                 format!("rollout {rollout} went on to batch {batch} of {of}")
@@ -62,10 +77,6 @@ impl LogEvent {
             Self::RolloutPromoted { rollout, batch } => {
                 format!("rollout {rollout} was promoted to batch {batch}")
             }
-            Self::WatchStarted { rollout, period } => {
-                format!("rollout {rollout} is everywhere, and is watched for {}", human::format(*period))
-            }
-            Self::WatchEnded { rollout } => format!("the watch of rollout {rollout} was ended"),
             Self::RolloutAborted { rollout, reason } => {
                 because(format!("rollout {rollout} was aborted"), reason)
             }

@@ -2,6 +2,7 @@
 
 use landfall_common::Timestamp;
 
+use crate::approval;
 use crate::begin::{self, Beginning};
 use crate::line;
 use crate::log::{Actor, LogEvent, NewEntry};
@@ -22,7 +23,9 @@ use super::table::Table;
 pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mut Room) -> Option<Planned> {
     let first = state.rollout(place.line.first()?)?;
     let Status::Active { stage: Stage::InLine { request, known } } = &first.status else { return None };
-    if line::hindrance(state, place, Some(&first.id), now).is_some() {
+    if line::hindrance(state, place, Some(&first.id), now).is_some()
+        || approval::missing(state, place, first).is_some()
+    {
         return None;
     }
     let mut report = PlaceReport::new(&place.place, Some(&first.id));
@@ -84,7 +87,8 @@ fn begun(state: &State, place: &PlaceRecord, first: &Rollout, plan: Plan, now: T
     place.line.retain(|id| *id != first.id);
     let commits = first.in_line().map(|request| request.commits.clone()).unwrap_or_default();
     let (id, by, requested_at) = (first.id.clone(), first.by.clone(), first.requested_at);
-    let beginning = Beginning { id, by, requested_at, commits };
+    let approvals = first.approvals.clone();
+    let beginning = Beginning { id, by, requested_at, approvals, commits };
     let (changes, event) = begin::begin(state, place, plan, beginning, now);
     decision(changes, event, now)
 }
@@ -116,5 +120,5 @@ pub(super) fn report(table: &mut Table<'_>) {
 
 fn waits<'a>(state: &'a State, place: &'a PlaceRecord, now: Timestamp) -> impl Iterator<Item = Wait> + 'a {
     let in_line = place.line.iter().filter_map(|id| state.rollout(id));
-    in_line.filter_map(move |rollout| line::wait(state, rollout, now))
+    in_line.flat_map(move |rollout| line::waits(state, rollout, now))
 }

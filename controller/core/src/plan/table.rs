@@ -123,8 +123,7 @@ impl<'a> Table<'a> {
             let seen = seat.host.seen.progressed_at.unwrap_or_default();
             self.counted(member.since).max(seen)
         });
-        let began = self.counted(rollout.since) + rollout.watched_for();
-        let newest = newest.max().unwrap_or_default().max(began);
+        let newest = newest.max().unwrap_or_default().max(self.counted(rollout.since));
         self.now.since(newest.max(self.state.started_at))
     }
 

@@ -41,6 +41,17 @@ pub enum InLine {
         /// What it is for.
         message: String,
     },
+    /// The word of people other than the one who asked for it.
+    Unapproved {
+        /// Which rollout it is itself.
+        rollout: RolloutId,
+        /// How many of them.
+        needed: u32,
+        /// Who asked for it.
+        asked_by: String,
+        /// Who has said yes.
+        approved_by: Vec<String>,
+    },
     /// A word of an operator.
     Paused {
         /// Why.
@@ -67,6 +78,19 @@ impl fmt::Display for InLine {
             }
             Self::Locked { by, until, message } => {
                 write!(f, "waits until {}, when the lock of {by} ends: {message}", moment(*until))
+            }
+            Self::Unapproved { rollout, needed, asked_by, approved_by } => {
+                let noun = if *needed == 1 { "approval" } else { "approvals" };
+                match &approved_by[..] {
+                    [] => write!(f, "waits for {needed} {noun} by others than {asked_by}")?,
+                    by => write!(
+                        f,
+                        "waits for {} of {needed} {noun} by others than {asked_by}; approved by {}",
+                        needed.saturating_sub(u32::try_from(by.len()).unwrap_or(u32::MAX)),
+                        by.join(", ")
+                    )?,
+                }
+                write!(f, "; `ctl approve {rollout}` or `ctl reject {rollout}` answers it")
             }
             Self::Paused { reason, by, since } => {
                 write!(f, "was paused by {by} at {}: {reason}", moment(*since))

@@ -46,8 +46,7 @@ fn strategies() -> impl Strategy_<Value = Strategy> {
                 ..strategy()
             };
             let canary_hold = if strategy.has_canary() { Duration::from_secs(hold) } else { Duration::ZERO };
-            // The same draw decides both: what is held at the beginning is watched at the end.
-            Strategy { canary_hold, watch: Duration::from_secs(hold), ..strategy }
+            Strategy { canary_hold, ..strategy }
         },
     )
 }

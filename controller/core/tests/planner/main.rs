@@ -2,6 +2,8 @@
 //! simulation with lost messages and restarts.
 
 #[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod canary;
 #[cfg(test)]
 mod checks;
@@ -27,7 +29,5 @@ mod retention;
 mod rollouts;
 #[cfg(test)]
 mod sim;
-#[cfg(test)]
-mod watch;
 #[cfg(test)]
 mod world;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::Direction;
-use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind, Window};
+use landfall_common::strategy::{Amount, Canary, Entry, Strategy, StrategyKind, Window};
 use landfall_common::{Duration, HostId, LabelKey};
 use landfall_controller_core::command::{Action, RollRequest};
 use landfall_controller_core::log::MigrationVerdict;
@@ -84,7 +84,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         healthy_deadline: Duration::from_secs(30),
         progress_deadline: Duration::from_secs(240),
         auto_rollback: rng.random_range(0..4) > 0,
-        watch: Duration::from_secs(pick(rng, &[0, 0, 60])),
+        entry: Entry::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::authorise::deny_key;
 use crate::enrolment::{Grant, TokenRecord};
 use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, Role};
+use crate::rpc::operators::approvals;
 use crate::rpc::operators::hosts::DENIED;
 use crate::rpc::{Caller, Context, convert};
 use crate::store::{Batch, Store};
@@ -163,6 +164,7 @@ pub(super) async fn remove(
         let message = format!("there is no operator {name}; `ctl operators` lists them");
         return Err(ControllerError::refused(Reason::NotFound, message));
     }
+    approvals::withdraw(context, caller.actor(), &caller.origin, &name).await?;
     let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
     let batch = Batch::new()
         .put(format!("{DENIED}{denied}"), convert::to_store(&now))

@@ -6,6 +6,7 @@ use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Window;
 use landfall_common::time::human;
 use landfall_common::{Duration, ReleaseName, RolloutId};
+use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
@@ -144,6 +145,7 @@ fn if_held(word: i32) -> IfHeld {
 
 fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     let mut notes = Vec::new();
+    notes.extend(approvals(view, plan));
     if let Some(sentence) = line::hindered(view.state, &plan.place, view.now) {
         match wanted.if_held {
             IfHeld::Refuse => {}
@@ -172,6 +174,17 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     notes
 }
 
+/// Who has to say yes before it begins.
+fn approvals(view: &View<'_>, plan: &Plan) -> Option<String> {
+    let place = view.state.place(&plan.place)?;
+    let who = match approval::needed(view.state, place, &plan.release) {
+        0 => return None,
+        1 => "somebody other than whoever asks has".to_owned(),
+        needed => format!("{needed} people other than whoever asks have"),
+    };
+    Some(format!("it stands in line until {who} approved it with `ctl approve`"))
+}
+
 /// How hosts follow each other beside batch by batch.
 fn pace(plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
@@ -193,10 +206,6 @@ fn pace(plan: &Plan) -> Vec<String> {
             human::format(least),
             human::format(most)
         ));
-    }
-    if !strategy.watch.is_zero() {
-        notes
-            .push(format!("the fleet is watched for {} after the last batch", human::format(strategy.watch)));
     }
     notes
 }

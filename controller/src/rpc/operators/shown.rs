@@ -7,12 +7,14 @@ use landfall_controller_core::line;
 use landfall_controller_core::log::Actor;
 use landfall_controller_core::member::{Left, Member, MemberState};
 use landfall_controller_core::observation::Host;
+use landfall_controller_core::reason::{InLine, Wait};
 use landfall_controller_core::refusal::moment;
 use landfall_controller_core::rollout::{
     End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Status, StatusWord,
 };
 use landfall_proto::v1 as pb;
 
+use super::approvals;
 use crate::reactor::View;
 use crate::rpc::convert;
 
@@ -24,7 +26,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         environment: rollout.place.environment.to_string(),
         from: rollout.previous.as_ref().map(convert::release_ref),
         to: Some(convert::release_ref(&rollout.release)),
-        status: status(rollout.status.word()).into(),
+        status: status(word(view, rollout)).into(),
         reasons: reasons(view, rollout),
         batches: with_bounded_output(batches(view, rollout)),
         started_by: rollout.by.to_string(),
@@ -34,6 +36,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         is_rollback: rollout.kind == RolloutKind::Rollback,
         migration: migration(rollout),
         in_line: rollout.in_line().is_some(),
+        approvals: approvals::shown(view, rollout),
     }
 }
 
@@ -48,6 +51,15 @@ fn with_bounded_output(mut batches: Vec<pb::RolloutBatch>) -> Vec<pb::RolloutBat
     batches
 }
 
+/// A rollout that nothing but people hold up waits for them, whatever it stands in.
+fn word(view: &View<'_>, rollout: &Rollout) -> StatusWord {
+    let waits = line::waits(view.state, rollout, view.now);
+    match &waits[..] {
+        [Wait::InLine { why: InLine::Unapproved { .. }, .. }] => StatusWord::Waiting,
+        _ => rollout.status.word(),
+    }
+}
+
 fn status(word: StatusWord) -> pb::RolloutStatus {
     match word {
         StatusWord::Pending => pb::RolloutStatus::Pending,
@@ -56,7 +68,6 @@ fn status(word: StatusWord) -> pb::RolloutStatus {
         StatusWord::Running => pb::RolloutStatus::Running,
         StatusWord::Paused => pb::RolloutStatus::Paused,
         StatusWord::Waiting => pb::RolloutStatus::Waiting,
-        StatusWord::Watching => pb::RolloutStatus::Watching,
         StatusWord::RollingBack => pb::RolloutStatus::RollingBack,
         StatusWord::Succeeded => pb::RolloutStatus::Succeeded,
         StatusWord::Failed => pb::RolloutStatus::Failed,
@@ -85,8 +96,8 @@ fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
             End::Superseded { by } => vec![format!("rollout {by} took its place")],
         },
         Status::Active { .. } | Status::Paused { .. } if rollout.in_line().is_some() => {
-            let wait = line::wait(view.state, rollout, view.now);
-            wait.into_iter().map(|wait| wait.to_string()).collect()
+            let waits = line::waits(view.state, rollout, view.now);
+            waits.into_iter().map(|wait| wait.to_string()).collect()
         }
         Status::Active { .. } | Status::Paused { .. } => {
             view.report.of(&rollout.place).map(|report| report.of_holder().collect()).unwrap_or_default()

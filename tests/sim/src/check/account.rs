@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order};
-use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
+use landfall_controller_core::command::{Action, Answer, Command};
 use landfall_controller_core::rollout::{End, Rollout, Status};
 use serde_json::Value;
 
@@ -55,10 +55,7 @@ impl Account {
         let by = serde_json::to_value(&command.by).expect("plain data").to_string();
         let about = match (&command.action, answer) {
             // It begins now, or stands in line: one of the two.
-            (Action::Roll(RollRequest { if_held: IfHeld::Queue, .. }), Answer::Rollout { id }) => {
-                ("rollout_queued", id.to_string())
-            }
-            (Action::Roll(_), Answer::Rollout { id }) => ("rollout_started", id.to_string()),
+            (Action::Roll(_), Answer::Rollout { id }) => ("rollout_queued", id.to_string()),
             (Action::Abort { rollout, go_back: false, .. }, _) => ("rollout_aborted", rollout.to_string()),
             (Action::ResolveMigration { rollout, .. }, _) => ("migration_resolved", rollout.to_string()),
             (Action::Remove { host, .. }, _) => ("host_removed", host.to_string()),
@@ -92,6 +89,7 @@ impl Checks {
             let entry = serde_json::from_slice(entry).unwrap_or_default();
             account.read(&entry);
             self.line.read(&entry)?;
+            self.approvals.read(&entry, &self.releases)?;
         }
         for ((kind, about), by) in std::mem::take(&mut account.seen) {
             let of_kind = |kind: &str| account.entries.get(&(kind.to_owned(), about.clone()));

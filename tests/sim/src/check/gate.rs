@@ -227,6 +227,7 @@ mod tests {
             by: Actor::Controller,
             requested_at: Timestamp::default(),
             turn_came_at: None,
+            approvals: Vec::new(),
             batches: 2,
             schema: Schema::Fits { reason: String::new() },
             status: Status::Active { stage: Stage::Running { batch } },

@@ -82,9 +82,13 @@ impl World {
     }
 
     fn ask_anew(&mut self, action: Action) {
+        let by = *self.dice.pick(&["anna", "ben"]);
+        self.ask_as(by, action);
+    }
+
+    pub(super) fn ask_as(&mut self, by: &str, action: Action) {
         let number = self.next_request;
         self.next_request += 1;
-        let by = *self.dice.pick(&["anna", "ben"]);
         let command = Command {
             request: RequestId::new(format!("q-{number:05}")).expect("a valid name"),
             by: Actor::Operator(OperatorName::new(by).expect("a valid name")),
@@ -222,13 +226,13 @@ impl World {
         rollout.is_some_and(|rollout| rollout.in_line().is_some())
     }
 
-    fn next_in_line(&self) -> Option<RolloutId> {
+    pub(super) fn next_in_line(&self) -> Option<RolloutId> {
         self.controller.running.as_ref()?.state.place(&self.place())?.line.first().cloned()
     }
 
     /// One release after the other, each when the one before is over.
     fn be_patient(&mut self) {
-        if self.holder().is_some() {
+        if self.holder().or_else(|| self.next_in_line()).is_some() {
             return self.answer_what_is_asked();
         }
         let in_force = self.in_force();
@@ -258,6 +262,9 @@ impl World {
         }
         if lines && self.dice.chance(60_000) {
             return self.ask_anew(Action::Unlock { place, reason });
+        }
+        if lines && self.dice.chance(150_000) && self.say_something() {
+            return;
         }
         let about = if lines && self.dice.chance(300_000) { self.next_in_line() } else { self.holder() };
         let rollout = about.unwrap_or_else(|| RolloutId::new("r-none").expect("a valid name"));
@@ -363,6 +370,9 @@ impl World {
         };
         let Some(controller) = &self.controller.running else { return };
         let Some(rollout) = controller.state.rollout(&id) else { return };
+        if rollout.in_line().is_some() && matches!(rollout.status, Status::Active { .. }) {
+            return self.say_yes(&id);
+        }
         let stage = rollout.status.stage();
         if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
             return self.settle_migration();
@@ -434,6 +444,9 @@ fn name(action: &Action) -> String {
         Action::Resume { rollout } => format!("resume {rollout}"),
         Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),
         Action::Promote { rollout } => format!("promote {rollout}"),
+        Action::Approve { rollout, .. } => format!("approve {rollout}"),
+        Action::Reject { rollout, .. } => format!("reject {rollout}"),
+        Action::WithdrawApprovals { of } => format!("withdraw the approvals of {of}"),
         Action::RetryFailed { .. } => "retry".to_owned(),
         Action::ResolveMigration { rollout, verdict, .. } => format!("resolve {rollout}: {verdict:?}"),
         Action::Lock { message, period, .. } => format!("lock for {} s: {message}", period.as_secs()),

@@ -26,11 +26,6 @@ impl World {
                     rollout.status = Status::Active { stage: Stage::Running { batch: 2 } };
                 }
             }),
-            Some(Sabotage::WatchIgnored) => change_rollouts(output, |rollout| {
-                if let Status::Active { stage: Stage::Watching { .. } } = &rollout.status {
-                    rollout.status = Status::Ended { end: End::Succeeded };
-                }
-            }),
             Some(Sabotage::FalseSuccess) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Running { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };
@@ -49,6 +44,13 @@ impl World {
                         && let Some(migration) = &mut release.migration
                     {
                         migration.way_back = WayBackKind::Compatible;
+                    }
+                }
+            }
+            Some(Sabotage::ApprovalsIgnored) => {
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Release(release) } = changed {
+                        release.environments.values_mut().for_each(|strategy| strategy.entry.approvals = 0);
                     }
                 }
             }

@@ -1,0 +1,100 @@
+//! What must hold before a rollout begins, as people type it to `ctl`, each on a machine of his own.
+#![allow(clippy::unwrap_used, reason = "all of this file is tests")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use landfall_e2e::process::wait_until;
+use landfall_e2e::scene::{APPLICATION, Scene};
+use landfall_e2e::stage::{Said, token_in};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn scene() -> Scene {
+    Scene::new(Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap(), &["web-1"]).unwrap()
+}
+
+/// Lets somebody log in on a machine of his own.
+fn login(scene: &Scene, name: &str, role: &str) -> PathBuf {
+    let token = token_in(&scene.ctl(&["operators", "token", name, "--role", role]).unwrap()).unwrap();
+    let config = scene.path(name);
+    told(&ctl(scene, &config, &["login", &token, "--controller", &scene.stage.address]), 0, &["logged in"]);
+    config
+}
+
+fn ctl(scene: &Scene, config: &Path, arguments: &[&str]) -> Said {
+    let mut command = scene.stage.ctl();
+    command.env("LANDFALL_CONFIG_DIR", config).current_dir(scene.stage.root.join("operator"));
+    command.args(["--app", APPLICATION]).args(arguments).output().unwrap().into()
+}
+
+#[track_caller]
+fn told(said: &Said, code: i32, words: &[&str]) {
+    assert_eq!(said.code, code, "{said:?}");
+    let all = format!("{}{}", said.out, said.err);
+    for word in words {
+        assert!(all.contains(word), "no {word:?} in:\n{all}");
+    }
+}
+
+/// Begins to release an artifact whose environment says `line` too, and does not follow it.
+fn release(scene: &Scene, release: &str, line: &str, more: &[&str]) -> Said {
+    let with = format!("canary = 1\n{line}");
+    let artifact = scene.artifact(release, |text| text.replace("canary = 1", &with)).unwrap();
+    scene.release_command(release, &artifact, more).output().unwrap().into()
+}
+
+/// The id of the rollout that stands in line.
+fn in_line(scene: &Scene) -> String {
+    let status = scene.json(&["status"]).unwrap();
+    let rollouts = status["rollouts"].as_array().unwrap();
+    let waiting = rollouts.iter().find(|rollout| rollout["in_line"] == true);
+    waiting.unwrap_or_else(|| panic!("{status:#}"))["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_release_waits_for_the_approval_of_somebody_else() {
+    let mut scene = scene();
+    told(&scene.release("v1").unwrap(), 0, &["succeeded"]);
+    let (bo, cy) = (login(&scene, "bo", "deployer"), login(&scene, "cy", "approver"));
+
+    told(&release(&scene, "v2", "approvals = 1", &["--publish-only"]), 0, &[]);
+    let note = "it stands in line until somebody other than whoever asks has approved it with `ctl approve`";
+    told(&scene.ctl(&["plan", "v2"]).unwrap(), 0, &[note]);
+    told(&release(&scene, "v2", "approvals = 1", &["--detach", "--batch", "1"]), 0, &["stands in line"]);
+    let id = in_line(&scene);
+    let waits = format!("waits for 1 approval by others than admin; `ctl approve {id}` or `ctl reject {id}`");
+    told(&scene.ctl(&["status"]).unwrap(), 0, &["in line: ", &waits]);
+    // Somebody who follows it is told, and may go.
+    told(&scene.ctl(&["status", "--watch", &id, "--wait", "3s"]).unwrap(), 4, &[&waits]);
+    told(&scene.ctl(&["approve", &id, "--yes"]).unwrap(), 1, &["has asked for rollout", "himself"]);
+    // An approver says yes and no, and nothing else.
+    told(&ctl(&scene, &cy, &["abort", &id]), 6, &["this needs the role deployer, and cy is approver"]);
+    told(&ctl(&scene, &cy, &["approve", &id]), 2, &["v1 -> v2, site in production", "batch = 1", "--yes"]);
+    assert_eq!(scene.stage.current("web-1"), "v1");
+    let said = ctl(&scene, &cy, &["approve", &id, "--yes", "--reason", "tested"]);
+    told(&said, 0, &["digest", "approved by cy"]);
+    told(&scene.ctl(&["status", "--watch", &id]).unwrap(), 0, &["succeeded: v2 runs on the one host"]);
+    told(&scene.ctl(&["log", "--all"]).unwrap(), 0, &["began on 1 host, approved by cy"]);
+
+    // A release does not lift what it is held by; and what a removed operator has approved nobody has.
+    scene.ctl(&["lock", "production", "audit"]).unwrap().expect_code(0).unwrap();
+    told(&release(&scene, "v3", "", &["--detach", "--queue"]), 0, &["stands in line"]);
+    let id = in_line(&scene);
+    told(&ctl(&scene, &bo, &["approve", &id, "--yes"]), 0, &["approved by bo"]);
+    scene.stage.stop_controller().unwrap();
+    scene.stage.run_controller(&["operator-remove", "--name", "bo"]).unwrap().expect_code(0).unwrap();
+    scene.stage.start_controller().unwrap();
+    wait_until("the host is back", PATIENCE, || {
+        scene.ctl(&["hosts"]).is_ok_and(|said| said.code == 0 && !said.out.contains("not connected"))
+    })
+    .unwrap();
+    scene.ctl(&["unlock", "production"]).unwrap().expect_code(0).unwrap();
+    told(&scene.ctl(&["status"]).unwrap(), 0, &["waits for 1 approval by others than admin"]);
+    told(&scene.ctl(&["log", "--all"]).unwrap(), 0, &["by bo counts no more, since bo was removed"]);
+    told(&ctl(&scene, &cy, &["reject", &id, "--reason", "not today"]), 0, &["it was rejected: not today"]);
+    assert_eq!(scene.stage.current("web-1"), "v2");
+
+    // No way back waits for anybody.
+    told(&scene.ctl(&["rollback", "--yes"]).unwrap(), 0, &["succeeded: v1 runs on the one host"]);
+}
