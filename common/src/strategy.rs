@@ -17,6 +17,9 @@ use crate::time::{Duration, duration_ms, human};
 /// Nobody watches a canary for longer.
 const MAX_CANARY_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The longest watch: the place is held meanwhile, and a day has seen every hour of the application's.
+const MAX_WATCH: Duration = Duration::from_secs(24 * 3600);
+
 /// The order in which hosts change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,6 +155,10 @@ pub struct Strategy {
     pub failure_budget: Amount,
     /// Whether a rollout over its budget goes back by itself, or pauses.
     pub auto_rollback: bool,
+    /// For how long the fleet is watched once every host runs the release: what fails meanwhile counts as it did
+    /// before. Zero for no watch.
+    #[serde(rename = "watch_ms", with = "duration_ms", default, skip_serializing_if = "Duration::is_zero")]
+    pub watch: Duration,
     /// What must hold before a rollout begins.
     #[serde(default, skip_serializing_if = "Entry::is_open")]
     pub entry: Entry,
@@ -183,6 +190,7 @@ impl Default for Strategy {
             progress_deadline: Duration::from_secs(10 * 60),
             failure_budget: Amount::Count(0),
             auto_rollback: true,
+            watch: Duration::ZERO,
             entry: Entry::default(),
         }
     }
@@ -273,6 +281,10 @@ impl Strategy {
         if self.canary_hold > MAX_CANARY_HOLD {
             let (have, most) = (human::format(self.canary_hold), human::format(MAX_CANARY_HOLD));
             return Err(format!("canary_hold ({have}) must be at most {most}"));
+        }
+        if self.watch > MAX_WATCH {
+            let (have, most) = (human::format(self.watch), human::format(MAX_WATCH));
+            return Err(format!("watch ({have}) must be at most {most}"));
         }
         // Whoever asks for a person's word must not find that there was nothing to say it to.
         if !self.has_canary() {

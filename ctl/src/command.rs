@@ -290,6 +290,7 @@ pub fn overrides(knobs: &Knobs) -> Overrides {
         min_healthy: knobs.min_healthy,
         failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
         auto_rollback: knobs.no_auto_rollback.then_some(false),
+        watch: knobs.watch,
     }
 }
 

@@ -96,6 +96,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "progress_deadline",
             "failure_budget",
             "auto_rollback",
+            "watch",
             "approvals",
         ],
     ),

@@ -64,6 +64,7 @@ pub fn terms(request: &RollRequest) -> Vec<String> {
         progress_deadline,
         failure_budget,
         auto_rollback,
+        watch,
     } = &request.overrides;
     let period = |period: &Option<Duration>| period.map(human::format);
     let text = |amount: &Option<Amount>| amount.map(|amount| amount.to_string());
@@ -84,6 +85,7 @@ pub fn terms(request: &RollRequest) -> Vec<String> {
         ("progress_deadline", period(progress_deadline)),
         ("failure_budget", text(failure_budget)),
         ("auto_rollback", flag(auto_rollback)),
+        ("watch", period(watch)),
     ];
     let no_way_back = request.no_way_back.then(|| "a migration without a way back is accepted".to_owned());
     let set = set.into_iter().filter_map(|(knob, value)| Some(format!("{knob} = {}", value?)));

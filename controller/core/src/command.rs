@@ -255,6 +255,9 @@ pub struct Overrides {
     pub failure_budget: Option<Amount>,
     /// [`Strategy::auto_rollback`].
     pub auto_rollback: Option<bool>,
+    /// [`Strategy::watch`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Duration>,
 }
 
 impl Overrides {
@@ -276,6 +279,7 @@ impl Overrides {
             progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
             auto_rollback: self.auto_rollback.unwrap_or(base.auto_rollback),
+            watch: self.watch.unwrap_or(base.watch),
             entry: base.entry.clone(),
         }
     }

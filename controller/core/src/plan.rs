@@ -24,6 +24,7 @@ mod room;
 mod run;
 mod stage;
 mod table;
+mod watch;
 
 use room::Room;
 use table::Table;
@@ -107,6 +108,10 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 run::advance(table, batch)
             }
             Stage::Canary { promotion } => canary::advance(table, *promotion),
+            Stage::Watching { accepted } => {
+                let accepted = *accepted;
+                watch::advance(table, accepted)
+            }
             Stage::RollingBack { back: Back::Schema { .. }, .. } => migrate::advance(table),
             Stage::RollingBack { back: Back::Hosts, .. } => back::advance(table),
         },

@@ -207,6 +207,7 @@ pub fn preview_rollback(
         canary_hold: landfall_common::Duration::ZERO,
         auto_promote: true,
         stagger: landfall_common::Duration::ZERO,
+        watch: landfall_common::Duration::ZERO,
         entry: Entry::default(),
         ..strategy
     };

@@ -211,6 +211,17 @@ pub enum Wait {
         /// Of how many.
         of: u32,
     },
+    /// Every host that can be heard of runs the release, and it is watched.
+    Watch {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// For how long it has been.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+        /// For how long it is to be.
+        #[serde(rename = "of_ms", with = "duration_ms")]
+        of: Duration,
+    },
     /// No more than a batch goes back at the same time.
     ReturnBatch {
         /// How large it is.
@@ -325,6 +336,8 @@ pub enum Doing {
     },
     /// The end of the rollout.
     End,
+    /// The watch over what was brought.
+    Watch,
     /// The way back.
     Rollback,
 }
@@ -335,6 +348,7 @@ impl fmt::Display for Doing {
             Self::Staging => f.write_str("staging"),
             Self::Batch { batch, of } => write!(f, "batch {batch} of {of}"),
             Self::End => f.write_str("the end"),
+            Self::Watch => f.write_str("the watch"),
             Self::Rollback => f.write_str("the way back"),
         }
     }
@@ -478,6 +492,13 @@ impl fmt::Display for Wait {
                 };
                 write!(f, "{held}; {then}")
             }
+            Self::Watch { rollout, period, of } => write!(
+                f,
+                "the release is everywhere and has been watched for {} of {}; `ctl promote {rollout}` ends the watch, \
+                 `ctl rollback` goes back",
+                seconds(*period),
+                human::format(*of)
+            ),
             Self::ReturnBatch { batch, under_way, waiting } => write!(
                 f,
                 "the way back goes {batch} at a time: {under_way} {} under way, {waiting} wait{}",

@@ -105,8 +105,8 @@ pub enum Refusal {
     /// Another rollout holds the place.
     #[error(
         "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; a \
-         release can stand in line with --queue, and `ctl abort {rollout}` ends that one",
-        since = moment(*since)
+         release can stand in line with --queue, and {ends}",
+        since = moment(*since), ends = ends(rollout, *status)
     )]
     Held {
         /// Where.
@@ -341,6 +341,14 @@ pub enum Refusal {
         /// What it was to bring.
         release: ReleaseName,
     },
+}
+
+/// What makes room where a rollout holds a place. One that is watched has changed all that it will.
+fn ends(rollout: &RolloutId, status: StatusWord) -> String {
+    match status {
+        StatusWord::Watching => format!("`ctl promote {rollout}` ends its watch"),
+        _ => format!("`ctl abort {rollout}` ends that one"),
+    }
 }
 
 /// A moment to the second, as sentences show it.

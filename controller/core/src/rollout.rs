@@ -9,7 +9,7 @@ use std::fmt;
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::report::Failure;
 use landfall_common::strategy::Strategy;
-use landfall_common::{Generation, HostId, RolloutId, Timestamp};
+use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::Approval;
@@ -151,6 +151,11 @@ pub enum Stage {
     Canary {
         /// What is awaited.
         promotion: Promotion,
+    },
+    /// Every host that can be heard of runs the release, and it is watched for as long as the strategy asks.
+    Watching {
+        /// Whether somebody has seen enough.
+        accepted: bool,
     },
     /// Back to the previous release.
     RollingBack {
@@ -329,6 +334,8 @@ pub enum StatusWord {
     Paused,
     /// For something outside of it, such as an operator's answer.
     Waiting,
+    /// Every host runs the release, and it is watched for a while.
+    Watching,
     /// Hosts go back.
     RollingBack,
     /// Ended well.
@@ -354,6 +361,7 @@ impl StatusWord {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Waiting => "waiting",
+            Self::Watching => "watching",
             Self::RollingBack => "rolling back",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -405,6 +413,7 @@ impl Stage {
             Self::InLine { .. } => StatusWord::Pending,
             Self::Staging => StatusWord::Staging,
             Self::Canary { promotion: Promotion::Awaited } => StatusWord::Waiting,
+            Self::Watching { .. } => StatusWord::Watching,
             Self::Running { .. } | Self::Canary { .. } => StatusWord::Running,
             Self::Migrating { run: MigrationRun::Unknown { .. } }
             | Self::RollingBack { back: Back::Schema { run: MigrationRun::Unknown { .. }, .. }, .. } => {
@@ -460,6 +469,15 @@ impl Rollout {
             Status::Ended { .. } => return,
         }
         self.since = now;
+    }
+
+    /// For how long it stays where it is because it is watched: then nothing is to get on.
+    #[must_use]
+    pub(crate) fn watched_for(&self) -> Duration {
+        match self.status.stage() {
+            Some(Stage::Watching { accepted: false }) => self.strategy.watch,
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether its first batch is a canary: the way back has none.

@@ -44,6 +44,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
         | Stage::Staging
         | Stage::Running { .. }
         | Stage::Canary { .. }
+        | Stage::Watching { .. }
         | Stage::RollingBack { .. } => {}
     }
 }

@@ -250,6 +250,7 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
         progress_deadline: milliseconds(message.progress_deadline_ms),
         failure_budget: amount("failure_budget", &message.failure_budget)?,
         auto_rollback: message.auto_rollback,
+        watch: milliseconds(message.watch_ms),
     })
 }
 

@@ -50,6 +50,9 @@ pub struct Knobs {
     /// Pause instead of going back when the budget is exceeded
     #[arg(long)]
     pub no_auto_rollback: bool,
+    /// How long the fleet is watched after the last batch, such as 30m; 0s for no watch
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub watch: Option<Duration>,
 }
 
 impl Knobs {
@@ -79,6 +82,7 @@ impl Knobs {
             min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
             auto_rollback: base.auto_rollback && !self.no_auto_rollback,
+            watch: self.watch.unwrap_or(base.watch),
             ..base.clone()
         }
     }

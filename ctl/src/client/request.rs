@@ -72,6 +72,8 @@ pub struct Overrides {
     pub failure_budget: Option<String>,
     /// Whether it goes back by itself.
     pub auto_rollback: Option<bool>,
+    /// How long the fleet is watched after the last batch.
+    pub watch: Option<Duration>,
 }
 
 impl Overrides {
@@ -100,6 +102,7 @@ impl Overrides {
             min_healthy_ms: self.min_healthy.map(ms),
             failure_budget: self.failure_budget.clone().unwrap_or_default(),
             auto_rollback: self.auto_rollback,
+            watch_ms: self.watch.map(ms),
             ..v1::StrategyOverrides::default()
         }
     }

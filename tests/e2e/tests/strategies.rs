@@ -1,11 +1,13 @@
-//! How hosts change, as an operator says it to `ctl`: the canary is held, and a person lets the others follow.
+//! How hosts change, as an operator says it to `ctl`: the canary is held, and a person lets the others follow; what was
+//! brought is watched.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use landfall_e2e::process::wait_until;
-use landfall_e2e::scene::Scene;
+use landfall_e2e::scene::{SERVER, Scene};
 use landfall_e2e::stage::token_in;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,4 +71,61 @@ fn the_canary_is_held_until_somebody_promotes_it() {
     assert!(log.contains("was promoted to batch 2"), "{log}");
     let late = scene.ctl(&["promote"]).unwrap();
     assert!(late.code != 0 && late.err.contains("no rollout of site is under way"), "{late:?}");
+}
+
+/// A release that is well until something happens that no canary has seen.
+#[test]
+fn what_turns_sick_after_the_last_batch_goes_back_while_it_is_watched() {
+    let mut scene = scene();
+    let said = scene.release("v1").unwrap();
+    assert_eq!(said.code, 0, "{said:?}\n{}", scene.last_words());
+    let trouble = scene.path("trouble");
+    let watched = "canary = 1\nwatch = \"10m\"";
+    let artifact = scene
+        .artifact("v2", |text| text.replace("canary = 1", watched).replace("\"30s\"", "\"4s\""))
+        .unwrap();
+    let sours = format!("f\"HTTP/1.1 {{500 if os.path.exists('{}') else 200}} OK", trouble.display());
+    let server = SERVER.replace("\"HTTP/1.1 200 OK", &sours);
+    assert_ne!(server, SERVER);
+    fs::write(artifact.join("server.py"), server).unwrap();
+
+    let plan = scene.release_command("v2", &artifact, &["--publish-only"]).output().unwrap();
+    assert!(plan.status.success(), "{plan:?}");
+    let plan = scene.ctl(&["plan", "v2"]).unwrap().expect_code(0).unwrap().out;
+    assert!(plan.contains("the fleet is watched for 10m after the last batch"), "{plan}");
+    let mut release = scene.release_command("v2", &artifact, &[]);
+    let follows = release.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let is_watched = |scene: &Scene, of: &str| {
+        let said = scene.ctl(&["status"]).unwrap().out;
+        said.contains("watching") && said.contains(of)
+    };
+    wait_until("the watch", PATIENCE, || is_watched(&scene, "of 10m"))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    assert_eq!(runs(&scene), ["v2"; 3]);
+    let held = scene.ctl(&["rollback", "v0"]).unwrap();
+    assert_ne!(held.code, 0, "{held:?}");
+
+    // Who watches outlives the controller.
+    scene.stage.kill_controller().unwrap();
+    scene.stage.start_controller().unwrap();
+    wait_until("the watch, again", PATIENCE, || is_watched(&scene, "of 10m"))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    fs::write(&trouble, "").unwrap();
+    let said = follows.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert_eq!(said.status.code(), Some(3), "{out}\n{}", scene.last_words());
+    assert!(out.contains("it had committed the release and was not healthy for 1s at a stretch"), "{out}");
+    assert_eq!(runs(&scene), ["v1"; 3]);
+
+    // Somebody who has seen enough need not wait.
+    fs::remove_file(&trouble).unwrap();
+    let said = scene.release_command("v2", &artifact, &["--detach", "--watch", "5m"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    wait_until("the watch of the second try", PATIENCE, || is_watched(&scene, "of 5m"))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    let said = scene.ctl(&["promote"]).unwrap().expect_code(0).unwrap();
+    let ended = scene.ctl(&["status", "--watch"]).unwrap();
+    assert_eq!(ended.code, 0, "{said:?} {ended:?}");
+    let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
+    assert!(log.contains("is everywhere, and is watched for 5m") && log.contains("was ended"), "{log}");
 }

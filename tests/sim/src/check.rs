@@ -13,6 +13,7 @@ pub mod line;
 pub mod memory;
 pub mod migration;
 pub mod pace;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,6 +94,8 @@ pub struct Checks {
     pub let_go: pace::LetGo,
     /// Rollouts whose canary somebody has promoted.
     pub promoted: BTreeSet<RolloutId>,
+    /// Rollouts that are watched.
+    pub watch: watch::Watch,
     /// Looks so far.
     pub looks: u64,
 }
@@ -120,6 +123,7 @@ impl Checks {
             open_batch: BTreeMap::new(),
             let_go: pace::LetGo::new(),
             promoted: BTreeSet::new(),
+            watch: watch::Watch::default(),
             looks: 0,
         }
     }

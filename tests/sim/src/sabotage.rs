@@ -15,6 +15,8 @@ pub enum Sabotage {
     GateIgnored,
     /// P5: the controller does not hold the canary.
     CanaryIgnored,
+    /// P5: the controller does not watch what it has brought.
+    WatchIgnored,
     /// P5: the controller calls a rollout a success as soon as it runs.
     FalseSuccess,
     /// P6: the probes of a bad release lie.

@@ -185,6 +185,15 @@ fn a_canary_that_is_not_held_is_noticed() {
 }
 
 #[test]
+fn a_release_that_is_not_watched_is_noticed() {
+    is_noticed(Sabotage::WatchIgnored, "P5", |scenario| {
+        for plan in &mut scenario.releases {
+            plan.strategy.watch = Duration::from_secs(120);
+        }
+    });
+}
+
+#[test]
 fn a_success_that_is_none_is_noticed() {
     is_noticed(Sabotage::FalseSuccess, "P5", |_| {});
 }

@@ -63,6 +63,7 @@ fn strategy(section: &Section<'_>) -> Strategy {
         progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
         failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
         auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
+        watch: duration(section, "watch", default.watch),
         entry: Entry { approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default() },
     };
     let sound = section.reader.found.borrow().len() == before;

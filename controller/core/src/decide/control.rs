@@ -47,6 +47,13 @@ impl Draft<'_> {
         let mut rollout = self.unfinished(id)?.clone();
         let answer = Answer::Rollout { id: id.clone() };
         match rollout.status.stage() {
+            Some(Stage::Watching { accepted: true }) => return Ok(answer),
+            Some(Stage::Watching { accepted: false }) => {
+                self.log(LogEvent::WatchEnded { rollout: id.clone() });
+                rollout.enter(Stage::Watching { accepted: true }, self.now);
+                self.put(Record::Rollout(Box::new(rollout)));
+                return Ok(answer);
+            }
             Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
             Some(Stage::Canary { promotion: Promotion::Given }) => return Ok(answer),
             Some(Stage::Canary { promotion: Promotion::ByItself }) => {

@@ -2,8 +2,9 @@
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::OutcomeKind;
+use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, Sha256, Timestamp,
+    AppName, Duration, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, Sha256, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +190,19 @@ pub enum LogEvent {
         rollout: RolloutId,
         /// The batch that may begin.
         batch: u64,
+    },
+    /// Every host that can be heard of runs the release: it is watched from now on.
+    WatchStarted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+    },
+    /// An operator has seen enough of a watch.
+    WatchEnded {
+        /// The rollout.
+        rollout: RolloutId,
     },
     /// An operator ended a rollout.
     RolloutAborted {
@@ -429,6 +443,8 @@ impl LogEvent {
             Self::RolloutPaused { .. } => "rollout_paused",
             Self::RolloutResumed { .. } => "rollout_resumed",
             Self::RolloutPromoted { .. } => "rollout_promoted",
+            Self::WatchStarted { .. } => "watch_started",
+            Self::WatchEnded { .. } => "watch_ended",
             Self::RolloutAborted { .. } => "rollout_aborted",
             Self::MigrationStarted { .. } => "migration_started",
             Self::MigrationFinished { .. } => "migration_finished",
@@ -472,6 +488,8 @@ impl LogEvent {
             | Self::RolloutPaused { rollout, .. }
             | Self::RolloutResumed { rollout }
             | Self::RolloutPromoted { rollout, .. }
+            | Self::WatchStarted { rollout, .. }
+            | Self::WatchEnded { rollout }
             | Self::RolloutAborted { rollout, .. }
             | Self::MigrationStarted { rollout, .. }
             | Self::MigrationFinished { rollout, .. }

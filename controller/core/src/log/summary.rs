@@ -1,6 +1,7 @@
 //! What a log entry says to a person: one sentence for each kind of event.
 
 use landfall_common::report::OutcomeKind;
+use landfall_common::time::human;
 
 use super::{LogEvent, MigrationVerdict, Subject};
 
@@ -77,6 +78,10 @@ impl LogEvent {
             Self::RolloutPromoted { rollout, batch } => {
                 format!("rollout {rollout} was promoted to batch {batch}")
             }
+            Self::WatchStarted { rollout, period } => {
+                format!("rollout {rollout} is everywhere, and is watched for {}", human::format(*period))
+            }
+            Self::WatchEnded { rollout } => format!("the watch of rollout {rollout} was ended"),
             Self::RolloutAborted { rollout, reason } => {
                 because(format!("rollout {rollout} was aborted"), reason)
             }

@@ -17,6 +17,7 @@ use super::evidence;
 use super::pace::{Pace, Verdict};
 use super::stage;
 use super::table::{Seat, Table};
+use super::watch;
 
 /// Grants what the budget allows, up to this batch, and opens the gate to the next.
 pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
@@ -282,7 +283,7 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
 }
 
 /// All batches have begun: success needs every targeted host, with evidence (P5).
-fn finish(table: &mut Table<'_>) -> Turn {
+pub(super) fn finish(table: &mut Table<'_>) -> Turn {
     let rollout = table.rollout();
     let (batch, of) = (rollout.batches, rollout.batches);
     let healthy = rollout.strategy.min_healthy;
@@ -306,6 +307,9 @@ fn finish(table: &mut Table<'_>) -> Turn {
         waits.push(Wait::Host { what, host: member.host.clone(), why });
     }
     let hosts = proven + failed + silent + waiting;
+    if watch::is_due(rollout) && proven > 0 && waiting == 0 && silent <= table.max_unavailable() {
+        return watch::begin(table);
+    }
     if proven == hosts {
         return table.end(End::Succeeded, Fleet::TookIt);
     }

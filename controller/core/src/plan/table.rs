@@ -123,7 +123,8 @@ impl<'a> Table<'a> {
             let seen = seat.host.seen.progressed_at.unwrap_or_default();
             self.counted(member.since).max(seen)
         });
-        let newest = newest.max().unwrap_or_default().max(self.counted(rollout.since));
+        let began = self.counted(rollout.since) + rollout.watched_for();
+        let newest = newest.max().unwrap_or_default().max(began);
         self.now.since(newest.max(self.state.started_at))
     }
 

@@ -10,7 +10,7 @@ use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Record};
-use landfall_controller_core::rollout::{Rollout, Schema, Stage, Status};
+use landfall_controller_core::rollout::{Rollout, RolloutKind, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output, State};
 
 use crate::hosts::Host;
@@ -30,6 +30,9 @@ pub struct Checks {
     let_go: BTreeMap<HostId, Assignment>,
     /// Rollouts that somebody has promoted.
     promoted: BTreeSet<RolloutId>,
+    /// Since when rollouts are watched, and those of which somebody has seen enough.
+    watched: BTreeMap<RolloutId, Timestamp>,
+    accepted: BTreeSet<RolloutId>,
     pub activations_checked: usize,
 }
 
@@ -83,8 +86,17 @@ impl Checks {
     /// What is durable, whether the controller lives to act upon it or not.
     pub fn logged(&mut self, output: &Output) {
         for entry in &output.log {
-            if let LogEvent::RolloutPromoted { rollout, .. } = &entry.event {
-                self.promoted.insert(rollout.clone());
+            match &entry.event {
+                LogEvent::RolloutPromoted { rollout, .. } => {
+                    self.promoted.insert(rollout.clone());
+                }
+                LogEvent::WatchStarted { rollout, .. } => {
+                    self.watched.insert(rollout.clone(), entry.at);
+                }
+                LogEvent::WatchEnded { rollout } => {
+                    self.accepted.insert(rollout.clone());
+                }
+                _ => {}
             }
         }
     }
@@ -162,6 +174,10 @@ impl Checks {
                 Status::Active { stage: Stage::RollingBack { .. } } => {
                     assert_eq!(Some(&assignment.release), rollout.previous.as_ref());
                 }
+                // Late ones still take it.
+                Status::Active { stage: Stage::Watching { .. } } => {
+                    assert_eq!(assignment.release, rollout.release);
+                }
                 Status::Active { stage: Stage::Canary { .. } } => {
                     assert_eq!(member.batch, 1, "{host} moved while the canary was held");
                 }
@@ -176,6 +192,7 @@ impl Checks {
                     let runs = |host: &HostId| hosts[host].active.as_ref();
                     match end {
                         RolloutEnd::Succeeded => {
+                            self.was_watched(state, rollout, entry.at);
                             for host in targets {
                                 let active = runs(host).unwrap();
                                 assert_eq!(active.release.digest, release.digest, "P5: {host}");
@@ -244,6 +261,28 @@ impl Checks {
             let held = matches!(health, Some(Health::Healthy { period }) if *period >= strategy.canary_hold);
             assert!(held, "{id} goes beyond its canary, and {} says {health:?}", member.host);
         }
+    }
+
+    /// A rollout ends well: it was watched for as long as was asked, by the controller or by the hosts themselves.
+    fn was_watched(&self, state: &State, id: &RolloutId, now: Timestamp) {
+        let rollout = state.rollout(id).unwrap();
+        let watch = rollout.strategy.watch;
+        if watch.is_zero() || rollout.kind == RolloutKind::Rollback || self.accepted.contains(id) {
+            return;
+        }
+        let since = self.watched.get(id).unwrap_or_else(|| panic!("{id} was never watched"));
+        let told = state
+            .members(id)
+            .filter(|member| matches!(member.state, MemberState::Committed { .. }))
+            .all(|member| {
+                let health = self.heard.get(&member.host).map(|(_, report, _)| &report.health);
+                matches!(health, Some(Health::Healthy { period }) if *period >= watch)
+            });
+        assert!(
+            now.since(*since) >= watch || told,
+            "{id} was watched for {:?} of {watch:?}",
+            now.since(*since)
+        );
     }
 
     /// A host is let go for the release of a rollout: not beside too many, not beside another group, not too soon.

@@ -46,7 +46,8 @@ fn strategies() -> impl Strategy_<Value = Strategy> {
                 ..strategy()
             };
             let canary_hold = if strategy.has_canary() { Duration::from_secs(hold) } else { Duration::ZERO };
-            Strategy { canary_hold, ..strategy }
+            // The same draw decides both: what is held at the beginning is watched at the end.
+            Strategy { canary_hold, watch: Duration::from_secs(hold), ..strategy }
         },
     )
 }

@@ -30,4 +30,6 @@ mod rollouts;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
+mod watch;
+#[cfg(test)]
 mod world;

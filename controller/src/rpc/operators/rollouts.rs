@@ -207,6 +207,10 @@ fn pace(plan: &Plan) -> Vec<String> {
             human::format(most)
         ));
     }
+    if !strategy.watch.is_zero() {
+        notes
+            .push(format!("the fleet is watched for {} after the last batch", human::format(strategy.watch)));
+    }
     notes
 }
 

@@ -68,6 +68,7 @@ fn status(word: StatusWord) -> pb::RolloutStatus {
         StatusWord::Running => pb::RolloutStatus::Running,
         StatusWord::Paused => pb::RolloutStatus::Paused,
         StatusWord::Waiting => pb::RolloutStatus::Waiting,
+        StatusWord::Watching => pb::RolloutStatus::Watching,
         StatusWord::RollingBack => pb::RolloutStatus::RollingBack,
         StatusWord::Succeeded => pb::RolloutStatus::Succeeded,
         StatusWord::Failed => pb::RolloutStatus::Failed,

@@ -67,6 +67,7 @@ impl World {
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate.
             for rollout in controller.state.rollouts() {
+                self.checks.watch.found(rollout, self.now);
                 if let Some(Stage::Running { batch }) = rollout.status.stage() {
                     self.checks.open_batch.insert(rollout.id.clone(), *batch);
                 }
@@ -226,6 +227,7 @@ impl World {
         let Some(controller) = &self.controller.running else { return };
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();
         let moves = self.checks.rollout_moves(rollout, members.iter(), now);
+        let watched = self.checks.is_watched(rollout, members.iter(), self.now);
         let hosts = &self.hosts;
         let runs = |id: &landfall_common::HostId| {
             let host = hosts.iter().find(|host| host.id == *id)?;
@@ -233,6 +235,7 @@ impl World {
         };
         let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
         self.must(moves);
+        self.must(watched);
         self.must(ended);
         match &rollout.status {
             Status::Ended { end: End::Succeeded } => self.statistics.succeeded += 1,

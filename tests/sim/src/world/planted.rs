@@ -26,6 +26,11 @@ impl World {
                     rollout.status = Status::Active { stage: Stage::Running { batch: 2 } };
                 }
             }),
+            Some(Sabotage::WatchIgnored) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Watching { .. } } = &rollout.status {
+                    rollout.status = Status::Ended { end: End::Succeeded };
+                }
+            }),
             Some(Sabotage::FalseSuccess) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Running { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };

@@ -1,0 +1,73 @@
+//! After the last batch: what is wrong with a release may show only under load, or after a while. For as long as the
+//! environment asks, the questions of the gate go on; what fails counts against the budget that it counted against
+//! before, and more than that goes back.
+
+use landfall_common::Duration;
+
+use crate::log::LogEvent;
+use crate::member::MemberState;
+use crate::reason::{Doing, Wait};
+use crate::rollout::{Rollout, Stage};
+
+use super::Turn;
+use super::evidence;
+use super::run;
+use super::table::Table;
+
+/// Whether the release is to be watched now that it has been brought everywhere.
+pub(super) fn is_due(rollout: &Rollout) -> bool {
+    !rollout.strategy.watch.is_zero() && matches!(rollout.status.stage(), Some(Stage::Running { .. }))
+}
+
+/// Every host that can be heard of runs the release, or has failed within the budget.
+pub(super) fn begin(table: &mut Table<'_>) -> Turn {
+    let now = table.now;
+    let rollout = table.rollout_mut();
+    rollout.enter(Stage::Watching { accepted: false }, now);
+    let event = LogEvent::WatchStarted { rollout: rollout.id.clone(), period: rollout.strategy.watch };
+    table.log(event);
+    Turn::Taken
+}
+
+/// Goes on asking until the watch is over, or somebody has seen enough. Hosts that come late still take the release.
+pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
+    let last = table.rollout().batches;
+    if let Err(turn) = run::begin(table, last) {
+        return turn;
+    }
+    let seen = seen_for(table);
+    if accepted || seen >= table.rollout().strategy.watch || told(table) {
+        return run::finish(table);
+    }
+    let rollout = table.rollout();
+    let (min_healthy, id, watch) = (rollout.strategy.min_healthy, rollout.id.clone(), rollout.strategy.watch);
+    let ailing = table.members().filter_map(|(seat, member)| {
+        let MemberState::Committed { generation } = member.state else { return None };
+        let why = evidence::missing(table, seat, &rollout.release, generation, min_healthy)?;
+        Some(Wait::Host { what: Doing::Watch, host: member.host.clone(), why })
+    });
+    let ailing: Vec<Wait> = ailing.collect();
+    table.wait(Wait::Watch { rollout: id, period: seen, of: watch });
+    ailing.into_iter().for_each(|wait| table.wait(wait));
+    Turn::None
+}
+
+/// For how long this controller has watched without a break. Neither the time that it was away counts, nor what a
+/// clock says that leapt.
+fn seen_for(table: &Table<'_>) -> Duration {
+    table.held_for().min(table.now.since(table.state.started_at))
+}
+
+/// Whether the hosts say, by their own clocks, that they have been healthy for the whole of the watch: a controller
+/// that was away meanwhile has missed nothing.
+fn told(table: &Table<'_>) -> bool {
+    let rollout = table.rollout();
+    let healthy = rollout.strategy.watch.max(rollout.strategy.min_healthy);
+    table.members().all(|(seat, member)| match member.state {
+        MemberState::Committed { generation } => {
+            evidence::missing(table, seat, &rollout.release, generation, healthy).is_none()
+        }
+        MemberState::Failed { .. } => true,
+        _ => false,
+    })
+}
