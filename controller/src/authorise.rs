@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Approver, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 41] = [
+pub const TABLE: [(&str, Access); 42] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -70,6 +70,7 @@ pub const TABLE: [(&str, Access); 41] = [
     ("/landfall.v1.Operators/ResolveMigration", Operator(Deployer)),
     ("/landfall.v1.Operators/Rollback", Operator(Deployer)),
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer)),
+    ("/landfall.v1.Operators/StartDrill", Operator(Deployer)),
     ("/landfall.v1.Operators/StreamOutput", Operator(Deployer)),
     ("/landfall.v1.Operators/UnlockEnvironment", Operator(Deployer)),
     ("/landfall.v1.Operators/WatchRollout", Operator(Viewer)),

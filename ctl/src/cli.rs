@@ -145,6 +145,8 @@ pub enum Command {
     Diff(Diff),
     /// Go back to an older release
     Rollback(Rollback),
+    /// Rehearse the way back: take the canary to another release, and back
+    Drill(Drill),
     /// Let no further batch of a rollout begin
     Pause(Control),
     /// Let the batch after a proven canary begin
@@ -365,6 +367,30 @@ pub struct Rollback {
     /// Why, for the log
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// How it is followed.
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// `ctl drill`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The canary takes the release, is proven, goes back to the release in force, and is proven again. No database is
+changed, and nothing else is brought anywhere. `ctl status` says when that was last done, and how long it took.
+
+Examples:
+  ctl drill                               by the release that ctl rollback would go to
+  ctl drill v1.5                          by one that is to come")]
+pub struct Drill {
+    /// The release to take and give back [default: the last proven one before]
+    #[arg(value_parser = name(ReleaseName::new))]
+    pub name: Option<ReleaseName>,
+    /// Where.
+    #[command(flatten)]
+    pub environment: Environment,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

@@ -6,6 +6,7 @@ mod control;
 mod diff;
 mod doctor;
 mod drift;
+mod drill;
 mod follow;
 mod hosts;
 mod import;
@@ -340,6 +341,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Releases => releases::run(&session).await,
         Command::Diff(arguments) => diff::run(&session, &arguments).await,
         Command::Rollback(arguments) => rollback::run(&session, &arguments).await,
+        Command::Drill(arguments) => drill::run(&session, &arguments).await,
         Command::Pause(arguments) => control::run(&session, &arguments, crate::client::Control::Pause).await,
         Command::Resume(arguments) => {
             control::run(&session, &arguments, crate::client::Control::Resume).await

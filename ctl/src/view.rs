@@ -19,7 +19,7 @@ mod operator;
 mod rollout;
 
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
-pub use environment::{Environment, Lock};
+pub use environment::{Environment, Lock, Rehearsal};
 pub use host::{DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
 pub use rollout::{Approval, Approvals, Batch, Failure, HostState, Progress, Rollout, Status};

@@ -92,6 +92,7 @@ pub(crate) fn begin(
         schema: plan.schema,
         status: Status::Active { stage: Stage::Staging },
         since: now,
+        there: None,
     })));
     (changes, event)
 }

@@ -49,6 +49,13 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// Rehearse the way back: take the canary to another release, and back to the one in force.
+    Drill {
+        /// Where.
+        place: Place,
+        /// Which release; `None` is the one that a rollback would go to.
+        to: Option<ReleaseName>,
+    },
     /// Begin nothing new.
     Pause {
         /// Which rollout.

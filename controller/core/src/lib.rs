@@ -42,6 +42,6 @@ mod turn;
 pub use decide::decide;
 pub use output::{Decided, Effect, Output, Planned};
 pub use plan::{plan, plan_place};
-pub use preview::{preview, preview_rollback};
+pub use preview::{preview, preview_drill, preview_rollback};
 pub use refusal::Refusal;
 pub use state::State;

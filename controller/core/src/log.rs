@@ -104,6 +104,8 @@ pub enum RolloutEnd {
     Failed,
     /// The hosts that had it are back on the release before.
     RolledBack,
+    /// It was a drill: its hosts have had the release, and are back on the one in force.
+    Rehearsed,
     /// An operator ended it.
     Aborted,
     /// Another rollout took its place.
@@ -116,6 +118,7 @@ impl fmt::Display for RolloutEnd {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::RolledBack => "was rolled back",
+            Self::Rehearsed => "was rehearsed",
             Self::Aborted => "was aborted",
             Self::Superseded => "was superseded",
         })

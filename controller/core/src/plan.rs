@@ -16,6 +16,7 @@ mod absorb;
 mod back;
 mod canary;
 mod converge;
+mod drill;
 mod evidence;
 mod line;
 mod migrate;

@@ -8,10 +8,11 @@ use landfall_common::strategy::{Canary, Entry, Strategy, Window};
 use landfall_common::{HostId, LabelKey, Sha256, Timestamp};
 use serde::Serialize;
 
+use crate::approval;
 use crate::command::RollRequest;
 use crate::group::Group;
 use crate::observation::Host;
-use crate::record::{Applied, Convergence, Place, PlaceRecord, ReleaseRecord, WayBackKind};
+use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind};
 use crate::refusal::Refusal;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
@@ -97,18 +98,8 @@ struct DependsOn<'a> {
 /// [`Refusal`] for what would be refused for reasons that lie in the release, the place or the request. That
 /// another rollout holds the place does not hinder looking.
 pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<Plan, Refusal> {
-    let application = &request.place.application;
-    let no_such_release =
-        || Refusal::NoSuchRelease { application: application.clone(), release: request.release.clone() };
-    let record = state.release(application, &request.release).ok_or_else(no_such_release)?;
-    let base = record.environments.get(&request.place.environment).ok_or_else(|| {
-        let defined: Vec<_> = record.environments.keys().map(|name| name.as_str()).collect();
-        Refusal::NoSuchEnvironment {
-            release: request.release.clone(),
-            environment: request.place.environment.clone(),
-            defined: if defined.is_empty() { "none".to_owned() } else { defined.join(", ") },
-        }
-    })?;
+    let record = published(state, &request.place, &request.release)?;
+    let base = defined(record, &request.place)?;
     let strategy = request.overrides.over(base);
     strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
     let place = place_record(state, &request.place)?;
@@ -154,26 +145,11 @@ pub fn preview_rollback(
     let nothing = |reason: String| Refusal::NothingBefore { reason };
     let in_force =
         record.in_force().ok_or_else(|| nothing(format!("no release was ever proven for {place}")))?;
-    // What was in force last before it and is older: going back twice must not go forth again, and what was gone
-    // back from before is no way back.
-    let mut older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
     // Where hosts run a mixture, what is in force is what they go back to.
     let held = matches!(record.convergence, Convergence::Held { .. });
     let target = match to {
         None if held => in_force,
-        None => {
-            let part = older.clone().next();
-            older.find(|proven| proven.whole).ok_or_else(|| {
-                let name = &in_force.release.name;
-                nothing(match part.map(|proven| &proven.release.name) {
-                    None => format!("no release before {name} was proven for {place}"),
-                    Some(part) => format!(
-                        "no release before {name} was proven on every host of {place}; `ctl rollback {part}` \
-                         goes back to one that was proven on some"
-                    ),
-                })
-            })?
-        }
+        None => before(record, in_force)?,
         Some(name) => {
             record.proven.iter().rev().find(|proven| proven.release.name == *name).ok_or_else(|| {
                 nothing(format!(
@@ -215,6 +191,94 @@ pub fn preview_rollback(
     Ok(Plan { previous, way_back, ..plan })
 }
 
+/// What was in force last before `in_force`, on every host, and is older: going back twice must not go forth again,
+/// and what was gone back from before is no way back.
+fn before<'r>(record: &'r PlaceRecord, in_force: &Proven) -> Result<&'r Proven, Refusal> {
+    let place = &record.place;
+    let mut older = record.proven.iter().rev().filter(|p| p.release.counter < in_force.release.counter);
+    let part = older.clone().next();
+    older.find(|proven| proven.whole).ok_or_else(|| {
+        let name = &in_force.release.name;
+        let reason = match part.map(|proven| &proven.release.name) {
+            None => format!("no release before {name} was proven for {place}"),
+            Some(part) => format!(
+                "no release before {name} was proven on every host of {place}; `ctl rollback {part}` goes back to one \
+                 that was proven on some"
+            ),
+        };
+        Refusal::NothingBefore { reason }
+    })
+}
+
+/// What a drill would do now; `to` is the release that a rollback would go to, if not given.
+///
+/// # Errors
+/// [`Refusal::NoDrill`], and those of [`preview`] and [`preview_rollback`].
+pub fn preview_drill(
+    state: &State,
+    place: &Place,
+    to: Option<&landfall_common::ReleaseName>,
+    now: Timestamp,
+) -> Result<Plan, Refusal> {
+    let record = place_record(state, place)?;
+    let no_drill = |reason: String| Refusal::NoDrill { place: Box::new(place.clone()), reason };
+    let in_force = record.in_force().ok_or_else(|| {
+        no_drill("no release was ever proven there, so that there is nothing to come back to".to_owned())
+    })?;
+    if let Convergence::Held { reason } | Convergence::Stopped { reason } = &record.convergence {
+        let name = &in_force.release.name;
+        return Err(no_drill(format!(
+            "{reason}, and hosts may not run {name}; bring them to one release first"
+        )));
+    }
+    let name = match to {
+        Some(name) => name,
+        None => &before(record, in_force)?.release.name,
+    };
+    let target = published(state, place, name)?;
+    let (here, there) = (&in_force.release, &target.release);
+    if there.digest == here.digest {
+        return Err(no_drill(format!(
+            "{name} is in force; name another release, to be taken and given back"
+        )));
+    }
+    let base = defined(target, place)?;
+    if there.counter > here.counter {
+        if approval::needed(state, record, there) > 0 {
+            let reason = "a release that is new there needs approvals, and a drill asks for none; `ctl drill` without a \
+                          name takes one that was proven there";
+            return Err(no_drill(reason.to_owned()));
+        }
+        knows_the_schema(record, there)?;
+        if let Schema::Due { .. } = schema::forward(record, target) {
+            return Err(no_drill(format!(
+                "{name} brings a migration, and a drill changes no database; rehearse it where the data may change"
+            )));
+        }
+    } else if let Way::Down(_) | Way::Blocked { .. } =
+        schema::way_back(state, &place.application, &record.migrations, there)
+    {
+        return Err(no_drill(format!(
+            "{name} does not run on the schema as it is, and a drill changes no database"
+        )));
+    }
+    if !base.has_canary() {
+        return Err(no_drill(format!("{name} has no canary there; a drill is the canary's")));
+    }
+    some_canary(state, place, base)?;
+    content_is_here(target)?;
+    let strategy = Strategy {
+        canary_hold: landfall_common::Duration::ZERO,
+        auto_promote: true,
+        watch: landfall_common::Duration::ZERO,
+        ..base.clone()
+    };
+    let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
+    let mut plan = lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, schema, now);
+    plan.batches.truncate(1);
+    Ok(Plan { previous: Some(here.clone()), ..plan })
+}
+
 /// A rollout that ended half way has left its migration in the database: what is older may not know it, the
 /// release in force included.
 fn knows_the_schema(place: &PlaceRecord, release: &ReleaseRef) -> Result<(), Refusal> {
@@ -248,6 +312,28 @@ fn some_canary(state: &State, place: &Place, strategy: &Strategy) -> Result<(), 
         strategy.canary
     );
     Err(Refusal::Strategy { rule })
+}
+
+fn published<'s>(
+    state: &'s State,
+    place: &Place,
+    name: &landfall_common::ReleaseName,
+) -> Result<&'s ReleaseRecord, Refusal> {
+    let application = &place.application;
+    let unknown = || Refusal::NoSuchRelease { application: application.clone(), release: name.clone() };
+    state.release(application, name).ok_or_else(unknown)
+}
+
+/// How the release is to be rolled out there.
+fn defined<'r>(record: &'r ReleaseRecord, place: &Place) -> Result<&'r Strategy, Refusal> {
+    record.environments.get(&place.environment).ok_or_else(|| {
+        let defined: Vec<_> = record.environments.keys().map(|name| name.as_str()).collect();
+        Refusal::NoSuchEnvironment {
+            release: record.release.name.clone(),
+            environment: place.environment.clone(),
+            defined: if defined.is_empty() { "none".to_owned() } else { defined.join(", ") },
+        }
+    })
 }
 
 /// Hosts can be brought only to a release that they can fetch.

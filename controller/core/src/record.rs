@@ -192,6 +192,30 @@ pub struct PlaceRecord {
     /// What somebody has claimed it for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Lock>,
+    /// The last drill that ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<Rehearsal>,
+}
+
+/// A drill that ended well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// The rollout that carried it out.
+    pub rollout: RolloutId,
+    /// The release that the canary took and gave back.
+    pub release: ReleaseRef,
+    /// The release that it is back on.
+    pub back_to: ReleaseRef,
+    /// When.
+    pub at: Timestamp,
+    /// On how many hosts.
+    pub hosts: u64,
+    /// How long the way there took, its proof included.
+    #[serde(rename = "there_ms", with = "duration_ms")]
+    pub there: Duration,
+    /// How long the way back took, its proof included.
+    #[serde(rename = "back_ms", with = "duration_ms")]
+    pub back: Duration,
 }
 
 /// A person's claim on a place: nothing begins there while it holds. It is a lease, so that nobody has to be
@@ -222,6 +246,7 @@ impl PlaceRecord {
             convergence: Convergence::On,
             line: Vec::new(),
             lock: None,
+            rehearsed: None,
         }
     }
 

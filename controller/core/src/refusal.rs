@@ -282,6 +282,14 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+    /// The way back cannot be rehearsed.
+    #[error("no drill in {place}: {reason}")]
+    NoDrill {
+        /// Where.
+        place: Box<Place>,
+        /// Why not, and what helps.
+        reason: String,
+    },
     /// A migration is open.
     #[error(
         "{host} may be running the {direction} of rollout {rollout} until {until}; its outcome decides what \

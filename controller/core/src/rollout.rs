@@ -9,6 +9,7 @@ use std::fmt;
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::report::Failure;
 use landfall_common::strategy::Strategy;
+use landfall_common::time::duration_ms;
 use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,9 @@ pub struct Rollout {
     pub status: Status,
     /// Since when it has this status, or was resumed.
     pub since: Timestamp,
+    /// How long the way there took, of a drill that is proven there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<Duration>,
 }
 
 /// Which way a rollout goes.
@@ -60,6 +64,8 @@ pub enum RolloutKind {
     Forward,
     /// By hand, to a release that was proven here: no canary.
     Rollback,
+    /// To another release and back again, on the canary alone: a rehearsal of the way back.
+    Drill,
 }
 
 /// What stands between the database and the release.
@@ -285,6 +291,15 @@ pub enum End {
         /// The step that failed first, if one did.
         failure: Option<HostFailure>,
     },
+    /// A drill whose hosts were proven with the other release, and again with the one in force.
+    Rehearsed {
+        /// How long the way there took, its proof included.
+        #[serde(rename = "there_ms", with = "duration_ms")]
+        there: Duration,
+        /// How long the way back took, its proof included.
+        #[serde(rename = "back_ms", with = "duration_ms")]
+        back: Duration,
+    },
     /// Somebody stopped it where it was.
     Aborted {
         /// Who.
@@ -344,6 +359,8 @@ pub enum StatusWord {
     Failed,
     /// Ended with the previous release.
     RolledBack,
+    /// A drill that ended well.
+    Rehearsed,
     /// Ended by an operator.
     Aborted,
     /// Ended by another rollout.
@@ -366,6 +383,7 @@ impl StatusWord {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::RolledBack => "rolled back",
+            Self::Rehearsed => "rehearsed",
             Self::Aborted => "aborted",
             Self::Superseded => "superseded",
         }
@@ -398,6 +416,7 @@ impl Status {
                 End::Succeeded => StatusWord::Succeeded,
                 End::Failed { .. } => StatusWord::Failed,
                 End::RolledBack { .. } => StatusWord::RolledBack,
+                End::Rehearsed { .. } => StatusWord::Rehearsed,
                 End::Aborted { .. } => StatusWord::Aborted,
                 End::Superseded { .. } => StatusWord::Superseded,
             },

@@ -6,7 +6,7 @@ use landfall_common::assignment::{Direction, ReleaseRef};
 
 use crate::log::{LogEvent, RolloutEnd};
 use crate::member::{Member, MemberState};
-use crate::record::{Applied, Convergence, PlaceRecord, Proven, WayBackKind};
+use crate::record::{Applied, Convergence, PlaceRecord, Proven, Rehearsal, WayBackKind};
 use crate::rollout::{Back, End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status};
 use crate::schema::{self, Way};
 use crate::state::State;
@@ -98,7 +98,7 @@ pub(crate) fn way_back(
 pub(crate) fn may_revert(state: &State, rollout: &Rollout, place: &PlaceRecord) -> bool {
     match (rollout.kind, &rollout.previous) {
         (_, None) => false,
-        (RolloutKind::Forward, Some(previous)) => meets_schema(state, place, previous),
+        (RolloutKind::Forward | RolloutKind::Drill, Some(previous)) => meets_schema(state, place, previous),
         (RolloutKind::Rollback, Some(_)) => matches!(rollout.schema, Schema::Fits { .. }),
     }
 }
@@ -134,7 +134,21 @@ pub(crate) fn end<'m>(
     let (mut hosts, mut hosts_done) = (0, 0);
     for member in members {
         hosts += 1;
-        hosts_done += u64::from(matches!(member.state, MemberState::Committed { .. }));
+        hosts_done += u64::from(match (&end, &member.state) {
+            (End::Rehearsed { .. }, state) => matches!(state, MemberState::Returned { .. }),
+            (_, state) => matches!(state, MemberState::Committed { .. }),
+        });
+    }
+    if let (End::Rehearsed { there, back }, Some(back_to)) = (&end, &rollout.previous) {
+        place.rehearsed = Some(Rehearsal {
+            rollout: rollout.id.clone(),
+            release: rollout.release.clone(),
+            back_to: back_to.clone(),
+            at: now,
+            hosts: hosts_done,
+            there: *there,
+            back: *back,
+        });
     }
     place.holder = None;
     place.last = Some(rollout.id.clone());
@@ -166,6 +180,7 @@ fn told(end: &End) -> (RolloutEnd, String) {
         End::RolledBack { reason, failure } => {
             (RolloutEnd::RolledBack, with_failure(reason, failure.as_ref()))
         }
+        End::Rehearsed { .. } => (RolloutEnd::Rehearsed, String::new()),
         End::Aborted { reason, .. } => (RolloutEnd::Aborted, reason.clone()),
         End::Superseded { by } => (RolloutEnd::Superseded, format!("by {by}")),
     }

@@ -127,6 +127,12 @@ impl Operators for OperatorsService {
         Ok(Response::new(pb::RollbackResponse { rollout: Some(rollout) }))
     }
 
+    async fn start_drill(&self, request: Request<pb::StartDrillRequest>) -> Answer<pb::StartDrillResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = rollouts::drill(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::StartDrillResponse { rollout: Some(rollout) }))
+    }
+
     async fn control_rollout(
         &self,
         request: Request<pb::ControlRolloutRequest>,

@@ -74,6 +74,26 @@ impl Client {
         present(answer.await?.rollout)
     }
 
+    /// Rehearses the way back, by `release` or by the one that a rollback would go to.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn drill(
+        &self,
+        application: &AppName,
+        environment: &EnvName,
+        release: Option<&ReleaseName>,
+    ) -> Result<view::Rollout, Error> {
+        let request = v1::StartDrillRequest {
+            request_id: request_id(),
+            application: application.to_string(),
+            environment: environment.to_string(),
+            release: release.map(ToString::to_string).unwrap_or_default(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.start_drill(q).await });
+        present(answer.await?.rollout)
+    }
+
     /// Pauses, resumes, promotes, aborts, retries.
     ///
     /// # Errors

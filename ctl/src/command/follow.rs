@@ -175,7 +175,7 @@ async fn sleep_until(deadline: Option<Instant>) {
 #[must_use]
 pub fn exit(rollout: &Rollout) -> Exit {
     match rollout.status {
-        Status::Succeeded => Exit::Succeeded,
+        Status::Succeeded | Status::Rehearsed => Exit::Succeeded,
         Status::RolledBack => Exit::RolledBack,
         status if status.has_ended() => Exit::Failed,
         _ => Exit::StillRunning,
@@ -209,6 +209,11 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
             let what = output.paint(Tone::Good, "succeeded");
             let hosts = if total == 1 { "the one host".to_owned() } else { format!("all {total} hosts") };
             format!("{what}: {to} runs on {hosts} of {place}{took}")
+        }
+        Status::Rehearsed => {
+            let what = output.paint(Tone::Good, "rehearsed");
+            let hosts = format::count(total as u64, "host");
+            format!("{what}: {hosts} of {place} went to {to} and back to {from}{took}{reasons}")
         }
         Status::RolledBack => {
             let what = output.paint(Tone::Bad, "rolled back");
@@ -306,6 +311,7 @@ mod tests {
             ended: None,
             changes: vec![],
             is_rollback: false,
+            is_drill: false,
             in_line: false,
             migration: String::new(),
             approvals: None,

@@ -34,12 +34,13 @@ struct Deployment {
     /// Commits, else the release's notes.
     changes: Vec<String>,
     duration_s: Option<u64>,
-    /// `succeeded`, `failed`, `rolled_back`, `aborted`, `superseded`; empty while it goes on.
+    /// `succeeded`, `failed`, `rolled_back`, `rehearsed`, `aborted`, `superseded`; empty while it goes on.
     outcome: String,
     reason: String,
     hosts: u64,
     hosts_done: u64,
     is_rollback: bool,
+    is_drill: bool,
 }
 
 pub(super) async fn run(session: &Session, arguments: &Log) -> Result<Exit, Error> {
@@ -88,7 +89,7 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
         let event = &entry.body["event"];
         let text = |value: &Value| printable::line(value.as_str().unwrap_or_default());
         let rollout = text(&event["rollout"]);
-        let known = ["rollout_started", "rollout_finished", "rollback_requested"];
+        let known = ["rollout_started", "rollout_finished", "rollback_requested", "drill_requested"];
         if rollout.is_empty() || !known.contains(&entry.kind.as_str()) {
             continue;
         }
@@ -112,6 +113,7 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
                     deployment.changes = notes.lines().take(1).map(printable::line).collect();
                 }
             }
+            "drill_requested" => deployment.is_drill = true,
             "rollback_requested" => {
                 deployment.is_rollback = true;
                 if deployment.by.is_empty() {
@@ -142,11 +144,15 @@ fn deployment_row(output: &Output, deployment: &Deployment) -> Vec<String> {
         "" => deployment.release.clone(),
         from => format!("{from} -> {}", deployment.release),
     };
-    let release = if deployment.is_rollback { format!("{release} (rollback)") } else { release };
+    let release = match deployment {
+        Deployment { is_rollback: true, .. } => format!("{release} (rollback)"),
+        Deployment { is_drill: true, .. } => format!("{release} (drill)"),
+        _ => release,
+    };
     let words = deployment.outcome.replace('_', " ");
     let outcome = match deployment.outcome.as_str() {
         "" => output.paint(Tone::Warning, "under way"),
-        "succeeded" => output.paint(Tone::Good, &words),
+        "succeeded" | "rehearsed" => output.paint(Tone::Good, &words),
         _ => output.paint(Tone::Bad, &words),
     };
     let changes = match &deployment.changes[..] {

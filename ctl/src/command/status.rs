@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::place::{self, Asked, LOOK_BACK};
-use super::{Session, current, follow, lock};
+use super::{Session, current, drill, follow, lock};
 use crate::cli::Status;
 use crate::client::Client;
 use crate::error::{Error, Exit};
@@ -100,9 +100,11 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         };
         let mut block = vec![line];
         let here = |it: &&Environment| it.application == *application && it.environment == *environment;
-        let lock = environments.iter().find(here).and_then(|environment| environment.lock.as_ref());
+        let known = environments.iter().find(here);
+        let lock = known.and_then(|environment| environment.lock.as_ref());
         block.extend(lock.map(|lock| output.paint(Tone::Warning, &lock::describe(lock))));
         block.push(last);
+        block.extend(known.and_then(|environment| environment.rehearsed.as_ref()).map(drill::describe));
         let waiting = in_line.get(&(application.clone(), environment.clone())).into_iter().flatten();
         block.extend(waiting.map(|waiting| format!("in line: {}", waiting.reasons.join("; "))));
         blocks.push(block.join("\n"));

@@ -140,7 +140,11 @@ fn fetched<'h>(hosts: impl Iterator<Item = &'h HostState>) -> Option<String> {
 #[must_use]
 pub fn title(rollout: &Rollout) -> String {
     let from = rollout.from.as_deref().unwrap_or("nothing");
-    let back = if rollout.is_rollback { "rollback " } else { "" };
+    let back = match rollout {
+        Rollout { is_rollback: true, .. } => "rollback ",
+        Rollout { is_drill: true, .. } => "drill ",
+        _ => "",
+    };
     format!("{back}{from} -> {}, {} in {}", rollout.to, rollout.application, rollout.environment)
 }
 

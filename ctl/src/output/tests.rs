@@ -36,6 +36,7 @@ pub(crate) fn rollout() -> Rollout {
         ended: None,
         changes: vec![],
         is_rollback: false,
+        is_drill: false,
         in_line: false,
         migration: String::new(),
         approvals: None,

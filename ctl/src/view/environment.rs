@@ -22,6 +22,27 @@ pub struct Environment {
     pub queue: Vec<String>,
     /// Who has claimed it.
     pub lock: Option<Lock>,
+    /// The last drill that ended well.
+    pub rehearsed: Option<Rehearsal>,
+}
+
+/// A way back that was rehearsed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rehearsal {
+    /// The drill.
+    pub rollout: String,
+    /// The release that the canary took and gave back.
+    pub release: String,
+    /// The release that it is back on.
+    pub back_to: String,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// On how many hosts.
+    pub hosts: u64,
+    /// How long the way there took, its proof included.
+    pub there_ms: u64,
+    /// How long the way back took, its proof included.
+    pub back_ms: u64,
 }
 
 /// A claim on an environment.
@@ -50,6 +71,15 @@ impl From<v1::Environment> for Environment {
                 message: line(&lock.message),
                 since: moment(lock.since_ms),
                 until: moment(lock.until_ms),
+            }),
+            rehearsed: environment.rehearsed.map(|rehearsal| Rehearsal {
+                rollout: line(&rehearsal.rollout),
+                release: line(&rehearsal.release.unwrap_or_default().name),
+                back_to: line(&rehearsal.back_to.unwrap_or_default().name),
+                at: moment(rehearsal.at_ms),
+                hosts: rehearsal.hosts,
+                there_ms: rehearsal.there_ms,
+                back_ms: rehearsal.back_ms,
             }),
         }
     }

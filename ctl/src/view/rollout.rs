@@ -24,6 +24,7 @@ pub enum Status {
     Succeeded,
     Failed,
     RolledBack,
+    Rehearsed,
     Aborted,
     Superseded,
 }
@@ -45,6 +46,7 @@ impl Status {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::RolledBack => "rolled back",
+            Self::Rehearsed => "rehearsed",
             Self::Aborted => "aborted",
             Self::Superseded => "superseded",
         }
@@ -59,7 +61,8 @@ impl Status {
     /// Whether it is over.
     #[must_use]
     pub fn has_ended(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::RolledBack | Self::Aborted | Self::Superseded)
+        use Status::{Aborted, Failed, Rehearsed, RolledBack, Succeeded, Superseded};
+        matches!(self, Succeeded | Failed | RolledBack | Rehearsed | Aborted | Superseded)
     }
 }
 
@@ -79,6 +82,7 @@ impl From<v1::RolloutStatus> for Status {
             S::Succeeded => Self::Succeeded,
             S::Failed => Self::Failed,
             S::RolledBack => Self::RolledBack,
+            S::Rehearsed => Self::Rehearsed,
             S::Aborted => Self::Aborted,
             S::Superseded => Self::Superseded,
         }
@@ -118,6 +122,8 @@ pub struct Rollout {
     pub is_rollback: bool,
     /// Whether it has not begun: it stands in line.
     pub in_line: bool,
+    /// Whether it is a drill.
+    pub is_drill: bool,
     /// The migration's state; empty when there is none.
     pub migration: String,
     /// Who must say yes before it begins, and who has; none where nobody must.
@@ -312,6 +318,7 @@ impl From<v1::Rollout> for Rollout {
             changes: printable::each(rollout.changes),
             is_rollback: rollout.is_rollback,
             in_line: rollout.in_line,
+            is_drill: rollout.is_drill,
             migration: line(&rollout.migration),
             approvals: rollout.approvals.map(Approvals::from),
         }

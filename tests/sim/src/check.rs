@@ -7,6 +7,7 @@ pub mod account;
 pub mod approval;
 pub mod budget;
 pub mod current;
+pub mod drill;
 pub mod failures;
 pub mod gate;
 pub mod line;

@@ -19,6 +19,8 @@ pub enum Sabotage {
     WatchIgnored,
     /// P5: the controller calls a rollout a success as soon as it runs.
     FalseSuccess,
+    /// P6: the controller calls a drill well over before its hosts are back.
+    DrillStays,
     /// P6: the probes of a bad release lie.
     LyingProbes,
     /// P6: the controller lets hosts that failed try again by themselves.

@@ -25,6 +25,8 @@ pub struct Scenario {
     pub operators: Operators,
     /// Whether they stand in line, supersede each other, and lock the place.
     pub line: bool,
+    /// Whether they rehearse the way back.
+    pub drills: bool,
     /// What goes wrong.
     pub faults: FaultRates,
     /// What was broken on purpose, to see that it is noticed.
@@ -131,7 +133,8 @@ impl Scenario {
         if line {
             with_entries(seed, &mut releases);
         }
-        Self { seed, hosts, safety_ms, releases, operators, line, faults, sabotage: None }
+        let drills = seed % 8 == 5;
+        Self { seed, hosts, safety_ms, releases, operators, line, drills, faults, sabotage: None }
     }
 
     /// A world in which nothing goes wrong: so many hosts, so many good releases.
@@ -157,6 +160,7 @@ impl Scenario {
             releases,
             operators: Operators::Patient,
             line: false,
+            drills: false,
             faults: FaultRates::default(),
             sabotage: None,
         }

@@ -124,6 +124,8 @@ pub struct Statistics {
     pub succeeded: u64,
     /// Rollouts that went back.
     pub rolled_back: u64,
+    /// Drills that ended well.
+    pub rehearsed: u64,
     /// Rollouts that ended otherwise.
     pub otherwise: u64,
     /// Crashes of hosts and agents.
@@ -146,6 +148,7 @@ impl Statistics {
         self.events += other.events;
         self.succeeded += other.succeeded;
         self.rolled_back += other.rolled_back;
+        self.rehearsed += other.rehearsed;
         self.otherwise += other.otherwise;
         self.host_crashes += other.host_crashes;
         self.controller_crashes += other.controller_crashes;

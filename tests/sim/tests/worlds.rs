@@ -206,6 +206,11 @@ fn a_bad_release_that_is_called_good_is_noticed() {
 }
 
 #[test]
+fn a_drill_that_does_not_come_back_is_noticed() {
+    is_noticed(Sabotage::DrillStays, "P6", |scenario| scenario.drills = true);
+}
+
+#[test]
 fn a_failure_budget_that_is_ignored_is_noticed() {
     is_noticed(Sabotage::FailuresIgnored, "P6", |scenario| {
         scenario.releases[1].bad_ppm = 500_000;

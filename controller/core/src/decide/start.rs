@@ -69,6 +69,22 @@ impl Draft<'_> {
         self.begin(record, plan, Vec::new())
     }
 
+    /// Takes the canary to another release and back again.
+    pub(super) fn drill(&mut self, place: &Place, to: Option<&ReleaseName>) -> Result<Answer, Refusal> {
+        let plan = preview::preview_drill(self.state, place, to, self.now)?;
+        let record = self.place_record(place);
+        if let Some(hindrance) = line::hindrance(self.state, &record, None, self.now) {
+            return Err(hindrance.refusal(&record));
+        }
+        self.log(LogEvent::DrillRequested {
+            rollout: self.command.fresh.clone(),
+            application: place.application.clone(),
+            environment: place.environment.clone(),
+            release: plan.release.clone(),
+        });
+        self.begin(record, plan, Vec::new())
+    }
+
     fn place_record(&self, place: &Place) -> PlaceRecord {
         // Hosts are enrolled here, or there is no plan.
         self.state.place(place).cloned().unwrap_or_else(|| PlaceRecord::new(place.clone()))
@@ -126,6 +142,7 @@ impl Draft<'_> {
             schema: plan.schema,
             status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()), known } },
             since: self.now,
+            there: None,
         })));
         Ok(Answer::Rollout { id })
     }

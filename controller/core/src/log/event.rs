@@ -407,19 +407,37 @@ pub enum LogEvent {
         /// How many were not.
         failed: u64,
     },
-    /// A rehearsal of the way back ended.
-    DrillFinished {
+    /// An operator asked for a rehearsal of the way back.
+    DrillRequested {
+        /// The rollout that carries it out.
+        rollout: RolloutId,
         /// Of which application.
         application: AppName,
         /// Where.
         environment: EnvName,
-        /// On which host.
-        host: HostId,
-        /// Whether the host went back and forth healthily.
-        passed: bool,
-        /// What was seen.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        reason: String,
+        /// The release that the canary takes and gives back.
+        release: ReleaseRef,
+    },
+    /// A rehearsal of the way back ended well.
+    DrillFinished {
+        /// The rollout that carried it out.
+        rollout: RolloutId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release that the canary has taken and given back.
+        release: ReleaseRef,
+        /// The release that it is back on.
+        back_to: ReleaseRef,
+        /// On how many hosts.
+        hosts: u64,
+        /// How long the way there took, its proof included.
+        #[serde(rename = "there_ms", with = "duration_ms")]
+        there: Duration,
+        /// How long the way back took, its proof included.
+        #[serde(rename = "back_ms", with = "duration_ms")]
+        back: Duration,
     },
 }
 
@@ -466,6 +484,7 @@ impl LogEvent {
             Self::StateRestored { .. } => "state_restored",
             Self::DriftRepairRequested { .. } => "drift_repair_requested",
             Self::DriftRepaired { .. } => "drift_repaired",
+            Self::DrillRequested { .. } => "drill_requested",
             Self::DrillFinished { .. } => "drill_finished",
         }
     }
@@ -484,6 +503,8 @@ impl LogEvent {
             | Self::StepOutcome { rollout, .. }
             | Self::HostFailed { rollout, .. }
             | Self::RollbackRequested { rollout, .. }
+            | Self::DrillRequested { rollout, .. }
+            | Self::DrillFinished { rollout, .. }
             | Self::RollbackStarted { rollout, .. }
             | Self::RolloutPaused { rollout, .. }
             | Self::RolloutResumed { rollout }

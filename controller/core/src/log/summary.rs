@@ -3,6 +3,8 @@
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::human;
 
+use crate::refusal::seconds;
+
 use super::{LogEvent, MigrationVerdict, Subject};
 
 impl LogEvent {
@@ -151,10 +153,23 @@ impl LogEvent {
                 let left = if *failed > 0 { format!("; {failed} could not be") } else { String::new() };
                 format!("{host}: {} put right{left}", count(*restored, "difference"))
             }
-            Self::DrillFinished { application, environment, host, passed, reason } => {
-                let result = if *passed { "passed" } else { "failed" };
-                let text = format!("rollback drill of {application} in {environment} on {host} {result}");
-                because(text, reason)
+            Self::DrillRequested { application, environment, release, .. } => {
+                format!(
+                    "a drill of {application} in {environment} was asked for: to {} and back",
+                    release.name
+                )
+            }
+            Self::DrillFinished {
+                application, environment, release, back_to, hosts, there, back, ..
+            } => {
+                format!(
+                    "rollback rehearsed: {application} in {environment} went to {} on {} in {}, and back to {} in {}",
+                    release.name,
+                    count(*hosts, "host"),
+                    seconds(*there),
+                    back_to.name,
+                    seconds(*back)
+                )
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::timing::ACTIVATE_ACCEPT;
 use crate::turn::Fleet;
 
 use super::Turn;
+use super::drill;
 use super::evidence::{self, Proof};
 use super::room::weight;
 use super::table::Table;
@@ -63,7 +64,8 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
             table.seats.iter().all(|seat| seat.fresh.is_some() && seat.host.proven_digest() == in_force);
         // What a rollout before this one had left half way is mended as well.
         let fleet = if all && in_force.is_some() { Fleet::InForce } else { Fleet::AsBefore };
-        return table.end(End::RolledBack { reason, failure }, fleet);
+        let end = drill::rehearsed(table).unwrap_or(End::RolledBack { reason, failure });
+        return table.end(end, fleet);
     }
     if before.unsettled == 0 || (before.only_silent && table.stalled()) {
         let mut away = Hosts::default();

@@ -7,12 +7,13 @@ use crate::log::LogEvent;
 use crate::member::{Member, MemberState};
 use crate::reason::{Doing, Hosts, Wait, Why};
 use crate::refusal::seconds;
-use crate::rollout::{End, Stage};
+use crate::rollout::{End, RolloutKind, Stage};
 use crate::timing::{ACTIVATE_ACCEPT, UNREACHABLE_GRACE};
 use crate::turn::{self, Fleet, NoReturn};
 
 use super::Turn;
 use super::canary;
+use super::drill;
 use super::evidence;
 use super::pace::{Pace, Verdict};
 use super::stage;
@@ -75,7 +76,7 @@ fn first_failure(table: &Table<'_>) -> String {
 }
 
 /// Goes back, if that is wanted and possible; else pauses with the reason.
-fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
+pub(super) fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
     let touched = table.members().any(|(_, member)| member.touched);
     let rollout = table.rollout();
     let moved = turn::schema_moved(rollout);
@@ -285,6 +286,9 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
 /// All batches have begun: success needs every targeted host, with evidence (P5).
 pub(super) fn finish(table: &mut Table<'_>) -> Turn {
     let rollout = table.rollout();
+    if rollout.kind == RolloutKind::Drill {
+        return drill::turn(table);
+    }
     let (batch, of) = (rollout.batches, rollout.batches);
     let healthy = rollout.strategy.min_healthy;
     let (mut proven, mut failed, mut silent, mut waiting) = (0, 0, 0, 0);

@@ -199,6 +199,16 @@ impl Checks {
                                 assert!(active.proven, "P5: {host}");
                             }
                         }
+                        RolloutEnd::Rehearsed => {
+                            let rollout = state.rollout(rollout).unwrap();
+                            assert_eq!(rollout.kind, RolloutKind::Drill);
+                            let back_to = rollout.previous.as_ref().unwrap();
+                            for host in targets.into_iter().filter(|host| hosts[host].activations > 0) {
+                                let active = runs(host).unwrap();
+                                assert_eq!(active.release.digest, back_to.digest, "P6: {host}");
+                                assert!(active.proven, "P6: {host}");
+                            }
+                        }
                         RolloutEnd::RolledBack => {
                             for host in targets {
                                 let digest = runs(host).map(|active| active.release.digest);

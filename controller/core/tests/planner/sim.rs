@@ -174,6 +174,11 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
             Action::Roll(RollRequest { no_way_back: true, ..World::request(&release) })
         }
         (8..10, _) => Action::RollBack { place: place(), to: None, reason: reason() },
+        (60..63, None) => {
+            let to =
+                (rng.random_range(0..3) > 0).then(|| name(&format!("v{}", rng.random_range(1..=*released))));
+            Action::Drill { place: place(), to }
+        }
         (10..12, Some(rollout)) => Action::Pause { rollout, reason: reason() },
         (12..30, Some(rollout)) => Action::Resume { rollout },
         (50..58, Some(rollout)) => Action::Promote { rollout },

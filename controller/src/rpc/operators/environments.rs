@@ -73,6 +73,15 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
         in_force: record.in_force().map(|proven| convert::release_ref(&proven.release)),
         rollout: record.holder.as_ref().map(ToString::to_string).unwrap_or_default(),
         queue: record.line.iter().map(ToString::to_string).collect(),
+        rehearsed: record.rehearsed.as_ref().map(|rehearsal| pb::Rehearsal {
+            rollout: rehearsal.rollout.to_string(),
+            release: Some(convert::release_ref(&rehearsal.release)),
+            back_to: Some(convert::release_ref(&rehearsal.back_to)),
+            at_ms: rehearsal.at.ms(),
+            hosts: rehearsal.hosts,
+            there_ms: milliseconds(rehearsal.there),
+            back_ms: milliseconds(rehearsal.back),
+        }),
         lock: view.state.lock(record, view.now).map(|lock| pb::EnvironmentLock {
             by: lock.by.to_string(),
             message: lock.message.clone(),
@@ -80,4 +89,8 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
             until_ms: lock.until.ms(),
         }),
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,9 @@ use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
-use landfall_controller_core::preview::{Batch, Plan, PlannedWayBack, preview, preview_rollback};
+use landfall_controller_core::preview::{
+    Batch, Plan, PlannedWayBack, preview, preview_drill, preview_rollback,
+};
 use landfall_controller_core::record::Place;
 use landfall_controller_core::rollout::Schema;
 use landfall_proto::v1 as pb;
@@ -315,6 +317,27 @@ pub(super) async fn roll_back(
     let (aimed_at, named) = (place.clone(), to.clone());
     above_floor(context, move |view| aim(view, &aimed_at, named.as_ref()).map(|aim| (aimed_at, aim))).await?;
     let command = command(context, caller, &request.request_id, Action::RollBack { place, to, reason })?;
+    let done = context.reactor.command(command, Along::default()).await?;
+    answered(context, done.answer).await
+}
+
+pub(super) async fn drill(
+    context: &Context,
+    caller: &Caller,
+    request: pb::StartDrillRequest,
+) -> Result<pb::Rollout, ControllerError> {
+    let place = convert::place(&request.application, &request.environment)?;
+    let to = match &*request.release {
+        "" => None,
+        name => Some(convert::release_name(name)?),
+    };
+    let (aimed_at, named) = (place.clone(), to.clone());
+    above_floor(context, move |view| {
+        let plan = preview_drill(view.state, &aimed_at, named.as_ref(), view.now).ok()?;
+        Some((aimed_at, plan.release))
+    })
+    .await?;
+    let command = command(context, caller, &request.request_id, Action::Drill { place, to })?;
     let done = context.reactor.command(command, Along::default()).await?;
     answered(context, done.answer).await
 }

@@ -37,6 +37,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         migration: migration(rollout),
         in_line: rollout.in_line().is_some(),
         approvals: approvals::shown(view, rollout),
+        is_drill: rollout.kind == RolloutKind::Drill,
     }
 }
 
@@ -73,6 +74,7 @@ fn status(word: StatusWord) -> pb::RolloutStatus {
         StatusWord::Succeeded => pb::RolloutStatus::Succeeded,
         StatusWord::Failed => pb::RolloutStatus::Failed,
         StatusWord::RolledBack => pb::RolloutStatus::RolledBack,
+        StatusWord::Rehearsed => pb::RolloutStatus::Rehearsed,
         StatusWord::Aborted => pb::RolloutStatus::Aborted,
         StatusWord::Superseded => pb::RolloutStatus::Superseded,
     }
@@ -93,6 +95,11 @@ fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
         Status::Ended { end } => match end {
             End::Succeeded => Vec::new(),
             End::Failed { reason, failure } | End::RolledBack { reason, failure } => failed(reason, failure),
+            End::Rehearsed { there, back } => vec![format!(
+                "the way there took {}, the way back {}, each with its proof",
+                human::format(whole(*there)),
+                human::format(whole(*back))
+            )],
             End::Aborted { by, reason } => vec![with_reason(format!("{} aborted it", name(by)), reason)],
             End::Superseded { by } => vec![format!("rollout {by} took its place")],
         },
@@ -104,6 +111,11 @@ fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
             view.report.of(&rollout.place).map(|report| report.of_holder().collect()).unwrap_or_default()
         }
     }
+}
+
+/// In whole seconds, as people read it.
+fn whole(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
 }
 
 fn name(actor: &Actor) -> String {

@@ -42,6 +42,7 @@ impl Account {
         let word = match end {
             End::Succeeded => "succeeded",
             End::RolledBack { .. } => "rolled_back",
+            End::Rehearsed { .. } => "rehearsed",
             End::Aborted { .. } => "aborted",
             End::Failed { .. } => "failed",
             End::Superseded { .. } => "superseded",

@@ -15,6 +15,8 @@ pub struct Approvals {
     given: BTreeMap<String, BTreeSet<String>>,
     /// Rollouts by which somebody went back: they need none.
     back: BTreeSet<String>,
+    /// Drills.
+    drills: BTreeSet<String>,
 }
 
 impl Approvals {
@@ -34,6 +36,7 @@ impl Approvals {
         match event["kind"].as_str().unwrap_or_default() {
             "rollout_queued" => drop(self.asked.insert(id, actor)),
             "rollback_requested" => drop(self.back.insert(id)),
+            "drill_requested" => drop(self.drills.insert(id)),
             "rollout_approved" => drop(self.given.entry(id).or_default().insert(actor)),
             "approval_withdrawn" => {
                 self.given.entry(id).or_default().remove(&text(&event["of"]));
@@ -44,6 +47,11 @@ impl Approvals {
                     let release = digest.and_then(|digest| releases.get(&digest));
                     release.map_or(0, |release| release.plan.strategy.entry.approvals)
                 };
+                let counter = |release: &Value| release["counter"].as_u64();
+                // What was proven here is drilled as it is gone back to: without asking anybody.
+                if self.drills.contains(&id) && counter(&event["release"]) < counter(&event["previous"]) {
+                    return Ok(());
+                }
                 let needed = asks(&event["release"]).max(asks(&event["previous"])) as usize;
                 let asked_by = self.asked.get(&id).unwrap_or(&actor);
                 let given = self.given.get(&id).into_iter().flatten();

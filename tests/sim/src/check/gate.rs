@@ -77,7 +77,7 @@ impl Checks {
     }
 
     /// Whether what was heard of a host says that it runs a release and is well, and whether it is true.
-    fn is_evident(
+    pub(super) fn is_evident(
         &self,
         host: &HostId,
         digest: Sha256,
@@ -155,7 +155,8 @@ impl Checks {
                         return Err(Violation::new("P6", what));
                     }
                 }
-                End::Failed { .. } | End::Aborted { .. } | End::Superseded { .. } => {}
+                End::Rehearsed { .. } | End::Failed { .. } | End::Aborted { .. } | End::Superseded { .. } => {
+                }
             }
         }
         Ok(())
@@ -232,6 +233,7 @@ mod tests {
             schema: Schema::Fits { reason: String::new() },
             status: Status::Active { stage: Stage::Running { batch } },
             since: Timestamp::default(),
+            there: None,
         }
     }
 

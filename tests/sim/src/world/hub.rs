@@ -233,13 +233,17 @@ impl World {
             let host = hosts.iter().find(|host| host.id == *id)?;
             Some((host.index, current::active(&host.app_disk.fork()).unwrap_or_default()))
         };
-        let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
+        let ended = self.checks.rollout_ended(rollout, members.iter(), &runs, now);
+        let place = controller.state.place(&rollout.place);
+        let drilled = self.checks.drill_moves(rollout, place, members.iter(), runs, now);
         self.must(moves);
+        self.must(drilled);
         self.must(watched);
         self.must(ended);
         match &rollout.status {
             Status::Ended { end: End::Succeeded } => self.statistics.succeeded += 1,
             Status::Ended { end: End::RolledBack { .. } } => self.statistics.rolled_back += 1,
+            Status::Ended { end: End::Rehearsed { .. } } => self.statistics.rehearsed += 1,
             Status::Ended { .. } => self.statistics.otherwise += 1,
             _ => {}
         }

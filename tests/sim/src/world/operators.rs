@@ -150,7 +150,10 @@ impl World {
         if !repeated {
             self.resolve_truth(&command.action);
             let tries = match &command.action {
-                Action::Roll(_) | Action::RollBack { .. } | Action::RetryFailed { .. } => true,
+                Action::Roll(_)
+                | Action::RollBack { .. }
+                | Action::Drill { .. }
+                | Action::RetryFailed { .. } => true,
                 Action::Resume { rollout } => self.stands_in_line(rollout),
                 _ => false,
             };
@@ -195,6 +198,10 @@ impl World {
         // With its hosts a canary of certain labels is gone for good: the next operator asks for another.
         if self.healed {
             request.overrides.canary = Some(Canary::Count(1));
+            // So is the budget where too many hosts never had a release: somebody has to allow more.
+            if self.patience.get("what should run").is_some_and(|tries| *tries > 2) {
+                request.overrides.max_unavailable = Some(Amount::Percent(100));
+            }
         }
         if self.dice.chance(200_000) {
             request.overrides = Overrides {
@@ -237,6 +244,14 @@ impl World {
         }
         let in_force = self.in_force();
         let next = in_force.map_or(0, |number| number);
+        if self.scenario.drills && next > 0 && next < self.releases.len() {
+            let tries = self.patience.entry(format!("drill {next}")).or_default();
+            *tries += 1;
+            if *tries == 1 {
+                let to = self.dice.chance(500_000).then(|| self.releases[next].reference.name.clone());
+                return self.ask_anew(Action::Drill { place: self.place(), to });
+            }
+        }
         let tries = self.patience.entry(format!("roll {next}")).or_default();
         *tries += 1;
         if *tries <= 3 && next < self.releases.len() {
@@ -265,6 +280,11 @@ impl World {
         }
         if lines && self.dice.chance(150_000) && self.say_something() {
             return;
+        }
+        if self.scenario.drills && self.dice.chance(80_000) {
+            let release = self.dice.index(self.releases.len());
+            let to = self.dice.chance(700_000).then(|| self.releases[release].reference.name.clone());
+            return self.ask_anew(Action::Drill { place, to });
         }
         let about = if lines && self.dice.chance(300_000) { self.next_in_line() } else { self.holder() };
         let rollout = about.unwrap_or_else(|| RolloutId::new("r-none").expect("a valid name"));
@@ -440,6 +460,7 @@ fn name(action: &Action) -> String {
         Action::Publish { release, .. } => format!("publish {}", release.release.name),
         Action::Roll(request) => format!("roll {}", request.release),
         Action::RollBack { to, .. } => format!("roll back to {to:?}"),
+        Action::Drill { to, .. } => format!("drill to {to:?}"),
         Action::Pause { rollout, .. } => format!("pause {rollout}"),
         Action::Resume { rollout } => format!("resume {rollout}"),
         Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),

@@ -31,6 +31,13 @@ impl World {
                     rollout.status = Status::Ended { end: End::Succeeded };
                 }
             }),
+            Some(Sabotage::DrillStays) => change_rollouts(output, |rollout| {
+                if let (Some(there), Status::Active { stage: Stage::RollingBack { .. } }) =
+                    (rollout.there, &rollout.status)
+                {
+                    rollout.status = Status::Ended { end: End::Rehearsed { there, back: there } };
+                }
+            }),
             Some(Sabotage::FalseSuccess) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Running { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };
