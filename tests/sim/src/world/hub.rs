@@ -233,7 +233,7 @@ impl World {
             let host = hosts.iter().find(|host| host.id == *id)?;
             Some((host.index, current::active(&host.app_disk.fork()).unwrap_or_default()))
         };
-        let ended = self.checks.rollout_ended(rollout, members.iter(), &runs, now);
+        let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
         let place = controller.state.place(&rollout.place);
         let drilled = self.checks.drill_moves(rollout, place, members.iter(), runs, now);
         self.must(moves);
