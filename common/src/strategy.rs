@@ -1,12 +1,14 @@
 //! How an environment wants to be rolled out: the knobs, their defaults and what must hold between them.
 
 mod amount;
+mod calendar;
 mod canary;
 mod entry;
 
 use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
+pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, UnknownZone, ZoneName, closed};
 pub use canary::{Canary, InvalidCanary};
 pub use entry::{Entry, MAX_APPROVALS};
 
@@ -333,7 +335,18 @@ mod tests {
             window: Window::Sliding,
             spread: Some(LabelKey::new("zone").unwrap()),
             stagger: Duration::from_secs(30),
-            entry: Entry { approvals: 2 },
+            entry: Entry {
+                approvals: 2,
+                calendar: Calendar {
+                    zone: "Europe/Berlin".parse().unwrap(),
+                    windows: vec!["Mon-Thu 09:00-17:00".parse().unwrap()],
+                    freezes: vec![Freeze {
+                        from: "2026-12-18T12:00".parse().unwrap(),
+                        until: "2027-01-04".parse().unwrap(),
+                        reason: "holidays".to_owned(),
+                    }],
+                },
+            },
             ..Strategy::default()
         };
         let written = crate::canonical::to_vec(&held).unwrap();

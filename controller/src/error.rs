@@ -268,6 +268,8 @@ reasons! {
     RolloutInProgress = "ROLLOUT_IN_PROGRESS",
     /// Somebody has claimed the environment.
     Locked = "LOCKED",
+    /// Outside of the release windows, or in a freeze.
+    Closed = "CLOSED",
     /// There is no way back from the migration.
     NoWayBack = "NO_WAY_BACK",
     /// Hosts refuse the release: it is below the signed floor.

@@ -21,6 +21,8 @@ pub enum Role {
     Approver,
     /// Publishes and rolls out releases.
     Deployer,
+    /// Lets a rollout begin that windows, freezes or other environments would hold.
+    Manager,
     /// Enrols, removes, and changes the trust root.
     Admin,
 }
@@ -33,6 +35,7 @@ impl Role {
             Self::Viewer => "viewer",
             Self::Approver => "approver",
             Self::Deployer => "deployer",
+            Self::Manager => "manager",
             Self::Admin => "admin",
         }
     }
@@ -51,6 +54,7 @@ impl FromStr for Role {
             "viewer" => Ok(Self::Viewer),
             "approver" => Ok(Self::Approver),
             "deployer" => Ok(Self::Deployer),
+            "manager" => Ok(Self::Manager),
             "admin" => Ok(Self::Admin),
             _ => Err(IdentityError::Role(text.to_owned())),
         }
@@ -136,7 +140,7 @@ pub enum IdentityError {
     #[error("{0:?} does not name a host or an operator")]
     Uri(String),
     /// A role that does not exist.
-    #[error("{0:?} is not a role; there are viewer, approver, deployer and admin")]
+    #[error("{0:?} is not a role; there are viewer, approver, deployer, manager and admin")]
     Role(String),
     /// A name against the rules.
     #[error(transparent)]

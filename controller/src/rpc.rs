@@ -27,7 +27,7 @@ use crate::collection::Counted;
 use crate::config::Retention;
 use crate::enrolment::Admission;
 use crate::error::{ControllerError, Reason};
-use crate::identity::{Identity, Peer, PeerCertificate};
+use crate::identity::{Identity, Peer, PeerCertificate, Role};
 use crate::keys::OnlineKeys;
 use crate::objects::Depot;
 use crate::reactor::Reactor;
@@ -93,6 +93,24 @@ impl Caller {
             ControllerError::refused(Reason::CertificateRequired, "this call needs a client certificate")
         })?;
         Ok(Self { certificate, origin: origin(request) })
+    }
+
+    /// Refuses whoever has a lower role: for what the method alone does not tell.
+    ///
+    /// # Errors
+    /// [`Reason::RoleTooLow`].
+    pub fn must_be(&self, needed: Role, what: &str) -> Result<(), ControllerError> {
+        match &self.certificate.identity {
+            Identity::Operator { role, .. } if *role >= needed => Ok(()),
+            other => {
+                let has = match other {
+                    Identity::Operator { role, .. } => role.as_str(),
+                    Identity::Host(_) => "a host",
+                };
+                let message = format!("{what} needs the role {needed}, and {} is {has}", other.name());
+                Err(ControllerError::refused(Reason::RoleTooLow, message))
+            }
+        }
     }
 
     /// As the log names it.

@@ -105,12 +105,15 @@ pub struct Environment {
 /// What becomes of a rollout that cannot begin at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Held {
-    /// Stand in line where another rollout is under way, or a lock holds, instead of being refused
+    /// Stand in line where another rollout is under way, a lock holds, or no release window is open
     #[arg(long, conflicts_with = "supersede")]
     pub queue: bool,
     /// End the rollout that is under way and those in line, and begin in their stead
     #[arg(long)]
     pub supersede: bool,
+    /// Do not let release windows and freezes hold it, for this reason; needs the role manager
+    #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    pub outside_window: String,
 }
 
 /// How a rollout is followed.
@@ -605,7 +608,7 @@ pub enum OperatorsCommand {
         /// The operator's name, as the log will show it
         name: String,
         /// What the operator may do
-        #[arg(long, value_parser = ["viewer", "approver", "deployer", "admin"])]
+        #[arg(long, value_parser = ["viewer", "approver", "deployer", "manager", "admin"])]
         role: String,
         /// How long the token can be used, at most 24h
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]

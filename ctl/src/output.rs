@@ -269,7 +269,7 @@ pub const EXIT_CODES: &[(Exit, &str)] = &[
     ),
     (
         Exit::LockHeld,
-        "held: another rollout (or build) has the place, or a lock is on it; the message says whose and since when",
+        "held: another rollout (or build) has the place, a lock is on it, or it is not the time for it; the message says more",
     ),
     (Exit::Unauthorised, "unauthorised: no certificate, a damaged or expired one, or too low a role"),
     (Exit::Unreachable, "unreachable: the controller does not answer, or is not the one that was pinned"),

@@ -98,8 +98,12 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "auto_rollback",
             "watch",
             "approvals",
+            "release_windows",
+            "time_zone",
+            "freezes",
         ],
     ),
+    ("freezes", &["from", "until", "reason"]),
     ("[retention]", &["releases"]),
     (
         "[traffic]",

@@ -1,6 +1,7 @@
 //! What must hold before a rollout to an environment begins. What is under way is not touched by any of it, and no way
 //! back waits for it.
 
+use super::calendar::Calendar;
 use serde::{Deserialize, Serialize};
 
 /// More people than this have never agreed on anything.
@@ -13,6 +14,13 @@ pub struct Entry {
     /// How many people other than the one who asks must have approved it; at most [`MAX_APPROVALS`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub approvals: u32,
+    /// When it may begin.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub calendar: Calendar,
+}
+
+fn is_default(calendar: &Calendar) -> bool {
+    *calendar == Calendar::default()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -35,6 +43,6 @@ impl Entry {
         if self.approvals > MAX_APPROVALS {
             return Err(format!("approvals ({}) must be at most {MAX_APPROVALS}", self.approvals));
         }
-        Ok(())
+        self.calendar.check()
     }
 }

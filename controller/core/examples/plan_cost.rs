@@ -82,7 +82,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
     }
     let request =
         RollRequest::new(place.application.clone(), place.environment.clone(), ReleaseName::new("v2")?);
-    ask(&mut state, Action::Roll(request))?;
+    ask(&mut state, Action::Roll(Box::new(request)))?;
     let stage = median(|| plan(&state, now));
     let planned = plan(&state, now);
     commit(&mut state, &planned.output);

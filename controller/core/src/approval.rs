@@ -1,12 +1,13 @@
 //! Approvals: how many people must say yes before a rollout begins, who has, and to what.
 
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::strategy::{Amount, Entry};
+use landfall_common::strategy::Amount;
 use landfall_common::time::human;
 use landfall_common::{Duration, Sha256, Timestamp, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Overrides, RollRequest};
+use crate::entry;
 use crate::log::Actor;
 use crate::reason::InLine;
 use crate::record::{Place, PlaceRecord};
@@ -35,6 +36,8 @@ pub fn content(rollout: &Rollout) -> Option<Sha256> {
         release: &'a ReleaseRef,
         overrides: &'a Overrides,
         no_way_back: bool,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        outside_window: &'a str,
     }
     let request = rollout.in_line()?;
     let content = Content {
@@ -42,6 +45,7 @@ pub fn content(rollout: &Rollout) -> Option<Sha256> {
         release: &rollout.release,
         overrides: &request.overrides,
         no_way_back: request.no_way_back,
+        outside_window: &request.outside_window,
     };
     Some(Sha256::of(&canonical::to_vec(&content).expect("made of names, numbers and digests only")))
 }
@@ -89,23 +93,16 @@ pub fn terms(request: &RollRequest) -> Vec<String> {
     ];
     let no_way_back = request.no_way_back.then(|| "a migration without a way back is accepted".to_owned());
     let set = set.into_iter().filter_map(|(knob, value)| Some(format!("{knob} = {}", value?)));
-    set.chain(no_way_back).collect()
+    let outside = (!request.outside_window.is_empty())
+        .then(|| format!("windows and freezes do not hold it: {}", request.outside_window));
+    set.chain(no_way_back).chain(outside).collect()
 }
 
 /// How many people other than the one who asks must approve a release here: as many as it says itself, or as the
 /// release in force says, whichever are more. A release does not lift what holds until it is in force.
 #[must_use]
 pub fn needed(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> u32 {
-    let in_force = place.in_force().map(|proven| &proven.release);
-    let entries =
-        [Some(release), in_force].into_iter().flatten().filter_map(|r| entry(state, &place.place, r));
-    entries.map(|entry| entry.approvals).max().unwrap_or_default()
-}
-
-/// What a release says must hold before a rollout begins in a place.
-fn entry<'a>(state: &'a State, place: &Place, release: &ReleaseRef) -> Option<&'a Entry> {
-    let record = state.release(&place.application, &release.name)?;
-    record.environments.get(&place.environment).map(|strategy| &strategy.entry)
+    entry::entries(state, place, release).map(|entry| entry.approvals).max().unwrap_or_default()
 }
 
 /// What a rollout in line waits for, where it lacks approvals.

@@ -39,7 +39,7 @@ pub enum Action {
         signed_by: Vec<String>,
     },
     /// Bring a release to a place.
-    Roll(RollRequest),
+    Roll(Box<RollRequest>),
     /// Go back: end the rollout under way, or bring a release that was proven before.
     RollBack {
         /// Where.
@@ -177,6 +177,9 @@ pub struct RollRequest {
     /// The operator knows that there is no way back from the migration.
     #[serde(default)]
     pub no_way_back: bool,
+    /// Why windows and freezes do not hold it; empty if they do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub outside_window: String,
     /// Refuse if the plan is not this one any more.
     #[serde(default)]
     pub plan: Option<Sha256>,
@@ -218,6 +221,7 @@ impl RollRequest {
             release,
             overrides: Overrides::default(),
             no_way_back: false,
+            outside_window: String::new(),
             plan: None,
             commits: Vec::new(),
             if_held: IfHeld::default(),

@@ -19,6 +19,7 @@ pub mod approval;
 mod begin;
 pub mod command;
 mod decide;
+pub mod entry;
 pub mod facts;
 mod group;
 pub mod line;

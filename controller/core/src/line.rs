@@ -1,8 +1,12 @@
 //! Order among the rollouts of a place: what hinders one from beginning, and who stands in line.
 
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::strategy::Closed;
 use landfall_common::{RolloutId, Sha256, Timestamp};
 
 use crate::approval;
+use crate::command::RollRequest;
+use crate::entry;
 use crate::reason::{InLine, Wait};
 use crate::record::{Lock, Place, PlaceRecord};
 use crate::refusal::Refusal;
@@ -18,6 +22,8 @@ pub(crate) enum Hindrance<'a> {
     Behind(&'a Rollout),
     /// Somebody has claimed the place.
     Locked(Lock),
+    /// It is not the time for it.
+    Closed(Closed),
 }
 
 /// What hinders a rollout from beginning; `id` is its own, if it stands in line already.
@@ -25,6 +31,7 @@ pub(crate) fn hindrance<'a>(
     state: &'a State,
     place: &'a PlaceRecord,
     id: Option<&RolloutId>,
+    wanted: (&ReleaseRef, &RollRequest),
     now: Timestamp,
 ) -> Option<Hindrance<'a>> {
     if let Some(holder) = place.holder.as_ref().and_then(|holder| state.rollout(holder)) {
@@ -34,7 +41,20 @@ pub(crate) fn hindrance<'a>(
     if let Some(first) = first.and_then(|first| state.rollout(first)) {
         return Some(Hindrance::Behind(first));
     }
-    state.lock(place, now).map(Hindrance::Locked)
+    state.lock(place, now).map(Hindrance::Locked).or_else(|| closed(state, place, wanted, now))
+}
+
+/// What keeps it from beginning now whatever else does: neither a lock nor a calendar is superseded.
+pub(crate) fn closed<'a>(
+    state: &'a State,
+    place: &'a PlaceRecord,
+    (release, request): (&ReleaseRef, &RollRequest),
+    now: Timestamp,
+) -> Option<Hindrance<'a>> {
+    if !request.outside_window.is_empty() {
+        return None;
+    }
+    entry::closed(state, place, release, now).map(Hindrance::Closed)
 }
 
 impl Hindrance<'_> {
@@ -63,6 +83,7 @@ impl Hindrance<'_> {
                 until: lock.until,
                 message: lock.message.clone(),
             },
+            Self::Closed(closed) => Refusal::Closed { place: at, closed: closed.clone() },
         }
     }
 
@@ -81,14 +102,20 @@ impl Hindrance<'_> {
             Self::Locked(lock) => {
                 InLine::Locked { by: lock.by.to_string(), until: lock.until, message: lock.message.clone() }
             }
+            Self::Closed(closed) => InLine::Closed { why: closed.to_string(), opens: closed.opens },
         }
     }
 }
 
 /// What would hinder a rollout from beginning at once, as the second half of a sentence: `waits for …`.
 #[must_use]
-pub fn hindered(state: &State, place: &Place, now: Timestamp) -> Option<String> {
-    hindrance(state, state.place(place)?, None, now).map(|found| found.why().to_string())
+pub fn hindered(
+    state: &State,
+    place: &Place,
+    wanted: (&ReleaseRef, &RollRequest),
+    now: Timestamp,
+) -> Option<String> {
+    hindrance(state, state.place(place)?, None, wanted, now).map(|found| found.why().to_string())
 }
 
 /// What has gone wrong here so far, for whoever says now that `release` is to begin.
@@ -112,14 +139,15 @@ pub(crate) fn went_wrong(rollout: &Rollout) -> Option<&'static str> {
 /// not stand in line.
 #[must_use]
 pub fn waits(state: &State, rollout: &Rollout, now: Timestamp) -> Vec<Wait> {
-    let Some(place) = state.place(&rollout.place).filter(|_| rollout.in_line().is_some()) else {
+    let (Some(place), Some(request)) = (state.place(&rollout.place), rollout.in_line()) else {
         return Vec::new();
     };
     let others = match &rollout.status {
         Status::Paused { reason, by, .. } => {
             Some(InLine::Paused { reason: reason.clone(), by: by.to_string(), since: rollout.since })
         }
-        _ => hindrance(state, place, Some(&rollout.id), now).map(|found| found.why()),
+        _ => hindrance(state, place, Some(&rollout.id), (&rollout.release, request), now)
+            .map(|found| found.why()),
     };
     let mut waits: Vec<InLine> = others.into_iter().chain(approval::missing(state, place, rollout)).collect();
     if waits.is_empty() {

@@ -1,5 +1,6 @@
 //! Why a command is refused. A refused command changes nothing.
 
+use landfall_common::strategy::Closed;
 use landfall_common::time::human;
 use landfall_common::{AppName, EnvName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
 
@@ -157,6 +158,17 @@ pub enum Refusal {
     /// A lock without an owner's word, or for ever.
     #[error("a lock says what for, and holds for {least} to {most}", least = human::format(MIN_LOCK), most = human::format(MAX_LOCK))]
     LockUnbounded,
+    /// It is not the time for a rollout.
+    #[error(
+        "{place} {closed}; a release can wait for that with --queue, and --outside-window REASON begins at once \
+         (role manager); `ctl rollback` is not held by it"
+    )]
+    Closed {
+        /// Where.
+        place: Box<Place>,
+        /// Why, and until when.
+        closed: Closed,
+    },
     /// Nobody approves what he asked for himself.
     #[error(
         "{by} has asked for rollout {rollout} himself; somebody else approves it, `ctl approve {rollout}`"

@@ -58,7 +58,9 @@ fn code(reason: Reason) -> Code {
         Reason::HostExists | Reason::RequestIdReused | Reason::ReleaseNameTaken => Code::AlreadyExists,
         // Whoever wants it finds nothing, until it has been uploaded again.
         Reason::HostUnknown | Reason::NotFound | Reason::ObjectDamaged => Code::NotFound,
-        Reason::RepositoryChanged | Reason::RolloutInProgress | Reason::Locked => Code::Aborted,
+        Reason::RepositoryChanged | Reason::RolloutInProgress | Reason::Locked | Reason::Closed => {
+            Code::Aborted
+        }
         Reason::Overloaded => Code::Unavailable,
         Reason::MissingObjects
         | Reason::WrongOffset
@@ -91,6 +93,7 @@ impl From<Refusal> for ControllerError {
             | Refusal::LineFull { .. }
             | Refusal::NotSuperseded { .. } => Reason::RolloutInProgress,
             Refusal::Locked { .. } | Refusal::LockOfAnother { .. } => Reason::Locked,
+            Refusal::Closed { .. } => Reason::Closed,
             Refusal::Strategy { .. } => Reason::StrategyInvalid,
             Refusal::PlanChanged { .. } => Reason::PlanChanged,
             Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } | Refusal::SchemaAhead { .. } => {

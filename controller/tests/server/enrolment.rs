@@ -393,6 +393,32 @@ async fn operators_are_listed_and_removed_by_an_admin() {
 }
 
 #[tokio::test]
+async fn only_a_manager_passes_a_window_by() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut operators = server.operators(&admin).await;
+    for (role, expected) in [("deployer", "ROLE_TOO_LOW"), ("manager", "NOT_FOUND")] {
+        let token = pb::CreateTokenRequest {
+            request_id: role.to_owned(),
+            operator: Some(pb::OperatorToken { name: format!("a-{role}"), role: role.to_owned() }),
+            ..pb::CreateTokenRequest::default()
+        };
+        let token = operators.create_token(token).await.unwrap().into_inner();
+        let theirs = server.join(&token.token_id, &token.secret, "").await.unwrap().0;
+        let request = pb::StartRolloutRequest {
+            request_id: format!("r-{role}"),
+            application: "tenants".to_owned(),
+            environment: "production".to_owned(),
+            release: "v1".to_owned(),
+            outside_window: "it burns".to_owned(),
+            ..pb::StartRolloutRequest::default()
+        };
+        let refused = server.operators(&theirs).await.start_rollout(request).await.unwrap_err();
+        assert_eq!(reason(&refused), expected, "{}", refused.message());
+    }
+}
+
+#[tokio::test]
 async fn a_removed_operator_gets_in_neither_by_the_used_token_nor_by_one_left_over() {
     let server = Server::start().await;
     let admin = server.admin().await;

@@ -21,6 +21,8 @@ pub struct Intent {
     pub no_way_back: bool,
     /// What becomes of it where it cannot begin at once.
     pub if_held: IfHeld,
+    /// Why windows and freezes do not hold it; empty if they do.
+    pub outside_window: String,
 }
 
 /// What becomes of a rollout that cannot begin at once.
@@ -141,7 +143,7 @@ pub enum Bearer {
     Operator {
         /// The name.
         name: String,
-        /// `viewer`, `approver`, `deployer` or `admin`.
+        /// `viewer`, `approver`, `deployer`, `manager` or `admin`.
         role: String,
     },
 }

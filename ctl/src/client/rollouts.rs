@@ -22,6 +22,7 @@ impl Client {
             overrides: Some(intent.overrides.message()),
             no_way_back: intent.no_way_back,
             if_held: intent.if_held.message().into(),
+            outside_window: intent.outside_window.clone(),
         };
         let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
         answer.await.map(view::Plan::from)
@@ -45,6 +46,7 @@ impl Client {
             overrides: Some(intent.overrides.message()),
             no_way_back: intent.no_way_back,
             if_held: intent.if_held.message().into(),
+            outside_window: intent.outside_window.clone(),
             plan_id: plan_id.to_owned(),
             changes,
         };

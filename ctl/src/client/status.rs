@@ -72,7 +72,7 @@ impl Refusal {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match (self.reason.as_str(), self.code) {
-            ("ROLLOUT_IN_PROGRESS" | "LOCKED", _) => Exit::LockHeld,
+            ("ROLLOUT_IN_PROGRESS" | "LOCKED" | "CLOSED", _) => Exit::LockHeld,
             // It answers; it is only busy.
             ("OVERLOADED", _) => Exit::Failed,
             (_, Code::Unauthenticated | Code::PermissionDenied) => Exit::Unauthorised,
@@ -113,6 +113,7 @@ fn default_next(reason: &str) -> Option<String> {
         }
         "ROLE_TOO_LOW" => "ctl doctor shows your role; an administrator can give you another one",
         "ROLLOUT_IN_PROGRESS" => "ctl status --watch",
+        "CLOSED" => "ctl release NAME --queue begins when it opens",
         "LOCKED" => "ctl status shows the lock; ask its owner",
         "STRATEGY_INVALID" => {
             "change it on the command line (ctl release --help), or in [environment.NAME] of landfall.toml, which \

@@ -21,6 +21,7 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
         overrides: overrides(&arguments.knobs),
         no_way_back: arguments.no_way_back,
         if_held: if_held(&arguments.held),
+        outside_window: arguments.held.outside_window.clone(),
     };
     let plan = client.plan(&intent).await.map_err(|error| unpublished(error, &intent))?;
     session.output.line(text(&session.output, &intent, &plan, &[]));
@@ -45,7 +46,11 @@ fn flags(intent: &Intent) -> String {
         IfHeld::Supersede => " --supersede",
     };
     let no_way_back = if intent.no_way_back { " --no-way-back" } else { "" };
-    format!("{held}{no_way_back}")
+    let outside = match intent.outside_window.replace('\'', "'\\''") {
+        reason if reason.is_empty() => String::new(),
+        reason => format!(" --outside-window '{reason}'"),
+    };
+    format!("{held}{no_way_back}{outside}")
 }
 
 /// Only what is published can be planned: says how it gets there.
@@ -121,6 +126,7 @@ mod tests {
             overrides: crate::client::Overrides::default(),
             no_way_back: false,
             if_held: IfHeld::Refuse,
+            outside_window: String::new(),
         };
         let hosts = |range: std::ops::Range<u32>| range.map(|n| format!("web-{n}")).collect();
         let batch = |canary, range, why: &str, then: &str| view::PlannedBatch {

@@ -46,6 +46,7 @@ pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, 
         overrides: overrides(&arguments.knobs),
         no_way_back: arguments.no_way_back,
         if_held: if_held(&arguments.held),
+        outside_window: arguments.held.outside_window.clone(),
     };
     let begun = begin(session, &client, &intent, arguments).await;
     let begun = begun.map_err(|error| if is_new { error.after_publishing(&arguments.name) } else { error });

@@ -102,6 +102,8 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         let here = |it: &&Environment| it.application == *application && it.environment == *environment;
         let known = environments.iter().find(here);
         let lock = known.and_then(|environment| environment.lock.as_ref());
+        let closed = known.and_then(|environment| environment.closed.as_ref());
+        block.extend(closed.map(|closed| output.paint(Tone::Warning, &closed.why)));
         block.extend(lock.map(|lock| output.paint(Tone::Warning, &lock::describe(lock))));
         block.push(last);
         block.extend(known.and_then(|environment| environment.rehearsed.as_ref()).map(drill::describe));

@@ -24,6 +24,8 @@ pub struct Environment {
     pub lock: Option<Lock>,
     /// The last drill that ended well.
     pub rehearsed: Option<Rehearsal>,
+    /// Why no rollout may begin now, and until when: a window, or a freeze.
+    pub closed: Option<Closed>,
 }
 
 /// A way back that was rehearsed.
@@ -43,6 +45,15 @@ pub struct Rehearsal {
     pub there_ms: u64,
     /// How long the way back took, its proof included.
     pub back_ms: u64,
+}
+
+/// Outside of the release windows, or in a freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Closed {
+    /// As the end of a sentence about the environment.
+    pub why: String,
+    /// When a rollout may begin, if that is known.
+    pub opens: Option<Timestamp>,
 }
 
 /// A claim on an environment.
@@ -81,6 +92,9 @@ impl From<v1::Environment> for Environment {
                 there_ms: rehearsal.there_ms,
                 back_ms: rehearsal.back_ms,
             }),
+            closed: environment
+                .closed
+                .map(|closed| Closed { why: line(&closed.why), opens: moment(closed.opens_ms) }),
         }
     }
 }

@@ -98,3 +98,38 @@ fn a_release_waits_for_the_approval_of_somebody_else() {
     // No way back waits for anybody.
     told(&scene.ctl(&["rollback", "--yes"]).unwrap(), 0, &["succeeded: v1 runs on the one host"]);
 }
+
+/// A window of one day of the week, two days from now.
+fn window() -> String {
+    let days = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    // The first day of all was a Thursday.
+    let day = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][usize::try_from((days + 2) % 7).unwrap()];
+    format!("release_windows = [\"{day} 09:00-17:00\"]")
+}
+
+#[test]
+fn outside_of_its_windows_a_release_waits_or_somebody_says_why_not() {
+    let scene = scene();
+    told(&scene.release("v1").unwrap(), 0, &["succeeded"]);
+    let closed = ["site in production is outside of its release windows", "the next rollout may begin on "];
+    told(&release(&scene, "v2", &window(), &[]), 5, &closed);
+    told(&scene.ctl(&["plan", "v2"]).unwrap(), 1, &closed);
+    told(&release(&scene, "v2", &window(), &["--queue", "--detach"]), 0, &["stands in line"]);
+    let id = in_line(&scene);
+    told(
+        &scene.ctl(&["status"]).unwrap(),
+        0,
+        &["waits, since its environment is outside of its release windows"],
+    );
+    told(&scene.ctl(&["abort", &id]).unwrap(), 0, &[]);
+    assert_eq!(scene.stage.current("web-1"), "v1");
+
+    told(&release(&scene, "v2", &window(), &["--outside-window", "it burns"]), 0, &["succeeded: v2"]);
+    let log = "is to begin although its environment is outside of its release windows";
+    told(&scene.ctl(&["log", "--all"]).unwrap(), 0, &[log, "it burns"]);
+    // By what is in force now: the one after it is held as well, and no way back is.
+    told(&scene.ctl(&["status"]).unwrap(), 0, &["is outside of its release windows"]);
+    told(&release(&scene, "v3", "", &[]), 5, &closed);
+    told(&scene.ctl(&["rollback", "--yes"]).unwrap(), 0, &["succeeded: v1"]);
+    told(&release(&scene, "v3", "", &[]), 0, &["succeeded: v3"]);
+}

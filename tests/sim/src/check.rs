@@ -6,6 +6,7 @@
 pub mod account;
 pub mod approval;
 pub mod budget;
+pub mod calendar;
 pub mod current;
 pub mod drill;
 pub mod failures;
@@ -85,6 +86,8 @@ pub struct Checks {
     pub line: line::Line,
     /// Who has said yes to what.
     pub approvals: approval::Approvals,
+    /// Which rollouts no window holds.
+    pub windows: calendar::Windows,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -119,6 +122,7 @@ impl Checks {
             account: account::Account::default(),
             line: line::Line::default(),
             approvals: approval::Approvals::default(),
+            windows: calendar::Windows::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),

@@ -41,6 +41,8 @@ pub enum Sabotage {
     EndUntold,
     /// P8: the controller begins what nobody has approved.
     ApprovalsIgnored,
+    /// P8: the controller begins while no release window is open.
+    WindowsIgnored,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
     /// P12: a refused request leaves a trace in the store.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind, Window};
+use landfall_common::strategy::{Amount, Canary, ReleaseWindow, Strategy, StrategyKind, Window};
 use landfall_common::{Duration, LabelKey};
 
 use crate::artifact::ReleasePlan;
@@ -226,6 +226,17 @@ fn with_newer_knobs(seed: u64, strategy: Strategy) -> Strategy {
     strategy
 }
 
+/// Open for so many minutes of each half of an hour, at most 29.
+#[must_use]
+pub fn windows(minutes: u64) -> Vec<ReleaseWindow> {
+    let half = |half: u64| {
+        let (hour, start) = (half / 2, half % 2 * 30);
+        let text = format!("Mon-Sun {hour:02}:{start:02}-{hour:02}:{:02}", start + minutes);
+        text.parse().expect("a window")
+    };
+    (0..48).map(half).collect()
+}
+
 /// What must hold before each release begins, in half of the worlds with a line.
 fn with_entries(seed: u64, releases: &mut [ReleasePlan]) {
     let mut dice = Dice::new(seed ^ 0x6170_7072_6f76_616c);
@@ -234,6 +245,9 @@ fn with_entries(seed: u64, releases: &mut [ReleasePlan]) {
     }
     for plan in releases {
         plan.strategy.entry.approvals = *dice.pick(&[0, 1, 1, 2]);
+        if dice.chance(400_000) {
+            plan.strategy.entry.calendar.windows = windows(*dice.pick(&[5, 15, 20]));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use landfall_common::Duration;
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{Amount, Canary, Strategy, Window};
 use landfall_sim::sabotage::Sabotage;
-use landfall_sim::scenario::Operators;
+use landfall_sim::scenario::{Operators, windows};
 use landfall_sim::world::Statistics;
 use landfall_sim::{Outcome, Scenario, World, replay_command, run};
 
@@ -273,6 +273,15 @@ fn in_a_calm_world_every_release_that_is_approved_succeeds() {
     let outcome = World::new(scenario, false).run();
     must_hold(&outcome);
     assert_eq!(outcome.statistics.succeeded, 4, "{:?}", outcome.statistics);
+}
+
+#[test]
+fn a_release_that_begins_outside_of_its_windows_is_noticed() {
+    is_noticed(Sabotage::WindowsIgnored, "P8", |scenario| {
+        for plan in &mut scenario.releases {
+            plan.strategy.entry.calendar.windows = windows(5);
+        }
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
 use crate::ids::{EnvName, LabelKey};
-use crate::strategy::{Canary, Entry, MAX_APPROVALS, Strategy, StrategyKind, Window};
+use crate::strategy::{Calendar, Canary, Entry, Freeze, MAX_APPROVALS, Strategy, StrategyKind, Window};
 
 /// `[environment.NAME]`, each.
 pub(in crate::definition) fn environments(
@@ -64,13 +64,72 @@ fn strategy(section: &Section<'_>) -> Strategy {
         failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
         auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
         watch: duration(section, "watch", default.watch),
-        entry: Entry { approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default() },
+        entry: Entry {
+            approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default(),
+            calendar: calendar(section),
+        },
     };
     let sound = section.reader.found.borrow().len() == before;
     if let (true, Err(sentence)) = (sound, strategy.check()) {
         section.reader.wrong(knob_span(section, &sentence), sentence, None);
     }
     strategy
+}
+
+/// When rollouts may begin.
+fn calendar(section: &Section<'_>) -> Calendar {
+    let windows = match section.value("release_windows") {
+        // One window, as a text: its days and hours are not two of them.
+        Some(At { value: DeValue::String(text), span }) => {
+            let help = Some(format!("write `release_windows = [{text:?}]`"));
+            section.reader.wrong(
+                span,
+                "`release_windows` must be a list of strings, not a string".to_owned(),
+                help,
+            );
+            Vec::new()
+        }
+        _ => section.strings("release_windows").map(|at| at.value).unwrap_or_default(),
+    };
+    let windows = windows.into_iter().filter_map(|text| read(section, &text)).collect();
+    let zone = section.string("time_zone").and_then(|text| read(section, &text)).unwrap_or_default();
+    let freezes = section.tables("freezes", "freezes");
+    Calendar { zone, windows, freezes: freezes.iter().filter_map(freeze).collect() }
+}
+
+fn freeze(section: &Section<'_>) -> Option<Freeze> {
+    let moment = |key: &str| {
+        let Some(text) = section.string(key) else {
+            if !section.has(key) {
+                section.missing(key, &format!("{key} = \"2026-12-18 12:00\""));
+            }
+            return None;
+        };
+        let moment = text.value.parse().ok();
+        if moment.is_none() {
+            let message = format!("`{key}`: {:?} is neither a day nor a moment", text.value);
+            let help = format!("write `{key} = \"2026-12-18\"` or `{key} = \"2026-12-18 12:00\"`");
+            section.reader.wrong(text.span, message, Some(help));
+        }
+        moment
+    };
+    let (from, until) = (moment("from"), moment("until"));
+    let reason = section.string("reason").map(|at| at.value);
+    if !section.has("reason") {
+        section.missing("reason", "reason = \"holidays\"");
+    }
+    let freeze = Freeze { from: from?, until: until?, reason: reason? };
+    if freeze.until <= freeze.from {
+        let message = "`until` is not after `from`".to_owned();
+        section.reader.wrong(section.key_span("until"), message, None);
+    }
+    Some(freeze)
+}
+
+/// Reads a text, or says what is wrong with it.
+fn read<T: std::str::FromStr<Err: ToString>>(section: &Section<'_>, text: &At<String>) -> Option<T> {
+    let wrong = |error: T::Err| section.reader.wrong(text.span.clone(), error.to_string(), None);
+    text.value.parse().map_err(wrong).ok()
 }
 
 fn kind(section: &Section<'_>, text: &At<String>) -> StrategyKind {

@@ -85,6 +85,47 @@ fn an_environment_says_how_many_must_approve() {
 }
 
 #[test]
+fn an_environment_says_when_rollouts_may_begin() {
+    let calendar = strategy(
+        "release_windows = [\"Mon-Thu 09:00-17:00\", \"Fri 09:00-12:00\"]\ntime_zone = \"Europe/Berlin\"\n\
+         freezes = [{ from = \"2026-12-18 12:00\", until = \"2027-01-04\", reason = \"holidays\" }]",
+    )
+    .entry
+    .calendar;
+    assert_eq!(calendar.windows[1].to_string(), "Fri 09:00-12:00");
+    assert_eq!((calendar.zone.to_string().as_str(), calendar.freezes.len()), ("Europe/Berlin", 1));
+    insta::assert_snapshot!(wrong("[environment.a]\nrelease_windows = [\"Mon 9-17\", \"Mo-Fr 09:00-17:00\"]\n\
+         time_zone = \"Europe/Bärlin\"\n\
+         [environment.b]\nrelease_windows = \"Mon 09:00-17:00\"\n\
+         freezes = [{ from = \"christmas\", until = \"2027-01-04\" }, { from = \"2026-01-02\", until = \"2026-01-01\", reason = \"x\" }]\n"), @r#"
+    landfall.toml:4:20: "Mon 9-17" is not a release window: the hours are from 00:00 to 24:00; write days and hours such as "Mon-Thu 09:00-17:00"
+      4 | release_windows = ["Mon 9-17", "Mo-Fr 09:00-17:00"]
+        |                    ^^^^^^^^^^
+    landfall.toml:4:32: "Mo-Fr 09:00-17:00" is not a release window: the days are Mon, Tue, Wed, Thu, Fri, Sat and Sun; write days and hours such as "Mon-Thu 09:00-17:00"
+      4 | release_windows = ["Mon 9-17", "Mo-Fr 09:00-17:00"]
+        |                                ^^^^^^^^^^^^^^^^^^^
+    landfall.toml:5:13: "Europe/Bärlin" is no time zone; write a name of the IANA database such as "Europe/Berlin"
+      5 | time_zone = "Europe/Bärlin"
+        |             ^^^^^^^^^^^^^^^
+    landfall.toml:7:19: `release_windows` must be a list of strings, not a string
+      7 | release_windows = "Mon 09:00-17:00"
+        |                   ^^^^^^^^^^^^^^^^^
+      help: write `release_windows = ["Mon 09:00-17:00"]`
+    landfall.toml:8:12: freezes has no `reason`
+      8 | freezes = [{ from = "christmas", until = "2027-01-04" }, { from = "2026-01-02", until = "2026-01-01", reason = "x" }]
+        |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      help: add `reason = "holidays"`
+    landfall.toml:8:21: `from`: "christmas" is neither a day nor a moment
+      8 | freezes = [{ from = "christmas", until = "2027-01-04" }, { from = "2026-01-02", until = "2026-01-01", reason = "x" }]
+        |                     ^^^^^^^^^^^
+      help: write `from = "2026-12-18"` or `from = "2026-12-18 12:00"`
+    landfall.toml:8:81: `until` is not after `from`
+      8 | freezes = [{ from = "christmas", until = "2027-01-04" }, { from = "2026-01-02", until = "2026-01-01", reason = "x" }]
+        |                                                                                 ^^^^^
+    "#);
+}
+
+#[test]
 fn knobs_without_a_meaning_are_refused_at_their_place() {
     insta::assert_snapshot!(wrong("[environment.a]\nstrategy = \"one_at_a_time\"\nbatch = 2\n\
          [environment.b]\nstrategy = \"all_at_once\"\ncanary_hold = \"10m\"\n\

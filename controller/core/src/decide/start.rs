@@ -5,6 +5,7 @@ use landfall_common::{ReleaseName, RolloutId};
 use crate::approval;
 use crate::begin::{self, Beginning};
 use crate::command::{Answer, IfHeld, RollRequest};
+use crate::entry;
 use crate::line::{self, Hindrance};
 use crate::log::{CommitLine, LogEvent};
 use crate::output::Effect;
@@ -22,7 +23,7 @@ impl Draft<'_> {
     pub(super) fn roll(&mut self, request: &RollRequest) -> Result<Answer, Refusal> {
         let plan = preview::preview(self.state, request, self.now)?;
         let place = self.place_record(&request.place);
-        let hindrance = line::hindrance(self.state, &place, None, self.now);
+        let hindrance = line::hindrance(self.state, &place, None, (&plan.release, request), self.now);
         if let (Some(hindrance), IfHeld::Refuse) = (&hindrance, request.if_held) {
             return Err(hindrance.refusal(&place));
         }
@@ -30,6 +31,7 @@ impl Draft<'_> {
             return Err(Refusal::PlanChanged { release: request.release.clone() });
         }
         preview::way_back_is_known(&plan, request)?;
+        self.say_if_outside(&place, &plan, request);
         match (hindrance, request.if_held) {
             (None, _) => self.begin_or_wait(place, plan, request),
             (Some(hindrance), IfHeld::Refuse | IfHeld::Queue) => {
@@ -73,7 +75,11 @@ impl Draft<'_> {
     pub(super) fn drill(&mut self, place: &Place, to: Option<&ReleaseName>) -> Result<Answer, Refusal> {
         let plan = preview::preview_drill(self.state, place, to, self.now)?;
         let record = self.place_record(place);
-        if let Some(hindrance) = line::hindrance(self.state, &record, None, self.now) {
+        let Place { application, environment } = place.clone();
+        // A freeze holds it as well: it changes a host that serves.
+        let request = RollRequest::new(application, environment, plan.release.name.clone());
+        let wanted = (&plan.release, &request);
+        if let Some(hindrance) = line::hindrance(self.state, &record, None, wanted, self.now) {
             return Err(hindrance.refusal(&record));
         }
         self.log(LogEvent::DrillRequested {
@@ -83,6 +89,20 @@ impl Draft<'_> {
             release: plan.release.clone(),
         });
         self.begin(record, plan, Vec::new())
+    }
+
+    /// Whoever passes a window or a freeze by has it in the log, whether it is closed now or when the turn comes.
+    fn say_if_outside(&mut self, place: &PlaceRecord, plan: &Plan, request: &RollRequest) {
+        if request.outside_window.is_empty() {
+            return;
+        }
+        let closed = entry::closed(self.state, place, &plan.release, self.now);
+        self.log(LogEvent::WindowOverridden {
+            rollout: self.command.fresh.clone(),
+            release: plan.release.clone(),
+            closed: closed.map(|closed| closed.why).unwrap_or_default(),
+            reason: request.outside_window.clone(),
+        });
     }
 
     fn place_record(&self, place: &Place) -> PlaceRecord {
@@ -157,6 +177,9 @@ impl Draft<'_> {
     ) -> Result<Answer, Refusal> {
         if let Some(lock) = self.state.lock(&place, self.now) {
             return Err(Hindrance::Locked(lock).refusal(&place));
+        }
+        if let Some(closed) = line::closed(self.state, &place, (&plan.release, request), self.now) {
+            return Err(closed.refusal(&place));
         }
         let by = self.fresh()?;
         let holder = place.holder.as_ref().and_then(|holder| self.state.rollout(holder)).cloned();

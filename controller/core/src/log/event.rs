@@ -67,6 +67,18 @@ pub enum LogEvent {
         /// What it waits for.
         reason: String,
     },
+    /// An operator who may had a rollout begin whatever the release windows and freezes of its environment say.
+    WindowOverridden {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The release that it will bring.
+        release: ReleaseRef,
+        /// What was closed by then; empty if nothing was.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        closed: String,
+        /// Why, in his words.
+        reason: String,
+    },
     /// Somebody said yes to a rollout that stands in line.
     RolloutApproved {
         /// The rollout.
@@ -449,6 +461,7 @@ impl LogEvent {
             Self::ReleasePublished { .. } => "release_published",
             Self::RolloutStarted { .. } => "rollout_started",
             Self::RolloutQueued { .. } => "rollout_queued",
+            Self::WindowOverridden { .. } => "window_overridden",
             Self::RolloutApproved { .. } => "rollout_approved",
             Self::RolloutRejected { .. } => "rollout_rejected",
             Self::ApprovalWithdrawn { .. } => "approval_withdrawn",
@@ -495,6 +508,7 @@ impl LogEvent {
         match self {
             Self::RolloutStarted { rollout, .. }
             | Self::RolloutQueued { rollout, .. }
+            | Self::WindowOverridden { rollout, .. }
             | Self::RolloutApproved { rollout, .. }
             | Self::RolloutRejected { rollout, .. }
             | Self::ApprovalWithdrawn { rollout, .. }

@@ -48,6 +48,13 @@ impl LogEvent {
                 let name = &release.name;
                 because(format!("rollout of {application} {name} to {environment} stands in line"), reason)
             }
+            Self::WindowOverridden { rollout, release, closed, reason } => {
+                let although = match &**closed {
+                    "" => "whatever windows and freezes say".to_owned(),
+                    closed => format!("although its environment {closed}"),
+                };
+                because(format!("rollout {rollout} of {} is to begin {although}", release.name), reason)
+            }
             Self::RolloutApproved { rollout, release, reason, .. } => {
                 because(format!("rollout {rollout} of {} was approved", release.name), reason)
             }

@@ -23,7 +23,7 @@ use super::table::Table;
 pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mut Room) -> Option<Planned> {
     let first = state.rollout(place.line.first()?)?;
     let Status::Active { stage: Stage::InLine { request, known } } = &first.status else { return None };
-    if line::hindrance(state, place, Some(&first.id), now).is_some()
+    if line::hindrance(state, place, Some(&first.id), (&first.release, request), now).is_some()
         || approval::missing(state, place, first).is_some()
     {
         return None;

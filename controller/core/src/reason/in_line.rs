@@ -41,6 +41,13 @@ pub enum InLine {
         /// What it is for.
         message: String,
     },
+    /// A release window, or the end of a freeze.
+    Closed {
+        /// What is closed, and when it opens, as the end of a sentence about the place.
+        why: String,
+        /// When it opens, if that is known.
+        opens: Option<Timestamp>,
+    },
     /// The word of people other than the one who asked for it.
     Unapproved {
         /// Which rollout it is itself.
@@ -79,6 +86,7 @@ impl fmt::Display for InLine {
             Self::Locked { by, until, message } => {
                 write!(f, "waits until {}, when the lock of {by} ends: {message}", moment(*until))
             }
+            Self::Closed { why, .. } => write!(f, "waits, since its environment {why}"),
             Self::Unapproved { rollout, needed, asked_by, approved_by } => {
                 let noun = if *needed == 1 { "approval" } else { "approvals" };
                 match &approved_by[..] {

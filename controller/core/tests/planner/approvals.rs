@@ -12,7 +12,7 @@ use crate::hosts::Behaviour;
 use crate::world::{World, name, place, strategy};
 
 fn needs(approvals: u32) -> Strategy {
-    Strategy { entry: Entry { approvals }, ..strategy() }
+    Strategy { entry: Entry { approvals, ..Entry::default() }, ..strategy() }
 }
 
 /// Four hosts on v1, which asks for as many as v2 and v3 do.

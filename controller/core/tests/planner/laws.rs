@@ -173,7 +173,7 @@ proptest! {
         // Nobody was heard of yet: nothing is decided blindly.
         prop_assert!(plan(&loaded, world.now).output.effects.is_empty());
         let before: Vec<_> = world.state.records().collect();
-        let command = world.command(Action::Roll(World::request("v2")));
+        let command = world.command(Action::Roll(Box::new(World::request("v2"))));
         if !world.rollout_held() {
             return Ok(());
         }

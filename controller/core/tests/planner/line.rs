@@ -74,7 +74,7 @@ fn those_in_line_begin_one_after_the_other_in_the_order_they_came() {
 fn the_line_outlives_the_controller_and_its_requests_are_answered_alike() {
     let mut world = on_v1();
     world.release("v2").unwrap();
-    let command = world.command(Action::Roll(if_held("v3", IfHeld::Queue)));
+    let command = world.command(Action::Roll(Box::new(if_held("v3", IfHeld::Queue))));
     let answer = world.send(&command).unwrap();
     world.crash_controller();
     assert_eq!(world.send(&command).unwrap(), answer);

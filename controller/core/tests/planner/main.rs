@@ -34,4 +34,6 @@ mod sim;
 #[cfg(test)]
 mod watch;
 #[cfg(test)]
+mod windows;
+#[cfg(test)]
 mod world;

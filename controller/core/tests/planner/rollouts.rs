@@ -366,7 +366,7 @@ fn a_second_rollout_is_refused_with_who_and_since_when() {
 #[test]
 fn the_same_request_is_answered_in_the_same_way_and_another_under_its_id_is_refused() {
     let mut world = on_v1(3, strategy());
-    let mut command = world.command(Action::Roll(World::request("v2")));
+    let mut command = world.command(Action::Roll(Box::new(World::request("v2"))));
     let Answer::Rollout { id } = world.send(&command).unwrap() else { panic!() };
     let before: Vec<_> = world.state.records().collect();
     command.fresh = landfall_common::RolloutId::new("another").unwrap();
@@ -375,7 +375,7 @@ fn the_same_request_is_answered_in_the_same_way_and_another_under_its_id_is_refu
     // Also long after it has ended.
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.send(&command).unwrap(), Answer::Rollout { id });
-    command.action = Action::Roll(World::request("v1"));
+    command.action = Action::Roll(Box::new(World::request("v1")));
     let request = RequestId::new(command.request.as_str()).unwrap();
     assert_eq!(decide(&world.state, &command, world.now), Err(Refusal::RequestReused { request }));
 }

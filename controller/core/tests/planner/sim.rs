@@ -171,7 +171,7 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
                 host.migrates =
                     pick(rng, &[Migrates::Well, Migrates::Well, Migrates::Fails, Migrates::Unknown]);
             }
-            Action::Roll(RollRequest { no_way_back: true, ..World::request(&release) })
+            Action::Roll(Box::new(RollRequest { no_way_back: true, ..World::request(&release) }))
         }
         (8..10, _) => Action::RollBack { place: place(), to: None, reason: reason() },
         (60..63, None) => {

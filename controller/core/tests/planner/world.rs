@@ -266,7 +266,7 @@ impl World {
     }
 
     pub fn roll(&mut self, request: RollRequest) -> Result<RolloutId, Refusal> {
-        match self.ask(Action::Roll(request))? {
+        match self.ask(Action::Roll(Box::new(request)))? {
             Answer::Rollout { id } => Ok(id),
             Answer::Accepted => panic!("a rollout has a name"),
         }

@@ -2,6 +2,7 @@
 
 use landfall_common::Duration;
 use landfall_controller_core::command::Action;
+use landfall_controller_core::entry;
 use landfall_controller_core::record::{Place, PlaceRecord};
 use landfall_proto::v1 as pb;
 
@@ -87,6 +88,10 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
             message: lock.message.clone(),
             since_ms: lock.since.ms(),
             until_ms: lock.until.ms(),
+        }),
+        closed: entry::closed_now(view.state, record, view.now).map(|closed| pb::EnvironmentClosed {
+            opens_ms: closed.opens.map_or(0, |opens| opens.ms()),
+            why: closed.to_string(),
         }),
     }
 }

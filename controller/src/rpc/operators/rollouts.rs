@@ -22,6 +22,7 @@ use tonic::codegen::BoxStream;
 
 use super::{page, shown};
 use crate::error::{ControllerError, Reason};
+use crate::identity::Role;
 use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
 use crate::store;
@@ -54,6 +55,7 @@ pub(super) async fn plan(
     wanted.overrides = convert::overrides(request.overrides)?;
     wanted.no_way_back = request.no_way_back;
     wanted.if_held = if_held(request.if_held);
+    wanted.outside_window = convert::text("outside_window", request.outside_window)?;
     let planned = context.reactor.read(move |view| planned(view, &wanted)).await?;
     planned.map_err(ControllerError::from)
 }
@@ -69,7 +71,7 @@ fn planned(
         by: landfall_controller_core::log::Actor::Controller,
         origin: String::new(),
         fresh: fresh_rollout(view.now),
-        action: Action::Roll(wanted.clone()),
+        action: Action::Roll(Box::new(wanted.clone())),
     };
     let refusal = landfall_controller_core::decide(view.state, &command, view.now).err();
     Ok(pb::PlanRolloutResponse {
@@ -148,7 +150,7 @@ fn if_held(word: i32) -> IfHeld {
 fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(approvals(view, plan));
-    if let Some(sentence) = line::hindered(view.state, &plan.place, view.now) {
+    if let Some(sentence) = line::hindered(view.state, &plan.place, (&plan.release, wanted), view.now) {
         match wanted.if_held {
             IfHeld::Refuse => {}
             IfHeld::Queue => {
@@ -253,6 +255,10 @@ pub(super) async fn start(
     wanted.overrides = convert::overrides(request.overrides)?;
     wanted.no_way_back = request.no_way_back;
     wanted.if_held = if_held(request.if_held);
+    wanted.outside_window = convert::text("outside_window", request.outside_window)?.trim().to_owned();
+    if !wanted.outside_window.is_empty() {
+        caller.must_be(Role::Manager, "to begin outside of a release window")?;
+    }
     wanted.plan = match &*request.plan_id {
         "" => None,
         id => Some(convert::digest(id)?),
@@ -264,7 +270,7 @@ pub(super) async fn start(
         Some((place, record.release.clone()))
     })
     .await?;
-    let command = command(context, caller, &request.request_id, Action::Roll(wanted))?;
+    let command = command(context, caller, &request.request_id, Action::Roll(Box::new(wanted)))?;
     let mut batch = store::Batch::new();
     if !request.changes.is_empty() {
         batch = batch.put(changes_key(&command.fresh), convert::to_store(&request.changes));

@@ -91,6 +91,7 @@ impl Checks {
             account.read(&entry);
             self.line.read(&entry)?;
             self.approvals.read(&entry, &self.releases)?;
+            self.windows.read(&entry, &self.releases)?;
         }
         for ((kind, about), by) in std::mem::take(&mut account.seen) {
             let of_kind = |kind: &str| account.entries.get(&(kind.to_owned(), about.clone()));

@@ -214,13 +214,18 @@ impl World {
             request.if_held =
                 *self.dice.pick(&[IfHeld::Refuse, IfHeld::Queue, IfHeld::Queue, IfHeld::Supersede]);
         }
+        // The last operator has no time to wait for a window, and before him now and then somebody else.
+        let has_windows = self.releases.iter().any(|r| !r.plan.strategy.entry.calendar.windows.is_empty());
+        if has_windows && (self.healed || self.dice.chance(100_000)) {
+            request.outside_window = "it cannot wait".to_owned();
+        }
         let now = self.controller_now();
         if self.dice.chance(300_000)
             && let Some(controller) = &self.controller.running
         {
             request.plan = preview(&controller.state, &request, now).ok().map(|plan| plan.id);
         }
-        self.ask_anew(Action::Roll(request));
+        self.ask_anew(Action::Roll(Box::new(request)));
     }
 
     fn holder(&self) -> Option<RolloutId> {

@@ -66,6 +66,15 @@ impl World {
                     }
                 }
             }
+            Some(Sabotage::WindowsIgnored) => {
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Release(release) } = changed {
+                        release.environments.values_mut().for_each(|strategy| {
+                            strategy.entry.calendar.windows.clear();
+                        });
+                    }
+                }
+            }
             Some(Sabotage::EndUntold) => {
                 output.log.retain(|entry| !matches!(entry.event, LogEvent::RolloutFinished { .. }));
             }
