@@ -10,6 +10,8 @@ mod checks;
 #[cfg(test)]
 mod converge;
 #[cfg(test)]
+mod diagram;
+#[cfg(test)]
 mod drill;
 #[cfg(test)]
 mod hosts;

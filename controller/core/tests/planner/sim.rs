@@ -14,6 +14,7 @@ use landfall_controller_core::rollout::{MigrationRun, Rollout, Stage, Status, St
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::diagram::Moves;
 use crate::hosts::{Behaviour, Migrates};
 use crate::world::{Faults, World, host_id, name, place};
 
@@ -30,11 +31,13 @@ fn seeds() -> std::ops::Range<u64> {
 fn the_promises_hold_whatever_fails_and_after_healing_every_rollout_ends() {
     let mut activations = 0;
     let mut ends = BTreeMap::new();
+    let mut moves = Moves::new();
     for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| story(seed));
         match outcome {
-            Ok((checked, words)) => {
+            Ok((checked, words, moved)) => {
                 activations += checked;
+                moves.extend(moved);
                 words.into_iter().for_each(|word| *ends.entry(word).or_insert(0) += 1);
             }
             Err(panic) => {
@@ -50,6 +53,7 @@ fn the_promises_hold_whatever_fails_and_after_healing_every_rollout_ends() {
     if seeds() == SEEDS {
         assert!(ways.iter().all(|end| ends.contains_key(end)), "{ends:?}");
         assert!(activations > 1_000, "only {activations} activations of available hosts");
+        crate::diagram::holds(moves);
     }
 }
 
@@ -89,7 +93,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
     }
 }
 
-fn story(seed: u64) -> (usize, Vec<StatusWord>) {
+fn story(seed: u64) -> (usize, Vec<StatusWord>, Moves) {
     let mut rng = Faults::none(seed.wrapping_mul(7) + 1).rng;
     let hosts = rng.random_range(1..12);
     let mut world = World::new(hosts);
@@ -110,7 +114,7 @@ fn story(seed: u64) -> (usize, Vec<StatusWord>) {
     }
     heal(&mut world);
     let words = world.words().into_iter().map(|(_, word)| word).collect();
-    (world.checks.activations_checked, words)
+    (world.checks.activations_checked, words, world.moves)
 }
 
 /// Hosts lose power and their connection, and find them again.

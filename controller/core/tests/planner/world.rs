@@ -1,6 +1,6 @@
 //! A controller with its store, a network, and modelled hosts; one second at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order, ReleaseRef};
 use landfall_common::manifest::Origin;
@@ -61,6 +61,8 @@ pub struct World {
     pub state: State,
     pub store: BTreeMap<Key, Record>,
     pub log: Vec<NewEntry>,
+    /// From which status to which rollouts went, as durable records tell; from none where they begin.
+    pub moves: BTreeSet<(Option<StatusWord>, StatusWord)>,
     pub now: Timestamp,
     pub hosts: BTreeMap<HostId, Host>,
     /// Hosts that the network does not reach.
@@ -128,6 +130,7 @@ impl World {
             state: State::new(now),
             store: BTreeMap::new(),
             log: Vec::new(),
+            moves: BTreeSet::new(),
             now,
             hosts: BTreeMap::new(),
             cut: Vec::new(),
@@ -292,6 +295,7 @@ impl World {
         for change in &output.changes {
             match change {
                 Change::Put { record } => {
+                    self.moves.extend(moved(self.store.get(&record.key()), record));
                     self.store.insert(record.key(), record.clone());
                 }
                 Change::Delete { key } => {
@@ -552,4 +556,14 @@ fn fits_into_a_commit(output: &Output) {
 
 pub fn anna() -> Actor {
     Actor::Operator(OperatorName::new("anna").unwrap())
+}
+
+fn moved(before: Option<&Record>, now: &Record) -> Option<(Option<StatusWord>, StatusWord)> {
+    let Record::Rollout(now) = now else { return None };
+    let before = match before {
+        Some(Record::Rollout(before)) => Some(before.status.word()),
+        _ => None,
+    };
+    let now = now.status.word();
+    (before != Some(now)).then_some((before, now))
 }
