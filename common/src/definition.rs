@@ -97,7 +97,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let named = application.as_ref().map(AppName::as_str);
     let traffic = root.table("traffic", "[traffic]", "[traffic]");
     let traffic = traffic.and_then(|section| sections::traffic(&section, named, &services));
-    let mut environments = sections::environments(root.named_tables("environment", "[environment.NAME]"));
+    let mut environments =
+        sections::environments(root.named_tables("environment", "[environment.NAME]"), &checks);
     if environments.is_empty() {
         let production = EnvName::new("production").expect("a literal that is a valid name");
         environments.insert(production, Strategy::default());

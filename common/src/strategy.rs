@@ -1,6 +1,7 @@
 //! How an environment wants to be rolled out: the knobs, their defaults and what must hold between them.
 
 mod amount;
+mod analysis;
 mod calendar;
 mod canary;
 mod entry;
@@ -8,6 +9,7 @@ mod entry;
 use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
+pub use analysis::{CanaryAnalysis, FailureMetric, LatencyMetric, MIN_WINDOW, Missing, Share};
 pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, UnknownZone, ZoneName, closed};
 pub use canary::{Canary, InvalidCanary};
 pub use entry::{Entry, MAX_APPROVALS};
@@ -130,6 +132,10 @@ pub struct Strategy {
     /// Whether the next batch follows the canary by itself, or waits for somebody who promotes it.
     #[serde(default = "on", skip_serializing_if = "is_on")]
     pub auto_promote: bool,
+    /// Whether the canary is compared with the hosts still on the release before, and how; the next batch waits for the
+    /// verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<CanaryAnalysis>,
     /// How large each later batch is.
     pub batch: Amount,
     /// Whether batches wait for each other as a whole.
@@ -182,6 +188,7 @@ impl Default for Strategy {
             canary: Canary::Count(1),
             canary_hold: Duration::ZERO,
             auto_promote: true,
+            analysis: None,
             batch: Amount::Percent(25),
             window: Window::Batch,
             spread: None,
@@ -205,10 +212,10 @@ impl Strategy {
         self.kind != StrategyKind::AllAtOnce && self.canary != Canary::Count(0)
     }
 
-    /// Whether the canary is held: for a time, or until somebody promotes it.
+    /// Whether the canary is held: for a time, until it was compared, or until somebody promotes it.
     #[must_use]
     pub fn holds_canary(&self) -> bool {
-        self.has_canary() && (!self.canary_hold.is_zero() || !self.auto_promote)
+        self.has_canary() && (!self.canary_hold.is_zero() || !self.auto_promote || self.analysis.is_some())
     }
 
     /// How many hosts form a batch, or may be on their way back at the same time, of so many.
@@ -299,6 +306,18 @@ impl Strategy {
             if !self.auto_promote {
                 return Err(format!("auto_promote is false and {without}: there is no canary to promote"));
             }
+            if self.analysis.is_some() {
+                return Err(format!("analysis is on and {without}: there is no canary to compare"));
+            }
+        }
+        if let Some(analysis) = &self.analysis {
+            analysis.check()?;
+            if analysis.deadline < self.canary_hold {
+                let (deadline, hold) = (human::format(analysis.deadline), human::format(self.canary_hold));
+                return Err(format!(
+                    "deadline ({deadline}) of the analysis is shorter than canary_hold ({hold})"
+                ));
+            }
         }
         Ok(())
     }
@@ -332,6 +351,7 @@ mod tests {
             canary: "role=canary".parse().unwrap(),
             canary_hold: Duration::from_secs(600),
             auto_promote: false,
+            analysis: Some(CanaryAnalysis::default()),
             window: Window::Sliding,
             spread: Some(LabelKey::new("zone").unwrap()),
             stagger: Duration::from_secs(30),
@@ -361,6 +381,12 @@ mod tests {
         insta::assert_snapshot!(held.check().unwrap_err(), @"canary_hold is 1m and canary is 0: there is no canary to hold");
         let at_once = Strategy { kind: StrategyKind::AllAtOnce, auto_promote: false, ..Strategy::default() };
         insta::assert_snapshot!(at_once.check().unwrap_err(), @"auto_promote is false and strategy is all_at_once: there is no canary to promote");
+        let compared = Strategy { analysis: Some(CanaryAnalysis::default()), ..none.clone() };
+        insta::assert_snapshot!(compared.check().unwrap_err(), @"analysis is on and canary is 0: there is no canary to compare");
+        let hold = Duration::from_secs(3600);
+        let late =
+            Strategy { canary_hold: hold, analysis: Some(CanaryAnalysis::default()), ..Strategy::default() };
+        insta::assert_snapshot!(late.check().unwrap_err(), @"deadline (30m) of the analysis is shorter than canary_hold (1h)");
         let slow = Strategy { stagger: Duration::from_secs(301), ..Strategy::default() };
         insta::assert_snapshot!(slow.check().unwrap_err(), @"stagger (5m1s) must be at most half of progress_deadline (10m)");
         let long = Strategy { canary_hold: Duration::from_secs(8 * 24 * 3600), ..Strategy::default() };

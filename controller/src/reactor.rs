@@ -17,7 +17,7 @@ use landfall_common::report::HostReport;
 use landfall_common::{Duration, HostId, RolloutId, Timestamp, canonical};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::log::NewEntry;
-use landfall_controller_core::observation::{Attention, Observation};
+use landfall_controller_core::observation::{Attention, CheckFigures, Observation};
 use landfall_controller_core::reason::PlanningReport;
 use landfall_controller_core::record::{Change, Key, Place, Record};
 use landfall_controller_core::{Effect, Output, State, decide, plan};
@@ -76,6 +76,7 @@ enum Event {
     Connected { host: HostId, connection: u64, orders: Orders },
     Disconnected { host: HostId, connection: u64 },
     Reported { host: HostId, connection: u64, report: Box<HostReport> },
+    Measured { host: HostId, connection: u64, checks: Vec<CheckFigures> },
     RepairDrift { host: HostId, request_id: String, reply: oneshot::Sender<bool> },
     Read(Box<dyn FnOnce(&View<'_>) + Send>),
 }
@@ -214,6 +215,19 @@ impl Reactor {
         self.send(Event::Reported { host, connection, report: Box::new(report) }).await
     }
 
+    /// A host tells how its checks went.
+    ///
+    /// # Errors
+    /// [`ControllerError::Stopping`].
+    pub async fn measured(
+        &self,
+        host: HostId,
+        connection: u64,
+        checks: Vec<CheckFigures>,
+    ) -> Result<(), ControllerError> {
+        self.send(Event::Measured { host, connection, checks }).await
+    }
+
     /// Changes whenever the state may look different.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -303,6 +317,11 @@ impl Core {
                 if let Some(assignment) = pending {
                     self.send(&assignment);
                 }
+            }
+            Event::Measured { host, connection, checks } => {
+                let now = self.now();
+                // The planner runs often enough while a canary is held, and nobody is told of each.
+                let _ = self.state.observe(Observation::Measured { host, connection, checks }, now);
             }
             Event::RepairDrift { host, request_id, reply } => {
                 // Who asked may have gone away.

@@ -283,6 +283,7 @@ pub fn overrides(knobs: &Knobs) -> Overrides {
         canary: knobs.canary.clone(),
         canary_hold: knobs.canary_hold,
         auto_promote: knobs.promotes(),
+        analysis: knobs.analyses(),
         batch: knobs.batch.map(|amount| amount.to_string()),
         window: knobs.window,
         spread: knobs.spread.clone(),

@@ -12,12 +12,14 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+mod analysis;
 mod drift;
 mod environment;
 mod host;
 mod operator;
 mod rollout;
 
+pub use analysis::{Analysis, MetricFinding, Verdict};
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
 pub use environment::{Environment, Lock, Rehearsal};
 pub use host::{DriftMark, Figures, Host, Latency};

@@ -86,6 +86,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "canary",
             "canary_hold",
             "auto_promote",
+            "analysis",
             "batch",
             "window",
             "spread",
@@ -104,6 +105,9 @@ pub const TABLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("freezes", &["from", "until", "reason"]),
+    ("analysis", &["window", "deadline", "alpha", "beta", "latency", "failures"]),
+    ("latency", &["tolerance", "slack", "critical", "missing"]),
+    ("failures", &["tolerance", "floor", "critical", "missing"]),
     ("[retention]", &["releases"]),
     (
         "[traffic]",

@@ -1,6 +1,7 @@
 //! Each table of the definition, read into the types of the manifest, with its defaults. What runs has a room
 //! of its own, [`services`].
 
+mod analysis;
 mod docker;
 mod environments;
 mod services;

@@ -66,6 +66,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
         notes: None,
         migration: None,
         environments: [(place.environment.clone(), strategy)].into(),
+        checks: Vec::new(),
         hosts_keep: 0,
         content: Content::Here,
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind, Window};
+use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
 use landfall_common::{AppName, Duration, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256};
 use serde::{Deserialize, Serialize};
@@ -243,6 +243,9 @@ pub struct Overrides {
     /// [`Strategy::auto_promote`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_promote: Option<bool>,
+    /// Whether there is a [`Strategy::analysis`]: as the environment has it, or with the defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<bool>,
     /// [`Strategy::batch`].
     pub batch: Option<Amount>,
     /// [`Strategy::window`].
@@ -280,6 +283,14 @@ impl Overrides {
             canary: self.canary.clone().unwrap_or_else(|| base.canary.clone()),
             canary_hold: self.canary_hold.unwrap_or(base.canary_hold),
             auto_promote: self.auto_promote.unwrap_or(base.auto_promote),
+            analysis: match self.analysis {
+                Some(true) => base.analysis.clone().or_else(|| {
+                    let hold = self.canary_hold.unwrap_or(base.canary_hold);
+                    Some(CanaryAnalysis::held_for(hold))
+                }),
+                Some(false) => None,
+                None => base.analysis.clone(),
+            },
             batch: self.batch.unwrap_or(base.batch),
             window: self.window.unwrap_or(base.window),
             spread: self.spread.as_ref().map_or_else(|| base.spread.clone(), Spread::label),

@@ -18,6 +18,7 @@ pub mod analysis;
 pub mod approval;
 mod begin;
 pub mod command;
+pub mod comparison;
 mod decide;
 pub mod entry;
 pub mod facts;

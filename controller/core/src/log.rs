@@ -13,6 +13,8 @@ use std::fmt;
 use landfall_common::{HostId, OperatorName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::Verdict;
+
 pub use event::LogEvent;
 
 /// Who did it.
@@ -133,6 +135,28 @@ pub enum MigrationVerdict {
     Applied,
     /// It did not, and may run again.
     NotApplied,
+}
+
+/// What the analysis of a canary has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalysisVerdict {
+    /// The canary is no worse than the hosts on the release before.
+    Pass,
+    /// It is worse.
+    Fail,
+    /// It could not be told.
+    Inconclusive,
+}
+
+impl From<Verdict> for AnalysisVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Fail => Self::Fail,
+            Verdict::Inconclusive => Self::Inconclusive,
+        }
+    }
 }
 
 /// Whom a certificate was issued to.

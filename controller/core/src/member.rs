@@ -120,4 +120,10 @@ impl MemberState {
     pub fn failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
+
+    /// Whether the host has said that it runs the release, proven.
+    #[must_use]
+    pub fn committed(&self) -> bool {
+        matches!(self, Self::Committed { .. })
+    }
 }

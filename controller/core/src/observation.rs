@@ -3,7 +3,7 @@
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
-use landfall_common::{Duration, Generation, HostId, Sha256, Timestamp};
+use landfall_common::{Duration, Generation, HostId, Sha256, StepName, Timestamp};
 
 use crate::record::{HostRecord, Issued};
 use crate::timing::{CLOCK_SKEW, HEARD_WITHIN};
@@ -35,6 +35,28 @@ pub enum Observation {
         /// What.
         report: Box<HostReport>,
     },
+    /// A host tells how its checks went since it last did.
+    Measured {
+        /// Which.
+        host: HostId,
+        /// By which connection.
+        connection: u64,
+        /// Each check that was asked.
+        checks: Vec<CheckFigures>,
+    },
+}
+
+/// How one check of a host went over a few seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFigures {
+    /// Which.
+    pub check: StepName,
+    /// How often it was asked.
+    pub count: u32,
+    /// How often it failed.
+    pub failed: u32,
+    /// How long it took, in the median.
+    pub p50: Duration,
 }
 
 impl Observation {
@@ -42,9 +64,10 @@ impl Observation {
     #[must_use]
     pub fn host(&self) -> &HostId {
         match self {
-            Self::Connected { host, .. } | Self::Disconnected { host, .. } | Self::Reported { host, .. } => {
-                host
-            }
+            Self::Connected { host, .. }
+            | Self::Disconnected { host, .. }
+            | Self::Reported { host, .. }
+            | Self::Measured { host, .. } => host,
         }
     }
 }
@@ -269,6 +292,8 @@ impl Seen {
             Observation::Reported { connection, report, .. } => {
                 self.report(connection, *report, stable_after, now)
             }
+            // What checks measure is of the comparison with others, and not of the host.
+            Observation::Measured { .. } => Attention::Ignored,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT};
 mod absorb;
 mod back;
 mod canary;
+mod compare;
 mod converge;
 mod drill;
 mod evidence;

@@ -206,6 +206,9 @@ pub enum Wait {
         hold: Duration,
         /// Whether it has been.
         kept: bool,
+        /// Whether its analysis has to pass first.
+        #[serde(default)]
+        analysis: bool,
         /// The batch that would begin.
         next: u32,
         /// Of how many.
@@ -221,6 +224,22 @@ pub enum Wait {
         /// For how long it is to be.
         #[serde(rename = "of_ms", with = "duration_ms")]
         of: Duration,
+    },
+    /// The canary is compared with the hosts on the release before.
+    Analysis {
+        /// Whether it is found to be no worse.
+        passed: bool,
+        /// How many windows were compared.
+        windows: u32,
+        /// How long each is.
+        #[serde(rename = "window_ms", with = "duration_ms")]
+        window: Duration,
+        /// The release before.
+        before: ReleaseName,
+        /// Of each metric that decides, a sentence.
+        findings: Vec<String>,
+        /// Whether the comparison began anew since, with the controller.
+        anew: bool,
     },
     /// No more than a batch goes back at the same time.
     ReturnBatch {
@@ -475,7 +494,7 @@ impl fmt::Display for Wait {
                 seconds(*period + Duration::from_millis(999)),
                 human::format(*stagger)
             ),
-            Self::Canary { rollout, promotion, hold, kept, next, of } => {
+            Self::Canary { rollout, promotion, hold, kept, analysis, next, of } => {
                 let held = match (kept, hold.is_zero()) {
                     (true, _) => "the canary is proven".to_owned(),
                     (false, true) => "the canary was proven, and is not now".to_owned(),
@@ -484,8 +503,13 @@ impl fmt::Display for Wait {
                     }
                 };
                 let then = match promotion {
+                    Promotion::ByItself if *analysis => {
+                        format!("batch {next} of {of} follows by itself once its analysis has passed")
+                    }
                     Promotion::ByItself => format!("batch {next} of {of} follows by itself"),
-                    Promotion::Given => format!("it was promoted, and batch {next} of {of} follows"),
+                    Promotion::Given | Promotion::Overruled => {
+                        format!("it was promoted, and batch {next} of {of} follows")
+                    }
                     Promotion::Awaited => format!(
                         "`ctl promote {rollout}` lets batch {next} of {of} follow, `ctl rollback` goes back"
                     ),
@@ -499,6 +523,21 @@ impl fmt::Display for Wait {
                 seconds(*period),
                 human::format(*of)
             ),
+            Self::Analysis { passed, windows, window, before, findings, anew } => {
+                let result = if *passed { "passed" } else { "has no verdict yet" };
+                let since = if *anew { ", begun anew with the controller" } else { "" };
+                let count = if *windows == 1 { "window" } else { "windows" };
+                let length = human::format(*window);
+                write!(
+                    f,
+                    "the analysis of the canary beside the hosts on {before} {result} after {windows} {count} of \
+                     {length}{since}"
+                )?;
+                findings
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(at, finding)| write!(f, "{}{finding}", if at == 0 { ": " } else { "; " }))
+            }
             Self::ReturnBatch { batch, under_way, waiting } => write!(
                 f,
                 "the way back goes {batch} at a time: {under_way} {} under way, {waiting} wait{}",

@@ -11,7 +11,7 @@ use landfall_common::strategy::Strategy;
 use landfall_common::time::duration_ms;
 use landfall_common::{
     AppName, Duration, EnvName, Generation, HostId, LabelKey, ReleaseName, RequestId, RolloutId, Sha256,
-    Timestamp,
+    StepName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ pub struct ReleaseRecord {
     pub migration: Option<MigrationFacts>,
     /// How each environment wants to be rolled out.
     pub environments: BTreeMap<EnvName, Strategy>,
+    /// Its checks; none is known of one that was published to an older controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<StepName>,
     /// How many releases its definition lets a host keep; the controller keeps no fewer.
     #[serde(default)]
     pub hosts_keep: u32,
@@ -115,6 +118,7 @@ impl ReleaseRecord {
                 schema: migration.schema,
             }),
             environments: manifest.environments.clone(),
+            checks: manifest.program.checks.iter().map(|check| check.name.clone()).collect(),
             hosts_keep: manifest.program.retention.releases,
             content: Content::Here,
         }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::report::Failure;
-use landfall_common::strategy::Strategy;
+use landfall_common::strategy::{CanaryAnalysis, Strategy};
 use landfall_common::time::duration_ms;
 use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -180,8 +180,10 @@ pub enum Promotion {
     ByItself,
     /// Somebody must promote it.
     Awaited,
-    /// Somebody has.
+    /// Somebody has. An analysis that is not sure yet is overruled; one that fails later is not.
     Given,
+    /// Somebody has, although the analysis of the canary had failed.
+    Overruled,
 }
 
 /// What had ended in a place when somebody last said that a rollout is to begin there. What ends badly afterwards he
@@ -503,6 +505,14 @@ impl Rollout {
     #[must_use]
     pub fn has_canary(&self) -> bool {
         self.kind == RolloutKind::Forward && self.strategy.has_canary()
+    }
+
+    /// While its canary is held: how that is compared with the hosts on the release before, and which this is. Before
+    /// the first release there is nothing to compare with.
+    #[must_use]
+    pub fn compares(&self) -> Option<(&CanaryAnalysis, &ReleaseRef)> {
+        let is_held = matches!(self.status.stage(), Some(Stage::Canary { .. }));
+        self.strategy.analysis.as_ref().filter(|_| is_held).zip(self.previous.as_ref())
     }
 
     /// When it began, or when it was asked for, while it has not.

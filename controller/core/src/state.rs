@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::Assignment;
-use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
+use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, StepName, Timestamp};
 
+use crate::comparison::{Comparison, On};
 use crate::member::Member;
-use crate::observation::{Attention, Host, Observation};
+use crate::observation::{Attention, CheckFigures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
-use crate::rollout::{Lease, Rollout};
+use crate::rollout::{Lease, Rollout, Stage};
 use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
@@ -21,6 +22,8 @@ pub struct State {
     pub(crate) rollouts: BTreeMap<RolloutId, Rollout>,
     pub(crate) members: BTreeMap<RolloutId, BTreeMap<HostId, Member>>,
     pub(crate) requests: BTreeMap<RequestId, RequestRecord>,
+    /// Of each place whose canary is being compared. Volatile.
+    comparisons: BTreeMap<Place, Comparison>,
     /// When this controller started to listen: silence is counted from here at the earliest. A clock that
     /// was set back begins anew.
     pub(crate) started_at: Timestamp,
@@ -52,6 +55,7 @@ impl State {
             rollouts: BTreeMap::new(),
             members: BTreeMap::new(),
             requests: BTreeMap::new(),
+            comparisons: BTreeMap::new(),
             started_at: now,
             latest: now,
         };
@@ -95,6 +99,10 @@ impl State {
             self.begin_anew(now);
         }
         self.latest = self.latest.max(now);
+        if let Observation::Measured { host, connection, checks } = &observation {
+            self.measured(host, *connection, checks, now);
+            return Attention::Noted;
+        }
         let Some(place) = self.host_place.get(observation.host()) else { return Attention::Ignored };
         let Some(place) = self.places.get_mut(place) else { return Attention::Ignored };
         let Some(host) = place.hosts.get_mut(observation.host()) else { return Attention::Ignored };
@@ -119,6 +127,78 @@ impl State {
         for host in self.places.values_mut().flat_map(|place| place.hosts.values_mut()) {
             host.seen.none_after(now);
         }
+        self.comparisons.values_mut().for_each(Comparison::forget_window);
+    }
+
+    /// What the checks of a host measured, while the canary of its place is compared with others.
+    fn measured(&mut self, host: &HostId, connection: u64, checks: &[CheckFigures], now: Timestamp) {
+        let Some(place) = self.host_place.get(host) else { return };
+        let Some(found) = self.places.get(place) else { return };
+        let Some(rollout) = found.record.holder.as_ref().and_then(|id| self.rollouts.get(id)) else { return };
+        let Some((analysis, previous)) = rollout.compares() else { return };
+        let Some(seen) = found.hosts.get(host).filter(|host| host.seen.connection == Some(connection)) else {
+            return;
+        };
+        let Some(active) = seen.fresh(now).and_then(|received| received.report.active.as_ref()) else {
+            return;
+        };
+        let member = self.members.get(&rollout.id).and_then(|members| members.get(host));
+        let canary = member.filter(|member| member.batch == 1);
+        let on = match canary {
+            Some(member) if member.state.committed() && active.release.digest == rollout.release.digest => {
+                On::Canary
+            }
+            None if active.release.digest == previous.digest => On::Baseline,
+            _ => return,
+        };
+        let (id, place) = (rollout.id.clone(), place.clone());
+        let known = self.comparisons.get(&place).is_some_and(|comparison| *comparison.rollout() == id);
+        if !known {
+            let comparison = Comparison::new(id, analysis, self.compared_checks(rollout), false);
+            self.comparisons.insert(place.clone(), comparison);
+        }
+        if let Some(comparison) = self.comparisons.get_mut(&place) {
+            comparison.take(host, on, checks, now);
+        }
+    }
+
+    /// A comparison begins when a canary begins to be held, and ends with that.
+    fn compare(&mut self, rollout: &Rollout) {
+        let is_held = |rollout: &Rollout| matches!(rollout.status.stage(), Some(Stage::Canary { .. }));
+        let before = self.rollouts.get(&rollout.id).is_some_and(is_held);
+        match (before, is_held(rollout)) {
+            (true, false) if self.comparison(&rollout.id).is_some() => {
+                self.comparisons.remove(&rollout.place);
+            }
+            // One that is held as the controller starts is compared from its first figures on.
+            (false, true) if self.rollouts.contains_key(&rollout.id) => {
+                if let Some((asked, _)) = rollout.compares() {
+                    let checks = self.compared_checks(rollout);
+                    let comparison = Comparison::new(rollout.id.clone(), asked, checks, true);
+                    self.comparisons.insert(rollout.place.clone(), comparison);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The checks that a release has in common with the one before it, in its own order. Of one that was published to
+    /// an older controller they are not known: then what is missing shows as missing.
+    pub(crate) fn compared_checks(&self, rollout: &Rollout) -> Vec<StepName> {
+        let checks = |name: &ReleaseName| {
+            let release = self.release(&rollout.place.application, name);
+            release.map(|release| release.checks.clone()).unwrap_or_default()
+        };
+        let before = rollout.previous.as_ref().map(|previous| checks(&previous.name)).unwrap_or_default();
+        let common = |check: &StepName| before.is_empty() || before.contains(check);
+        checks(&rollout.release.name).into_iter().filter(common).collect()
+    }
+
+    /// How the canary of a rollout does beside the others, once there are figures of it.
+    #[must_use]
+    pub fn comparison(&self, rollout: &RolloutId) -> Option<&Comparison> {
+        let place = &self.rollouts.get(rollout)?.place;
+        self.comparisons.get(place).filter(|comparison| comparison.rollout() == rollout)
     }
 
     /// From when on to count what the records say happened `at`. A moment that lies ahead is of a clock that
@@ -236,6 +316,7 @@ impl State {
                 self.place_mut(&place).record = *record;
             }
             Record::Rollout(rollout) => {
+                self.compare(&rollout);
                 self.rollouts.insert(rollout.id.clone(), *rollout);
             }
             Record::Member(member) => {

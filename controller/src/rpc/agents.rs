@@ -302,8 +302,9 @@ async fn take(
             context.reactor.reported(host.clone(), connection, convert::report(report)?).await
         }
         Some(pb::agent_message::Message::Figures(figures)) => {
+            let checks = convert::check_figures(&figures);
             context.live.figures(host, figures);
-            Ok(())
+            context.reactor.measured(host.clone(), connection, checks).await
         }
         Some(pb::agent_message::Message::Drift(drift)) => {
             super::operators::drift::said(context, host, drift).await

@@ -11,6 +11,7 @@ use landfall_common::{
 };
 use landfall_controller_core::command::Overrides;
 use landfall_controller_core::log::CommitLine;
+use landfall_controller_core::observation::CheckFigures;
 use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 use landfall_trust::PublicKey;
@@ -236,6 +237,7 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
         },
         canary_hold: milliseconds(message.canary_hold_ms),
         auto_promote: message.auto_promote,
+        analysis: message.analysis,
         window: one_of("window", &message.window, &Window::ALL)?,
         spread: match message.spread.as_deref() {
             None => None,
@@ -252,6 +254,19 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
         auto_rollback: message.auto_rollback,
         watch: milliseconds(message.watch_ms),
     })
+}
+
+/// What the checks of a host measured. One whose name is none is left out: nothing could be compared by it.
+pub fn check_figures(figures: &pb::HostFigures) -> Vec<CheckFigures> {
+    let check = |check: &pb::CheckLatency| {
+        Some(CheckFigures {
+            check: StepName::new(check.check.as_str()).ok()?,
+            count: check.count,
+            failed: check.failed,
+            p50: Duration::from_micros(check.p50_us),
+        })
+    };
+    figures.checks.iter().take(super::live::MAX_CHECKS).filter_map(check).collect()
 }
 
 fn one_of<T: Copy>(field: &str, text: &str, all: &[(T, &str)]) -> Parsed<Option<T>> {
@@ -507,12 +522,14 @@ mod tests {
             canary_hosts: canary_hosts.to_owned(),
             canary_hold_ms: Some(0),
             auto_promote: Some(false),
+            analysis: Some(true),
             strategy: strategy.to_owned(),
             ..pb::StrategyOverrides::default()
         };
         let read = overrides(Some(message("", "one_at_a_time"))).unwrap();
         assert_eq!((read.canary, read.kind), (Some(Canary::Count(2)), Some(StrategyKind::OneAtATime)));
         assert_eq!((read.canary_hold, read.auto_promote), (Some(Duration::ZERO), Some(false)));
+        assert_eq!(read.analysis, Some(true));
         let read = overrides(Some(message("role=canary", ""))).unwrap();
         assert_eq!((read.canary.unwrap().to_string().as_str(), read.kind), ("role=canary", None));
         assert!(overrides(Some(message("a few", ""))).is_err());
@@ -531,6 +548,24 @@ mod tests {
         assert_eq!(apart("", None).unwrap().spread, None);
         assert!(apart("slide", None).is_err() && apart("", Some("no label")).is_err());
         assert!(overrides(Some(message("", "blue"))).is_err());
+    }
+
+    #[test]
+    fn what_checks_measured_is_taken_as_far_as_it_can_be_compared() {
+        let check = |name: &str| pb::CheckLatency {
+            check: name.to_owned(),
+            count: 9,
+            failed: 1,
+            p50_us: 1_500,
+            max_us: 90_000,
+        };
+        let checks = vec![check("web"), check("no name"), check("")];
+        let read = check_figures(&pb::HostFigures { checks, ..pb::HostFigures::default() });
+        let [web] = &read[..] else { panic!("{read:?}") };
+        assert_eq!((web.check.as_str(), web.count, web.failed), ("web", 9, 1));
+        assert_eq!(web.p50, Duration::from_micros(1_500));
+        let many = pb::HostFigures { checks: vec![check("web"); 1000], ..pb::HostFigures::default() };
+        assert_eq!(check_figures(&many).len(), super::super::live::MAX_CHECKS);
     }
 
     #[test]

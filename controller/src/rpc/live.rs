@@ -13,7 +13,7 @@ const MAX_FACTS: usize = 64;
 const MAX_TEXT_BYTES: usize = 256;
 
 /// Checks of one host whose latencies are shown.
-const MAX_CHECKS: usize = 64;
+pub const MAX_CHECKS: usize = 64;
 
 /// One host's findings that are shown, their bytes, and the most kinds, notes and failures beside them.
 const MAX_FINDINGS: usize = 50;

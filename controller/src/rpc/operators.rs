@@ -1,5 +1,6 @@
 //! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
 
+mod analysis;
 pub(crate) mod approvals;
 pub(crate) mod drift;
 mod environments;

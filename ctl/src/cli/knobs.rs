@@ -2,7 +2,7 @@
 
 use clap::Args;
 use landfall_common::LabelKey;
-use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind, Window};
+use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::Duration;
 
 use super::duration;
@@ -26,6 +26,12 @@ pub struct Knobs {
     /// Wait after the canary until somebody types `ctl promote`
     #[arg(long)]
     pub no_auto_promote: bool,
+    /// Compare the canary with the hosts on the release before, and take the release back if it is worse
+    #[arg(long, conflicts_with = "no_analysis")]
+    pub analysis: bool,
+    /// Do not compare the canary with other hosts
+    #[arg(long)]
+    pub no_analysis: bool,
     /// Hosts in each later batch, such as 2 or 25%
     #[arg(long, value_name = "AMOUNT", value_parser = amount_of_batch)]
     pub batch: Option<Amount>,
@@ -66,6 +72,16 @@ impl Knobs {
         }
     }
 
+    /// Whether the canary is compared with others, if that was said.
+    #[must_use]
+    pub fn analyses(&self) -> Option<bool> {
+        match (self.analysis, self.no_analysis) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+
     /// The strategy with these differences.
     #[must_use]
     pub fn over(&self, base: &Strategy) -> Strategy {
@@ -74,6 +90,14 @@ impl Knobs {
             canary: self.canary.clone().unwrap_or_else(|| base.canary.clone()),
             canary_hold: self.canary_hold.unwrap_or(base.canary_hold),
             auto_promote: self.promotes().unwrap_or(base.auto_promote),
+            analysis: match self.analyses() {
+                Some(true) => base
+                    .analysis
+                    .clone()
+                    .or_else(|| Some(CanaryAnalysis::held_for(self.canary_hold.unwrap_or(base.canary_hold)))),
+                Some(false) => None,
+                None => base.analysis.clone(),
+            },
             batch: self.batch.unwrap_or(base.batch),
             window: self.window.unwrap_or(base.window),
             spread: self.spread.as_ref().map_or_else(|| base.spread.clone(), Spread::label),

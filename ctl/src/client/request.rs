@@ -58,6 +58,8 @@ pub struct Overrides {
     pub canary_hold: Option<Duration>,
     /// Whether the next batch follows it by itself.
     pub auto_promote: Option<bool>,
+    /// Whether the canary is compared with others.
+    pub analysis: Option<bool>,
     /// `2` or `25%`.
     pub batch: Option<String>,
     /// Whether batches wait for each other as a whole.
@@ -92,6 +94,7 @@ impl Overrides {
             },
             canary_hold_ms: self.canary_hold.map(ms),
             auto_promote: self.auto_promote,
+            analysis: self.analysis,
             strategy: self.strategy.map(StrategyKind::word).unwrap_or_default().to_owned(),
             batch: self.batch.clone().unwrap_or_default(),
             window: self.window.map(Window::word).unwrap_or_default().to_owned(),

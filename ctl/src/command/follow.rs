@@ -313,6 +313,7 @@ mod tests {
             is_rollback: false,
             is_drill: false,
             in_line: false,
+            analysis: None,
             migration: String::new(),
             approvals: None,
         }

@@ -38,6 +38,7 @@ pub(crate) fn rollout() -> Rollout {
         is_rollback: false,
         is_drill: false,
         in_line: false,
+        analysis: None,
         migration: String::new(),
         approvals: None,
     }

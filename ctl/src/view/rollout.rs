@@ -5,6 +5,7 @@ use landfall_common::printable::{self, line};
 use landfall_proto::v1;
 use serde::Serialize;
 
+use super::analysis::Analysis;
 use super::moment;
 
 /// Where a rollout is.
@@ -90,7 +91,7 @@ impl From<v1::RolloutStatus> for Status {
 }
 
 /// A rollout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rollout {
     /// Its id.
     pub id: String,
@@ -126,6 +127,8 @@ pub struct Rollout {
     pub is_drill: bool,
     /// The migration's state; empty when there is none.
     pub migration: String,
+    /// How its canary does beside the hosts on the release before, while that is compared.
+    pub analysis: Option<Analysis>,
     /// Who must say yes before it begins, and who has; none where nobody must.
     pub approvals: Option<Approvals>,
 }
@@ -320,6 +323,7 @@ impl From<v1::Rollout> for Rollout {
             in_line: rollout.in_line,
             is_drill: rollout.is_drill,
             migration: line(&rollout.migration),
+            analysis: rollout.analysis.map(Analysis::from),
             approvals: rollout.approvals.map(Approvals::from),
         }
     }

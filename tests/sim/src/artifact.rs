@@ -37,6 +37,8 @@ pub struct ReleasePlan {
     pub badness: u64,
     /// Whether its first service has two slots behind a proxy.
     pub slots: bool,
+    /// Whether it answers twenty times as slowly as others, everywhere.
+    pub slow: bool,
 }
 
 /// How a release does on a host.
@@ -120,6 +122,7 @@ impl ReleasePlan {
             bad_ppm: 0,
             badness: 0,
             slots: false,
+            slow: false,
         }
     }
 

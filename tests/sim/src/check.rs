@@ -7,6 +7,7 @@ pub mod account;
 pub mod approval;
 pub mod budget;
 pub mod calendar;
+pub mod comparison;
 pub mod current;
 pub mod drill;
 pub mod failures;
@@ -96,6 +97,8 @@ pub struct Checks {
     pub open_batch: BTreeMap<RolloutId, u32>,
     /// Hosts that were let go and have not said what became of it, whatever process they said it to.
     pub let_go: pace::LetGo,
+    /// What was measured while a canary is held.
+    pub figures: comparison::Figures,
     /// Rollouts whose canary somebody has promoted.
     pub promoted: BTreeSet<RolloutId>,
     /// Rollouts that are watched.
@@ -127,6 +130,7 @@ impl Checks {
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),
             let_go: pace::LetGo::new(),
+            figures: comparison::Figures::default(),
             promoted: BTreeSet::new(),
             watch: watch::Watch::default(),
             looks: 0,
@@ -139,6 +143,7 @@ impl Checks {
         self.heard.clear();
         self.sessions.clear();
         self.forget_failures();
+        self.forget_figures();
     }
 
     /// The controller's clock was set back: what was heard lies ahead of it by no time.

@@ -53,6 +53,8 @@ pub struct Host {
     pub tasks: BTreeSet<u64>,
     /// What the supervisors of migrations noted, by lease.
     pub notes: BTreeMap<u64, Note>,
+    /// Of each check since the last heartbeat: how often it was asked, how often it failed, and how long it took last.
+    pub measured: BTreeMap<StepName, (u32, u32, u64)>,
     /// When the next tick comes.
     pub tick_at: Option<u64>,
     /// Whether a piece of leisurely work is due.
@@ -155,6 +157,7 @@ impl Host {
             ensuring: None,
             tasks: BTreeSet::new(),
             notes: BTreeMap::new(),
+            measured: BTreeMap::new(),
             tick_at: None,
             work_due: false,
             seen_operations: 0,

@@ -17,6 +17,8 @@ pub enum Sabotage {
     CanaryIgnored,
     /// P5: the controller does not watch what it has brought.
     WatchIgnored,
+    /// P6: every host is said to answer as fast as any other.
+    FiguresFlattered,
     /// P5: the controller calls a rollout a success as soon as it runs.
     FalseSuccess,
     /// P6: the controller calls a drill well over before its hosts are back.

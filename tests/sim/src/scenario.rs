@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Canary, ReleaseWindow, Strategy, StrategyKind, Window};
+use landfall_common::strategy::{
+    Amount, Canary, CanaryAnalysis, FailureMetric, LatencyMetric, Missing, ReleaseWindow, Share, Strategy,
+    StrategyKind, Window,
+};
 use landfall_common::{Duration, LabelKey};
 
 use crate::artifact::ReleasePlan;
@@ -123,6 +126,7 @@ impl Scenario {
             4 if seed % 10 == 4 => Some(2),
             _ => None,
         };
+        with_an_analysis(seed, &mut releases);
         for plan in releases.iter_mut().filter(|plan| first.is_some_and(|first| plan.number >= first)) {
             plan.slots = true;
         }
@@ -248,6 +252,27 @@ fn with_entries(seed: u64, releases: &mut [ReleasePlan]) {
         if dice.chance(400_000) {
             plan.strategy.entry.calendar.windows = windows(*dice.pick(&[5, 15, 20]));
         }
+    }
+}
+
+/// A canary that is compared with others, in every sixth world, and releases that are slow: by dice of their own too.
+fn with_an_analysis(seed: u64, releases: &mut [ReleasePlan]) {
+    if !matches!(seed % 12, 0 | 8) {
+        return;
+    }
+    let mut dice = Dice::new(seed ^ 0x616e_616c_7973_6973);
+    let failures = FailureMetric { floor: Share::percent(*dice.pick(&[1, 5])), ..FailureMetric::default() };
+    let missing = *dice.pick(&[Missing::Pause, Missing::Pause, Missing::Fail]);
+    let analysis = CanaryAnalysis {
+        window: Duration::from_secs(*dice.pick(&[10, 20, 30])),
+        deadline: Duration::from_secs(*dice.pick(&[300, 900])),
+        latency: LatencyMetric { missing, ..LatencyMetric::default() },
+        failures,
+        ..CanaryAnalysis::default()
+    };
+    for plan in releases.iter_mut().filter(|plan| plan.strategy.has_canary()) {
+        plan.strategy.analysis = Some(analysis.clone());
+        plan.slow = plan.number > 1 && dice.chance(300_000);
     }
 }
 

@@ -8,6 +8,7 @@
 mod agents;
 mod approvals;
 mod faults;
+mod figures;
 mod hub;
 mod network;
 mod operators;
@@ -24,6 +25,7 @@ use landfall_common::manifest::Step;
 use landfall_common::report::HostReport;
 use landfall_common::{ReleaseName, RequestId, ServiceName, Sha256, Timestamp};
 use landfall_controller_core::command::Command;
+use landfall_controller_core::observation::CheckFigures;
 use landfall_controller_core::record::Place;
 
 use crate::artifact::{self, Release};
@@ -52,6 +54,7 @@ enum Event {
     Full { host: Option<usize>, until: u64 },
     ToHost { host: usize, connection: u64, assignment: Box<Assignment> },
     Report { host: usize, connection: u64, report: Box<HostReport> },
+    Figures { host: usize, connection: u64, checks: Vec<CheckFigures> },
     HostNotices { host: usize, connection: u64 },
     ControllerNotices { host: usize, connection: u64 },
     StartController,
@@ -138,6 +141,10 @@ pub struct Statistics {
     pub refused: u64,
     /// Assignments that were sent.
     pub assignments: u64,
+    /// Canaries that were compared until something followed from it.
+    pub analysed: u64,
+    /// Of these, releases as fast as the one before that were found to be worse.
+    pub taken_back_wrongly: u64,
     /// Looks of the checkers.
     pub looks: u64,
 }
@@ -155,6 +162,8 @@ impl Statistics {
         self.migrations += other.migrations;
         self.refused += other.refused;
         self.assignments += other.assignments;
+        self.analysed += other.analysed;
+        self.taken_back_wrongly += other.taken_back_wrongly;
         self.looks += other.looks;
     }
 }
@@ -305,6 +314,7 @@ impl World {
                 self.assignment_arrives(host, connection, &assignment);
             }
             Event::Report { host, connection, report } => self.report_arrives(host, connection, *report),
+            Event::Figures { host, connection, checks } => self.figures_arrive(host, connection, checks),
             Event::HostNotices { host, connection } => self.host_notices(host, connection),
             Event::ControllerNotices { host, connection } => self.controller_notices(host, connection),
             Event::StartController => self.start_controller(),

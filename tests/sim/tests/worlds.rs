@@ -2,7 +2,7 @@
 
 use landfall_common::Duration;
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Canary, Strategy, Window};
+use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Strategy, Window};
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, windows};
 use landfall_sim::world::Statistics;
@@ -182,6 +182,55 @@ fn a_canary_that_is_not_held_is_noticed() {
             plan.strategy.canary_hold = Duration::from_secs(60);
         }
     });
+}
+
+/// A canary that is compared in windows of ten seconds.
+fn compared(scenario: &mut Scenario) {
+    for plan in &mut scenario.releases {
+        let (window, deadline) = (Duration::from_secs(10), Duration::from_secs(600));
+        plan.strategy.analysis = Some(CanaryAnalysis { window, deadline, ..CanaryAnalysis::default() });
+    }
+}
+
+#[test]
+fn a_canary_that_goes_on_without_figures_is_noticed() {
+    is_noticed(Sabotage::CanaryIgnored, "P5", compared);
+}
+
+#[test]
+fn a_slow_canary_whose_figures_are_flattered_is_noticed() {
+    is_noticed(Sabotage::FiguresFlattered, "P6", |scenario| {
+        compared(scenario);
+        scenario.releases[1].slow = true;
+    });
+}
+
+#[test]
+fn of_releases_that_are_as_fast_no_more_go_back_than_is_said() {
+    let mut all = Statistics::default();
+    for seed in 0..40 {
+        let mut scenario = Scenario::calm(seed, 6, 4);
+        compared(&mut scenario);
+        // Noise of everyday: probes that fail, messages that are lost or late.
+        scenario.faults.check = 5_000;
+        (scenario.faults.lost, scenario.faults.late) = (50_000, 50_000);
+        let outcome = World::new(scenario, false).run();
+        must_hold(&outcome);
+        all.add(&outcome.statistics);
+    }
+    assert!(all.analysed >= 100, "{all:?}");
+    assert!(all.taken_back_wrongly * 20 <= all.analysed, "more than one in twenty: {all:?}");
+}
+
+#[test]
+fn a_slow_release_goes_back_in_a_calm_world() {
+    let mut scenario = Scenario::calm(3, 6, 2);
+    compared(&mut scenario);
+    scenario.releases[1].slow = true;
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    let statistics = outcome.statistics;
+    assert!(statistics.rolled_back >= 1 && statistics.succeeded == 1, "{statistics:?}");
 }
 
 #[test]

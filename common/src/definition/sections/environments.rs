@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
-use super::duration;
+use super::{analysis, duration};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
 use crate::ids::{EnvName, LabelKey};
+use crate::manifest::Check;
 use crate::strategy::{Calendar, Canary, Entry, Freeze, MAX_APPROVALS, Strategy, StrategyKind, Window};
 
 /// `[environment.NAME]`, each.
 pub(in crate::definition) fn environments(
     sections: Vec<(At<String>, Section<'_>)>,
+    checks: &[Check],
 ) -> BTreeMap<EnvName, Strategy> {
     let mut environments = BTreeMap::new();
     for (name, section) in sections {
-        let strategy = strategy(&section);
+        let strategy = strategy(&section, checks);
         match EnvName::new(name.value.clone()) {
             Ok(name) => drop(environments.insert(name, strategy)),
             Err(error) => {
@@ -30,7 +32,7 @@ pub(in crate::definition) fn environments(
     environments
 }
 
-fn strategy(section: &Section<'_>) -> Strategy {
+fn strategy(section: &Section<'_>, checks: &[Check]) -> Strategy {
     let before = section.reader.found.borrow().len();
     let default = Strategy::default();
     let kind = section.string("strategy").map_or(default.kind, |text| kind(section, &text));
@@ -38,7 +40,7 @@ fn strategy(section: &Section<'_>) -> Strategy {
         StrategyKind::Rolling => &[],
         StrategyKind::OneAtATime => &["batch", "window"],
         StrategyKind::AllAtOnce => {
-            &["canary", "canary_hold", "auto_promote", "batch", "window", "spread", "stagger"]
+            &["canary", "canary_hold", "auto_promote", "analysis", "batch", "window", "spread", "stagger"]
         }
     };
     for key in idle.iter().filter(|key| section.has(key)) {
@@ -48,11 +50,13 @@ fn strategy(section: &Section<'_>) -> Strategy {
         let help = Some(format!("remove `{key}`, or write `strategy = \"rolling\"`"));
         section.reader.wrong(section.key_span(key), message, help);
     }
+    let canary_hold = duration(section, "canary_hold", default.canary_hold);
     let strategy = Strategy {
         kind,
         canary: canary(section).unwrap_or(default.canary),
-        canary_hold: duration(section, "canary_hold", default.canary_hold),
+        canary_hold,
         auto_promote: section.boolean("auto_promote").unwrap_or(default.auto_promote),
+        analysis: analysis::analysis(section, canary_hold),
         batch: section.amount("batch").unwrap_or(default.batch),
         window: section.string("window").map_or(default.window, |text| window(section, &text)),
         spread: section.name("spread", LabelKey::new).map(|at| at.value),
@@ -72,6 +76,9 @@ fn strategy(section: &Section<'_>) -> Strategy {
     let sound = section.reader.found.borrow().len() == before;
     if let (true, Err(sentence)) = (sound, strategy.check()) {
         section.reader.wrong(knob_span(section, &sentence), sentence, None);
+    }
+    if let (true, Some(analysis)) = (sound, &strategy.analysis) {
+        analysis::must_compare(section, analysis, checks);
     }
     strategy
 }
@@ -170,6 +177,12 @@ fn canary(section: &Section<'_>) -> Option<Canary> {
 
 /// Where the first knob that the sentence names and the section sets stands.
 fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
+    if sentence.contains("analysis")
+        || sentence.contains(" of latency ")
+        || sentence.contains(" of failures ")
+    {
+        return section.key_span("analysis");
+    }
     let words: BTreeSet<&str> = sentence.split(|c: char| !c.is_ascii_lowercase() && c != '_').collect();
     let knobs = keys::of("[environment.NAME]");
     let named = knobs.iter().find(|knob| words.contains(**knob) && section.has(knob));

@@ -2,7 +2,7 @@
 
 use super::{parse, wrong};
 use crate::ids::EnvName;
-use crate::strategy::{Canary, Entry, Strategy, StrategyKind, Window};
+use crate::strategy::{Canary, CanaryAnalysis, Entry, Missing, Share, Strategy, StrategyKind, Window};
 use crate::time::Duration;
 
 fn strategy(keys: &str) -> Strategy {
@@ -160,4 +160,96 @@ fn knobs_without_a_meaning_are_refused_at_their_place() {
       20 | canary = -1
          |          ^^
     "#);
+}
+
+const CHECK: &str = "[[check]]\nname = \"web\"\ntcp = \"127.0.0.1:80\"\n";
+
+fn analysed(keys: &str) -> Option<CanaryAnalysis> {
+    strategy(&format!("{keys}\n{CHECK}")).analysis
+}
+
+#[test]
+fn a_canary_is_compared_as_is_said() {
+    assert_eq!(strategy("").analysis, None);
+    assert_eq!(analysed("analysis = false"), None);
+    assert_eq!(analysed("analysis = true"), Some(CanaryAnalysis::default()));
+    assert_eq!(analysed("[environment.production.analysis]"), Some(CanaryAnalysis::default()));
+    let held = analysed("canary_hold = \"1h\"\nanalysis = true").unwrap();
+    assert_eq!(
+        held.deadline,
+        Duration::from_secs(3600),
+        "by default it waits for as long as the canary is held"
+    );
+    let said = analysed(
+        "[environment.production.analysis]\nwindow = \"1m\"\ndeadline = \"2h\"\nalpha = \"1%\"\nbeta = \"0.5%\"\n\
+         latency = { tolerance = \"20%\", slack = \"5ms\", missing = \"fail\" }\nfailures.critical = false",
+    )
+    .unwrap();
+    assert_eq!((said.window, said.deadline), (Duration::from_secs(60), Duration::from_secs(7200)));
+    assert_eq!((said.alpha, said.beta), (Share::percent(1), Share(50)));
+    assert_eq!((said.latency.tolerance_percent, said.latency.slack), (20, Duration::from_millis(5)));
+    assert_eq!((said.latency.missing, said.failures.missing), (Missing::Fail, Missing::Pause));
+    assert!(said.latency.critical && !said.failures.critical);
+}
+
+#[test]
+fn an_analysis_that_could_tell_nothing_is_refused_at_its_place() {
+    insta::assert_snapshot!(wrong("[environment.a]\nanalysis = true\n"), @r"
+    landfall.toml:4:1: the analysis compares what the checks measure, and there is no [[check]]
+      4 | analysis = true
+        | ^^^^^^^^
+      help: add a `[[check]]`, or remove `analysis`
+    ");
+    let wrong = |keys: &str| wrong(&format!("{CHECK}{keys}\n"));
+    insta::assert_snapshot!(wrong("[environment.a]\nanalysis = \"on\"\n[environment.b]\ncanary = 0\nanalysis = true\n\
+         [environment.c]\nstrategy = \"all_at_once\"\nanalysis = true\n\
+         [environment.d.analysis]\nwindow = \"5s\"\n[environment.e.analysis]\nwidow = \"1m\"\nalpha = 0.05\n\
+         beta = \"5\"\nlatency = { tolerance = \"1.5\", missing = \"warn\" }\n\
+         [environment.f]\ncanary_hold = \"1h\"\nanalysis.deadline = \"30m\"\n\
+         [environment.g.analysis]\nlatency.critical = false\nfailures.critical = false"), @r#"
+    landfall.toml:7:12: `analysis` must be true, false or a table, not of type string
+      7 | analysis = "on"
+        |            ^^^^
+      help: write `analysis = true`
+    landfall.toml:10:1: analysis is on and canary is 0: there is no canary to compare
+      10 | analysis = true
+         | ^^^^^^^^
+    landfall.toml:13:1: `analysis` has no meaning when every host changes at once
+      13 | analysis = true
+         | ^^^^^^^^
+      help: remove `analysis`, or write `strategy = "rolling"`
+    landfall.toml:14:16: window (5s) of the analysis must be from 10s, in which every host reports, to 10m
+      14 | [environment.d.analysis]
+         |                ^^^^^^^^
+    landfall.toml:17:1: unknown key `widow` in `analysis`
+      17 | widow = "1m"
+         | ^^^^^
+      help: did you mean `window`?
+    landfall.toml:18:9: `alpha` must be a string, not a float
+      18 | alpha = 0.05
+         |         ^^^^
+    landfall.toml:19:8: `beta`: "5" is not a share with at most two decimals
+      19 | beta = "5"
+         |        ^^^
+      help: write `beta = "1%"` or `beta = "0.25%"`
+    landfall.toml:20:25: `tolerance`: "1.5" is not a whole number of per cent
+      20 | latency = { tolerance = "1.5", missing = "warn" }
+         |                         ^^^^^
+      help: write `tolerance = "50%"` for half as much again
+    landfall.toml:20:42: `missing`: "warn" is none of "pause", "ignore", "fail"
+      20 | latency = { tolerance = "1.5", missing = "warn" }
+         |                                          ^^^^^^
+    landfall.toml:23:1: deadline (30m) of the analysis is shorter than canary_hold (1h)
+      23 | analysis.deadline = "30m"
+         | ^^^^^^^^
+    landfall.toml:24:16: critical is false for every metric of the analysis: nothing would decide
+      24 | [environment.g.analysis]
+         |                ^^^^^^^^
+    "#);
+    let rare = CHECK.replace("name = \"web\"", "name = \"web\"\ninterval = \"1m\"");
+    insta::assert_snapshot!(super::wrong(&format!("{rare}[environment.a]\nanalysis = true\n")), @r"
+    landfall.toml:8:1: window (30s) of the analysis is shorter than interval (1m) of check web: most windows would have no figures
+      8 | analysis = true
+        | ^^^^^^^^
+    ");
 }

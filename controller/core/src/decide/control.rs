@@ -4,9 +4,10 @@ use landfall_common::RolloutId;
 use landfall_common::assignment::{Direction, Order};
 use landfall_common::report::OutcomeKind;
 
+use crate::analysis::Verdict;
 use crate::command::Answer;
 use crate::line;
-use crate::log::{LogEvent, MigrationVerdict};
+use crate::log::{Actor, LogEvent, MigrationVerdict};
 use crate::member::{Left, Member, MemberState};
 use crate::observation::{Host, Standing};
 use crate::record::{Convergence, Issued, Place, PlaceRecord, Record};
@@ -46,6 +47,9 @@ impl Draft<'_> {
     pub(super) fn promote(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
         let answer = Answer::Rollout { id: id.clone() };
+        let compared = rollout.compares().is_some();
+        let comparison = self.state.comparison(id).filter(|_| compared);
+        let failed = comparison.is_some_and(|comparison| comparison.verdict() == Verdict::Fail);
         match rollout.status.stage() {
             Some(Stage::Watching { accepted: true }) => return Ok(answer),
             Some(Stage::Watching { accepted: false }) => {
@@ -55,7 +59,9 @@ impl Draft<'_> {
                 return Ok(answer);
             }
             Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
-            Some(Stage::Canary { promotion: Promotion::Given }) => return Ok(answer),
+            Some(Stage::Canary { promotion: Promotion::Given }) if failed => {}
+            Some(Stage::Canary { promotion: Promotion::Given | Promotion::Overruled }) => return Ok(answer),
+            Some(Stage::Canary { promotion: Promotion::ByItself }) if compared => {}
             Some(Stage::Canary { promotion: Promotion::ByItself }) => {
                 return Err(wrong(
                     &rollout,
@@ -69,8 +75,21 @@ impl Draft<'_> {
             }
             _ => return Err(wrong(&rollout, "it does not wait to be promoted")),
         }
-        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: 2 });
-        rollout.enter(Stage::Canary { promotion: Promotion::Given }, self.now);
+        let overruled = match comparison {
+            _ if !compared => String::new(),
+            None => "no figures of the canary were compared".to_owned(),
+            Some(comparison) if comparison.verdict() == Verdict::Pass => String::new(),
+            Some(comparison) => comparison.report().to_string(),
+        };
+        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: 2, overruled });
+        let promotion = if failed { Promotion::Overruled } else { Promotion::Given };
+        let stage = Stage::Canary { promotion };
+        // What the analysis has paused waits for this word, and for no other.
+        if compared && matches!(rollout.status, Status::Paused { by: Actor::Controller, .. }) {
+            self.log(LogEvent::RolloutResumed { rollout: id.clone() });
+            rollout.status = Status::Active { stage: stage.clone() };
+        }
+        rollout.enter(stage, self.now);
         self.put(Record::Rollout(Box::new(rollout)));
         Ok(answer)
     }

@@ -8,7 +8,7 @@ use landfall_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{CommitLine, MigrationVerdict, RolloutEnd, Subject};
+use super::{AnalysisVerdict, CommitLine, MigrationVerdict, RolloutEnd, Subject};
 
 /// What happened. Written as `{"kind": "rollout_started", …}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +202,22 @@ pub enum LogEvent {
         rollout: RolloutId,
         /// The batch that may begin.
         batch: u64,
+        /// What the analysis of the canary said by then, where it had not passed.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        overruled: String,
+    },
+    /// The canary was compared with the hosts on the release before, and something follows from it.
+    CanaryAnalysed {
+        /// The rollout.
+        rollout: RolloutId,
+        /// What is found.
+        verdict: AnalysisVerdict,
+        /// After so many windows.
+        windows: u64,
+        /// Of so many milliseconds each.
+        window_ms: u64,
+        /// Of each metric that the verdict stands on, a sentence.
+        findings: Vec<String>,
     },
     /// Every host that can be heard of runs the release: it is watched from now on.
     WatchStarted {
@@ -476,6 +492,7 @@ impl LogEvent {
             Self::RolloutPromoted { .. } => "rollout_promoted",
             Self::WatchStarted { .. } => "watch_started",
             Self::WatchEnded { .. } => "watch_ended",
+            Self::CanaryAnalysed { .. } => "canary_analysed",
             Self::RolloutAborted { .. } => "rollout_aborted",
             Self::MigrationStarted { .. } => "migration_started",
             Self::MigrationFinished { .. } => "migration_finished",
@@ -525,6 +542,7 @@ impl LogEvent {
             | Self::RolloutPromoted { rollout, .. }
             | Self::WatchStarted { rollout, .. }
             | Self::WatchEnded { rollout }
+            | Self::CanaryAnalysed { rollout, .. }
             | Self::RolloutAborted { rollout, .. }
             | Self::MigrationStarted { rollout, .. }
             | Self::MigrationFinished { rollout, .. }

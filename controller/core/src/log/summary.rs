@@ -1,11 +1,12 @@
 //! What a log entry says to a person: one sentence for each kind of event.
 
+use landfall_common::Duration;
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::human;
 
 use crate::refusal::seconds;
 
-use super::{LogEvent, MigrationVerdict, Subject};
+use super::{AnalysisVerdict, LogEvent, MigrationVerdict, Subject};
 
 impl LogEvent {
     /// One sentence for people.
@@ -84,8 +85,24 @@ impl LogEvent {
                 because(format!("rollout {rollout} was paused"), reason)
             }
             Self::RolloutResumed { rollout } => format!("rollout {rollout} was resumed"),
-            Self::RolloutPromoted { rollout, batch } => {
-                format!("rollout {rollout} was promoted to batch {batch}")
+            Self::RolloutPromoted { rollout, batch, overruled } => {
+                let text = format!("rollout {rollout} was promoted to batch {batch}");
+                let although =
+                    if overruled.is_empty() { "" } else { " although its analysis had not passed" };
+                because(format!("{text}{although}"), overruled)
+            }
+            Self::CanaryAnalysed { rollout, verdict, windows, window_ms, findings } => {
+                let verdict = match verdict {
+                    AnalysisVerdict::Pass => "passed its analysis",
+                    AnalysisVerdict::Fail => "failed its analysis",
+                    AnalysisVerdict::Inconclusive => "was analysed without a verdict",
+                };
+                let of = human::format(Duration::from_millis(*window_ms));
+                let windows = count(*windows, "window");
+                because(
+                    format!("the canary of rollout {rollout} {verdict} after {windows} of {of}"),
+                    &findings.join("; "),
+                )
             }
             Self::WatchStarted { rollout, period } => {
                 format!("rollout {rollout} is everywhere, and is watched for {}", human::format(*period))

@@ -1,5 +1,5 @@
 //! The canary: it is held for as long as its evidence is asked to hold, and until somebody promotes it where that
-//! is asked. Meanwhile nothing beyond it changes, what fails goes back, and no deadline runs against a person.
+//! is asked, and compared with those on the release before. Meanwhile nothing beyond it changes, what fails goes back, and no deadline runs against a person.
 
 use landfall_common::time::human;
 
@@ -8,6 +8,7 @@ use crate::refusal::seconds;
 use crate::rollout::{Promotion, Stage};
 
 use super::Turn;
+use super::compare::{self, Compared};
 use super::run;
 use super::table::Table;
 
@@ -26,6 +27,10 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
     if let Err(turn) = run::begin(table, 1) {
         return turn;
     }
+    let compared = Compared::of(table, promotion);
+    if compared == Compared::Failed {
+        return compare::failed(table);
+    }
     let rollout = table.rollout();
     let strategy = &rollout.strategy;
     let (hold, patience) = (strategy.canary_hold, strategy.canary_hold + strategy.progress_deadline);
@@ -34,12 +39,25 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
     let look = run::look(table, 1, strategy.min_healthy.max(hold));
     let kept = look.settled && look.proven > 0;
     // With its hosts the canary's evidence is gone for good: a person's word is all that there can be.
-    let let_go = look.empty && promotion == Promotion::Given;
-    if promotion != Promotion::Awaited && (kept || let_go) {
+    let let_go = look.empty && matches!(promotion, Promotion::Given | Promotion::Overruled);
+    let may_go = match promotion {
+        Promotion::ByItself => compared.lets_go(),
+        Promotion::Awaited => false,
+        Promotion::Given | Promotion::Overruled => true,
+    };
+    if may_go && (kept || let_go) {
+        compare::log(table);
         return run::open(table, 2);
     }
-    let held_for = table.held_for();
-    if promotion != Promotion::Awaited && held_for >= patience {
+    let held_for = table.seen_for();
+    let deadline = table.rollout().strategy.analysis.as_ref().map(|analysis| analysis.deadline);
+    if promotion == Promotion::ByItself
+        && !compared.lets_go()
+        && deadline.is_some_and(|most| held_for >= most)
+    {
+        return compare::too_late(table);
+    }
+    if promotion != Promotion::Awaited && !kept && held_for >= patience {
         let of = human::format(hold.max(table.rollout().strategy.min_healthy));
         let why = look
             .waits
@@ -57,9 +75,11 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         promotion,
         hold: rollout.strategy.canary_hold,
         kept,
+        analysis: !compared.lets_go(),
         next: 2,
         of: rollout.batches,
     });
+    compare::report(table);
     run::report(table, look.waits);
     Turn::None
 }

@@ -11,6 +11,9 @@ use super::Turn;
 use super::run;
 use super::table::Table;
 
+/// What else somebody may do where a drill does not turn back by itself.
+const AGAIN: &str = "`ctl retry` tries again";
+
 /// Turns back once the canary is proven with the other release.
 pub(super) fn turn(table: &mut Table<'_>) -> Turn {
     let look = run::look(table, 1, table.rollout().strategy.min_healthy);
@@ -18,13 +21,13 @@ pub(super) fn turn(table: &mut Table<'_>) -> Turn {
         if table.stalled() {
             let why = look.waits.first().map_or_else(String::new, |wait| format!(": {wait}"));
             let idle = seconds(table.idle_for());
-            return run::turn_back(table, format!("nothing got on for {idle}{why}"));
+            return run::turn_back(table, format!("nothing got on for {idle}{why}"), AGAIN);
         }
         run::report(table, look.waits);
         return Turn::None;
     }
     if look.proven == 0 {
-        return run::turn_back(table, "it was proven on no host".to_owned());
+        return run::turn_back(table, "it was proven on no host".to_owned(), AGAIN);
     }
     let rollout = table.rollout();
     let reason = "this is a drill".to_owned();

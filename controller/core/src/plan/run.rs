@@ -39,7 +39,7 @@ pub(super) fn begin(table: &mut Table<'_>, batch: u32) -> Result<(), Turn> {
         return Err(table.fail("all of its hosts were removed".to_owned(), fleet));
     }
     if let Some(reason) = over_budget(table) {
-        return Err(turn_back(table, reason));
+        return Err(turn_back(table, reason, "`ctl retry` tries again"));
     }
     grant(table, batch);
     Ok(())
@@ -75,8 +75,8 @@ fn first_failure(table: &Table<'_>) -> String {
     table.first_failure().map_or_else(String::new, |failed| format!(": {failed}"))
 }
 
-/// Goes back, if that is wanted and possible; else pauses with the reason.
-pub(super) fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
+/// Goes back, if that is wanted and possible; else pauses with the reason, and with what else somebody may do.
+pub(super) fn turn_back(table: &mut Table<'_>, reason: String, or: &str) -> Turn {
     let touched = table.members().any(|(_, member)| member.touched);
     let rollout = table.rollout();
     let moved = turn::schema_moved(rollout);
@@ -97,9 +97,9 @@ pub(super) fn turn_back(table: &mut Table<'_>, reason: String) -> Turn {
         Err(NoReturn::Schema { reason: why, needed }) => {
             table.pause(format!("{reason}; it does not go back by itself: {why}. What helps: {needed}"))
         }
-        Ok(_) if !rollout.strategy.auto_rollback => table.pause(format!(
-            "{reason}; auto_rollback is off: `ctl rollback` goes back, `ctl retry` tries again"
-        )),
+        Ok(_) if !rollout.strategy.auto_rollback => {
+            table.pause(format!("{reason}; auto_rollback is off: `ctl rollback` goes back, {or}"))
+        }
         Ok(stage) => {
             let (id, to) = (rollout.id.clone(), rollout.previous.clone());
             let now = table.now;

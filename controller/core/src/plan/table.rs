@@ -133,6 +133,11 @@ impl<'a> Table<'a> {
         self.now.since(self.counted(self.rollout().since))
     }
 
+    /// The same, as far as this controller has seen it.
+    pub fn seen_for(&self) -> Duration {
+        self.now.since(self.counted(self.rollout().since).max(self.state.started_at))
+    }
+
     fn counted(&self, at: Timestamp) -> Timestamp {
         self.state.counted(at, self.now)
     }

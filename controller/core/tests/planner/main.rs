@@ -8,6 +8,8 @@ mod canary;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod converge;
 #[cfg(test)]
 mod diagram;

@@ -78,6 +78,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         canary,
         canary_hold,
         auto_promote,
+        analysis: None,
         window: pick(rng, &[Window::Batch, Window::Sliding]),
         spread: pick(rng, &[None, Some("zone")]).map(|label| LabelKey::new(label).unwrap()),
         stagger: Duration::from_secs(pick(rng, &[0, 0, 7])),

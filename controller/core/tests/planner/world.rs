@@ -8,11 +8,11 @@ use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
     AppName, Duration, EnvName, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId,
-    RolloutId, Sha256, Timestamp,
+    RolloutId, Sha256, StepName, Timestamp,
 };
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
 use landfall_controller_core::log::{Actor, LogEntry, NewEntry};
-use landfall_controller_core::observation::{Attention, Observation};
+use landfall_controller_core::observation::{Attention, CheckFigures, Observation};
 use landfall_controller_core::record::{
     Change, Content, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
 };
@@ -78,6 +78,10 @@ pub struct World {
     /// Hosts to which nothing happens report only so often.
     pub heartbeat: Duration,
     told: BTreeMap<HostId, (Timestamp, HostReport)>,
+    /// How fast releases answer that are not as fast as others, in milliseconds, and how many of ten probes fail.
+    pub answers: BTreeMap<ReleaseName, (u64, u32)>,
+    /// Hosts whose agents send no figures.
+    pub mute: Vec<HostId>,
 }
 
 pub fn place() -> Place {
@@ -142,6 +146,8 @@ impl World {
             most_out: 0,
             heartbeat: Duration::from_secs(1),
             told: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            mute: Vec::new(),
         };
         (1..=hosts).for_each(|number| world.enrol(number));
         world.run(2);
@@ -224,6 +230,7 @@ impl World {
             notes: None,
             migration,
             environments: [(place.environment, strategy)].into(),
+            checks: vec![StepName::new("web").unwrap()],
             hosts_keep: 0,
             content: Content::Here,
         });
@@ -448,6 +455,7 @@ impl World {
                 self.next_connection
             });
             let _ = self.observe(Observation::Connected { host: id.clone(), connection });
+            self.measure(&id, connection);
             if !self.is_news(&id, &report) {
                 continue;
             }
@@ -459,6 +467,21 @@ impl World {
             self.checks.every_wait_has_a_reason(&self.state, &self.sentences);
         }
         self.most_out = self.most_out.max(self.hosts.values().filter(|host| !host.serves()).count());
+    }
+
+    /// Every ten seconds a host tells how its check went.
+    fn measure(&mut self, id: &HostId, connection: u64) {
+        let seconds = self.now.ms() / 1000;
+        if !seconds.is_multiple_of(10) || self.mute.contains(id) {
+            return;
+        }
+        let Some(active) = &self.hosts[id].active else { return };
+        let (ms, failed) = self.answers.get(&active.release.name).copied().unwrap_or((20, 0));
+        // A little noise, the same in each run.
+        let p50 = Duration::from_millis(ms + (seconds / 10 * 7 + u64::from(id.as_str().as_bytes()[5])) % 5);
+        let check = StepName::new("web").unwrap();
+        let checks = vec![CheckFigures { check, count: 10, failed, p50 }];
+        let _ = self.observe(Observation::Measured { host: id.clone(), connection, checks });
     }
 
     /// Whether a host would send this: something happened, or it is time for a heartbeat.

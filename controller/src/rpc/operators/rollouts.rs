@@ -111,13 +111,18 @@ fn then(plan: &Plan, batch: &Batch) -> String {
         return String::new();
     }
     let hold = human::format(strategy.canary_hold);
-    match (strategy.canary_hold.is_zero(), strategy.auto_promote) {
-        (true, _) => "the next batch follows when somebody types `ctl promote`".to_owned(),
-        (false, true) => format!("the next batch follows when the canary has been healthy for {hold}"),
-        (false, false) => format!(
-            "the next batch follows when the canary has been healthy for {hold} and somebody types `ctl promote`"
-        ),
+    let healthy =
+        (!strategy.canary_hold.is_zero()).then(|| format!("the canary has been healthy for {hold}"));
+    // Before the first release there is nothing to compare with.
+    let before = plan.previous.as_ref().filter(|_| strategy.analysis.is_some());
+    let compared =
+        before.map(|before| format!("its analysis beside the hosts on {} has passed", before.name));
+    let promoted = (!strategy.auto_promote).then(|| "somebody types `ctl promote`".to_owned());
+    let all: Vec<String> = healthy.into_iter().chain(compared).chain(promoted).collect();
+    if all.is_empty() {
+        return String::new();
     }
+    format!("the next batch follows when {}", all.join(" and "))
 }
 
 fn way_back(plan: &Plan) -> String {
@@ -172,6 +177,7 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
         hosts(plan.failure_budget)
     ));
     notes.extend(pace(plan));
+    notes.extend(analysis(plan));
     if let Schema::Fits { reason } = &plan.schema {
         notes.push(format!("no migration runs: {reason}"));
     }
@@ -187,6 +193,20 @@ fn approvals(view: &View<'_>, plan: &Plan) -> Option<String> {
         needed => format!("{needed} people other than whoever asks have"),
     };
     Some(format!("it stands in line until {who} approved it with `ctl approve`"))
+}
+
+/// What the analysis of the canary does.
+fn analysis(plan: &Plan) -> Option<String> {
+    let asked =
+        plan.strategy.analysis.as_ref().filter(|_| plan.strategy.has_canary() && plan.batches.len() > 1)?;
+    if plan.previous.is_none() {
+        return Some("the canary is not analysed: no release was in force before".to_owned());
+    }
+    let (window, deadline) = (human::format(asked.window), human::format(asked.deadline));
+    Some(format!(
+        "the canary is compared in windows of {window}: worse, it goes back; without a verdict after {deadline} the rollout \
+         pauses"
+    ))
 }
 
 /// How hosts follow each other beside batch by batch.

@@ -14,7 +14,7 @@ use landfall_controller_core::rollout::{
 };
 use landfall_proto::v1 as pb;
 
-use super::approvals;
+use super::{analysis, approvals};
 use crate::reactor::View;
 use crate::rpc::convert;
 
@@ -38,6 +38,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         in_line: rollout.in_line().is_some(),
         approvals: approvals::shown(view, rollout),
         is_drill: rollout.kind == RolloutKind::Drill,
+        analysis: view.state.comparison(&rollout.id).map(analysis::shown),
     }
 }
 

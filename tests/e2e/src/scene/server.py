@@ -5,9 +5,13 @@ import select
 import signal
 import socket
 import threading
+import time
 
 with open("release.txt") as file:
     RELEASE = file.read().strip()
+
+# How long each answer takes, where a release has that file.
+DELAY_S = float(open("delay.txt").read()) if os.path.exists("delay.txt") else 0
 
 stopping = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -36,6 +40,7 @@ def serve(connection):
                     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
                     f"X-Release: {RELEASE}\r\nConnection: {'close' if close else 'keep-alive'}\r\n\r\nok\n"
                 )
+                time.sleep(DELAY_S)
                 try:
                     connection.sendall(answer.encode())
                 except OSError:

@@ -154,6 +154,7 @@ impl World {
         }
         if self.hosts[host].connection.is_some() {
             self.send_report(host);
+            self.send_figures(host);
         }
         self.after(HEARTBEAT_MS, Event::Heartbeat { host, process });
     }
@@ -175,6 +176,7 @@ impl World {
         agent.agent = None;
         agent.process += 1;
         agent.watch = None;
+        agent.measured.clear();
         agent.tasks.clear();
         agent.ensuring = None;
         agent.tick_at = None;

@@ -160,6 +160,7 @@ impl World {
                 return Err(Failed::Later);
             }
         }
+        self.look_at_analyses(&output.log);
         for change in &output.changes {
             if let Change::Put { record: Record::Rollout(rollout) } = change {
                 self.rollout_changed(rollout);
@@ -226,6 +227,7 @@ impl World {
         let now = self.controller_now();
         let Some(controller) = &self.controller.running else { return };
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();
+        let compared = self.checks.canary_moves(rollout, members.iter());
         let moves = self.checks.rollout_moves(rollout, members.iter(), now);
         let watched = self.checks.is_watched(rollout, members.iter(), self.now);
         let hosts = &self.hosts;
@@ -239,6 +241,7 @@ impl World {
         self.must(moves);
         self.must(drilled);
         self.must(watched);
+        self.must(compared);
         self.must(ended);
         match &rollout.status {
             Status::Ended { end: End::Succeeded } => self.statistics.succeeded += 1,

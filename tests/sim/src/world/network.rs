@@ -54,7 +54,7 @@ impl World {
     }
 
     /// When a message arrives, if it does, and when its double does.
-    fn delays(&mut self) -> Vec<u64> {
+    pub(super) fn delays(&mut self) -> Vec<u64> {
         let faults = &self.scenario.faults;
         let (lost, late, doubled) =
             if self.healed { (0, 0, 0) } else { (faults.lost, faults.late, faults.doubled) };

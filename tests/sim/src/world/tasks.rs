@@ -359,6 +359,7 @@ impl World {
             None => agent.services.values().next().cloned(),
         };
         let is_sick = agent.sick_until > self.now;
+        let (is_of_application, answering) = (service.is_none(), runs.clone());
         let answer = match runs {
             _ if service.is_some() => match service.flatten() {
                 Some(release) if release == expected => Ok(()),
@@ -382,6 +383,9 @@ impl World {
                 }
             }
         };
+        if is_of_application {
+            self.measure(host, &name, answering.as_ref(), answer.is_err());
+        }
         let jitter = self.dice.between(0, 200);
         self.after(interval_ms + jitter, Event::Probe { host, process, watch: number, check });
         self.tell(host, AgentEvent::Checked { watch: number, check: name, answer });

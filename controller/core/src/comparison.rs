@@ -1,0 +1,284 @@
+//! The canary of a rollout beside the hosts that still run the release before: the figures of both, window by window,
+//! and what the analysis says of them. In memory only: a controller that starts begins anew.
+//!
+//! What the test is and what it assumes is in [`crate::analysis`]; what follows from its verdict in the planner.
+
+use std::collections::BTreeMap;
+
+use landfall_common::strategy::{CanaryAnalysis, Missing};
+use landfall_common::{Duration, HostId, RolloutId, StepName, Timestamp};
+
+use crate::analysis::{
+    Analysis, Count, Metric, OnMissing, Report, Settings, Tolerance, Unit, Verdict, Window, Worse,
+};
+use crate::observation::CheckFigures;
+
+/// So many checks of a release are compared, the first ones of its definition: each takes memory for each host of an
+/// environment, and of the rate of false alarms.
+pub const MAX_CHECKS: usize = 8;
+
+/// The comparison of one rollout.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    rollout: RolloutId,
+    length: Duration,
+    checks: Vec<StepName>,
+    analysis: Analysis,
+    report: Report,
+    open: Open,
+    /// Whether it has seen the canary held from the beginning.
+    whole: bool,
+}
+
+/// The window that has not ended.
+#[derive(Debug, Clone, Default)]
+struct Open {
+    since: Option<Timestamp>,
+    canary: Side,
+    baseline: Side,
+}
+
+/// Of each host, what its checks measured, in the order of the checks that are compared.
+type Side = BTreeMap<HostId, Vec<Tally>>;
+
+/// What a check of a host measured in a window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    asked: u64,
+    failed: u64,
+    /// The sum of the medians of each heartbeat in seconds, each as often as the check was asked.
+    weighted: f64,
+}
+
+/// On which side a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    Canary,
+    Baseline,
+}
+
+impl Comparison {
+    /// Of these checks; `whole` if the canary is held from now on.
+    pub(crate) fn new(
+        rollout: RolloutId,
+        asked: &CanaryAnalysis,
+        mut checks: Vec<StepName>,
+        whole: bool,
+    ) -> Self {
+        checks.truncate(MAX_CHECKS);
+        let settings = Settings::new(asked.alpha.fraction(), asked.beta.fraction()).unwrap_or_default();
+        let metrics = checks.iter().flat_map(|check| metrics(check, asked)).collect();
+        let analysis = Analysis::new(settings, metrics);
+        let report = analysis.report();
+        Self { rollout, length: asked.window, checks, analysis, report, open: Open::default(), whole }
+    }
+
+    /// Of which rollout.
+    #[must_use]
+    pub fn rollout(&self) -> &RolloutId {
+        &self.rollout
+    }
+
+    /// Whether it has seen the canary held from the beginning: not if the controller was started since.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// How long a window is.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// How many windows have ended.
+    #[must_use]
+    pub fn windows(&self) -> u32 {
+        self.analysis.windows()
+    }
+
+    /// What is found so far, metric by metric.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What follows so far. Nothing follows from no comparison (P5).
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let decides = self.report.findings.iter().any(|finding| finding.metric.critical);
+        if decides { self.report.verdict } else { Verdict::Inconclusive }
+    }
+
+    /// Takes in what a host measured since it last said so. A window ends with the first figures after its time.
+    pub(crate) fn take(&mut self, host: &HostId, on: On, figures: &[CheckFigures], now: Timestamp) {
+        let since = *self.open.since.get_or_insert(now);
+        if now.since(since) >= self.length {
+            self.end_window();
+            self.open.since = Some(now);
+        }
+        let side = match on {
+            On::Canary => &mut self.open.canary,
+            On::Baseline => &mut self.open.baseline,
+        };
+        let tallies = side.entry(host.clone()).or_insert_with(|| vec![Tally::default(); self.checks.len()]);
+        for (tally, check) in tallies.iter_mut().zip(&self.checks) {
+            if let Some(figures) = figures.iter().find(|figures| figures.check == *check) {
+                tally.add(figures);
+            }
+        }
+    }
+
+    /// The clock was set: how long the window has lasted nobody knows.
+    pub(crate) fn forget_window(&mut self) {
+        self.open = Open::default();
+    }
+
+    fn end_window(&mut self) {
+        let Open { canary, baseline, .. } = std::mem::take(&mut self.open);
+        let mut window = BTreeMap::new();
+        for (at, check) in self.checks.iter().enumerate() {
+            let levels = |side: &Side| side.values().filter_map(|tallies| tallies[at].level()).collect();
+            let counts = |side: &Side| side.values().map(|tallies| tallies[at].count()).collect();
+            let level = Window::Level { canary: levels(&canary), baseline: levels(&baseline) };
+            let events = Window::Events { canary: counts(&canary), baseline: counts(&baseline) };
+            window.insert(latency_of(check), level);
+            window.insert(failures_of(check), events);
+        }
+        self.analysis.observe(&window);
+        self.report = self.analysis.report();
+    }
+}
+
+impl Tally {
+    fn add(&mut self, figures: &CheckFigures) {
+        self.asked += u64::from(figures.count);
+        self.failed += u64::from(figures.failed.min(figures.count));
+        self.weighted += figures.p50.as_secs_f64() * f64::from(figures.count);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "how often a check is asked in ten minutes")]
+    fn level(self) -> Option<f64> {
+        (self.asked > 0).then(|| self.weighted / self.asked as f64)
+    }
+
+    fn count(self) -> Count {
+        Count { events: self.failed, of: self.asked }
+    }
+}
+
+fn latency_of(check: &StepName) -> String {
+    format!("latency of {check}")
+}
+
+fn failures_of(check: &StepName) -> String {
+    format!("failures of {check}")
+}
+
+fn metrics(check: &StepName, asked: &CanaryAnalysis) -> [Metric; 2] {
+    let ratio = |percent: u32| 1.0 + f64::from(percent) / 100.0;
+    let (latency, failures) = (&asked.latency, &asked.failures);
+    [
+        Metric {
+            name: latency_of(check),
+            worse: Worse::Higher,
+            tolerance: Tolerance::Level {
+                ratio: ratio(latency.tolerance_percent),
+                slack: latency.slack.as_secs_f64(),
+            },
+            critical: latency.critical,
+            on_missing: on_missing(latency.missing),
+            unit: Unit::Seconds,
+        },
+        Metric {
+            name: failures_of(check),
+            worse: Worse::Higher,
+            tolerance: Tolerance::Events {
+                ratio: ratio(failures.tolerance_percent),
+                floor: failures.floor.fraction(),
+            },
+            critical: failures.critical,
+            on_missing: on_missing(failures.missing),
+            unit: Unit::Share,
+        },
+    ]
+}
+
+fn on_missing(missing: Missing) -> OnMissing {
+    match missing {
+        Missing::Pause => OnMissing::Inconclusive,
+        Missing::Ignore => OnMissing::Pass,
+        Missing::Fail => OnMissing::Fail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(count: u32, failed: u32, p50_ms: u64) -> Vec<CheckFigures> {
+        let check = StepName::new("web").unwrap();
+        vec![CheckFigures { check, count, failed, p50: Duration::from_millis(p50_ms) }]
+    }
+
+    fn host(number: u32) -> HostId {
+        HostId::new(format!("web-{number}")).unwrap()
+    }
+
+    fn comparison(checks: &[&str]) -> Comparison {
+        let checks = checks.iter().map(|check| StepName::new(*check).unwrap()).collect();
+        Comparison::new(RolloutId::new("r-1").unwrap(), &CanaryAnalysis::default(), checks, true)
+    }
+
+    /// One canary against three others, each heard of every ten seconds.
+    fn minutes(comparison: &mut Comparison, minutes: u64, canary_ms: u64) {
+        for heartbeat in 0..minutes * 6 {
+            let now = Timestamp::from_ms(1_000_000 + heartbeat * 10_000);
+            comparison.take(&host(1), On::Canary, &figures(10, 0, canary_ms + heartbeat % 3), now);
+            (2..5).for_each(|n| {
+                comparison.take(&host(n), On::Baseline, &figures(10, 0, 20 + heartbeat % 5), now);
+            });
+        }
+    }
+
+    #[test]
+    fn a_canary_that_is_as_fast_as_the_others_passes_and_one_that_is_slow_fails() {
+        let mut good = comparison(&["web"]);
+        minutes(&mut good, 10, 21);
+        assert_eq!((good.verdict(), good.windows()), (Verdict::Pass, 19));
+        insta::assert_snapshot!(good.report(), @"latency of web: 22 ms on the canary against 22 ms (0.957 to 1.05 times), beyond its tolerance of 1.5 times (at least 10 ms) in 0 of 19 windows; failures of web: 0 % on the canary against 0 % (0 of all 0, with 25 % of what was counted) in 19 windows; allowed: 1 %, or 1.5 times the others'");
+        let mut bad = comparison(&["web"]);
+        minutes(&mut bad, 10, 420);
+        assert_eq!(bad.verdict(), Verdict::Fail);
+        insta::assert_snapshot!(bad.report(), @"latency of web: 421 ms on the canary against 22 ms (18.3 to 20 times), beyond its tolerance of 1.5 times (at least 10 ms) in 19 of 19 windows");
+    }
+
+    #[test]
+    fn nothing_follows_from_no_figures_and_from_nothing_to_compare() {
+        let mut none = comparison(&[]);
+        minutes(&mut none, 10, 21);
+        assert_eq!(none.verdict(), Verdict::Inconclusive);
+        let mut other = comparison(&["worker"]);
+        minutes(&mut other, 10, 21);
+        assert_eq!(other.verdict(), Verdict::Inconclusive);
+        insta::assert_snapshot!(other.report(), @"latency of worker: no figures in 19 of 19 windows; failures of worker: no figures in 19 of 19 windows");
+    }
+
+    /// Ten windows in one: a leap of the clock makes no evidence.
+    #[test]
+    fn a_window_of_unknown_length_is_none() {
+        let mut comparison = comparison(&["web"]);
+        minutes(&mut comparison, 2, 21);
+        let windows = comparison.windows();
+        comparison.forget_window();
+        comparison.take(&host(1), On::Canary, &figures(10, 0, 900), Timestamp::from_ms(90_000_000));
+        assert_eq!(comparison.windows(), windows);
+    }
+
+    #[test]
+    fn only_so_many_checks_are_compared() {
+        let names: Vec<String> = (0..20).map(|n| format!("check-{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(comparison(&names).report().findings.len(), 2 * MAX_CHECKS);
+    }
+}

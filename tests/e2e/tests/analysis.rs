@@ -1,0 +1,93 @@
+//! A canary that is compared with the hosts on the release before: by real agents, whose checks ask a real server.
+#![allow(clippy::unwrap_used, reason = "all of this file is tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use landfall_e2e::process::wait_until;
+use landfall_e2e::scene::Scene;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Short windows, and as little certainty as may be asked for: what is tested is the way of the figures, and the
+/// simulation tests how often a verdict is wrong. A machine that has much to do is slower by less than the slack.
+const ANALYSIS: &str = r#"
+[environment.production.analysis]
+window = "10s"
+deadline = "10m"
+alpha = "50%"
+beta = "50%"
+latency = { slack = "150ms" }
+failures = { floor = "40%" }
+"#;
+
+fn runs(scene: &Scene) -> [String; 3] {
+    ["web-1", "web-2", "web-3"].map(|host| scene.stage.current(host))
+}
+
+#[test]
+fn a_release_that_answers_slowly_goes_back_by_itself_and_one_that_does_not_goes_on() {
+    let bin = Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap();
+    let mut scene = Scene::new(bin, &["web-1", "web-2", "web-3"]).unwrap();
+    let said = scene.release("v1").unwrap();
+    assert_eq!(said.code, 0, "{said:?}\n{}", scene.last_words());
+
+    // Its checks pass: each answer takes 0.4 s, of the two that it may take.
+    let slow = scene.artifact("v2", |text| text + ANALYSIS).unwrap();
+    std::fs::write(slow.join("delay.txt"), "0.4").unwrap();
+    let said = scene.release_command("v2", &slow, &["--publish-only"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let plan = scene.ctl(&["plan", "v2"]).unwrap().expect_code(0).unwrap().out;
+    let then = "the next batch follows when its analysis beside the hosts on v1 has passed";
+    assert!(plan.contains(then) && plan.contains("the canary is compared in windows of 10s"), "{plan}");
+    let plan = scene.ctl(&["plan", "v2", "--no-analysis"]).unwrap().expect_code(0).unwrap().out;
+    assert!(!plan.contains("analysis"), "{plan}");
+
+    let said = scene.release_command("v2", &slow, &[]).output().unwrap();
+    let all = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(said.status.code(), Some(3), "{all}\n{}", scene.last_words());
+    assert!(all.contains("the canary is worse than the hosts on v1: latency of healthz: 4"), "{all}");
+    assert!(all.contains("beyond its tolerance of 1.5 times (at least 150 ms) in "), "{all}");
+    assert_eq!(runs(&scene), ["v1", "v1", "v1"]);
+    let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
+    assert!(log.contains("failed its analysis after ") && !log.contains("web-2 v2"), "{log}");
+
+    // Another one that is as fast as v1; the controller dies while it is compared.
+    let good = scene.artifact("v3", |text| text + ANALYSIS).unwrap();
+    let said = scene.release_command("v3", &good, &["--detach"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let analysis = |scene: &Scene| {
+        let said = scene.ctl(&["-o", "json", "status"]).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
+        find(&status, "analysis").cloned()
+    };
+    let some_windows =
+        |scene: &Scene| analysis(scene).is_some_and(|found| found["windows"].as_u64() >= Some(1));
+    wait_until("a window", PATIENCE, || some_windows(&scene))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    assert_eq!(runs(&scene), ["v3", "v1", "v1"]);
+    scene.stage.kill_controller().unwrap();
+    scene.stage.start_controller().unwrap();
+    wait_until("a window, again", PATIENCE, || some_windows(&scene))
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    let found = analysis(&scene).unwrap();
+    assert_eq!(found["findings"][0]["metric"], "latency of healthz", "{found}");
+    assert!(found["findings"][0]["canary"].as_f64() > Some(0.0), "{found}");
+
+    let said = scene.ctl(&["status", "--watch"]).unwrap();
+    assert_eq!(runs(&scene), ["v3", "v3", "v3"], "{said:?}\n{}", scene.last_words());
+    let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
+    assert!(log.contains("passed its analysis after "), "{log}");
+}
+
+/// The first value under this key that is not null.
+fn find<'v>(value: &'v serde_json::Value, key: &str) -> Option<&'v serde_json::Value> {
+    match value {
+        serde_json::Value::Object(map) => {
+            let here = map.get(key).filter(|value| !value.is_null());
+            here.or_else(|| map.values().find_map(|value| find(value, key)))
+        }
+        serde_json::Value::Array(items) => items.iter().find_map(|value| find(value, key)),
+        _ => None,
+    }
+}

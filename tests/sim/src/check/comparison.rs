@@ -1,0 +1,90 @@
+//! P5 and P6 of a canary that is compared with others: it goes on by itself only on figures of both, and never if it is
+//! plainly worse.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_common::{HostId, RolloutId};
+use landfall_controller_core::member::Member;
+use landfall_controller_core::rollout::{Rollout, Stage};
+
+use super::{Checks, Violation};
+
+/// So many figures of each side are the least that can be evidence: of five windows each.
+const LEAST: u64 = 5;
+
+/// What the controller's process has heard while a canary was held.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Of each host, how often it told of probes since the canary of the rollout is held.
+    heard: BTreeMap<HostId, u64>,
+    /// The rollout whose canary that is.
+    held: Option<RolloutId>,
+}
+
+impl Checks {
+    /// Figures of a host reached the controller.
+    pub fn figures_heard(&mut self, host: &HostId, connection: u64, probes: u32) {
+        if self.sessions.get(host) == Some(&connection) && probes > 0 {
+            *self.figures.heard.entry(host.clone()).or_default() += 1;
+        }
+    }
+
+    /// A rollout's record changes: a canary that is compared goes on by itself only with evidence, and not if the
+    /// release is plainly slower than the one before. Asked before [`Checks::rollout_moves`].
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn canary_moves<'m>(
+        &mut self,
+        rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member>,
+    ) -> Result<(), Violation> {
+        let was_held = self.figures.held.as_ref() == Some(&rollout.id);
+        let stage = rollout.status.stage();
+        if let Some(Stage::Canary { .. }) = stage {
+            if !was_held {
+                self.figures = Figures { held: Some(rollout.id.clone()), ..Figures::default() };
+            }
+            return Ok(());
+        }
+        let figures = std::mem::take(&mut self.figures);
+        let figures = if was_held { figures } else { Figures::default() };
+        let goes_on = matches!(stage, Some(Stage::Running { batch: 2.. }))
+            && self.open_batch.get(&rollout.id).is_none_or(|batch| *batch < 2);
+        let asked = rollout.has_canary() && rollout.strategy.analysis.is_some();
+        let Some(previous) = rollout.previous.as_ref().filter(|_| asked && goes_on) else { return Ok(()) };
+        if self.promoted.contains(&rollout.id) {
+            return Ok(());
+        }
+        let canary: BTreeSet<HostId> =
+            members.filter(|member| member.batch == 1).map(|member| member.host.clone()).collect();
+        let of = |is_canary: bool| {
+            let heard = figures.heard.iter().filter(|(host, _)| canary.contains(*host) == is_canary);
+            heard.map(|(_, times)| times).sum::<u64>()
+        };
+        let (of_canary, of_others) = (of(true), of(false));
+        if of_canary.min(of_others) < LEAST {
+            return Err(Violation::new(
+                "P5",
+                format!(
+                    "rollout {} goes on after its canary by itself on {of_canary} figures of it and {of_others} of others",
+                    rollout.id
+                ),
+            ));
+        }
+        let slow = |digest| self.releases.get(digest).is_some_and(|release| release.plan.slow);
+        if slow(&rollout.release.digest) && !slow(&previous.digest) {
+            let what = format!(
+                "{} is far slower than {}, and was let go on by itself",
+                rollout.release.name, previous.name
+            );
+            return Err(Violation::new("P6", what));
+        }
+        Ok(())
+    }
+
+    /// The controller's process has started: what the one before had heard is gone.
+    pub(super) fn forget_figures(&mut self) {
+        self.figures.heard.clear();
+    }
+}
