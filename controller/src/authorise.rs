@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Approver, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 42] = [
+pub const TABLE: [(&str, Access); 47] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -43,13 +43,17 @@ pub const TABLE: [(&str, Access); 42] = [
     ("/landfall.v1.Enrolment/Renew", Anyone),
     ("/landfall.v1.Operators/ApproveRollout", Operator(Approver)),
     ("/landfall.v1.Operators/ControlRollout", Operator(Deployer)),
+    ("/landfall.v1.Operators/CordonHosts", Operator(Deployer)),
     ("/landfall.v1.Operators/CreateToken", Operator(Admin)),
+    ("/landfall.v1.Operators/ExcludeHosts", Operator(Deployer)),
+    ("/landfall.v1.Operators/Explain", Operator(Viewer)),
     ("/landfall.v1.Operators/GetCheckpoint", Operator(Viewer)),
     ("/landfall.v1.Operators/GetInfo", Operator(Viewer)),
     ("/landfall.v1.Operators/GetObject", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRelease", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRepositoryFile", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRollout", Operator(Viewer)),
+    ("/landfall.v1.Operators/IncludeHosts", Operator(Deployer)),
     ("/landfall.v1.Operators/ListDrift", Operator(Viewer)),
     ("/landfall.v1.Operators/ListEnvironments", Operator(Viewer)),
     ("/landfall.v1.Operators/ListHosts", Operator(Viewer)),
@@ -72,6 +76,7 @@ pub const TABLE: [(&str, Access); 42] = [
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer)),
     ("/landfall.v1.Operators/StartDrill", Operator(Deployer)),
     ("/landfall.v1.Operators/StreamOutput", Operator(Deployer)),
+    ("/landfall.v1.Operators/UncordonHosts", Operator(Deployer)),
     ("/landfall.v1.Operators/UnlockEnvironment", Operator(Deployer)),
     ("/landfall.v1.Operators/WatchRollout", Operator(Viewer)),
 ];

@@ -4,6 +4,7 @@ mod approve;
 mod hosts;
 mod import;
 mod knobs;
+mod leave_out;
 mod lock;
 mod trust;
 
@@ -19,6 +20,7 @@ pub use approve::{Approve, Reject};
 pub use hosts::{Add, Target};
 pub use import::Import;
 pub use knobs::Knobs;
+pub use leave_out::{Exclude, Include};
 pub use lock::{Lock, Unlock};
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
@@ -142,6 +144,8 @@ pub enum Command {
     Plan(Plan),
     /// Show what runs, and the rollout under way
     Status(Status),
+    /// Tell why a rollout does not go on or how it ended, or why a host is as it is
+    Why(Why),
     /// List published releases
     Releases,
     /// Show what differs between two releases: steps, files, commits
@@ -164,6 +168,10 @@ pub enum Command {
     Approve(Approve),
     /// Say no to a rollout that stands in line for approvals: it ends
     Reject(Reject),
+    /// Leave hosts out of the rollout under way
+    Exclude(Exclude),
+    /// Let hosts that were excluded take part again, or take what is in force
+    Include(Include),
     /// Claim an environment for a while: no rollout begins there
     Lock(Lock),
     /// Give an environment free again
@@ -338,6 +346,25 @@ pub struct Status {
     /// Stop following after this time with exit code 4
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "watch")]
     pub wait: Option<Duration>,
+}
+
+/// `ctl why`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Of a rollout: since when, what it waits for host by host, which deadlines run, what failed first with its output, what
+runs where. Of a host: what it runs and should run, what it was asked and how it answered, its last failure, its checks.
+
+Examples:
+  ctl why                          the rollout under way, or else the last one
+  ctl why r-20261122-7f3a
+  ctl why web-3 -o json")]
+pub struct Why {
+    /// A rollout's id or a host's name [default: the rollout under way, or else the last one]
+    #[arg(value_name = "ROLLOUT|HOST")]
+    pub subject: Option<String>,
+    /// Where to look for the one under way.
+    #[command(flatten)]
+    pub environment: Environment,
 }
 
 /// `ctl diff`
@@ -539,6 +566,31 @@ Examples:
         /// Do not ask about an environment that landfall.toml does not have
         #[arg(short, long)]
         yes: bool,
+    },
+    /// Leave hosts alone, whatever is rolled out, until they are uncordoned
+    #[command(after_help = "\
+A rollout under way leaves them out from now on. What one of them was let do it ends. It counts as out (max_unavailable)
+while it does not serve.
+
+Examples:
+  ctl hosts cordon web-7 --reason 'its disk is being replaced'
+  ctl hosts uncordon web-7")]
+    Cordon {
+        /// The hosts
+        #[arg(required = true, value_name = "HOST", value_parser = name(HostId::new))]
+        hosts: Vec<HostId>,
+        /// Why, for the log and for whoever wonders
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Treat hosts like any other again: they take part in the rollout under way, or take what is in force
+    Uncordon {
+        /// The hosts
+        #[arg(required = true, value_name = "HOST", value_parser = name(HostId::new))]
+        hosts: Vec<HostId>,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
     },
     /// Deny a host from now on and forget it
     Remove {

@@ -11,6 +11,7 @@ mod follow;
 mod hosts;
 mod import;
 mod init;
+mod leave_out;
 mod lock;
 mod log;
 mod login;
@@ -23,6 +24,7 @@ mod releases;
 mod rollback;
 mod status;
 mod trust;
+mod why;
 
 use std::path::{Path, PathBuf};
 
@@ -339,6 +341,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Release(arguments) => release::run(&session, &arguments).await,
         Command::Plan(arguments) => plan::run(&session, &arguments).await,
         Command::Status(arguments) => status::run(&session, &arguments).await,
+        Command::Why(arguments) => why::run(&session, &arguments).await,
         Command::Releases => releases::run(&session).await,
         Command::Diff(arguments) => diff::run(&session, &arguments).await,
         Command::Rollback(arguments) => rollback::run(&session, &arguments).await,
@@ -356,6 +359,8 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         }
         Command::Approve(arguments) => approve::approve(&session, &arguments).await,
         Command::Reject(arguments) => approve::reject(&session, &arguments).await,
+        Command::Exclude(arguments) => leave_out::exclude(&session, &arguments).await,
+        Command::Include(arguments) => leave_out::include(&session, &arguments).await,
         Command::Lock(arguments) => lock::lock(&session, &arguments).await,
         Command::Unlock(arguments) => lock::unlock(&session, &arguments).await,
         Command::Migration(arguments) => control::migration(&session, &arguments).await,

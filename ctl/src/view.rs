@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+mod account;
 mod analysis;
 mod drift;
 mod environment;
@@ -19,12 +20,15 @@ mod host;
 mod operator;
 mod rollout;
 
+pub use account::{
+    Account, Deadline, FirstFailure, HostAccount, LastFailure, LastOrder, NextCommand, RolloutAccount, Runs,
+};
 pub use analysis::{Analysis, MetricFinding, Verdict};
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
 pub use environment::{Environment, Lock, Rehearsal};
-pub use host::{DriftMark, Figures, Host, Latency};
+pub use host::{Cordon, DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
-pub use rollout::{Approval, Approvals, Batch, Failure, HostState, Progress, Rollout, Status};
+pub use rollout::{Approval, Approvals, Batch, Failure, HostState, LeftOut, Progress, Rollout, Status};
 
 /// A moment, where there is one.
 fn moment(ms: u64) -> Option<Timestamp> {

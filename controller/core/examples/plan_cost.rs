@@ -74,8 +74,13 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
     let ids: Vec<HostId> =
         (0..hosts).map(|number| HostId::new(format!("web-{number:05}"))).collect::<Result<_, _>>()?;
     for id in &ids {
-        let host =
-            HostRecord { id: id.clone(), place: place.clone(), labels: BTreeMap::new(), enrolled_at: now };
+        let host = HostRecord {
+            id: id.clone(),
+            place: place.clone(),
+            labels: BTreeMap::new(),
+            enrolled_at: now,
+            cordon: None,
+        };
         ask(&mut state, Action::Enrol { host, token: String::new() })?;
         let connection = 1;
         let _ = state.observe(Observation::Connected { host: id.clone(), connection }, now);

@@ -6,7 +6,7 @@ use landfall_common::{HostId, RolloutId, Timestamp};
 
 use crate::approval::Approval;
 use crate::log::{Actor, CommitLine, LogEvent};
-use crate::member::{Member, MemberState};
+use crate::member::{LeftOut, Member, MemberState, Out};
 use crate::preview::Plan;
 use crate::record::{Change, Convergence, Key, PlaceRecord, Record};
 use crate::rollout::{Rollout, Stage, Status};
@@ -61,21 +61,29 @@ pub(crate) fn begin(
         notes: notes.and_then(|release| release.notes.clone()).unwrap_or_default(),
     };
     let batches = u32::try_from(plan.batches.len()).unwrap_or(u32::MAX);
-    for batch in plan.batches {
-        for host in batch.hosts {
-            put(Record::Member(Box::new(Member {
-                rollout: id.clone(),
-                batch: batch.number,
-                state: MemberState::Pending,
-                since: now,
-                unheeded: 0,
-                touched: astray.contains(&host),
-                settled: false,
-                host,
-                failure: None,
-                return_failure: None,
-            })));
-        }
+    let targeted = plan.batches.into_iter().flat_map(|batch| {
+        let number = batch.number;
+        batch.hosts.into_iter().map(move |host| (number, host, None))
+    });
+    // Whoever is left alone until then comes with the last.
+    let left_out = plan
+        .left_out
+        .into_iter()
+        .map(|(host, word)| (batches.max(1), host, Some(LeftOut { how: Out::Cordoned, word })));
+    for (batch, host, left_out) in targeted.chain(left_out) {
+        put(Record::Member(Box::new(Member {
+            rollout: id.clone(),
+            batch,
+            state: MemberState::Pending,
+            since: now,
+            unheeded: 0,
+            touched: astray.contains(&host),
+            settled: false,
+            host,
+            failure: None,
+            return_failure: None,
+            left_out,
+        })));
     }
     put(Record::Rollout(Box::new(Rollout {
         id,
@@ -93,6 +101,7 @@ pub(crate) fn begin(
         status: Status::Active { stage: Stage::Staging },
         since: now,
         there: None,
+        left_out: String::new(),
     })));
     (changes, event)
 }

@@ -138,6 +138,36 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// Leave hosts out of the rollout under way: nothing more is asked of them, and they stay as they are.
+    Exclude {
+        /// Which, all of one place.
+        hosts: BTreeSet<HostId>,
+        /// Out of which rollout; `None` is the one that holds their place.
+        rollout: Option<RolloutId>,
+        /// Why.
+        reason: String,
+    },
+    /// Let hosts that were excluded take part again, or take what is in force where the rollout is over.
+    Include {
+        /// Which, all of one place.
+        hosts: BTreeSet<HostId>,
+        /// Why.
+        reason: String,
+    },
+    /// Leave hosts alone until they are uncordoned, whatever is rolled out.
+    Cordon {
+        /// Which.
+        hosts: BTreeSet<HostId>,
+        /// Why.
+        reason: String,
+    },
+    /// Treat them like any other again.
+    Uncordon {
+        /// Which.
+        hosts: BTreeSet<HostId>,
+        /// Why.
+        reason: String,
+    },
     /// Claim a place for a while: no rollout begins there.
     Lock {
         /// Which.

@@ -18,6 +18,7 @@ use crate::state::State;
 
 mod approve;
 mod control;
+mod leave_out;
 mod lock;
 mod start;
 
@@ -52,6 +53,10 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Enrol { host, token } => draft.enrol(host, token),
         Action::RemoveContent { releases, keep } => draft.remove_content(releases, *keep),
         Action::RepairDrift { host, reason } => draft.repair_drift(host, reason),
+        Action::Exclude { hosts, rollout, reason } => draft.exclude(hosts, rollout.as_ref(), reason),
+        Action::Include { hosts, reason } => draft.include(hosts, reason),
+        Action::Cordon { hosts, reason } => draft.cordon(hosts, reason),
+        Action::Uncordon { hosts, reason } => draft.uncordon(hosts, reason),
         Action::Lock { place, message, period } => draft.lock(place, message, *period),
         Action::Unlock { place, reason } => draft.unlock(place, reason),
         Action::Remove { host, reason } => draft.remove(host, reason),
@@ -178,7 +183,9 @@ impl Draft<'_> {
             let place = crate::record::PlaceRecord::new(host.place.clone());
             self.put(Record::Place(Box::new(place)));
         }
-        self.put(Record::Host(host.clone()));
+        // One that joins anew is left alone all the same.
+        let cordon = known.and_then(|known| known.cordon.clone());
+        self.put(Record::Host(HostRecord { cordon, ..host.clone() }));
         self.log(LogEvent::HostEnrolled {
             host: host.id.clone(),
             application: host.place.application.clone(),

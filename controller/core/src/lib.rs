@@ -21,6 +21,7 @@ pub mod command;
 pub mod comparison;
 mod decide;
 pub mod entry;
+pub mod explain;
 pub mod facts;
 mod group;
 pub mod line;

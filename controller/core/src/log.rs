@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::Verdict;
 
 pub use event::LogEvent;
+pub(crate) use summary::told;
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,6 +4,8 @@ use landfall_common::report::Failure;
 use landfall_common::{Generation, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::record::Word;
+
 /// A host's part in a rollout. A record of its own, so that the progress of one host among ten thousand is
 /// one small write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,40 @@ pub struct Member {
     /// What went wrong on the way back: somebody has to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_failure: Option<Failure>,
+    /// Why it has no part in the rollout any more, or never had: nothing is asked of it, and nothing awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+/// Why a host of the place has no part in a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// How it came to be left out.
+    pub how: Out,
+    /// By whose word.
+    #[serde(flatten)]
+    pub word: Word,
+}
+
+/// How a host came to be left out of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Out {
+    /// Out of this one.
+    Excluded,
+    /// Of whatever touches it, until it is uncordoned.
+    Cordoned,
+}
+
+impl Out {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Excluded => "excluded",
+            Self::Cordoned => "cordoned",
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -48,7 +84,24 @@ fn is_not(flag: &bool) -> bool {
     !*flag
 }
 
+/// The host on which something went wrong first, and what.
+pub(crate) fn first_failed<'m>(
+    members: impl Iterator<Item = &'m Member>,
+) -> Option<(&'m Member, &'m Failure)> {
+    let failed = members.filter_map(|member| {
+        let failure = member.failure.as_ref().or(member.return_failure.as_ref())?;
+        Some((member, failure))
+    });
+    failed.min_by_key(|(member, _)| (member.since, &member.host))
+}
+
 impl Member {
+    /// Whether an operator has left it out of this rollout alone.
+    #[must_use]
+    pub fn is_excluded(&self) -> bool {
+        self.left_out.as_ref().is_some_and(|left_out| left_out.how == Out::Excluded)
+    }
+
     /// What went wrong last: where there is a way back, its failure is the one to be mended.
     #[must_use]
     pub fn newest_failure(&self) -> Option<&Failure> {

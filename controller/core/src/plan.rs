@@ -20,6 +20,7 @@ mod converge;
 mod drill;
 mod evidence;
 mod line;
+mod look;
 mod migrate;
 mod pace;
 mod room;
@@ -28,6 +29,8 @@ mod stage;
 mod table;
 mod watch;
 
+pub use look::Deadline;
+pub(crate) use look::{Look, look};
 use room::Room;
 use table::Table;
 
@@ -59,15 +62,7 @@ pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
 
 fn plan_table(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> Planned {
     let Some(mut table) = Table::lay(state, place, now, room) else { return Planned::default() };
-    absorb::members(&mut table);
-    // Nothing is decided on half of what hosts have said.
-    if !table.in_parts {
-        // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
-        // batches: no stage is entered twice in one run.
-        while advance(&mut table) == Turn::Taken {}
-        converge::hosts(&mut table);
-    }
-    line::report(&mut table);
+    go_on(&mut table);
     let wake_at = if table.in_parts {
         table.wait(Wait::InParts);
         Some(now)
@@ -75,6 +70,19 @@ fn plan_table(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> 
         table.wake_after().map(|period| now + period)
     };
     table.clear(wake_at)
+}
+
+/// Decides what can be decided now, and reports what is awaited.
+fn go_on(table: &mut Table<'_>) {
+    absorb::members(table);
+    // Nothing is decided on half of what hosts have said.
+    if !table.in_parts {
+        // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
+        // batches: no stage is entered twice in one run.
+        while advance(table) == Turn::Taken {}
+        converge::hosts(table);
+    }
+    line::report(table);
 }
 
 /// Whether a rollout went on to something else, so that there may be more to decide.

@@ -12,7 +12,7 @@ use crate::approval;
 use crate::command::RollRequest;
 use crate::group::Group;
 use crate::observation::Host;
-use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind};
+use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind, Word};
 use crate::refusal::Refusal;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
@@ -42,6 +42,8 @@ pub struct Plan {
     pub failure_budget: usize,
     /// Those that are out now.
     pub unavailable: Vec<HostId>,
+    /// Those that are cordoned, and have no part in it.
+    pub left_out: Vec<(HostId, Word)>,
     /// What has to run once before.
     pub schema: Schema,
     /// What happens if it fails.
@@ -276,6 +278,8 @@ pub fn preview_drill(
     let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
     let mut plan = lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, schema, now);
     plan.batches.truncate(1);
+    // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
+    plan.left_out.clear();
     Ok(Plan { previous: Some(here.clone()), ..plan })
 }
 
@@ -302,15 +306,22 @@ fn some_canary(state: &State, place: &Place, strategy: &Strategy) -> Result<(), 
     let named = |host: &Host| strategy.canary.names(&host.record.labels);
     if !strategy.has_canary()
         || !matches!(strategy.canary, Canary::Labels { .. })
-        || state.hosts(place).any(named)
+        || state.hosts(place).any(|host| named(host) && host.record.cordon.is_none())
     {
         return Ok(());
     }
-    let rule = format!(
-        "canary is {}, and no host of {place} has these labels; enrol one with them, or name other hosts with \
-         `--canary`",
-        strategy.canary
-    );
+    let rule = match state.hosts(place).find(|host| named(host)) {
+        None => format!(
+            "canary is {}, and no host of {place} has these labels; enrol one with them, or name other hosts with \
+             `--canary`",
+            strategy.canary
+        ),
+        Some(cordoned) => format!(
+            "canary is {}, and every host of {place} with these labels is cordoned; `ctl hosts uncordon {}` gives \
+             one free, or name other hosts with `--canary`",
+            strategy.canary, cordoned.record.id
+        ),
+    };
     Err(Refusal::Strategy { rule })
 }
 
@@ -350,7 +361,11 @@ fn content_is_here(record: &ReleaseRecord) -> Result<(), Refusal> {
 
 fn place_record<'a>(state: &'a State, place: &Place) -> Result<&'a PlaceRecord, Refusal> {
     let found = state.places.get(place).filter(|found| !found.hosts.is_empty());
-    Ok(&found.ok_or_else(|| Refusal::NoHosts { place: place.clone() })?.record)
+    let found = found.ok_or_else(|| Refusal::NoHosts { place: place.clone() })?;
+    if found.hosts.values().all(|host| host.record.cordon.is_some()) {
+        return Err(Refusal::AllCordoned { place: place.clone() });
+    }
+    Ok(&found.record)
 }
 
 /// What follows if a forward rollout fails, once its migration has run.
@@ -387,7 +402,9 @@ fn lay_out(
     schema: Schema,
     now: Timestamp,
 ) -> Plan {
-    let hosts: Vec<_> = state.hosts(place).collect();
+    let all = state.hosts(place).count();
+    let (cordoned, hosts): (Vec<&Host>, Vec<&Host>) =
+        state.hosts(place).partition(|host| host.record.cordon.is_some());
     // A host that cannot be reached now comes last: it should not be the canary, and hold up the others.
     let (heard, silent): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(|host| host.fresh(now).is_some());
     let batches = batches(heard.into_iter().chain(silent).collect(), &strategy);
@@ -408,10 +425,14 @@ fn lay_out(
         id: Sha256::of(&bytes),
         place: place.clone(),
         kind,
-        max_unavailable: strategy.max_unavailable.at_least_one(hosts.len()),
+        // What is out counts, whoever keeps the host out.
+        max_unavailable: strategy.max_unavailable.at_least_one(all),
         failure_budget: strategy.failure_budget.at_most(hosts.len()),
         unavailable: (hosts.iter().filter(|host| !host.available(now)))
             .map(|host| host.record.id.clone())
+            .collect(),
+        left_out: (cordoned.iter())
+            .filter_map(|host| Some((host.record.id.clone(), host.record.cordon.clone()?)))
             .collect(),
         release,
         previous,

@@ -1,5 +1,7 @@
 //! Why nothing goes on: the report of each run of the planner, as data and as sentences (P10).
 
+mod concern;
+mod hosts;
 mod in_line;
 
 use std::collections::BTreeMap;
@@ -9,15 +11,22 @@ use landfall_common::time::{duration_ms, human};
 use landfall_common::{Duration, HostId, ReleaseName, RolloutId, StepName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::member::Out;
 use crate::record::Place;
 use crate::refusal::{moment, seconds};
 use crate::rollout::Promotion;
 
+pub(crate) use concern::Concern;
+pub use hosts::Hosts;
 pub use in_line::InLine;
 
-/// How many hosts one sentence names, and how many sentences a place gets; the rest is counted.
-const NAMED: usize = 5;
+/// How many sentences a place gets; the rest is counted.
 const SENTENCES: usize = 20;
+
+/// A reason behind a sentence, if one was given.
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
 
 /// Why it does not go on, place by place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,77 +72,6 @@ impl PlaceReport {
     pub fn sentences(&self) -> impl Iterator<Item = String> + '_ {
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
         self.waits.iter().map(ToString::to_string).chain(more)
-    }
-}
-
-/// A few names out of many.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hosts {
-    /// The first of them.
-    pub named: Vec<HostId>,
-    /// How many more there are.
-    pub more: usize,
-}
-
-impl Hosts {
-    pub(crate) fn add(&mut self, host: &HostId) {
-        if self.named.len() < NAMED {
-            self.named.push(host.clone());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    /// How many in all.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.named.len() + self.more
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.named.is_empty()
-    }
-
-    fn is(&self) -> &'static str {
-        if self.count() == 1 { "is" } else { "are" }
-    }
-
-    fn s_of_verb(&self) -> &'static str {
-        if self.count() == 1 { "s" } else { "" }
-    }
-
-    fn take(&self) -> &'static str {
-        if self.count() == 1 { "takes" } else { "take" }
-    }
-}
-
-impl fmt::Display for Hosts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, host) in self.named.iter().enumerate() {
-            let last = index + 1 == self.named.len() && self.more == 0;
-            let between = if index == 0 {
-                ""
-            } else if last {
-                " and "
-            } else {
-                ", "
-            };
-            write!(f, "{between}{host}")?;
-        }
-        if self.more > 0 {
-            write!(f, " and {} more", self.more)?;
-        }
-        Ok(())
-    }
-}
-
-impl FromIterator<HostId> for Hosts {
-    fn from_iter<I: IntoIterator<Item = HostId>>(hosts: I) -> Self {
-        let mut few = Self::default();
-        hosts.into_iter().for_each(|host| few.add(&host));
-        few
     }
 }
 
@@ -209,6 +147,9 @@ pub enum Wait {
         /// Whether its analysis has to pass first.
         #[serde(default)]
         analysis: bool,
+        /// Whether none of its hosts is left, so that nothing will be proven.
+        #[serde(default)]
+        gone: bool,
         /// The batch that would begin.
         next: u32,
         /// Of how many.
@@ -328,6 +269,15 @@ pub enum Wait {
         release: ReleaseName,
         /// What it waits for.
         why: InLine,
+    },
+    /// Hosts that do not run the release in force are left alone by an operator's word.
+    LeftAlone {
+        /// Which.
+        hosts: Hosts,
+        /// By which kind of word.
+        how: Out,
+        /// What they would take.
+        release: ReleaseName,
     },
     /// More hosts have moved than one decision may hold.
     InParts,
@@ -470,7 +420,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Paused { reason, by, since } => {
-                write!(f, "paused by {by} since {}: {reason}", moment(*since))
+                write!(f, "paused by {by} since {}{}", moment(*since), because(reason))
             }
             Self::Host { what, host, why } => write!(f, "{what} waits: {host} {why}"),
             Self::Budget { max_unavailable, out, waiting } => write!(
@@ -494,8 +444,9 @@ impl fmt::Display for Wait {
                 seconds(*period + Duration::from_millis(999)),
                 human::format(*stagger)
             ),
-            Self::Canary { rollout, promotion, hold, kept, analysis, next, of } => {
+            Self::Canary { rollout, promotion, hold, kept, gone, analysis, next, of } => {
                 let held = match (kept, hold.is_zero()) {
+                    _ if *gone => "no host of the canary is left, so that nothing was proven".to_owned(),
                     (true, _) => "the canary is proven".to_owned(),
                     (false, true) => "the canary was proven, and is not now".to_owned(),
                     (false, false) => {
@@ -593,6 +544,18 @@ impl fmt::Display for Wait {
                 write!(f, "the controller cannot store its decisions since {}: {reason}", moment(*since))
             }
             Self::InLine { rollout, release, why } => write!(f, "rollout {rollout} of {release} {why}"),
+            Self::LeftAlone { hosts, how, release } => write!(
+                f,
+                "{hosts} {} {} and {} not take {release}, the release in force, until `{} {}`",
+                hosts.is(),
+                how.as_str(),
+                if hosts.count() == 1 { "does" } else { "do" },
+                match how {
+                    Out::Excluded => "ctl include",
+                    Out::Cordoned => "ctl hosts uncordon",
+                },
+                hosts.named.first().map_or("HOST", HostId::as_str)
+            ),
             Self::InParts => f.write_str(
                 "more hosts have moved at once than are written down at once; the others follow now",
             ),

@@ -47,6 +47,20 @@ pub struct HostRecord {
     pub labels: BTreeMap<LabelKey, String>,
     /// Since when.
     pub enrolled_at: Timestamp,
+    /// The word of an operator that it is to be left alone, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon: Option<Word>,
+}
+
+/// Who said something, why, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Who.
+    pub by: Actor,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub since: Timestamp,
 }
 
 /// A published release: what the planner must know of its manifest.

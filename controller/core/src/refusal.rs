@@ -77,6 +77,73 @@ pub enum Refusal {
         /// Where.
         place: Place,
     },
+    /// Nobody may take it.
+    #[error(
+        "every host of {place} is cordoned; `ctl hosts` shows them, `ctl hosts uncordon HOST` gives one free"
+    )]
+    AllCordoned {
+        /// Where.
+        place: Place,
+    },
+    /// Somebody is to know later why a host was left alone.
+    #[error("whoever {what} a host says why, with --reason")]
+    WithoutReason {
+        /// `excludes` or `cordons`.
+        what: &'static str,
+    },
+    /// There is nothing that a host could be excluded from.
+    #[error(
+        "no rollout is under way in {place} that {host} could be excluded from; `ctl hosts cordon {host}` keeps it \
+         out of all that follow"
+    )]
+    NothingUnderWay {
+        /// Where.
+        place: Place,
+        /// The host.
+        host: HostId,
+    },
+    /// The host is of another place than the rollout.
+    #[error("{host} is of {place}, and rollout {rollout} is not")]
+    HostOfAnother {
+        /// The host.
+        host: HostId,
+        /// Where it is.
+        place: Box<Place>,
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// The host has no part in the rollout.
+    #[error(
+        "{host} has no part in rollout {rollout}: it joined since that began; `ctl hosts cordon {host}` has it left \
+         alone"
+    )]
+    NoPart {
+        /// The host.
+        host: HostId,
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// No host was named.
+    #[error("name at least one host")]
+    WithoutHosts,
+    /// Nobody would be left.
+    #[error(
+        "nobody would be left in rollout {rollout}; `ctl abort {rollout}` ends it where it is, `ctl rollback` goes back"
+    )]
+    NobodyLeft {
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// The host is left alone by another word.
+    #[error("{host} is cordoned by {by}: {reason}; `ctl hosts uncordon {host}` gives it free")]
+    IsCordoned {
+        /// The host.
+        host: HostId,
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// No such host.
     #[error("no host {host} is enrolled")]
     NoSuchHost {
@@ -341,6 +408,14 @@ pub enum Refusal {
         status: StatusWord,
         /// What that means for what was asked.
         reason: &'static str,
+    },
+    /// The rollout is over.
+    #[error("rollout {rollout} has ended, {status}: `ctl why {rollout}` tells how, and what can follow")]
+    Ended {
+        /// Which.
+        rollout: RolloutId,
+        /// How it ended.
+        status: StatusWord,
     },
     /// No host has failed.
     #[error("no host of {place} has failed; there is nothing to try again")]

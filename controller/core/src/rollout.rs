@@ -54,6 +54,9 @@ pub struct Rollout {
     /// How long the way there took, of a drill that is proven there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub there: Option<Duration>,
+    /// Once it has ended: which hosts of its place were left out, and by whose word. Empty if none was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub left_out: String,
 }
 
 /// Which way a rollout goes.

@@ -227,7 +227,27 @@ impl State {
     /// of its reports. Sending one twice does no harm.
     #[must_use]
     pub fn pending(&self, host: &HostId, now: Timestamp) -> Option<&Assignment> {
-        self.host(host)?.pending(now)
+        let host = self.host(host)?;
+        // Of one that is left alone nothing more is asked; what it has taken it ends.
+        host.pending(now).filter(|_| !self.is_left_alone(host))
+    }
+
+    /// A host's part in the rollout that holds its place, or, if none does, in the last one.
+    #[must_use]
+    pub fn part_of(&self, host: &Host) -> Option<(&Rollout, &Member)> {
+        let place = self.place(&host.record.place)?;
+        let rollout = self.rollouts.get(place.holder.as_ref().or(place.last.as_ref())?)?;
+        Some((rollout, self.members.get(&rollout.id)?.get(&host.record.id)?))
+    }
+
+    /// Whether an operator has said that a host is to be left alone: by all, or by the rollout that holds its place,
+    /// or held it last.
+    #[must_use]
+    pub fn is_left_alone(&self, host: &Host) -> bool {
+        host.record.cordon.is_some()
+            || self.part_of(host).is_some_and(|(rollout, member)| {
+                member.is_excluded() || (member.left_out.is_some() && !rollout.ended())
+            })
     }
 
     /// A host.

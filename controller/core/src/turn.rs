@@ -1,11 +1,11 @@
 //! The turns that a rollout takes for more than one reason: a migration that is known to have run, the way
 //! back, the end.
 
-use landfall_common::Timestamp;
 use landfall_common::assignment::{Direction, ReleaseRef};
+use landfall_common::{HostId, Timestamp};
 
 use crate::log::{LogEvent, RolloutEnd};
-use crate::member::{Member, MemberState};
+use crate::member::{LeftOut, Member, MemberState};
 use crate::record::{Applied, Convergence, PlaceRecord, Proven, Rehearsal, WayBackKind};
 use crate::rollout::{Back, End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status};
 use crate::schema::{self, Way};
@@ -131,13 +131,21 @@ pub(crate) fn end<'m>(
     members: impl Iterator<Item = &'m Member>,
     now: Timestamp,
 ) -> LogEvent {
-    let (mut hosts, mut hosts_done) = (0, 0);
+    let (mut hosts, mut hosts_done, mut touched_out) = (0, 0, false);
+    let mut left_out = Vec::new();
     for member in members {
         hosts += 1;
-        hosts_done += u64::from(match (&end, &member.state) {
+        let done = match (&end, &member.state) {
             (End::Rehearsed { .. }, state) => matches!(state, MemberState::Returned { .. }),
             (_, state) => matches!(state, MemberState::Committed { .. }),
-        });
+        };
+        match &member.left_out {
+            None => hosts_done += u64::from(done),
+            Some(why) => {
+                touched_out |= member.touched;
+                left_out.push((&member.host, why));
+            }
+        }
     }
     if let (End::Rehearsed { there, back }, Some(back_to)) = (&end, &rollout.previous) {
         place.rehearsed = Some(Rehearsal {
@@ -150,12 +158,14 @@ pub(crate) fn end<'m>(
             back: *back,
         });
     }
+    rollout.left_out = told_of(&left_out);
     place.holder = None;
     place.last = Some(rollout.id.clone());
     match fleet {
         Fleet::TookIt => {
             let (release, rollout) = (rollout.release.clone(), rollout.id.clone());
-            let whole = matches!(end, End::Succeeded);
+            // What somebody left out after it was let go has proven nothing.
+            let whole = matches!(end, End::Succeeded) && !touched_out;
             place.proven.push(Proven { release, rollout, at: now, whole });
             let surplus = place.proven.len().saturating_sub(HISTORY);
             place.proven.drain(..surplus);
@@ -170,6 +180,21 @@ pub(crate) fn end<'m>(
         }
     }
     finished(rollout, end, (hosts_done, hosts), now)
+}
+
+/// How many hosts a sentence on those that were left out names.
+const NAMED: usize = 5;
+
+/// Which hosts were left out, and why: `web-7, excluded by ana: its disk is broken`.
+fn told_of(left_out: &[(&HostId, &LeftOut)]) -> String {
+    let each = |(host, LeftOut { how, word }): &(&HostId, &LeftOut)| {
+        format!("{host}, {} by {}: {}", how.as_str(), word.by, word.reason)
+    };
+    let mut told: Vec<String> = left_out.iter().take(NAMED).map(each).collect();
+    if left_out.len() > NAMED {
+        told.push(format!("and {} more", left_out.len() - NAMED));
+    }
+    told.join("; ")
 }
 
 /// An end as the log tells it.
@@ -198,7 +223,11 @@ pub(crate) fn leave_line(
 }
 
 fn finished(rollout: &mut Rollout, end: End, (hosts_done, hosts): (u64, u64), now: Timestamp) -> LogEvent {
-    let (word, reason) = told(&end);
+    let (word, mut reason) = told(&end);
+    if !rollout.left_out.is_empty() {
+        let before = if reason.is_empty() { String::new() } else { format!("{reason}; ") };
+        reason = format!("{before}left out: {}", rollout.left_out);
+    }
     rollout.status = Status::Ended { end };
     rollout.since = now;
     LogEvent::RolloutFinished {

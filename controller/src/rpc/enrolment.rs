@@ -140,7 +140,13 @@ async fn join(
                     );
                     return Err(ControllerError::refused(Reason::HostExists, message));
                 }
-                let record = HostRecord { id: host.clone(), place: place.clone(), labels, enrolled_at: now };
+                let record = HostRecord {
+                    id: host.clone(),
+                    place: place.clone(),
+                    labels,
+                    enrolled_at: now,
+                    cordon: None,
+                };
                 let command = Command {
                     request: RequestId::new(format!("join-{token_id}")).expect("letters and digits"),
                     by: Actor::Host(host.clone()),

@@ -4,8 +4,10 @@ mod analysis;
 pub(crate) mod approvals;
 pub(crate) mod drift;
 mod environments;
+mod explain;
 pub(crate) mod hosts;
 mod info;
+mod leave_out;
 mod log;
 mod objects;
 mod page;
@@ -161,6 +163,42 @@ impl Operators for OperatorsService {
         Ok(Response::new(pb::RejectRolloutResponse { rollout: Some(rollout) }))
     }
 
+    async fn exclude_hosts(
+        &self,
+        request: Request<pb::ExcludeHostsRequest>,
+    ) -> Answer<pb::ExcludeHostsResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = leave_out::exclude(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::ExcludeHostsResponse { rollout }))
+    }
+
+    async fn include_hosts(
+        &self,
+        request: Request<pb::IncludeHostsRequest>,
+    ) -> Answer<pb::IncludeHostsResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = leave_out::include(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::IncludeHostsResponse { rollout }))
+    }
+
+    async fn cordon_hosts(
+        &self,
+        request: Request<pb::CordonHostsRequest>,
+    ) -> Answer<pb::CordonHostsResponse> {
+        let caller = Caller::of(&request)?;
+        let hosts = leave_out::cordon(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::CordonHostsResponse { hosts }))
+    }
+
+    async fn uncordon_hosts(
+        &self,
+        request: Request<pb::UncordonHostsRequest>,
+    ) -> Answer<pb::UncordonHostsResponse> {
+        let caller = Caller::of(&request)?;
+        let hosts = leave_out::uncordon(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::UncordonHostsResponse { hosts }))
+    }
+
     async fn resolve_migration(
         &self,
         request: Request<pb::ResolveMigrationRequest>,
@@ -214,6 +252,10 @@ impl Operators for OperatorsService {
     ) -> Answer<Self::WatchRolloutStream> {
         let id = super::convert::rollout_id(&request.into_inner().rollout)?;
         Ok(Response::new(rollouts::watch(self.0.clone(), id).await?))
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::ExplainResponse> {
+        Ok(Response::new(explain::explain(&self.0, request.into_inner()).await?))
     }
 
     async fn list_hosts(&self, request: Request<pb::ListHostsRequest>) -> Answer<pb::ListHostsResponse> {

@@ -61,7 +61,7 @@ fn records(place: &Place, host: &HostId) -> Vec<Record> {
     let rollout = RolloutId::new("r-1").unwrap();
     record.proven.push(Proven { release: release("v2", 2), rollout, at: now, whole: true });
     let labels = Default::default();
-    let host = HostRecord { id: host.clone(), place: place.clone(), labels, enrolled_at: now };
+    let host = HostRecord { id: host.clone(), place: place.clone(), labels, enrolled_at: now, cordon: None };
     vec![Record::Place(Box::new(record)), Record::Host(host)]
 }
 

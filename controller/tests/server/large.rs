@@ -28,7 +28,13 @@ async fn populated() -> Server {
     let hosts = (0..HOSTS).map(|number| {
         let id = HostId::new(format!("web-{number:05}.europe-west.example.org")).unwrap();
         let labels = BTreeMap::from([("zone".parse().unwrap(), format!("zone-{}", number % 7))]);
-        Record::Host(HostRecord { id, place: place.clone(), labels, enrolled_at: Timestamp::from_ms(1) })
+        Record::Host(HostRecord {
+            id,
+            place: place.clone(),
+            labels,
+            enrolled_at: Timestamp::from_ms(1),
+            cordon: None,
+        })
     });
     let releases = (1..=RELEASES).map(|counter| {
         let name = format!("v{counter}");

@@ -95,6 +95,59 @@ impl Client {
         Ok(id)
     }
 
+    /// Leaves hosts alone until they are uncordoned.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn cordon(&self, hosts: &[HostId], reason: String) -> Result<Vec<view::Host>, Error> {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let request = v1::CordonHostsRequest { request_id: request_id(), hosts, reason };
+        let answer = self.call(request, |mut o, q| async move { o.cordon_hosts(q).await }).await?;
+        Ok(answer.hosts.into_iter().map(view::Host::from).collect())
+    }
+
+    /// Treats them like any other again.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn uncordon(&self, hosts: &[HostId], reason: String) -> Result<Vec<view::Host>, Error> {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let request = v1::UncordonHostsRequest { request_id: request_id(), hosts, reason };
+        let answer = self.call(request, |mut o, q| async move { o.uncordon_hosts(q).await }).await?;
+        Ok(answer.hosts.into_iter().map(view::Host::from).collect())
+    }
+
+    /// Leaves hosts out of a rollout; `rollout` empty for the one under way where they are.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn exclude(
+        &self,
+        hosts: &[HostId],
+        rollout: Option<&str>,
+        reason: String,
+    ) -> Result<Option<view::Rollout>, Error> {
+        let request = v1::ExcludeHostsRequest {
+            request_id: request_id(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            rollout: rollout.unwrap_or_default().to_owned(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.exclude_hosts(q).await });
+        Ok(answer.await?.rollout.map(view::Rollout::from))
+    }
+
+    /// Lets excluded hosts take part again; the rollout in which they have a part.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn include(&self, hosts: &[HostId], reason: String) -> Result<Option<view::Rollout>, Error> {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let request = v1::IncludeHostsRequest { request_id: request_id(), hosts, reason };
+        let answer = self.call(request, |mut o, q| async move { o.include_hosts(q).await });
+        Ok(answer.await?.rollout.map(view::Rollout::from))
+    }
+
     /// Denies a host from now on and forgets it.
     ///
     /// # Errors

@@ -176,6 +176,21 @@ impl Client {
         present(answer.await?.rollout)
     }
 
+    /// Why a rollout, or a host, is as it is.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn explain(&self, subject: &str) -> Result<view::Account, Error> {
+        use v1::explain_response::Account;
+        let request = v1::ExplainRequest { subject: subject.to_owned() };
+        let answer = self.call(request, |mut o, q| async move { o.explain(q).await });
+        match answer.await?.account {
+            Some(Account::Rollout(account)) => Ok(view::Account::Rollout(Box::new(account.into()))),
+            Some(Account::Host(account)) => Ok(view::Account::Host(Box::new(account.into()))),
+            None => Err(Error::Answer("it gives no account that this ctl knows".to_owned())),
+        }
+    }
+
     /// Rollouts, newest first.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::leave_out;
 use crate::client::Client;
 use crate::client::rollouts::Watch;
 use crate::clock;
@@ -207,8 +208,13 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
         }
         Status::Succeeded => {
             let what = output.paint(Tone::Good, "succeeded");
-            let hosts = if total == 1 { "the one host".to_owned() } else { format!("all {total} hosts") };
-            format!("{what}: {to} runs on {hosts} of {place}{took}")
+            // Reasons of a success are of those that it left out.
+            let hosts = match (total, rollout.left_out.len()) {
+                (1, 0) => "the one host".to_owned(),
+                (_, 0) => format!("all {total} hosts"),
+                (_, out) => format!("{total} of {} hosts", total + out),
+            };
+            format!("{what}: {to} runs on {hosts} of {place}{took}{reasons}")
         }
         Status::Rehearsed => {
             let what = output.paint(Tone::Good, "rehearsed");
@@ -283,6 +289,8 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
         lines.push(format!("  migrate  {}", rollout.migration));
     }
     lines.extend(rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch)));
+    let left_out = rollout.left_out.iter().filter(|_| !rollout.status.has_ended());
+    lines.extend(left_out.map(|host| format!("  left out {}", leave_out::describe(host))));
     lines.extend(rollout.reasons.iter().skip(1).map(|reason| format!("  {reason}")));
     for (_, host) in rollout.hosts().filter(|(_, host)| host.failure.is_some()) {
         lines.push(live::failure(output, rollout, host));
@@ -314,6 +322,7 @@ mod tests {
             is_drill: false,
             in_line: false,
             analysis: None,
+            left_out: vec![],
             migration: String::new(),
             approvals: None,
         }

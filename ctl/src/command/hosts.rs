@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::Session;
+use super::leave_out;
 use super::place::{self, Asked};
 use crate::cli::{Hosts, HostsCommand};
 use crate::client::{Bearer, Client, NewToken};
@@ -16,7 +17,7 @@ use crate::config::Profile;
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::trust::Trust;
-use crate::view::{Figures, Host};
+use crate::view::{Cordon, Figures, Host};
 use landfall_common::{AppName, EnvName, HostId, Sha256, Timestamp};
 
 pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Error> {
@@ -30,6 +31,14 @@ pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Er
             let name = name.map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
             let wanted = Wanted { application, environment, name, labels, valid_for: *valid_for };
             token(session, &profile, &client, wanted).await
+        }
+        Some(HostsCommand::Cordon { hosts, reason }) => {
+            let cordoned = client.cordon(hosts, reason.clone()).await?;
+            leave_out::cordoned(session, &client, &cordoned).await
+        }
+        Some(HostsCommand::Uncordon { hosts, reason }) => {
+            let hosts = client.uncordon(hosts, reason.clone()).await?;
+            leave_out::uncordoned(session, &hosts)
         }
         Some(HostsCommand::Remove { host, reason, yes }) => {
             let output = session.output;
@@ -77,6 +86,9 @@ async fn list(session: &Session, client: &Client, arguments: &Hosts) -> Result<E
                 output.line(format!("{}: check {check}: {saw}", host.id));
             }
         }
+        for (host, cordon) in hosts.iter().filter_map(|host| Some((host, host.cordon.as_ref()?))) {
+            output.line(format!("{}: {}", host.id, cordoned(cordon)));
+        }
     }
     output.json("hosts", &hosts);
     Ok(Exit::Succeeded)
@@ -90,6 +102,10 @@ fn row(output: &Output, host: &Host, now: Timestamp) -> Vec<String> {
             .last_seen
             .map_or("never seen".to_owned(), |seen| format!("gone, seen {}", format::relative(seen, now)));
         output.paint(Tone::Warning, &seen)
+    };
+    let state = match &host.cordon {
+        Some(_) => format!("{state}, {}", output.paint(Tone::Warning, "cordoned")),
+        None => state,
     };
     let release = match &host.active {
         Some(release) if host.active_proven => release.clone(),
@@ -109,6 +125,12 @@ fn row(output: &Output, host: &Host, now: Timestamp) -> Vec<String> {
     let mut row = vec![host.id.clone(), host.environment.clone(), state, release, health, drift];
     row.extend(host.figures.as_ref().map_or_else(|| vec!["-".to_owned(); 5], figures));
     row
+}
+
+/// `cordoned by ana since 2026-11-22 18:00:00: its disk is broken`.
+pub(super) fn cordoned(cordon: &Cordon) -> String {
+    let since = cordon.since.map(|since| format!(" since {}", format::time(since))).unwrap_or_default();
+    format!("cordoned by {}{since}: {}", cordon.by, cordon.reason)
 }
 
 fn figures(figures: &Figures) -> Vec<String> {
@@ -255,6 +277,11 @@ mod tests {
             agent_version: String::new(),
             certificate_expires: None,
             drift: connected.then_some(crate::view::DriftMark { total: 2, looked: None }),
+            cordon: (!connected).then(|| crate::view::Cordon {
+                by: "ana".into(),
+                reason: "its disk is broken".into(),
+                since: None,
+            }),
         };
         let rows = [host("web-1", true), host("web-2", false)];
         let rows = rows.iter().map(|host| row(&Output::plain(), host, now)).collect();
@@ -272,9 +299,9 @@ mod tests {
             "p50",
         ];
         insta::assert_snapshot!(table(&header, rows, None), @r#"
-    HOST   ENVIRONMENT  STATE                  RELEASE          HEALTH   DRIFT  CPU  MEMORY  DISK      LOAD  P50
-    web-1  production   idle                   v1.4             healthy  2      12%  25%     20.0 GiB  1.05  4.3 ms
-    web-2  production   gone, seen 5m 00s ago  v1.4 (unproven)  unknown  -      -    -       -         -     -
+    HOST   ENVIRONMENT  STATE                            RELEASE          HEALTH   DRIFT  CPU  MEMORY  DISK      LOAD  P50
+    web-1  production   idle                             v1.4             healthy  2      12%  25%     20.0 GiB  1.05  4.3 ms
+    web-2  production   gone, seen 5m 00s ago, cordoned  v1.4 (unproven)  unknown  -      -    -       -         -     -
     "#);
     }
 }

@@ -75,6 +75,10 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         let gone = here.iter().filter(|host| !host.connected).count();
         let unhealthy = here.iter().filter(|host| host.health == "unhealthy").count();
         let mut line = format!("{application} in {environment}: {}", releases.join(", "));
+        let cordoned = here.iter().filter(|host| host.cordon.is_some()).count();
+        if cordoned > 0 {
+            line.push_str(&format!(", {}", output.paint(Tone::Warning, &format!("{cordoned} cordoned"))));
+        }
         if unhealthy > 0 {
             line.push_str(&format!(", {}", output.paint(Tone::Bad, &format!("{unhealthy} unhealthy"))));
         }

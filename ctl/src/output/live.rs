@@ -247,25 +247,13 @@ pub(super) fn heartbeat(rollout: &Rollout, now: Timestamp) -> String {
 #[must_use]
 pub fn failure(output: &Output, rollout: &Rollout, host: &HostState) -> String {
     let Some(failure) = &host.failure else { return String::new() };
-    let code = failure.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     // A host that has done what was asked of it may still be the one on which the migration failed.
     let state = match host.progress {
         Progress::Reverted | Progress::RollingBack | Progress::RolledBack => host.progress.words(),
         _ => Progress::Failed.words(),
     };
-    let mut text = format!(
-        "{} {state}: step {}{code}: {}",
-        output.paint(Tone::Bad, &host.host),
-        failure.step,
-        failure.reason
-    );
-    for (line, times) in folded(&failure.tail) {
-        text.push_str("\n  | ");
-        text.push_str(line);
-        if times > 1 {
-            text.push_str(&format!("  ({times} times)"));
-        }
-    }
+    let mut text = format!("{} {state}: ", output.paint(Tone::Bad, &host.host));
+    text.push_str(&failure_lines(failure).join("\n  "));
     match rollout.status {
         // How it ended says what can follow.
         status if status.has_ended() => {}
@@ -278,6 +266,18 @@ pub fn failure(output: &Output, rollout: &Rollout, host: &HostState) -> String {
         )),
     }
     text
+}
+
+/// What failed, with its exit code and its last lines: `step migrate, exit code 1: …`, `| …`.
+#[must_use]
+pub fn failure_lines(failure: &Failure) -> Vec<String> {
+    let code = failure.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+    let mut lines = vec![format!("step {}{code}: {}", failure.step, failure.reason)];
+    lines.extend(folded(&failure.tail).into_iter().map(|(line, times)| match times {
+        1 => format!("| {line}"),
+        _ => format!("| {line}  ({times} times)"),
+    }));
+    lines
 }
 
 /// Lines with how often each comes one after the other.

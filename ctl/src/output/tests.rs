@@ -39,6 +39,7 @@ pub(crate) fn rollout() -> Rollout {
         is_drill: false,
         in_line: false,
         analysis: None,
+        left_out: vec![],
         migration: String::new(),
         approvals: None,
     }

@@ -46,6 +46,25 @@ pub struct Host {
     pub certificate_expires: Option<Timestamp>,
     /// What its last look at its release saw; absent until it has looked.
     pub drift: Option<DriftMark>,
+    /// Why it is left alone, if it is.
+    pub cordon: Option<Cordon>,
+}
+
+/// An operator's word that a host is to be left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cordon {
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+}
+
+impl From<v1::Cordon> for Cordon {
+    fn from(cordon: v1::Cordon) -> Self {
+        Self { by: line(&cordon.by), reason: line(&cordon.reason), since: moment(cordon.since_ms) }
+    }
 }
 
 /// How far a host is from what was applied.
@@ -175,6 +194,7 @@ impl From<v1::Host> for Host {
             agent_version: line(&host.agent_version),
             certificate_expires: moment(host.certificate_expires_ms),
             drift: host.drift.map(DriftMark::from),
+            cordon: host.cordon.map(Cordon::from),
         }
     }
 }

@@ -131,6 +131,8 @@ pub struct Rollout {
     pub analysis: Option<Analysis>,
     /// Who must say yes before it begins, and who has; none where nobody must.
     pub approvals: Option<Approvals>,
+    /// Hosts of its environment that have no part in it, by an operator's word.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Yes by others than the one who asked.
@@ -171,6 +173,23 @@ impl From<v1::RolloutApprovals> for Approvals {
             terms: printable::each(approvals.terms),
         }
     }
+}
+
+/// A host that has no part in a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The host.
+    pub host: String,
+    /// `excluded` or `cordoned`.
+    pub how: String,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Whether the release is, or may have been, active on it because of the rollout.
+    pub touched: bool,
 }
 
 /// Hosts that change together.
@@ -304,6 +323,14 @@ impl From<v1::Rollout> for Rollout {
             canary: batch.canary,
             hosts: batch.hosts.into_iter().map(host).collect(),
         };
+        let left_out = |host: v1::LeftOutHost| LeftOut {
+            host: line(&host.host),
+            how: line(&host.how),
+            by: line(&host.by),
+            reason: line(&host.reason),
+            since: moment(host.since_ms),
+            touched: host.touched,
+        };
         let to = rollout.to.unwrap_or_default();
         Self {
             id: rollout.id,
@@ -325,6 +352,7 @@ impl From<v1::Rollout> for Rollout {
             migration: line(&rollout.migration),
             analysis: rollout.analysis.map(Analysis::from),
             approvals: rollout.approvals.map(Approvals::from),
+            left_out: rollout.left_out.into_iter().map(left_out).collect(),
         }
     }
 }

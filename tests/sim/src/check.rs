@@ -12,6 +12,7 @@ pub mod current;
 pub mod drill;
 pub mod failures;
 pub mod gate;
+pub mod leave_out;
 pub mod line;
 pub mod memory;
 pub mod migration;
@@ -89,6 +90,8 @@ pub struct Checks {
     pub approvals: approval::Approvals,
     /// Which rollouts no window holds.
     pub windows: calendar::Windows,
+    /// Who is to be left alone.
+    pub alone: leave_out::Alone,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -126,6 +129,7 @@ impl Checks {
             line: line::Line::default(),
             approvals: approval::Approvals::default(),
             windows: calendar::Windows::default(),
+            alone: leave_out::Alone::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),

@@ -30,6 +30,8 @@ pub struct Scenario {
     pub line: bool,
     /// Whether they rehearse the way back.
     pub drills: bool,
+    /// Whether they exclude and cordon hosts.
+    pub leaves_out: bool,
     /// What goes wrong.
     pub faults: FaultRates,
     /// What was broken on purpose, to see that it is noticed.
@@ -138,7 +140,8 @@ impl Scenario {
             with_entries(seed, &mut releases);
         }
         let drills = seed % 8 == 5;
-        Self { seed, hosts, safety_ms, releases, operators, line, drills, faults, sabotage: None }
+        let leaves_out = seed % 4 == 2;
+        Self { seed, hosts, safety_ms, releases, operators, line, drills, leaves_out, faults, sabotage: None }
     }
 
     /// A world in which nothing goes wrong: so many hosts, so many good releases.
@@ -165,6 +168,7 @@ impl Scenario {
             operators: Operators::Patient,
             line: false,
             drills: false,
+            leaves_out: false,
             faults: FaultRates::default(),
             sabotage: None,
         }

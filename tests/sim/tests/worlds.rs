@@ -248,6 +248,11 @@ fn a_success_that_is_none_is_noticed() {
 }
 
 #[test]
+fn a_host_that_is_not_left_alone_is_noticed() {
+    is_noticed(Sabotage::LeftOutForgotten, "P5", |scenario| scenario.leaves_out = true);
+}
+
+#[test]
 fn a_bad_release_that_is_called_good_is_noticed() {
     is_noticed(Sabotage::LyingProbes, "P6", |scenario| {
         scenario.releases[1].bad_ppm = 1_000_000;

@@ -205,6 +205,7 @@ impl Draft<'_> {
         // After the end hosts are brought to what is in force, and to nothing else.
         let ended = rollout.filter(|rollout| rollout.ended());
         let in_force = record.in_force().map(|proven| proven.release.digest);
+        let members = members.filter(|member| member.left_out.is_none());
         let members = members.filter(|member| match (ended, &member.state) {
             (None, _) => true,
             (Some(ended), MemberState::ReturnFailed) => {
@@ -221,6 +222,7 @@ impl Draft<'_> {
         if record.holder.is_none() {
             // Outside of a rollout a failure stands in what the host answered to its last assignment.
             let failed = self.state.hosts(place).filter(|host| converging_failed(host, self.now));
+            let failed = failed.filter(|host| !self.state.is_left_alone(host));
             let failed: Vec<_> = failed.map(|host| host.issued.clone()).collect();
             for issued in failed {
                 if !hosts.contains(&issued.host) {
@@ -258,7 +260,7 @@ impl Draft<'_> {
         Ok(Answer::Rollout { id })
     }
 
-    fn retried(&self, member: &Member, going_back: bool) -> Option<Member> {
+    pub(super) fn retried(&self, member: &Member, going_back: bool) -> Option<Member> {
         let state = match member.state {
             MemberState::Failed { .. } if going_back => return None,
             MemberState::Failed { left: Left::Untouched } => MemberState::Pending,
@@ -275,7 +277,7 @@ impl Draft<'_> {
     pub(super) fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {
         let no_such_rollout = || Refusal::NoSuchRollout { rollout: id.clone() };
         let rollout = self.state.rollout(id).ok_or_else(no_such_rollout)?;
-        if rollout.ended() { Err(wrong(rollout, "it has ended")) } else { Ok(rollout) }
+        if rollout.ended() { Err(ended(rollout)) } else { Ok(rollout) }
     }
 
     /// A second migration must not begin beside one that may still run, and code must not go back before it is
@@ -299,7 +301,11 @@ impl Draft<'_> {
     }
 }
 
-fn wrong(rollout: &Rollout, reason: &'static str) -> Refusal {
+pub(super) fn ended(rollout: &Rollout) -> Refusal {
+    Refusal::Ended { rollout: rollout.id.clone(), status: rollout.status.word() }
+}
+
+pub(super) fn wrong(rollout: &Rollout, reason: &'static str) -> Refusal {
     Refusal::WrongStatus { rollout: rollout.id.clone(), status: rollout.status.word(), reason }
 }
 

@@ -163,6 +163,7 @@ impl Draft<'_> {
             status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()), known } },
             since: self.now,
             there: None,
+            left_out: String::new(),
         })));
         Ok(Answer::Rollout { id })
     }

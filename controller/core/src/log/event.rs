@@ -281,6 +281,48 @@ pub enum LogEvent {
         /// Which.
         hosts: Vec<HostId>,
     },
+    /// Hosts were left out of a rollout that was under way.
+    HostsExcluded {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Which.
+        hosts: Vec<HostId>,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Hosts that were left out of a rollout take part again, or take what is in force.
+    HostsIncluded {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Which.
+        hosts: Vec<HostId>,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A host is left alone, whatever is rolled out.
+    HostCordoned {
+        /// The host.
+        host: HostId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// A host is one like any other again.
+    HostUncordoned {
+        /// The host.
+        host: HostId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// A host outside of a rollout was sent to the release in force.
     HostConverging {
         /// The host.
@@ -498,6 +540,10 @@ impl LogEvent {
             Self::MigrationFinished { .. } => "migration_finished",
             Self::MigrationResolved { .. } => "migration_resolved",
             Self::HostsRetried { .. } => "hosts_retried",
+            Self::HostsExcluded { .. } => "hosts_excluded",
+            Self::HostsIncluded { .. } => "hosts_included",
+            Self::HostCordoned { .. } => "host_cordoned",
+            Self::HostUncordoned { .. } => "host_uncordoned",
             Self::HostConverging { .. } => "host_converging",
             Self::ConvergenceStopped { .. } => "convergence_stopped",
             Self::PlaceLocked { .. } => "place_locked",
@@ -544,6 +590,8 @@ impl LogEvent {
             | Self::WatchEnded { rollout }
             | Self::CanaryAnalysed { rollout, .. }
             | Self::RolloutAborted { rollout, .. }
+            | Self::HostsExcluded { rollout, .. }
+            | Self::HostsIncluded { rollout, .. }
             | Self::MigrationStarted { rollout, .. }
             | Self::MigrationFinished { rollout, .. }
             | Self::MigrationResolved { rollout, .. } => Some(rollout),

@@ -4,6 +4,9 @@ use landfall_common::Duration;
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::human;
 
+use landfall_common::HostId;
+
+use crate::reason::Hosts;
 use crate::refusal::seconds;
 
 use super::{AnalysisVerdict, LogEvent, MigrationVerdict, Subject};
@@ -128,6 +131,14 @@ impl LogEvent {
                 let hosts = count(hosts.len() as u64, "failed host");
                 format!("{hosts} of {application} in {environment} may try again")
             }
+            Self::HostsExcluded { rollout, hosts, reason } => {
+                because(format!("{} left out of rollout {rollout}", were(hosts)), reason)
+            }
+            Self::HostsIncluded { rollout, hosts, reason } => {
+                because(format!("{} taken into rollout {rollout} again", were(hosts)), reason)
+            }
+            Self::HostCordoned { host, reason, .. } => because(format!("{host} was cordoned"), reason),
+            Self::HostUncordoned { host, reason, .. } => because(format!("{host} was uncordoned"), reason),
             Self::HostConverging { host, release, .. } => {
                 format!("{host} was sent to {}, the release in force", release.name)
             }
@@ -199,7 +210,8 @@ impl LogEvent {
     }
 }
 
-fn told(outcome: &OutcomeKind) -> String {
+/// How an order ended, as the second half of a sentence about a release.
+pub(crate) fn told(outcome: &OutcomeKind) -> String {
     match outcome {
         OutcomeKind::Staged => "was staged".to_owned(),
         OutcomeKind::Migrated => "succeeded".to_owned(),
@@ -216,6 +228,12 @@ fn told(outcome: &OutcomeKind) -> String {
         }
         OutcomeKind::Refused { failure } => because("was refused".to_owned(), &failure.reason),
     }
+}
+
+/// `web-1 and web-2 were`.
+fn were(hosts: &[HostId]) -> String {
+    let named: Hosts = hosts.iter().cloned().collect();
+    format!("{named} {}", if hosts.len() == 1 { "was" } else { "were" })
 }
 
 fn because(sentence: String, reason: &str) -> String {

@@ -186,16 +186,26 @@ fn granted(
     }
 }
 
-/// How long an answer has been awaited, once that is longer than any answer takes. After a start the
-/// controller gives its hosts the time to come back.
+/// How long an answer has been awaited, once that is longer than any answer takes.
 fn overdue(seat: &Seat<'_>, proof: Proof, state: &State, now: Timestamp) -> Option<String> {
+    let (since, due) = answer_due(seat, proof, state, now)?;
+    (now >= due).then(|| seconds(now.since(since)))
+}
+
+/// Since when an answer has been awaited, and until when that is no longer than an answer takes. After a start
+/// the controller gives its hosts the time to come back.
+pub(super) fn answer_due(
+    seat: &Seat<'_>,
+    proof: Proof,
+    state: &State,
+    now: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
     // Since this order, not since the first of several that it did not take.
     let issued = seat.host.issued.assignment.as_ref().map(|assignment| assignment.issued_at);
     let since = issued.unwrap_or_default().max(seat.member.as_ref()?.since);
     let since = state.counted(since, now);
     let bound = ACTIVATE_ACCEPT + proof.healthy_deadline * 2 + ANSWER_MARGIN;
-    let back_again = now.since(state.started_at) >= ACTIVATE_ACCEPT;
-    (now.since(since) >= bound && back_again).then(|| seconds(now.since(since)))
+    Some((since, (since + bound).max(state.started_at + ACTIVATE_ACCEPT)))
 }
 
 fn committed(
@@ -231,18 +241,27 @@ fn committed(
 /// It counts up to the host's newest word: how long it has been healthy it says only now and then, and a
 /// deadline may be shorter than the time between two heartbeats.
 fn unstable(seat: &Seat<'_>, proof: Proof, state: &State, now: Timestamp) -> Option<String> {
+    let unstable_for = seat.fresh?.at.since(unstable_since(seat, proof, state, now)?);
+    (unstable_for >= proof.healthy_deadline).then(|| {
+        let min_healthy = human::format(proof.min_healthy);
+        format!("was not healthy for {min_healthy} at a stretch since {} ago", seconds(unstable_for))
+    })
+}
+
+/// Since when a host has not been healthy for long enough at a stretch; `None` if it is, or cannot be heard of.
+pub(super) fn unstable_since(
+    seat: &Seat<'_>,
+    proof: Proof,
+    state: &State,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let told = seat.fresh?;
     if matches!(told.report.health, Health::Healthy { period } if period >= proof.min_healthy) {
         return None;
     }
     let seen = &seat.host.seen;
     let since = state.counted(seat.member.as_ref()?.since, now).max(state.started_at);
-    let seen = seen.connected_at.max(seen.stable_at).unwrap_or_default();
-    let unstable_for = told.at.since(since.max(seen));
-    (unstable_for >= proof.healthy_deadline).then(|| {
-        let min_healthy = human::format(proof.min_healthy);
-        format!("was not healthy for {min_healthy} at a stretch since {} ago", seconds(unstable_for))
-    })
+    Some(since.max(seen.connected_at.max(seen.stable_at).unwrap_or_default()))
 }
 
 /// A host that was given up says after all how it ended.

@@ -48,6 +48,11 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         }
         seat.set(MemberState::ReturnDue, now);
     }
+    if table.members().next().is_none()
+        && let (reason, Fleet::Mixed) = table.nobody()
+    {
+        return table.fail(reason, Fleet::Mixed);
+    }
     let rollout = table.rollout();
     let targeted = table.members().count();
     let failed = table.members().filter(|(_, m)| matches!(m.state, MemberState::ReturnFailed)).count();

@@ -21,6 +21,13 @@ pub(super) fn hold(table: &mut Table<'_>) -> Turn {
     Turn::Taken
 }
 
+/// Nobody is left in it: whether the others follow, without its evidence, is for a person to say.
+pub(super) fn gone(table: &mut Table<'_>) -> Turn {
+    let now = table.now;
+    table.rollout_mut().enter(Stage::Canary { promotion: Promotion::Awaited }, now);
+    Turn::Taken
+}
+
 /// Lets the next batch begin once the canary has been healthy for long enough and somebody has promoted it, if
 /// that is asked for.
 pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
@@ -49,6 +56,9 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         compare::log(table);
         return run::open(table, 2);
     }
+    if look.empty && promotion == Promotion::ByItself {
+        return gone(table);
+    }
     let held_for = table.seen_for();
     let deadline = table.rollout().strategy.analysis.as_ref().map(|analysis| analysis.deadline);
     if promotion == Promotion::ByItself
@@ -59,10 +69,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
     }
     if promotion != Promotion::Awaited && !kept && held_for >= patience {
         let of = human::format(hold.max(table.rollout().strategy.min_healthy));
-        let why = look
-            .waits
-            .first()
-            .map_or_else(|| "all of its hosts were removed".to_owned(), |wait| wait.to_string());
+        let why = look.waits.first().map_or_else(String::new, ToString::to_string);
         return table.pause(format!(
             "the canary has been held for {}, and was never healthy for {of} at a stretch: {why}. `ctl resume` waits on, \
              `ctl rollback` goes back",
@@ -76,6 +83,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         hold: rollout.strategy.canary_hold,
         kept,
         analysis: !compared.lets_go(),
+        gone: look.empty,
         next: 2,
         of: rollout.batches,
     });

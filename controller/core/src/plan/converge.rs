@@ -6,7 +6,7 @@ use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
 
 use crate::log::LogEvent;
-use crate::member::{Left, Member, MemberState};
+use crate::member::{Left, Member, MemberState, Out};
 use crate::observation::Standing;
 use crate::reason::{Hosts, Wait};
 use crate::record::Convergence;
@@ -20,10 +20,14 @@ use super::table::{Seat, Table};
 /// Sends hosts that run something else to the release in force, within the same budgets as a rollout.
 pub(super) fn hosts(table: &mut Table<'_>) {
     let Some(in_force) = table.place.in_force().cloned() else { return };
-    let active = table.rollout.as_deref().filter(|rollout| !rollout.ended());
     let target = in_force.release;
+    if table.rollout.as_deref().is_none_or(Rollout::ended) {
+        report_left_alone(table, &target);
+    }
+    let active = table.rollout.as_deref().filter(|rollout| !rollout.ended());
     let off: Vec<usize> = (table.seats.iter().enumerate())
         .filter(|(_, seat)| active.is_none() || seat.member.is_none())
+        .filter(|(_, seat)| seat.alone.is_none())
         .filter(|(_, seat)| seat.issued.is_none() && seat.host.proven_digest() != Some(target.digest))
         .map(|(at, _)| at)
         .collect();
@@ -113,10 +117,22 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     }
 }
 
+/// Outside of a rollout, which tells of those that it leaves out.
+fn report_left_alone(table: &mut Table<'_>, target: &ReleaseRef) {
+    for how in [Out::Cordoned, Out::Excluded] {
+        let alone = table.seats.iter().filter(|seat| seat.alone == Some(how) && !seat.runs(target));
+        let hosts: Hosts = alone.map(|seat| seat.host.record.id.clone()).collect();
+        if !hosts.is_empty() {
+            table.wait(Wait::LeftAlone { hosts, how, release: target.name.clone() });
+        }
+    }
+}
+
 /// Those that were silent have come, and those that failed were mended: the release has proven itself after all.
 fn note_whole(table: &mut Table<'_>) {
     let held = table.rollout.as_deref().is_some_and(|rollout| !rollout.ended());
-    let all_well = !table.seats.is_empty() && table.seats.iter().all(|seat| !seat.out);
+    let Some(target) = table.place.in_force().map(|in_force| in_force.release.clone()) else { return };
+    let all_well = !table.seats.is_empty() && table.seats.iter().all(|seat| !seat.out && seat.runs(&target));
     let in_part = table.place.in_force().is_some_and(|in_force| !in_force.whole);
     if !held
         && all_well

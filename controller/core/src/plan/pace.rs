@@ -70,7 +70,7 @@ impl Pace {
         for seat in &table.seats {
             let changing = match seat.member.as_deref() {
                 Some(member) => in_change(member),
-                // Outside of the rollout, on its way to what is in force.
+                // Outside of the rollout, on its way to what is in force; or left out of it since it was let go.
                 None => seat.host.grant_open(table.now),
             };
             if changing {
@@ -83,7 +83,7 @@ impl Pace {
     }
 
     fn note(&mut self, seat: &Seat<'_>) {
-        if seat.member.is_some() {
+        if seat.member.is_some() || seat.left_out.is_some() {
             self.in_change.add(&seat.host.record.id);
         }
         self.groups.extend(self.spread.as_ref().map(|label| Group::of(seat.host, label)));

@@ -34,9 +34,8 @@ pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
 pub(super) fn begin(table: &mut Table<'_>, batch: u32) -> Result<(), Turn> {
     stage::ask(table);
     if table.members().next().is_none() {
-        // What they were let do went with them; what was done to the database did not.
-        let fleet = if turn::schema_moved(table.rollout()) { Fleet::Mixed } else { Fleet::AsBefore };
-        return Err(table.fail("all of its hosts were removed".to_owned(), fleet));
+        let (reason, fleet) = table.nobody();
+        return Err(table.fail(reason, fleet));
     }
     if let Some(reason) = over_budget(table) {
         return Err(turn_back(table, reason, "`ctl retry` tries again"));
@@ -178,7 +177,7 @@ pub(super) struct Batch {
     /// Whether nothing of it is awaited: every host is proven or has failed, or cannot be reached and was not
     /// touched.
     pub settled: bool,
-    /// Whether all of its hosts were removed: it proves nothing.
+    /// Whether all of its hosts were removed or left out: it proves nothing.
     pub empty: bool,
     /// What is awaited.
     pub waits: Vec<Wait>,
@@ -210,8 +209,13 @@ pub(super) fn look(table: &Table<'_>, batch: u32, healthy: Duration) -> Batch {
 fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
     let rollout = table.rollout();
     let is_canary = batch == 1 && rollout.has_canary() && rollout.strategy.holds_canary();
+    let goes_first = batch == 1 && rollout.has_canary();
     let look = look(table, batch, rollout.strategy.min_healthy);
-    // A batch whose hosts have all been removed proves nothing, and holds nothing up.
+    // With its hosts the canary's evidence is gone: a person's word is all that there can be.
+    if look.empty && goes_first {
+        return canary::gone(table);
+    }
+    // A batch that nobody is left in proves nothing, and holds nothing up.
     if look.settled && (look.proven > 0 || batch > 1 || look.empty) {
         return if is_canary { canary::hold(table) } else { open(table, batch + 1) };
     }

@@ -36,7 +36,8 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         }
     }
     if table.members().next().is_none() {
-        return table.fail("all of its hosts were removed".to_owned(), Fleet::AsBefore);
+        let (reason, fleet) = table.nobody();
+        return table.fail(reason, fleet);
     }
     if open || staged == 0 {
         if table.stalled() {

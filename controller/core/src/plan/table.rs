@@ -1,13 +1,14 @@
 //! The working copy of one planner run: a place, its rollout, and a seat for each of its hosts.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order, ReleaseRef};
 use landfall_common::report::Failure;
-use landfall_common::{Duration, Generation, RolloutId, Timestamp};
+use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 
 use crate::log::{Actor, LogEvent, NewEntry};
-use crate::member::{Left, Member, MemberState};
+use crate::member::{Left, Member, MemberState, Out, first_failed};
 use crate::observation::{Host, Received};
 use crate::output::{Effect, Output, Planned};
 use crate::reason::{Hosts, PlaceReport, PlanningReport, Wait, Why};
@@ -36,6 +37,8 @@ pub(super) struct Table<'a> {
     /// Whether there was something that did not.
     pub in_parts: bool,
     pub report: PlaceReport,
+    /// Whether the report is to leave nothing out.
+    pub in_full: bool,
     pub log: Vec<NewEntry>,
     pub effects: Vec<Effect>,
 }
@@ -47,10 +50,22 @@ pub(super) struct Seat<'a> {
     pub fresh: Option<&'a Received>,
     /// Its part in the rollout that holds the place.
     pub member: Option<Cow<'a, Member>>,
+    /// Its part in that rollout, if it was left out of it.
+    pub left_out: Option<&'a Member>,
+    /// By which kind of word it is to be left alone, if it is.
+    pub alone: Option<Out>,
     /// What this run asks of it.
     pub issued: Option<Issued>,
     /// Whether it is out (P4).
     pub out: bool,
+}
+
+/// By which kind of word a host is to be left alone. `excluded` are those that the last rollout has left out, while
+/// there is no other.
+fn alone(host: &Host, member: Option<&Member>, excluded: &BTreeSet<&HostId>) -> Option<Out> {
+    let cordoned = host.record.cordon.as_ref().map(|_| Out::Cordoned);
+    let left_out = member.and_then(|member| member.left_out.as_ref()).map(|left_out| left_out.how);
+    cordoned.or(left_out).or_else(|| excluded.contains(&host.record.id).then_some(Out::Excluded))
 }
 
 impl<'a> Table<'a> {
@@ -62,16 +77,25 @@ impl<'a> Table<'a> {
             return None;
         }
         let members = rollout.and_then(|rollout| state.members.get(&rollout.id));
+        // Whoever was excluded is left alone until the next rollout.
+        let last = found.record.last.as_ref().filter(|_| rollout.is_none());
+        let last = last.and_then(|last| state.members.get(last)).into_iter().flat_map(BTreeMap::values);
+        let excluded: BTreeSet<&HostId> =
+            last.filter(|member| member.is_excluded()).map(|member| &member.host).collect();
         let mut members = members.into_iter().flatten().peekable();
         let mut out = 0;
         let seats = found.hosts.iter().map(|(id, host)| {
             // Both are in the order of hosts; a member whose host is gone is passed over.
             while members.next_if(|(member, _)| *member < id).is_some() {}
-            let member =
-                members.next_if(|(member, _)| *member == id).map(|(_, member)| Cow::Borrowed(member));
+            let member = members.next_if(|(member, _)| *member == id).map(|(_, member)| member);
             let is_out = !host.available(now);
             out += usize::from(is_out);
-            Seat { host, fresh: host.fresh(now), member, issued: None, out: is_out }
+            let alone = alone(host, member, &excluded);
+            let (left_out, member) = match member {
+                Some(member) if member.left_out.is_some() => (Some(member), None),
+                member => (None, member.map(Cow::Borrowed)),
+            };
+            Seat { host, fresh: host.fresh(now), member, left_out, alone, issued: None, out: is_out }
         });
         Some(Self {
             now,
@@ -83,6 +107,7 @@ impl<'a> Table<'a> {
             room,
             in_parts: false,
             report: PlaceReport::new(place, rollout.map(|rollout| &rollout.id)),
+            in_full: false,
             log: Vec::new(),
             effects: Vec::new(),
         })
@@ -104,7 +129,11 @@ impl<'a> Table<'a> {
     }
 
     pub fn wait(&mut self, wait: Wait) {
-        self.report.add(wait);
+        if self.in_full {
+            self.report.waits.push(wait);
+        } else {
+            self.report.add(wait);
+        }
     }
 
     pub fn log(&mut self, event: LogEvent) {
@@ -147,12 +176,22 @@ impl<'a> Table<'a> {
         self.idle_for() >= self.rollout().strategy.progress_deadline
     }
 
+    /// Why a rollout has nobody, and what it leaves behind: what hosts were let do went with those that were removed,
+    /// and stays with those that were left out.
+    pub fn nobody(&self) -> (String, Fleet) {
+        let left_out = self.seats.iter().filter_map(|seat| seat.left_out);
+        let touched = left_out.clone().any(|member| member.touched);
+        let reason = match left_out.count() {
+            0 => "all of its hosts were removed",
+            _ => "all of its hosts were left out or removed",
+        };
+        let mixed = touched || turn::schema_moved(self.rollout());
+        (reason.to_owned(), if mixed { Fleet::Mixed } else { Fleet::AsBefore })
+    }
+
     /// The first thing that went wrong in the rollout.
     pub fn first_failure(&self) -> Option<HostFailure> {
-        let failed = self.members().filter_map(|(_, member)| {
-            Some((member, member.failure.as_ref().or(member.return_failure.as_ref())?))
-        });
-        let (member, failure) = failed.min_by_key(|(member, _)| (member.since, &member.host))?;
+        let (member, failure) = first_failed(self.members().map(|(_, member)| member))?;
         Some(HostFailure { host: member.host.clone(), failure: failure.clone() })
     }
 
@@ -239,7 +278,7 @@ impl<'a> Table<'a> {
     /// Ends the rollout.
     pub fn end(&mut self, end: End, fleet: Fleet) -> Turn {
         let Some(mut rollout) = self.rollout.take() else { return Turn::None };
-        let members = self.seats.iter().filter_map(|seat| seat.member.as_deref());
+        let members = self.seats.iter().filter_map(|seat| seat.member.as_deref().or(seat.left_out));
         let event = turn::end(rollout.to_mut(), self.place.to_mut(), end.clone(), fleet, members, self.now);
         let id = rollout.id.clone();
         self.rollout = Some(rollout);
@@ -297,6 +336,11 @@ impl Seat<'_> {
     /// How far the host is in the rollout.
     pub fn member_state(&self) -> Option<&MemberState> {
         self.member.as_ref().map(|member| &member.state)
+    }
+
+    /// Whether the host said that it runs this release, proven.
+    pub fn runs(&self, release: &ReleaseRef) -> bool {
+        self.host.proven_digest() == Some(release.digest)
     }
 
     /// What the host says that it runs.

@@ -54,7 +54,7 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
 
 /// For how long this controller has watched without a break. Neither the time that it was away counts, nor what a
 /// clock says that leapt.
-fn seen_for(table: &Table<'_>) -> Duration {
+pub(super) fn seen_for(table: &Table<'_>) -> Duration {
     table.held_for().min(table.now.since(table.state.started_at))
 }
 

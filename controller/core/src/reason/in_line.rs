@@ -101,7 +101,7 @@ impl fmt::Display for InLine {
                 write!(f, "; `ctl approve {rollout}` or `ctl reject {rollout}` answers it")
             }
             Self::Paused { reason, by, since } => {
-                write!(f, "was paused by {by} at {}: {reason}", moment(*since))
+                write!(f, "was paused by {by} at {}{}", moment(*since), super::because(reason))
             }
             Self::Next => f.write_str("begins now"),
         }

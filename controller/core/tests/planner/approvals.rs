@@ -127,7 +127,7 @@ fn who_says_no_ends_it_and_says_why() {
     assert_eq!(world.word(&id), StatusWord::Aborted);
     insta::assert_snapshot!(world.log.last().unwrap().event.summary(), @"rollout of tenants v2 to production was aborted, 0 of 0 hosts run it: it was rejected: not before the audit");
     assert_eq!(world.runs(), ["v1"; 4]);
-    insta::assert_snapshot!(approve(&mut world, "bert", &id).unwrap_err(), @"rollout r-13 is aborted: it has ended");
+    insta::assert_snapshot!(approve(&mut world, "bert", &id).unwrap_err(), @"rollout r-13 has ended, aborted: `ctl why r-13` tells how, and what can follow");
 }
 
 #[test]

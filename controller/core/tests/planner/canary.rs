@@ -144,7 +144,7 @@ fn the_others_follow_when_somebody_promotes_the_canary_and_no_deadline_runs_mean
     };
     assert_eq!(world.log.iter().filter(|entry| promoted(entry)).count(), 1);
     let late = world.ask(Action::Promote { rollout: id }).unwrap_err();
-    assert!(matches!(late, Refusal::WrongStatus { .. }), "{late}");
+    assert!(matches!(late, Refusal::Ended { .. }), "{late}");
 }
 
 #[test]

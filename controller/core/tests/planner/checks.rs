@@ -33,6 +33,9 @@ pub struct Checks {
     /// Since when rollouts are watched, and those of which somebody has seen enough.
     watched: BTreeMap<RolloutId, Timestamp>,
     accepted: BTreeSet<RolloutId>,
+    /// Hosts that are cordoned, and those that were excluded, from which rollout.
+    cordoned: BTreeSet<HostId>,
+    excluded: BTreeMap<HostId, RolloutId>,
     pub activations_checked: usize,
 }
 
@@ -96,6 +99,21 @@ impl Checks {
                 LogEvent::WatchEnded { rollout } => {
                     self.accepted.insert(rollout.clone());
                 }
+                LogEvent::HostCordoned { host, .. } => {
+                    self.cordoned.insert(host.clone());
+                }
+                LogEvent::HostUncordoned { host, .. } => {
+                    self.cordoned.remove(host);
+                }
+                LogEvent::HostsExcluded { rollout, hosts, .. } => {
+                    self.excluded.extend(hosts.iter().map(|host| (host.clone(), rollout.clone())));
+                }
+                LogEvent::HostsIncluded { hosts, .. } => {
+                    self.excluded.retain(|host, _| !hosts.contains(host));
+                }
+                LogEvent::RolloutStarted { rollout, .. } => {
+                    self.excluded.retain(|_, from| from == rollout);
+                }
                 _ => {}
             }
         }
@@ -128,6 +146,8 @@ impl Checks {
         });
         for effect in &output.effects {
             let Effect::Send { host, assignment } = effect else { continue };
+            assert!(!self.cordoned.contains(host), "{host} is cordoned, and is asked for {assignment:?}");
+            assert!(!self.excluded.contains_key(host), "{host} is excluded, and is asked for {assignment:?}");
             let last = self.generations.insert(host.clone(), assignment.generation);
             assert!(last < Some(assignment.generation), "{host} got {last:?} again");
             match &assignment.order {
@@ -187,8 +207,15 @@ impl Checks {
         for entry in &output.log {
             match &entry.event {
                 LogEvent::BatchStarted { rollout, batch: 2, .. } => self.canary_was_held(state, rollout),
-                LogEvent::RolloutFinished { rollout, end, release, .. } => {
-                    let targets: Vec<_> = state.members(rollout).map(|member| &member.host).collect();
+                LogEvent::RolloutFinished { rollout, end, release, reason, .. } => {
+                    let (out, targets): (Vec<_>, Vec<_>) =
+                        state.members(rollout).partition(|member| member.left_out.is_some());
+                    for member in &out {
+                        let told = |host: &HostId| reason.contains(&format!("{host}, "));
+                        let told = told(&member.host) || out.len() > 5;
+                        assert!(told, "{rollout} left {} out, and says {reason:?}", member.host);
+                    }
+                    let targets: Vec<_> = targets.into_iter().map(|member| &member.host).collect();
                     let runs = |host: &HostId| hosts[host].active.as_ref();
                     match end {
                         RolloutEnd::Succeeded => {
@@ -259,12 +286,17 @@ impl Checks {
     fn canary_was_held(&self, state: &State, id: &RolloutId) {
         let rollout = state.rollout(id).unwrap();
         let strategy = &rollout.strategy;
+        let takes_part = |host: &HostId| !self.cordoned.contains(host) && !self.excluded.contains_key(host);
+        let mut first = state.members(id).filter(|member| member.batch == 1).peekable();
+        if rollout.has_canary() && first.peek().is_some() && !first.any(|member| takes_part(&member.host)) {
+            assert!(self.promoted.contains(id), "{id} goes beyond a canary that has nobody");
+        }
         assert!(strategy.auto_promote || self.promoted.contains(id), "{id} was promoted by nobody");
         if !strategy.holds_canary() {
             return;
         }
         for member in state.members(id).filter(|member| member.batch == 1) {
-            if !matches!(member.state, MemberState::Committed { .. }) {
+            if !matches!(member.state, MemberState::Committed { .. }) || !takes_part(&member.host) {
                 continue;
             }
             let health = self.heard.get(&member.host).map(|(_, report, _)| &report.health);
@@ -284,6 +316,7 @@ impl Checks {
         let told = state
             .members(id)
             .filter(|member| matches!(member.state, MemberState::Committed { .. }))
+            .filter(|member| member.left_out.is_none())
             .all(|member| {
                 let health = self.heard.get(&member.host).map(|(_, report, _)| &report.health);
                 matches!(health, Some(Health::Healthy { period }) if *period >= watch)

@@ -16,9 +16,13 @@ mod diagram;
 #[cfg(test)]
 mod drill;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod leave_out;
 #[cfg(test)]
 mod line;
 #[cfg(test)]

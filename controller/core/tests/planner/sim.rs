@@ -2,7 +2,7 @@
 //! and the controller failing at any moment. First everything may fail and the checks hold; then it heals,
 //! and every rollout ends and every host arrives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::Direction;
 use landfall_common::strategy::{Amount, Canary, Entry, Strategy, StrategyKind, Window};
@@ -189,6 +189,12 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         (50..58, Some(rollout)) => Action::Promote { rollout },
         (30..32, Some(rollout)) => Action::Abort { rollout, go_back: false, reason: reason() },
         (32..36, _) => Action::RetryFailed { place: place() },
+        (70..74, _) => {
+            Action::Exclude { hosts: some_hosts(world, rng), rollout: None, reason: "broken".to_owned() }
+        }
+        (74..78, _) => Action::Include { hosts: some_hosts(world, rng), reason: reason() },
+        (78..81, _) => Action::Cordon { hosts: some_hosts(world, rng), reason: "broken".to_owned() },
+        (81..85, _) => Action::Uncordon { hosts: some_hosts(world, rng), reason: reason() },
         (36..50, Some(rollout)) => {
             let Some(verdict) = truth(world) else { return };
             Action::ResolveMigration { rollout, verdict, reason: reason() }
@@ -196,6 +202,12 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         _ => return,
     };
     let _ = world.ask(action);
+}
+
+/// One or two of them, for which a word is given or taken back.
+fn some_hosts(world: &World, rng: &mut StdRng) -> BTreeSet<HostId> {
+    let hosts: Vec<HostId> = world.hosts.keys().cloned().collect();
+    (0..2).map(|_| hosts[rng.random_range(0..hosts.len())].clone()).collect()
 }
 
 fn unfinished(world: &World) -> Option<&Rollout> {
@@ -224,6 +236,10 @@ fn heal(world: &mut World) {
             host.reboot(now);
         }
     }
+    // Whoever was left alone is needed again.
+    let hosts: BTreeSet<HostId> = world.hosts.keys().cloned().collect();
+    world.ask(Action::Uncordon { hosts: hosts.clone(), reason: String::new() }).unwrap();
+    let _ = world.ask(Action::Include { hosts, reason: String::new() });
     for _ in 0..6 {
         world.run(900);
         let Some(rollout) = unfinished(world) else { break };

@@ -166,7 +166,8 @@ impl World {
         for number in numbers {
             let id = host_id(number);
             let (place, enrolled_at) = (place(), self.now);
-            let host = HostRecord { id: id.clone(), place, labels: labels(number), enrolled_at };
+            let host =
+                HostRecord { id: id.clone(), place, labels: labels(number), enrolled_at, cordon: None };
             let put = Change::Put { record: Record::Host(host) };
             self.commit(Output { changes: vec![put], ..Output::default() });
             self.hosts.insert(id, Host::new(self.now));
@@ -175,8 +176,13 @@ impl World {
 
     pub fn enrol(&mut self, number: usize) {
         let id = host_id(number);
-        let host =
-            HostRecord { id: id.clone(), place: place(), labels: labels(number), enrolled_at: self.now };
+        let host = HostRecord {
+            id: id.clone(),
+            place: place(),
+            labels: labels(number),
+            enrolled_at: self.now,
+            cordon: None,
+        };
         self.ask(Action::Enrol { host, token: "t".to_owned() }).unwrap();
         self.hosts.insert(id, Host::new(self.now));
     }

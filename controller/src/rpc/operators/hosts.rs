@@ -39,7 +39,8 @@ pub(super) async fn list(
     Ok(pb::ListHostsResponse { hosts: page.items, next_page_token })
 }
 
-fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
+/// A host as operators see it.
+pub(super) fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
     let said = live.of(&host.record.id).unwrap_or_default();
     let active = super::drift::active(host);
     // Of a release that is not active any more it tells nothing.
@@ -61,6 +62,11 @@ fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
             total: drift.total(),
             looked_ms: drift.looked.ms(),
             digest: drift.message.digest.clone(),
+        }),
+        cordon: host.record.cordon.as_ref().map(|word| pb::Cordon {
+            by: word.by.to_string(),
+            reason: word.reason.clone(),
+            since_ms: word.since.ms(),
         }),
     }
 }

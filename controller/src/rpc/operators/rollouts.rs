@@ -30,10 +30,13 @@ use crate::store;
 /// Watchers are told at most this often.
 const WATCH_PAUSE: Duration = Duration::from_millis(250);
 
+/// Hosts that a plan leaves out and names.
+const NAMED: usize = 10;
+
 /// Rollouts in a list whose asker does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 
-async fn changes(context: &Context, rollout: &RolloutId) -> Result<Vec<String>, ControllerError> {
+pub(super) async fn changes(context: &Context, rollout: &RolloutId) -> Result<Vec<String>, ControllerError> {
     let key = changes_key(rollout);
     match context.store.get(&key).await? {
         Some(stored) => convert::stored(&key, &stored.value),
@@ -170,6 +173,13 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
         let more = plan.unavailable.len().saturating_sub(names.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         notes.push(format!("not serving now: {}{more}", names.join(", ")));
+    }
+    let left_out = plan.left_out.iter().take(NAMED);
+    notes.extend(
+        left_out.map(|(host, word)| format!("{host} is left out, cordoned by {}: {}", word.by, word.reason)),
+    );
+    if plan.left_out.len() > NAMED {
+        notes.push(format!("{} more are left out, cordoned (ctl hosts)", plan.left_out.len() - NAMED));
     }
     notes.push(format!(
         "at most {} may be out at the same time, and at most {} may fail",

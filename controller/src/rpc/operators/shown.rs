@@ -5,7 +5,7 @@ use landfall_common::time::human;
 use landfall_common::{Duration, Timestamp};
 use landfall_controller_core::line;
 use landfall_controller_core::log::Actor;
-use landfall_controller_core::member::{Left, Member, MemberState};
+use landfall_controller_core::member::{Left, LeftOut, Member, MemberState};
 use landfall_controller_core::observation::Host;
 use landfall_controller_core::reason::{InLine, Wait};
 use landfall_controller_core::refusal::moment;
@@ -39,6 +39,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         approvals: approvals::shown(view, rollout),
         is_drill: rollout.kind == RolloutKind::Drill,
         analysis: view.state.comparison(&rollout.id).map(analysis::shown),
+        left_out: left_out(view, rollout),
     }
 }
 
@@ -92,6 +93,18 @@ fn reasons(view: &View<'_>, rollout: &Rollout) -> Vec<String> {
         }));
         reasons
     };
+    // Of those that were left out a rollout tells to its end, and the record of that stays.
+    let left_out = (!rollout.left_out.is_empty()).then(|| format!("left out: {}", rollout.left_out));
+    let mut reasons = why(view, rollout, failed);
+    reasons.extend(left_out);
+    reasons
+}
+
+fn why(
+    view: &View<'_>,
+    rollout: &Rollout,
+    failed: impl Fn(&str, &Option<HostFailure>) -> Vec<String>,
+) -> Vec<String> {
     match &rollout.status {
         Status::Ended { end } => match end {
             End::Succeeded => Vec::new(),
@@ -130,8 +143,24 @@ fn with_reason(sentence: String, reason: &str) -> String {
     if reason.is_empty() { sentence } else { format!("{sentence}: {reason}") }
 }
 
+fn left_out(view: &View<'_>, rollout: &Rollout) -> Vec<pb::LeftOutHost> {
+    let each = |member: &Member| {
+        let LeftOut { how, word } = member.left_out.as_ref()?;
+        Some(pb::LeftOutHost {
+            host: member.host.to_string(),
+            how: how.as_str().to_owned(),
+            by: word.by.to_string(),
+            reason: word.reason.clone(),
+            since_ms: word.since.ms(),
+            touched: member.touched,
+        })
+    };
+    view.state.members(&rollout.id).filter_map(each).collect()
+}
+
 fn batches(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutBatch> {
-    let mut members: Vec<&Member> = view.state.members(&rollout.id).collect();
+    let members = view.state.members(&rollout.id).filter(|member| member.left_out.is_none());
+    let mut members: Vec<&Member> = members.collect();
     members.sort_by(|one, two| (one.batch, &one.host).cmp(&(two.batch, &two.host)));
     let canaried = rollout.has_canary();
     members

@@ -28,6 +28,16 @@ impl Checks {
         self.failures.known.clear();
     }
 
+    /// An operator wants to see certain hosts tried again.
+    pub(super) fn forgive(&mut self, hosts: &[HostId]) {
+        for host in hosts {
+            if let Some(newest) = self.newest.get(host) {
+                self.failures.forgiven.insert(host.clone(), newest.generation.0);
+            }
+            self.failures.known.remove(host);
+        }
+    }
+
     pub(super) fn told_of_failure(&mut self, host: &HostId, report: &HostReport) {
         let Some(outcome) = &report.outcome else { return };
         let generation = outcome.generation.0;
@@ -63,6 +73,8 @@ impl Checks {
         let name = &assignment.release.name;
         let failed: Vec<&str> = (self.failures.known.iter())
             .filter(|(host, (_, release))| hosts.contains(host) && release == name)
+            // What failed on whoever was left out was somebody's to judge.
+            .filter(|(host, _)| !self.alone.holds(host))
             .map(|(host, _)| host.as_str())
             .collect();
         let budget = match failure_budget {

@@ -41,7 +41,17 @@ impl Checks {
                 format!("batch {batch} of rollout {} begins, and nobody promoted its canary", rollout.id);
             return Err(Violation::new("P5", what));
         }
-        for member in members.filter(|member| member.batch >= before && member.batch < *batch) {
+        let members: Vec<&Member> =
+            members.filter(|member| member.batch >= before && member.batch < *batch).collect();
+        let (alone, members): (Vec<&Member>, Vec<&Member>) =
+            members.into_iter().partition(|member| self.alone.holds(&member.host));
+        let gone = members.iter().all(|member| member.batch > 1) && alone.iter().any(|m| m.batch == 1);
+        if before == 1 && has_canary && gone && !self.promoted.contains(&rollout.id) {
+            let what =
+                format!("batch {batch} of rollout {} begins, and nobody is left of its canary", rollout.id);
+            return Err(Violation::new("P5", what));
+        }
+        for member in members {
             let hold = if has_canary && member.batch == 1 { strategy.canary_hold } else { Duration::ZERO };
             self.passes(rollout, member, hold, now).map_err(|why| {
                 let what = format!(
@@ -121,6 +131,9 @@ impl Checks {
         let id = &rollout.id;
         for member in members {
             let Some((index, really)) = runs(&member.host) else { continue };
+            if self.alone.holds(&member.host) {
+                continue;
+            }
             let host = &member.host;
             match end {
                 End::Succeeded => {
@@ -234,6 +247,7 @@ mod tests {
             status: Status::Active { stage: Stage::Running { batch } },
             since: Timestamp::default(),
             there: None,
+            left_out: String::new(),
         }
     }
 
@@ -252,6 +266,7 @@ mod tests {
             settled: false,
             failure: None,
             return_failure: None,
+            left_out: None,
         };
         let report = HostReport {
             incarnation: 1,

@@ -54,6 +54,7 @@ impl Checks {
         let well = |member: &Member| {
             let health = self.heard.get(&member.host).map(|heard| &heard.report.health);
             !matches!(member.state, MemberState::Committed { .. })
+                || self.alone.holds(&member.host)
                 || matches!(health, Some(Health::Healthy { period }) if *period >= watch)
         };
         if u128::from(watched_ms) >= watch.as_millis() || members.all(well) {

@@ -210,7 +210,8 @@ impl World {
         let host = self.hosts.iter().find(|host| host.id == assignment.host);
         let active = host.and_then(|host| current::active(&host.app_disk.fork()).ok().flatten());
         let ready = self.checks.schema_is_ready(assignment, active.as_ref(), self.now);
-        for result in [granted, may_fail, in_turn, in_step, ready] {
+        let touched = self.checks.may_be_touched(assignment);
+        for result in [granted, may_fail, in_turn, in_step, ready, touched] {
             self.must(result);
         }
     }
@@ -228,6 +229,7 @@ impl World {
         let Some(controller) = &self.controller.running else { return };
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();
         let compared = self.checks.canary_moves(rollout, members.iter());
+        let told = self.checks.leaves_nobody_out_in_silence(rollout, members.iter().map(|m| &m.host));
         let moves = self.checks.rollout_moves(rollout, members.iter(), now);
         let watched = self.checks.is_watched(rollout, members.iter(), self.now);
         let hosts = &self.hosts;
@@ -238,6 +240,7 @@ impl World {
         let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
         let place = controller.state.place(&rollout.place);
         let drilled = self.checks.drill_moves(rollout, place, members.iter(), runs, now);
+        self.must(told);
         self.must(moves);
         self.must(drilled);
         self.must(watched);

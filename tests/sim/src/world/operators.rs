@@ -1,8 +1,10 @@
 //! Operators: they release, and change their minds, repeat themselves, contradict each other, and in the end
 //! one of them patiently answers whatever is asked.
 
+use std::collections::BTreeSet;
+
 use landfall_common::strategy::{Amount, Canary};
-use landfall_common::{Duration, OperatorName, RequestId, RolloutId, Timestamp};
+use landfall_common::{Duration, HostId, OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
 use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, ReleaseRecord};
@@ -35,7 +37,11 @@ impl World {
             return self.ask(command);
         }
         if self.healed {
-            self.answer_what_is_asked();
+            if !self.leave_nobody_out() {
+                self.answer_what_is_asked();
+            }
+        } else if self.scenario.leaves_out && self.dice.chance(150_000) {
+            self.leave_out_or_in();
         } else if self.scenario.operators == Operators::Patient {
             self.be_patient();
         } else {
@@ -68,6 +74,7 @@ impl World {
                 place: self.place(),
                 labels: crate::scenario::labels(index),
                 enrolled_at: self.controller_now(),
+                cordon: None,
             };
             self.ask_anew(Action::Enrol { host, token: "t".to_owned() });
         }
@@ -148,6 +155,7 @@ impl World {
             self.checks.promoted.insert(rollout.clone());
         }
         if !repeated {
+            self.checks.word_taken_back(&command.action);
             self.resolve_truth(&command.action);
             let tries = match &command.action {
                 Action::Roll(_)
@@ -161,7 +169,10 @@ impl World {
                 self.checks.may_try();
             }
             match self.carry_out(decided.output) {
-                Ok(()) => self.plan_within(0),
+                Ok(()) => {
+                    self.checks.alone.given(&command.action, &decided.answer);
+                    self.plan_within(0);
+                }
                 Err(_) => {
                     self.unanswered = Some(command.request);
                     return;
@@ -332,6 +343,50 @@ impl World {
         self.ask(command);
     }
 
+    /// Of one or two hosts somebody says that they are to be left alone, or not any more.
+    fn leave_out_or_in(&mut self) {
+        let mut hosts = BTreeSet::new();
+        for _ in 0..self.dice.between(1, 2) {
+            let at = self.dice.index(self.hosts.len());
+            hosts.insert(self.hosts[at].id.clone());
+        }
+        let reason = "its disk is broken".to_owned();
+        let action = match self.dice.between(0, 3) {
+            0 => Action::Exclude { hosts, rollout: None, reason },
+            1 => Action::Include { hosts, reason },
+            2 => Action::Cordon { hosts, reason },
+            _ => Action::Uncordon { hosts, reason },
+        };
+        self.ask_anew(action);
+    }
+
+    /// In the end every host is needed; whether there was one that was left alone.
+    fn leave_nobody_out(&mut self) -> bool {
+        if !self.scenario.leaves_out {
+            return false;
+        }
+        let place = self.place();
+        let Some(controller) = &self.controller.running else { return false };
+        let all = || controller.state.hosts(&place);
+        let cordoned: BTreeSet<HostId> =
+            all().filter(|host| host.record.cordon.is_some()).map(|host| host.record.id.clone()).collect();
+        let excluded: BTreeSet<HostId> = all()
+            .filter(|host| controller.state.is_left_alone(host))
+            .map(|host| host.record.id.clone())
+            .filter(|host| !cordoned.contains(host))
+            .collect();
+        let reason = "it is needed again".to_owned();
+        if !cordoned.is_empty() {
+            self.ask_anew(Action::Uncordon { hosts: cordoned, reason });
+            return true;
+        }
+        if !excluded.is_empty() {
+            self.ask_anew(Action::Include { hosts: excluded, reason });
+            return true;
+        }
+        false
+    }
+
     fn change_the_fleet(&mut self) {
         let host = self.dice.index(self.hosts.len());
         if self.hosts.iter().filter(|host| host.enrolled).count() > 1 && self.hosts[host].enrolled {
@@ -466,6 +521,10 @@ fn name(action: &Action) -> String {
         Action::Roll(request) => format!("roll {}", request.release),
         Action::RollBack { to, .. } => format!("roll back to {to:?}"),
         Action::Drill { to, .. } => format!("drill to {to:?}"),
+        Action::Exclude { hosts, .. } => format!("exclude {hosts:?}"),
+        Action::Include { hosts, .. } => format!("include {hosts:?}"),
+        Action::Cordon { hosts, .. } => format!("cordon {hosts:?}"),
+        Action::Uncordon { hosts, .. } => format!("uncordon {hosts:?}"),
         Action::Pause { rollout, .. } => format!("pause {rollout}"),
         Action::Resume { rollout } => format!("resume {rollout}"),
         Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),

@@ -79,6 +79,15 @@ impl World {
                 output.log.retain(|entry| !matches!(entry.event, LogEvent::RolloutFinished { .. }));
             }
             Some(Sabotage::GenerationReused) => reuse_generation(output),
+            Some(Sabotage::LeftOutForgotten) => {
+                for changed in &mut output.changes {
+                    match changed {
+                        Change::Put { record: Record::Member(member) } => member.left_out = None,
+                        Change::Put { record: Record::Host(host) } => host.cordon = None,
+                        _ => {}
+                    }
+                }
+            }
             _ => {}
         }
         if self.scenario.sabotage == Some(Sabotage::MigrationSkipped) {

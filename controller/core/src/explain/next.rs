@@ -1,0 +1,175 @@
+//! The commands that can follow, by where a rollout or a host is.
+
+use landfall_common::Timestamp;
+
+use crate::approval;
+use crate::member::MemberState;
+use crate::record::Convergence;
+use crate::rollout::{End, MigrationRun, Promotion, Rollout, RolloutKind, Stage, Status};
+use crate::state::State;
+
+use super::Next;
+use super::host::HostFailed;
+use super::rollout::FirstFailure;
+
+pub(super) fn type_(command: impl Into<String>, does: impl Into<String>) -> Next {
+    Next { command: command.into(), does: does.into() }
+}
+
+/// What can be typed about a rollout.
+pub(super) fn of_rollout(
+    state: &State,
+    rollout: &Rollout,
+    failed: Option<&FirstFailure>,
+    now: Timestamp,
+) -> Vec<Next> {
+    let mut all = match &rollout.status {
+        Status::Ended { end } => ended(state, rollout, end),
+        Status::Active { stage } | Status::Paused { stage, .. } => {
+            let paused = matches!(rollout.status, Status::Paused { .. });
+            under_way(state, rollout, stage, paused, now)
+        }
+    };
+    if let Some(failed) = failed {
+        all.push(type_(
+            format!("ctl why {}", failed.host),
+            "tells all that is known of the host that failed first",
+        ));
+    }
+    all
+}
+
+fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now: Timestamp) -> Vec<Next> {
+    let id = &rollout.id;
+    let mut all = Vec::new();
+    if let Stage::InLine { .. } = stage {
+        if paused {
+            all.push(type_(format!("ctl resume {id}"), "lets it begin when its turn comes"));
+        }
+        let place = state.place(&rollout.place);
+        if place.is_some_and(|place| approval::missing(state, place, rollout).is_some()) {
+            all.push(type_(
+                format!("ctl approve {id}"),
+                "says yes to it, for somebody else than who asked for it",
+            ));
+        }
+        all.push(type_(format!("ctl abort {id}"), "takes it out of the line"));
+        if let Some(holder) = place.and_then(|place| place.holder.as_ref()) {
+            all.push(type_(format!("ctl why {holder}"), "tells what the one under way waits for"));
+        }
+        if place.is_some_and(|place| state.lock(place, now).is_some()) {
+            all.push(type_(format!("ctl unlock {}", rollout.place.environment), "takes the lock away"));
+        }
+        return all;
+    }
+    if let Some(run) = stage.migration()
+        && run.in_doubt().is_some()
+        && matches!(run, MigrationRun::Unknown { .. })
+    {
+        all.push(type_(
+            format!("ctl migration resolve {id} --applied"),
+            "goes on, once you have seen in the database that it took effect; or --not-applied",
+        ));
+    }
+    if *stage == (Stage::Canary { promotion: Promotion::Awaited }) {
+        all.push(type_(format!("ctl promote {id}"), "lets the batch after the canary follow"));
+    }
+    if *stage == (Stage::Watching { accepted: false }) {
+        all.push(type_(format!("ctl promote {id}"), "ends the watch now"));
+    }
+    if paused {
+        all.push(type_(format!("ctl resume {id}"), "lets it go on; its deadlines start anew"));
+    }
+    let going_back = matches!(stage, Stage::RollingBack { .. });
+    let mut takes_part = state.members(id).filter(|member| member.left_out.is_none());
+    let again = takes_part.any(|member| match member.state {
+        MemberState::Failed { .. } => !going_back,
+        MemberState::ReturnFailed => true,
+        _ => false,
+    });
+    if again {
+        all.push(type_(format!("ctl retry {id}"), "tries the failed hosts again, and resumes"));
+    }
+    let returns = rollout.kind == RolloutKind::Forward && rollout.previous.is_some() && !going_back;
+    if returns {
+        let to =
+            rollout.previous.as_ref().map_or_else(String::new, |previous| format!(" to {}", previous.name));
+        all.push(type_("ctl rollback", format!("goes back{to}")));
+    }
+    if paused {
+        all.push(type_(format!("ctl abort {id}"), "ends it and leaves every host as it is"));
+    } else {
+        all.push(type_(format!("ctl status --watch {id}"), "follows it"));
+    }
+    all
+}
+
+fn ended(state: &State, rollout: &Rollout, end: &End) -> Vec<Next> {
+    let release = &rollout.release.name;
+    let touched = state.members(&rollout.id).any(|member| member.touched);
+    let place = state.place(&rollout.place);
+    let is_last = place.is_some_and(|place| place.last.as_ref() == Some(&rollout.id));
+    let free = place.is_some_and(|place| place.holder.is_none());
+    if !is_last || !free {
+        return Vec::new();
+    }
+    let in_force = place.and_then(|place| place.in_force()).map(|proven| &proven.release);
+    let mut all = Vec::new();
+    if let Some(member) = state.members(&rollout.id).find(|member| member.is_excluded()) {
+        all.push(type_(format!("ctl include {}", member.host), "lets it take what is in force"));
+    }
+    let failed = state.members(&rollout.id).any(|m| m.state.failed() && m.left_out.is_none());
+    let held = place.is_some_and(|place| matches!(place.convergence, Convergence::Held { .. }));
+    match end {
+        End::Succeeded | End::Rehearsed { .. } => {}
+        End::Failed { .. } if failed && in_force.is_some_and(|now| now.digest == rollout.release.digest) => {
+            all.push(type_("ctl retry", "tries the hosts again that failed"));
+            all.push(type_("ctl rollback", "goes back"));
+        }
+        End::Failed { .. } if !touched => {
+            all.push(type_(format!("ctl release {release}"), "tries it again, once what failed is mended"));
+        }
+        End::Failed { .. } | End::Aborted { .. } if held || touched => {
+            let to =
+                in_force.map_or_else(String::new, |now| format!(" to {}, the release in force", now.name));
+            all.push(type_("ctl rollback", format!("brings every host{to}")));
+            all.push(type_(format!("ctl release {release}"), "tries it again"));
+        }
+        End::Failed { .. } | End::Aborted { .. } => {
+            all.push(type_(format!("ctl release {release}"), "begins it again"));
+        }
+        End::RolledBack { .. } => {
+            all.push(type_("ctl release NAME", "brings what is corrected, under a new name"));
+        }
+        End::Superseded { by } => {
+            all.push(type_(format!("ctl why {by}"), "tells of the one that took its place"));
+        }
+    }
+    all
+}
+
+/// What can be typed about a host.
+pub(super) fn of_host(host: &super::host::Known<'_>, failed: Option<&HostFailed>) -> Vec<Next> {
+    let id = &host.host.record.id;
+    let mut all = Vec::new();
+    if host.host.fresh(host.now).is_none() {
+        all.push(type_(
+            "systemctl status landfall-agent",
+            format!("says, on {id}, whether its agent runs and what it says of the controller"),
+        ));
+    }
+    if let Some(command) = host.freed_by() {
+        all.push(type_(command, "lets it be touched again"));
+    }
+    if let Some(HostFailed { current: true, .. }) = failed {
+        all.push(type_(format!("ctl logs {id}"), "shows of which steps and services there is output"));
+        if host.can_be_retried() {
+            let rollout = host.holder.map_or_else(String::new, |holder| format!(" {}", holder.id));
+            all.push(type_(format!("ctl retry{rollout}"), "tries it again, with the others that failed"));
+        }
+    }
+    if let Some(rollout) = host.holder {
+        all.push(type_(format!("ctl why {}", rollout.id), "tells what its rollout waits for"));
+    }
+    all
+}
