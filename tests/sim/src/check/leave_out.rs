@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::{HostId, RolloutId};
+use landfall_controller_core::State;
 use landfall_controller_core::command::{Action, Answer};
 use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
 
@@ -35,6 +36,24 @@ impl Alone {
                 self.excluded.extend(hosts.iter().map(|host| (host.clone(), id.clone())));
             }
             _ => {}
+        }
+    }
+
+    /// What a process of the controller finds in its store: words whose answers died with the one before are among it.
+    pub fn found(&mut self, state: &State) {
+        for host in state.all_hosts() {
+            let id = &host.record.id;
+            if host.record.cordon.is_some() {
+                self.cordoned.insert(id.clone());
+                continue;
+            }
+            let under_way = state.place(&host.record.place).and_then(|place| place.holder.as_ref());
+            let member = |rollout| state.members(rollout).find(|member| member.host == *id);
+            if let Some(rollout) =
+                under_way.filter(|rollout| member(rollout).is_some_and(|m| m.left_out.is_some()))
+            {
+                self.excluded.insert(id.clone(), rollout.clone());
+            }
         }
     }
 

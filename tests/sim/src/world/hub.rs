@@ -65,7 +65,8 @@ impl World {
         self.checks.started_from(&durable);
         self.must(remembers);
         if let Some(controller) = &self.controller.running {
-            // A commit whose answer died with the process before may have opened a gate.
+            // A commit whose answer died with the process before may have opened a gate, or left a host out.
+            self.checks.alone.found(&controller.state);
             for rollout in controller.state.rollouts() {
                 self.checks.watch.found(rollout, self.now);
                 if let Some(Stage::Running { batch }) = rollout.status.stage() {
