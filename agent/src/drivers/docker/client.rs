@@ -32,6 +32,13 @@ const DEFAULT_STOP: Duration = Duration::from_secs(10);
 /// How many lines of a log are asked for.
 const TAIL_LINES: &str = "40";
 
+/// How often a container is asked for whose name is taken and that is not there: twenty seconds, in which Docker makes
+/// one or gives it up.
+const CREATE_TRIES: u32 = 100;
+
+/// The pause between two of them.
+const CREATE_PAUSE: Duration = Duration::from_millis(200);
+
 /// The labels by which an agent knows its own containers again.
 pub(super) mod label {
     pub const APPLICATION: &str = "landfall.application";
@@ -317,15 +324,21 @@ impl Client {
     pub async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<Seen, DockerError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let labels = body.labels.clone().unwrap_or_default();
-        match within(CALL, self.docker.create_container(Some(options), body)).await {
-            Ok(_) => {}
-            Err(error) if error.is(409) => {}
-            Err(error) => return Err(error),
+        // Docker gives a name away before there is anything to look at: what an agent had asked for that was killed
+        // meanwhile is being made now, or is given up again.
+        for _ in 0..CREATE_TRIES {
+            match within(CALL, self.docker.create_container(Some(options.clone()), body.clone())).await {
+                Ok(_) => {}
+                Err(error) if error.is(409) => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(seen) = self.look(name).await? {
+                let is_ours = labels.iter().all(|(label, value)| seen.labels.get(label) == Some(value));
+                return if is_ours { Ok(seen) } else { Err(DockerError::Taken(name.to_owned())) };
+            }
+            tokio::time::sleep(CREATE_PAUSE).await;
         }
-        let gone = || DockerError::Broken(format!("the container {name} has gone as soon as it was made"));
-        let seen = self.look(name).await?.ok_or_else(gone)?;
-        let is_ours = labels.iter().all(|(label, value)| seen.labels.get(label) == Some(value));
-        if is_ours { Ok(seen) } else { Err(DockerError::Taken(name.to_owned())) }
+        Err(DockerError::Broken(format!("the container {name} has gone as soon as it was made")))
     }
 
     pub async fn start(&self, id: &str) -> Result<(), DockerError> {
