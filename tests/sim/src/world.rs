@@ -143,7 +143,7 @@ pub struct Statistics {
     pub assignments: u64,
     /// Canaries that were compared until something followed from it.
     pub analysed: u64,
-    /// Of these, releases as fast as the one before that were found to be worse.
+    /// Of these, releases with which nothing is wrong that were found to be worse.
     pub taken_back_wrongly: u64,
     /// Looks of the checkers.
     pub looks: u64,

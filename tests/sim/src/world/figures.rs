@@ -1,5 +1,6 @@
 //! What the checks of a host measure, told with its heartbeats.
 
+use landfall_common::strategy::Missing;
 use landfall_common::{Duration, ReleaseName, StepName};
 use landfall_controller_core::log::{AnalysisVerdict, LogEvent, NewEntry};
 use landfall_controller_core::observation::{CheckFigures, Observation};
@@ -73,8 +74,13 @@ impl World {
             self.note(format_args!("the canary of {rollout}: {verdict:?}: {}", findings.join("; ")));
             let state = self.controller.running.as_ref().map(|controller| &controller.state);
             let Some(rollout) = state.and_then(|state| state.rollout(rollout)) else { continue };
-            let slow = self.releases.iter().any(|r| r.reference == rollout.release && r.plan.slow);
-            if *verdict == AnalysisVerdict::Fail && !slow {
+            // Neither slow nor bad in any other way, and not of those for whom no figures are a failure.
+            let good = self.releases.iter().any(|release| {
+                let pauses = release.plan.strategy.analysis.as_ref().map(|a| a.latency.missing);
+                let is_it = release.reference == rollout.release && pauses == Some(Missing::Pause);
+                is_it && !release.plan.slow && release.plan.bad_ppm == 0
+            });
+            if *verdict == AnalysisVerdict::Fail && good {
                 self.statistics.taken_back_wrongly += 1;
             }
         }
