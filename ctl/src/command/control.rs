@@ -4,7 +4,7 @@ use super::{Session, follow};
 use crate::cli;
 use crate::client::Control;
 use crate::error::{Error, Exit};
-use crate::view::Rollout;
+use crate::view::{Rollout, Status};
 
 pub(super) async fn run(
     session: &Session,
@@ -43,8 +43,11 @@ pub(super) async fn migration(session: &Session, arguments: &cli::Migration) -> 
 
 fn show(session: &Session, rollout: &Rollout) {
     session.output.line(follow::describe(&session.output, rollout));
-    if !rollout.status.has_ended() {
-        session.output.line(format!("next: ctl status --watch {}", rollout.id));
+    match rollout.status {
+        // Whatever was said to it, it stays where it is until then.
+        Status::Paused => session.output.line(format!("next: ctl resume {}", rollout.id)),
+        status if status.has_ended() => {}
+        _ => session.output.line(format!("next: ctl status --watch {}", rollout.id)),
     }
     session.output.json("rollout", rollout);
 }

@@ -79,8 +79,16 @@ impl Draft<'_> {
         // A freeze holds it as well: it changes a host that serves.
         let request = RollRequest::new(application, environment, plan.release.name.clone());
         let wanted = (&plan.release, &request);
-        if let Some(hindrance) = line::hindrance(self.state, &record, None, wanted, self.now) {
-            return Err(hindrance.refusal(&record));
+        match line::hindrance(self.state, &record, None, wanted, self.now) {
+            // Neither waiting in line nor passing by is for drills.
+            Some(Hindrance::Closed(closed)) => {
+                return Err(Refusal::NoDrill {
+                    place: Box::new(place.clone()),
+                    reason: format!("it {closed}"),
+                });
+            }
+            Some(hindrance) => return Err(hindrance.refusal(&record)),
+            None => {}
         }
         self.log(LogEvent::DrillRequested {
             rollout: self.command.fresh.clone(),

@@ -12,6 +12,7 @@ use crate::state::State;
 use crate::turn;
 
 use super::absorb;
+use super::compare::Compared;
 use super::evidence::Proof;
 use super::room::Room;
 use super::table::{Seat, Table};
@@ -66,6 +67,7 @@ fn deadlines(table: &Table<'_>) -> Vec<Deadline> {
     // While it is paused, no other runs.
     if matches!(rollout.status, Status::Active { .. }) {
         all.extend(progress(table, rollout, stage));
+        all.extend(analysis(table, rollout, stage));
         let mut hosts: Vec<_> = table.seats.iter().filter_map(|seat| of_host(table, rollout, seat)).collect();
         hosts.sort_by_key(|deadline| deadline.at);
         all.extend(hosts.into_iter().take(HOSTS));
@@ -114,6 +116,18 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
         table.now.ms().saturating_sub(u64::try_from(table.idle_for().as_millis()).unwrap_or(u64::MAX));
     let at = Timestamp::from_ms(begun) + strategy.progress_deadline;
     Some(Deadline { name: "progress_deadline", host: None, at, then: format!("if nothing gets on, {then}") })
+}
+
+/// When it pauses since the comparison of the canary has found nothing.
+fn analysis(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadline> {
+    let Stage::Canary { promotion: promotion @ Promotion::ByItself } = stage else { return None };
+    let (asked, _) = rollout.compares()?;
+    if Compared::of(table, *promotion).lets_go() {
+        return None;
+    }
+    let left = asked.deadline.saturating_sub(table.seen_for());
+    let then = "it pauses, unless the analysis could tell by then whether the canary is worse".to_owned();
+    Some(Deadline { name: "analysis.deadline", host: None, at: table.now + left, then })
 }
 
 /// When a host counts as failed that does not answer, or is not healthy.

@@ -6,6 +6,7 @@ use landfall_common::strategy::{CanaryAnalysis, LatencyMetric, Missing, Strategy
 use landfall_controller_core::command::{Action, Overrides, RollRequest};
 use landfall_controller_core::log::{AnalysisVerdict, LogEvent, NewEntry};
 use landfall_controller_core::rollout::StatusWord;
+use landfall_controller_core::{explain, plan};
 
 use crate::world::{World, host_id, name, strategy};
 
@@ -133,6 +134,10 @@ fn a_controller_that_starts_begins_anew_and_says_so() {
     world.crash_controller();
     world.run(20);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
+    let report = plan(&world.state, world.now).report;
+    let account = explain::rollout(&world.state, &report, &id, world.now).unwrap();
+    let deadline = account.deadlines.iter().find(|deadline| deadline.name == "analysis.deadline").unwrap();
+    assert_eq!(deadline.at.since(world.now), CanaryAnalysis::default().deadline - Duration::from_secs(20));
     insta::assert_snapshot!(world.sentences.join("\n"), @r"
     the canary is proven; batch 2 of 3 follows by itself once its analysis has passed
     the analysis of the canary beside the hosts on v1 has no verdict yet after 0 windows of 30s, begun anew with the controller: latency of web: not compared yet; failures of web: not compared yet

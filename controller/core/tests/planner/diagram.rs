@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::strategy::Strategy;
+use landfall_common::strategy::{Calendar, Entry, Strategy};
 use landfall_common::time::human;
 use landfall_controller_core::command::{Action, IfHeld, RollRequest};
 use landfall_controller_core::rollout::StatusWord;
@@ -158,11 +158,12 @@ fn the_page_tells_the_defaults_as_they_are() {
         failure_budget,
         auto_rollback,
         watch,
-        ..
+        entry: Entry { approvals, calendar: Calendar { zone, windows, freezes } },
     } = Strategy::default();
     let period = |period: landfall_common::Duration| {
         if period.is_zero() { "none".to_owned() } else { human::format(period) }
     };
+    let among = |many: usize| if many == 0 { "none".to_owned() } else { many.to_string() };
     let are = [
         ("strategy", kind.word().to_owned()),
         ("canary", canary.to_string()),
@@ -180,6 +181,10 @@ fn the_page_tells_the_defaults_as_they_are() {
         ("failure_budget", failure_budget.to_string()),
         ("auto_rollback", auto_rollback.to_string()),
         ("watch", period(watch)),
+        ("approvals", approvals.to_string()),
+        ("release_windows", among(windows.len())),
+        ("time_zone", zone.to_string()),
+        ("freezes", among(freezes.len())),
     ];
     for (knob, default) in are {
         assert_eq!(told.get(knob), Some(&default), "{knob}");

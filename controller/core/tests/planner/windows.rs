@@ -2,11 +2,11 @@
 
 use landfall_common::strategy::{Calendar, Entry, Strategy};
 use landfall_common::{Duration, Timestamp};
-use landfall_controller_core::command::{IfHeld, RollRequest};
+use landfall_controller_core::command::{Action, IfHeld, RollRequest};
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{Refusal, plan};
 
-use crate::world::{World, strategy};
+use crate::world::{World, place, strategy};
 
 fn within(windows: &[&str]) -> Strategy {
     let windows = windows.iter().map(|text| text.parse().unwrap()).collect();
@@ -95,6 +95,16 @@ fn a_release_does_not_open_what_it_is_held_by() {
     assert_eq!(told.len(), 1);
     // From now on what v4 says is in force.
     world.must_succeed("v5");
+}
+
+/// It changes a host that serves; and there is no line for it, nor a way past.
+#[test]
+fn a_drill_is_held_and_told_when() {
+    let mut world = world();
+    world.must_succeed("v2");
+    until(&mut world, "2027-01-15T08:06:00Z");
+    let refusal = world.ask(Action::Drill { place: place(), to: None }).unwrap_err();
+    insta::assert_snapshot!(refusal, @"no drill in tenants in production: it is outside of its release windows (Fri 09:00-09:05 Europe/Berlin); the next rollout may begin on Fri 2027-01-22 09:00 Europe/Berlin (2027-01-22 08:00:00 UTC)");
 }
 
 #[test]
