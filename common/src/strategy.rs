@@ -163,6 +163,9 @@ pub struct Strategy {
     pub failure_budget: Amount,
     /// Whether a rollout over its budget goes back by itself, or pauses.
     pub auto_rollback: bool,
+    /// Whether it goes back by itself also where nearly all hosts run the release already, or pauses then.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub late_rollback: bool,
     /// For how long the fleet is watched once every host runs the release: what fails meanwhile counts as it did
     /// before. Zero for no watch.
     #[serde(rename = "watch_ms", with = "duration_ms", default, skip_serializing_if = "Duration::is_zero")]
@@ -179,6 +182,11 @@ fn on() -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_on(flag: &bool) -> bool {
     *flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_off(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Default for Strategy {
@@ -199,6 +207,7 @@ impl Default for Strategy {
             progress_deadline: Duration::from_secs(10 * 60),
             failure_budget: Amount::Count(0),
             auto_rollback: true,
+            late_rollback: false,
             watch: Duration::ZERO,
             entry: Entry::default(),
         }

@@ -97,6 +97,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "progress_deadline",
             "failure_budget",
             "auto_rollback",
+            "late_rollback",
             "watch",
             "approvals",
             "release_windows",

@@ -331,6 +331,7 @@ impl Overrides {
             progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
             auto_rollback: self.auto_rollback.unwrap_or(base.auto_rollback),
+            late_rollback: base.late_rollback,
             watch: self.watch.unwrap_or(base.watch),
             entry: base.entry.clone(),
         }

@@ -19,6 +19,7 @@ mod compare;
 mod converge;
 mod drill;
 mod evidence;
+mod failures;
 mod line;
 mod look;
 mod migrate;

@@ -67,6 +67,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> Strategy {
         progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
         failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
         auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
+        late_rollback: section.boolean("late_rollback").unwrap_or(default.late_rollback),
         watch: duration(section, "watch", default.watch),
         entry: Entry {
             approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default(),

@@ -15,6 +15,7 @@ use super::Turn;
 use super::canary;
 use super::drill;
 use super::evidence;
+use super::failures;
 use super::pace::{Pace, Verdict};
 use super::stage;
 use super::table::{Seat, Table};
@@ -37,41 +38,11 @@ pub(super) fn begin(table: &mut Table<'_>, batch: u32) -> Result<(), Turn> {
         let (reason, fleet) = table.nobody();
         return Err(table.fail(reason, fleet));
     }
-    if let Some(reason) = over_budget(table) {
+    if let Some(reason) = failures::over_budget(table) {
         return Err(turn_back(table, reason, "`ctl retry` tries again"));
     }
     grant(table, batch);
     Ok(())
-}
-
-/// The failure budget counts over the whole rollout. A first batch that fails whole is too much whatever
-/// the budget says: that is what it is for.
-pub(super) fn over_budget(table: &Table<'_>) -> Option<String> {
-    let rollout = table.rollout();
-    let (mut targeted, mut failed) = (0, 0);
-    let (mut first, mut first_failed) = (0, 0);
-    for (_, member) in table.members() {
-        let is_failed = usize::from(member.state.failed());
-        targeted += 1;
-        failed += is_failed;
-        if member.batch == 1 {
-            first += 1;
-            first_failed += is_failed;
-        }
-    }
-    let budget = rollout.strategy.failure_budget.at_most(targeted);
-    let hosts = |number: usize| if number == 1 { "1 host".to_owned() } else { format!("{number} hosts") };
-    if failed > budget {
-        let first = first_failure(table);
-        return Some(format!("{} failed, the budget allows {budget}{first}", hosts(failed)));
-    }
-    // A batch of everything is no canary.
-    let whole = first > 0 && first == first_failed && rollout.batches > 1;
-    whole.then(|| format!("the whole first batch failed{}", first_failure(table)))
-}
-
-fn first_failure(table: &Table<'_>) -> String {
-    table.first_failure().map_or_else(String::new, |failed| format!(": {failed}"))
 }
 
 /// Goes back, if that is wanted and possible; else pauses with the reason, and with what else somebody may do.
@@ -100,6 +71,9 @@ pub(super) fn turn_back(table: &mut Table<'_>, reason: String, or: &str) -> Turn
             table.pause(format!("{reason}; auto_rollback is off: `ctl rollback` goes back, {or}"))
         }
         Ok(stage) => {
+            if let Some(but) = failures::too_late_to_go_back(table) {
+                return table.pause(format!("{reason}; {but}"));
+            }
             let (id, to) = (rollout.id.clone(), rollout.previous.clone());
             let now = table.now;
             table.rollout_mut().enter(stage, now);

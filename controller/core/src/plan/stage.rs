@@ -12,13 +12,13 @@ use crate::turn::Fleet;
 
 use super::Turn;
 use super::evidence;
-use super::run;
+use super::failures;
 use super::table::{Seat, Table};
 
 /// All hosts that can be heard of stage; then the migration, or the first batch.
 pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     ask(table);
-    if let Some(reason) = run::over_budget(table) {
+    if let Some(reason) = failures::over_budget(table) {
         return table.fail(format!("{reason}; nothing that runs was touched"), Fleet::AsBefore);
     }
     let mut open = false;

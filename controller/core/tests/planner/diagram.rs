@@ -157,6 +157,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         progress_deadline,
         failure_budget,
         auto_rollback,
+        late_rollback,
         watch,
         entry: Entry { approvals, calendar: Calendar { zone, windows, freezes } },
     } = Strategy::default();
@@ -180,6 +181,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         ("progress_deadline", period(progress_deadline)),
         ("failure_budget", failure_budget.to_string()),
         ("auto_rollback", auto_rollback.to_string()),
+        ("late_rollback", late_rollback.to_string()),
         ("watch", period(watch)),
         ("approvals", approvals.to_string()),
         ("release_windows", among(windows.len())),

@@ -99,9 +99,10 @@ proptest! {
         prop_assert!(world.hosts.values().all(|host| host.activations == 2));
     }
 
-    /// A release that fails on some host, with no failure allowed, ends with the release before on all.
+    /// A release that fails on some host, with no failure allowed, ends with the release before on all, or, once
+    /// nearly all have it, with somebody's word.
     #[test]
-    fn a_bad_release_ends_with_the_one_before_on_all(
+    fn a_bad_release_goes_back_everywhere_or_waits_for_a_word(
         hosts in 1usize..25,
         bad in 0usize..25,
         knobs in strategies(),
@@ -113,8 +114,17 @@ proptest! {
         world.most_out = 0;
         world.host(bad % hosts + 1).behaviour.insert(name("v2"), Behaviour::Bad);
         let id = world.release("v2").unwrap();
-        prop_assert_eq!(world.ended(&id), StatusWord::RolledBack);
-        prop_assert!(world.runs().iter().all(|release| release == "v1"));
+        while !world.rollout(&id).ended() && world.word(&id) != StatusWord::Paused {
+            world.tick();
+        }
+        if world.word(&id) == StatusWord::Paused {
+            // What is done on nine tenths is undone for nobody who fails late.
+            let done = world.runs().iter().filter(|release| *release == "v2").count();
+            prop_assert!(done * 10 >= hosts * 9, "{} of {}", done, hosts);
+        } else {
+            prop_assert_eq!(world.word(&id), StatusWord::RolledBack);
+            prop_assert!(world.runs().iter().all(|release| release == "v1"));
+        }
         prop_assert!(world.most_out <= knobs.max_unavailable.at_least_one(hosts));
     }
 

@@ -18,6 +18,8 @@ mod drill;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod laws;

@@ -40,43 +40,6 @@ fn the_canary_goes_alone_and_first() {
 }
 
 #[test]
-fn a_bad_release_goes_back_by_itself_and_is_never_called_a_success() {
-    let mut world = on_v1(5, strategy());
-    world.behaves("v2", Behaviour::Bad);
-    let id = world.release("v2").unwrap();
-    assert_eq!(world.ended(&id), StatusWord::RolledBack);
-    assert_eq!(world.runs(), ["v1"; 5]);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no");
-    assert!(world.most_out <= 1, "only the canary was ever out");
-}
-
-#[test]
-fn a_release_that_fails_later_takes_the_hosts_that_took_it_back() {
-    let mut world = on_v1(6, strategy());
-    for number in [4, 5] {
-        world.host(number).behaviour.insert(name("v2"), Behaviour::Bad);
-    }
-    let id = world.release("v2").unwrap();
-    assert_eq!(world.ended(&id), StatusWord::RolledBack);
-    assert_eq!(world.runs(), ["v1"; 6]);
-    assert!(world.most_out <= 2);
-    // And it does not go back and forth.
-    let activations: u32 = world.hosts.values().map(|host| host.activations).sum();
-    world.run(600);
-    assert_eq!(activations, world.hosts.values().map(|host| host.activations).sum::<u32>());
-}
-
-#[test]
-fn the_first_release_of_an_environment_has_nothing_to_go_back_to() {
-    let mut world = World::new(3);
-    world.publish("v1", 1, None, strategy());
-    world.behaves("v1", Behaviour::Bad);
-    let id = world.release("v1").unwrap();
-    assert_eq!(world.ended(&id), StatusWord::Failed);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; nothing was in force before, so that there is nothing to go back to");
-}
-
-#[test]
 fn a_release_that_cannot_be_staged_touches_nothing() {
     let mut world = on_v1(3, strategy());
     world.host(3).behaviour.insert(name("v2"), Behaviour::Unstageable);
@@ -251,23 +214,6 @@ fn a_way_back_that_fails_says_where_and_why() {
     world.ask(Action::RetryFailed { place: place() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-02 at healthz (exit code 1): healthz said no");
-}
-
-#[test]
-fn failures_within_the_budget_do_not_undo_the_others() {
-    let strategy = Strategy { failure_budget: Amount::Count(1), ..strategy() };
-    let mut world = on_v1(5, strategy);
-    world.host(5).behaviour.insert(name("v2"), Behaviour::Bad);
-    let id = world.release("v2").unwrap();
-    assert_eq!(world.ended(&id), StatusWord::Failed);
-    assert_eq!(world.runs(), ["v2", "v2", "v2", "v2", "v1"]);
-    insta::assert_snapshot!(world.end_reason(&id), @"v2 runs on 4 of 5 hosts: web-05 failed, `ctl retry` tries again");
-    world.run(5);
-    insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
-    // Mended and tried again, it takes the release in force.
-    world.host(5).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
-    world.until("all", |w| w.runs() == ["v2"; 5]);
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         healthy_deadline: Duration::from_secs(30),
         progress_deadline: Duration::from_secs(240),
         auto_rollback: rng.random_range(0..4) > 0,
+        late_rollback: false,
         watch: Duration::from_secs(pick(rng, &[0, 0, 60])),
         entry: Entry::default(),
     }
