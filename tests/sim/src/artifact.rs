@@ -33,6 +33,8 @@ pub struct ReleasePlan {
     pub migration: Option<Migration>,
     /// On so many of a million hosts it is bad, always.
     pub bad_ppm: u32,
+    /// And on this one, by its number.
+    pub bad_on: Option<usize>,
     /// In what way, see [`Quality`].
     pub badness: u64,
     /// Whether its first service has two slots behind a proxy.
@@ -120,6 +122,7 @@ impl ReleasePlan {
             retention: 2,
             migration: None,
             bad_ppm: 0,
+            bad_on: None,
             badness: 0,
             slots: false,
             slow: false,
@@ -138,7 +141,7 @@ impl ReleasePlan {
         let hash = Sha256::of(format!("{}/{host}", self.number).as_bytes());
         let draw =
             u32::from_be_bytes([0, hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2]]) % 1_000_000;
-        if draw >= self.bad_ppm {
+        if draw >= self.bad_ppm && self.bad_on != Some(host) {
             return Quality::Good;
         }
         match self.badness {

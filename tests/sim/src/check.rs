@@ -12,6 +12,7 @@ pub mod current;
 pub mod drill;
 pub mod failures;
 pub mod gate;
+pub mod late;
 pub mod leave_out;
 pub mod line;
 pub mod memory;
@@ -70,6 +71,8 @@ pub struct Checks {
     pub sent: BTreeMap<(HostId, u64), Assignment>,
     /// The newest of each host.
     pub newest: BTreeMap<HostId, Assignment>,
+    /// Orders of which the controller has had proof that they were not taken in time, whatever its clock says later.
+    pub lapsed: BTreeSet<(HostId, u64)>,
     /// The newest report of each host that reached the controller's process.
     pub heard: BTreeMap<HostId, Heard>,
     /// The connections that stand, as the controller's process sees it.
@@ -104,6 +107,8 @@ pub struct Checks {
     pub figures: comparison::Figures,
     /// Rollouts whose canary somebody has promoted.
     pub promoted: BTreeSet<RolloutId>,
+    /// Rollouts that may go back.
+    pub late: late::Late,
     /// Rollouts that are watched.
     pub watch: watch::Watch,
     /// Looks so far.
@@ -119,6 +124,7 @@ impl Checks {
             releases: releases.iter().map(|r| (r.reference.digest, r.clone())).collect(),
             sent: BTreeMap::new(),
             newest: BTreeMap::new(),
+            lapsed: BTreeSet::new(),
             heard: BTreeMap::new(),
             sessions: BTreeMap::new(),
             started_at: Timestamp::default(),
@@ -136,6 +142,7 @@ impl Checks {
             let_go: pace::LetGo::new(),
             figures: comparison::Figures::default(),
             promoted: BTreeSet::new(),
+            late: late::Late::default(),
             watch: watch::Watch::default(),
             looks: 0,
         }
@@ -184,6 +191,7 @@ impl Checks {
         if !is_old {
             self.told_of_failure(host, report);
             self.told_of_activation(host, report, at);
+            self.told_of_lapse(host, report, at);
             self.heard.insert(host.clone(), Heard { connection, at, report: report.clone() });
         }
     }

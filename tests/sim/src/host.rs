@@ -10,7 +10,7 @@ use landfall_common::{Duration, HostId, ReleaseName, ServiceName, StepName, Time
 
 use crate::disk::SimDisk;
 
-/// The wall clock at the start of every world.
+/// The wall clock at the start of nearly every world.
 pub const EPOCH_MS: u64 = 1_790_000_000_000;
 
 /// A host.
@@ -27,6 +27,8 @@ pub struct Host {
     pub app_disk: SimDisk,
     /// When it booted, in the world's time: its monotonic clock counts from there.
     pub booted_at: u64,
+    /// The wall clock at the start of its world.
+    pub epoch_ms: u64,
     /// Its wall clock is ahead by so much.
     pub clock_off_ms: i64,
     /// Grows with each start and each end of the agent.
@@ -134,7 +136,7 @@ impl Runner for Wishes {
 impl Host {
     /// A host with empty disks.
     #[must_use]
-    pub fn new(index: usize, seed: u64) -> Self {
+    pub fn new(index: usize, seed: u64, epoch_ms: u64) -> Self {
         let state_disk = SimDisk::new(seed);
         let app_disk = state_disk.beside(seed ^ 1);
         Self {
@@ -144,6 +146,7 @@ impl Host {
             state_disk,
             app_disk,
             booted_at: 0,
+            epoch_ms,
             clock_off_ms: 0,
             process: 0,
             agent: None,
@@ -173,7 +176,7 @@ impl Host {
     /// What time it is here.
     #[must_use]
     pub fn now(&self, world_ms: u64) -> Now {
-        let wall = (EPOCH_MS + world_ms).saturating_add_signed(self.clock_off_ms);
+        let wall = (self.epoch_ms + world_ms).saturating_add_signed(self.clock_off_ms);
         Now {
             wall: Timestamp::from_ms(wall),
             mono: Duration::from_millis(world_ms.saturating_sub(self.booted_at)),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use landfall_sim::world::Statistics;
-use landfall_sim::{Outcome, replay_command, run};
+use landfall_sim::{Hostile, Outcome, replay_command, run, run_hostile};
 
 /// Runs simulated worlds and stops at the first broken promise.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ struct Arguments {
     /// Runs this one seed and prints what happens in it.
     #[arg(long)]
     trace: Option<u64>,
+    /// Lets a hostile schedule strike in each of them.
+    #[arg(long, value_parser = Hostile::named)]
+    hostile: Option<Hostile>,
     /// Goes on after a broken promise, and lists all of them at the end.
     #[arg(long)]
     keep_going: bool,
@@ -33,13 +36,20 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.trace {
-        Some(seed) => trace(seed),
+        Some(seed) => trace(seed, arguments.hostile),
         None => sweep(&arguments),
     }
 }
 
-fn trace(seed: u64) -> ExitCode {
-    let outcome = run(seed, true);
+fn one(seed: u64, hostile: Option<Hostile>, keep_trace: bool) -> Outcome {
+    match hostile {
+        Some(hostile) => run_hostile(seed, hostile, keep_trace),
+        None => run(seed, keep_trace),
+    }
+}
+
+fn trace(seed: u64, hostile: Option<Hostile>) -> ExitCode {
+    let outcome = one(seed, hostile, true);
     for line in &outcome.trace {
         println!("{line}");
     }
@@ -68,9 +78,12 @@ fn sweep(arguments: &Arguments) -> ExitCode {
                         break;
                     }
                     let seed = arguments.start.wrapping_add(at);
-                    let result = std::panic::catch_unwind(|| run(seed, false));
+                    let result = std::panic::catch_unwind(|| one(seed, arguments.hostile, false));
                     let Ok(outcome) = result else {
-                        eprintln!("seed {seed} panicked; see it again with `{}`", replay_command(seed));
+                        eprintln!(
+                            "seed {seed} panicked; see it again with `{}`",
+                            replay_command(seed, arguments.hostile)
+                        );
                         stop.store(!arguments.keep_going, Ordering::Relaxed);
                         failed.lock().expect("no holder panics").push(panicked(seed));
                         continue;
@@ -83,7 +96,10 @@ fn sweep(arguments: &Arguments) -> ExitCode {
                     }
                     drop(total);
                     if let Some(violation) = &outcome.violation {
-                        eprintln!("seed {seed}: {violation}\n  see it again with `{}`", replay_command(seed));
+                        eprintln!(
+                            "seed {seed}: {violation}\n  see it again with `{}`",
+                            replay_command(seed, arguments.hostile)
+                        );
                         stop.store(!arguments.keep_going, Ordering::Relaxed);
                         failed.lock().expect("no holder panics").push(outcome);
                     }

@@ -29,6 +29,8 @@ pub enum Sabotage {
     LyingProbes,
     /// P6: the controller lets hosts that failed try again by themselves.
     FailuresIgnored,
+    /// P6: the controller goes back for one late failure.
+    LateUndone,
     /// P7: whoever runs the migration runs it twice.
     MigrationTwice,
     /// P7: whoever runs the migration does not end it with its lease.

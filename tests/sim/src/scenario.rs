@@ -11,6 +11,8 @@ use landfall_common::{Duration, LabelKey};
 
 use crate::artifact::ReleasePlan;
 use crate::dice::Dice;
+use crate::host::EPOCH_MS;
+use crate::hostile::Hostile;
 use crate::sabotage::Sabotage;
 
 /// What a seed stands for. Rates are so many of a million occasions; times are in milliseconds.
@@ -32,8 +34,12 @@ pub struct Scenario {
     pub drills: bool,
     /// Whether they exclude and cordon hosts.
     pub leaves_out: bool,
+    /// The wall clock at the start, in milliseconds since 1970.
+    pub epoch_ms: u64,
     /// What goes wrong.
     pub faults: FaultRates,
+    /// What strikes when it hurts most.
+    pub hostile: Option<Hostile>,
     /// What was broken on purpose, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
 }
@@ -141,7 +147,28 @@ impl Scenario {
         }
         let drills = seed % 8 == 5;
         let leaves_out = seed % 4 == 2;
-        Self { seed, hosts, safety_ms, releases, operators, line, drills, leaves_out, faults, sabotage: None }
+        Self {
+            seed,
+            hosts,
+            safety_ms,
+            releases,
+            operators,
+            line,
+            drills,
+            leaves_out,
+            epoch_ms: EPOCH_MS,
+            faults,
+            hostile: None,
+            sabotage: None,
+        }
+    }
+
+    /// What this seed stands for, with a hostile schedule on top of it.
+    #[must_use]
+    pub fn hostile(seed: u64, hostile: Hostile) -> Self {
+        let mut scenario = Self { hostile: Some(hostile), ..Self::draw(seed) };
+        hostile.bend(&mut scenario);
+        scenario
     }
 
     /// A world in which nothing goes wrong: so many hosts, so many good releases.
@@ -169,7 +196,9 @@ impl Scenario {
             line: false,
             drills: false,
             leaves_out: false,
+            epoch_ms: EPOCH_MS,
             faults: FaultRates::default(),
+            hostile: None,
             sabotage: None,
         }
     }

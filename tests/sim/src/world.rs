@@ -9,6 +9,7 @@ mod agents;
 mod approvals;
 mod faults;
 mod figures;
+mod hostile;
 mod hub;
 mod network;
 mod operators;
@@ -23,7 +24,7 @@ use landfall_agent_core::{Effect, Event as AgentEvent, Finish};
 use landfall_common::assignment::{Assignment, ReleaseRef};
 use landfall_common::manifest::Step;
 use landfall_common::report::HostReport;
-use landfall_common::{ReleaseName, RequestId, ServiceName, Sha256, Timestamp};
+use landfall_common::{ReleaseName, RequestId, RolloutId, ServiceName, Sha256, Timestamp};
 use landfall_controller_core::command::Command;
 use landfall_controller_core::observation::CheckFigures;
 use landfall_controller_core::record::Place;
@@ -32,7 +33,7 @@ use crate::artifact::{self, Release};
 use crate::check::{Checks, Violation};
 use crate::controller::Controller;
 use crate::dice::Dice;
-use crate::host::{EPOCH_MS, Host};
+use crate::host::Host;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
@@ -145,6 +146,8 @@ pub struct Statistics {
     pub analysed: u64,
     /// Of these, releases with which nothing is wrong that were found to be worse.
     pub taken_back_wrongly: u64,
+    /// How often a hostile schedule has struck.
+    pub struck: u64,
     /// Looks of the checkers.
     pub looks: u64,
 }
@@ -164,6 +167,7 @@ impl Statistics {
         self.assignments += other.assignments;
         self.analysed += other.analysed;
         self.taken_back_wrongly += other.taken_back_wrongly;
+        self.struck += other.struck;
         self.looks += other.looks;
     }
 }
@@ -196,6 +200,14 @@ pub struct World {
     patience: BTreeMap<String, u32>,
     /// What has been planted already, where once is enough.
     planted: BTreeSet<u64>,
+    /// Which hosts a hostile schedule has struck, and at which lease.
+    struck_hosts: BTreeSet<(usize, u64)>,
+    /// At which batches of which rollouts it has struck.
+    gates: BTreeSet<(RolloutId, u32)>,
+    /// When it has let a probe fail.
+    flapped_at: Option<u64>,
+    /// Whether it is about to set the controller's clock.
+    clock_steps: bool,
 }
 
 impl World {
@@ -204,8 +216,9 @@ impl World {
     pub fn new(scenario: Scenario, keep_trace: bool) -> Self {
         let mut dice = Dice::new(scenario.seed);
         let releases: Vec<Release> = scenario.releases.iter().map(|plan| plan.build()).collect();
-        let hosts =
-            (0..scenario.hosts).map(|index| Host::new(index, dice.between(0, u64::MAX - 1))).collect();
+        let hosts = (0..scenario.hosts)
+            .map(|index| Host::new(index, dice.between(0, u64::MAX - 1), scenario.epoch_ms))
+            .collect();
         let controller = Controller::new(dice.between(0, u64::MAX - 1));
         let checks = Checks::new(scenario.seed, &releases);
         Self {
@@ -229,6 +242,10 @@ impl World {
             unanswered: None,
             patience: BTreeMap::new(),
             planted: BTreeSet::new(),
+            struck_hosts: BTreeSet::new(),
+            gates: BTreeSet::new(),
+            flapped_at: None,
+            clock_steps: false,
             scenario,
         }
     }
@@ -277,6 +294,7 @@ impl World {
             let delay = self.dice.between(0, 3_000);
             self.after(delay, Event::StartHost { host });
         }
+        self.strike_from_the_start();
         self.after(500, Event::Second);
         self.after(1_000, Event::Operate);
     }
@@ -343,7 +361,7 @@ impl World {
 
     /// What time it is for the controller.
     fn controller_now(&self) -> Timestamp {
-        Timestamp::from_ms(EPOCH_MS + self.now + self.controller.clock_ahead_ms)
+        Timestamp::from_ms(self.scenario.epoch_ms + self.now + self.controller.clock_ahead_ms)
     }
 
     fn place(&self) -> Place {

@@ -10,7 +10,11 @@ use landfall_sim::{Outcome, Scenario, World, replay_command, run};
 
 fn must_hold(outcome: &Outcome) {
     if let Some(violation) = &outcome.violation {
-        panic!("seed {}: {violation}\nsee it again with `{}`", outcome.seed, replay_command(outcome.seed));
+        panic!(
+            "seed {}: {violation}\nsee it again with `{}`",
+            outcome.seed,
+            replay_command(outcome.seed, None)
+        );
     }
 }
 
@@ -268,6 +272,15 @@ fn a_drill_that_does_not_come_back_is_noticed() {
 fn a_failure_budget_that_is_ignored_is_noticed() {
     is_noticed(Sabotage::FailuresIgnored, "P6", |scenario| {
         scenario.releases[1].bad_ppm = 500_000;
+    });
+}
+
+/// Ten hosts, of which the last one does not take v2.
+#[test]
+fn a_late_failure_that_undoes_the_rest_is_noticed() {
+    is_noticed(Sabotage::LateUndone, "P6", |scenario| {
+        (scenario.hosts, scenario.releases[1].bad_on) = (10, Some(9));
+        scenario.releases.truncate(2);
     });
 }
 

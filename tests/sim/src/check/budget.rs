@@ -2,7 +2,7 @@
 //! whoever was not heard of, is not healthy, or may still take a grant.
 
 use landfall_common::assignment::{Assignment, Order};
-use landfall_common::report::{Health, Phase};
+use landfall_common::report::{Health, HostReport, Phase};
 use landfall_common::strategy::Amount;
 use landfall_common::{HostId, Timestamp};
 
@@ -25,15 +25,18 @@ impl Checks {
         max_unavailable: Amount,
         now: Timestamp,
     ) -> Result<(), Violation> {
-        if !matches!(assignment.order, Order::Activate { .. }) || !self.is_available(&assignment.host, now) {
+        if !matches!(assignment.order, Order::Activate { .. }) || self.is_out(&assignment.host, now).is_some()
+        {
             return Ok(());
         }
         let mut count = 0;
         let mut out = Vec::new();
         for host in hosts {
             count += 1;
-            if *host != assignment.host && !self.is_available(host, now) {
-                out.push(host.as_str());
+            if *host != assignment.host
+                && let Some(why) = self.is_out(host, now)
+            {
+                out.push(format!("{host} ({why})"));
             }
         }
         let most = match max_unavailable {
@@ -56,8 +59,9 @@ impl Checks {
         ))
     }
 
-    fn is_available(&self, host: &HostId, now: Timestamp) -> bool {
-        let Some(heard) = self.heard.get(host) else { return false };
+    /// Why a host cannot be counted on.
+    fn is_out(&self, host: &HostId, now: Timestamp) -> Option<&'static str> {
+        let Some(heard) = self.heard.get(host) else { return Some("nothing was heard of it") };
         let stands = self.sessions.get(host) == Some(&heard.connection);
         let fresh = stands && now.ms().saturating_sub(heard.at.ms()) <= HEARD_WITHIN_MS;
         let report = &heard.report;
@@ -66,7 +70,21 @@ impl Checks {
             Phase::Idle | Phase::Fetching { .. } | Phase::Preparing { .. } | Phase::Migrating
         );
         let serves = report.active.is_some() && matches!(report.health, Health::Healthy { .. });
-        fresh && at_rest && serves && !self.may_take_a_grant(host)
+        let whys = [
+            (!fresh, "it has fallen silent"),
+            (!at_rest, "it changes"),
+            (!serves, "it does not serve"),
+            (self.may_take_a_grant(host), "it may take a grant"),
+        ];
+        whys.into_iter().find(|(is, _)| *is).map(|(_, why)| why)
+    }
+
+    /// What a host says once the time for its newest order is over proves that it has not taken it.
+    pub(super) fn told_of_lapse(&mut self, host: &HostId, report: &HostReport, at: Timestamp) {
+        let Some(newest) = self.newest.get(host) else { return };
+        if report.generation < newest.generation && at.ms() > newest.expires_at.ms() + SKEW_MS {
+            self.lapsed.insert((host.clone(), newest.generation.0));
+        }
     }
 
     fn may_take_a_grant(&self, host: &HostId) -> bool {
@@ -83,6 +101,6 @@ impl Checks {
         if heard.report.generation == newest.generation {
             return true;
         }
-        heard.at.ms() <= newest.expires_at.ms() + SKEW_MS
+        !self.lapsed.contains(&(host.clone(), newest.generation.0))
     }
 }

@@ -79,10 +79,11 @@ impl Database {
         self.runs.iter().rev().find(of_it).map(|run| run.release.clone())
     }
 
-    /// Somebody said that what a rollout ran had no effect.
-    pub fn written_off(&mut self, rollout: &RolloutId) {
+    /// Somebody said that what a rollout ran in this direction had no effect.
+    pub fn written_off(&mut self, rollout: &RolloutId, direction: Direction) {
         let mut undone = Vec::new();
-        for run in self.runs.iter_mut().filter(|run| run.rollout == *rollout && !run.written_off) {
+        let of_it = |run: &&mut Run| run.rollout == *rollout && run.direction == direction;
+        for run in self.runs.iter_mut().filter(of_it).filter(|run| !run.written_off) {
             run.written_off = true;
             if run.took_effect {
                 undone.push((run.release.clone(), run.direction));

@@ -13,6 +13,7 @@ impl World {
             return;
         }
         self.after(1_000, Event::Second);
+        self.strike_now_and_then();
         let faults = self.scenario.faults.clone();
         for host in 0..self.hosts.len() {
             if self.dice.chance(faults.partition) {

@@ -139,6 +139,11 @@ impl World {
             }
         }
         let Some(controller) = &mut self.controller.running else { return Err(Failed::Down) };
+        for change in &output.changes {
+            if let Change::Put { record: Record::Rollout(rollout) } = change {
+                self.checks.late.before(rollout, controller.state.members(&rollout.id), &self.checks.alone);
+            }
+        }
         match controller.commit(&output) {
             Ok(()) => {}
             Err(error) if self.controller.disk.is_off() => {
@@ -164,6 +169,8 @@ impl World {
         self.look_at_analyses(&output.log);
         for change in &output.changes {
             if let Change::Put { record: Record::Rollout(rollout) } = change {
+                let undoes_little = self.checks.undoes_little(rollout);
+                self.must(undoes_little);
                 self.rollout_changed(rollout);
             }
         }
@@ -212,8 +219,14 @@ impl World {
         let active = host.and_then(|host| current::active(&host.app_disk.fork()).ok().flatten());
         let ready = self.checks.schema_is_ready(assignment, active.as_ref(), self.now);
         let touched = self.checks.may_be_touched(assignment);
+        let is_canary = (controller.state.members(&assignment.rollout))
+            .any(|member| member.host == assignment.host && member.batch == 1);
+        let host = host.map(|host| host.index);
         for result in [granted, may_fail, in_turn, in_step, ready, touched] {
             self.must(result);
+        }
+        if let Some(host) = host {
+            self.strike_at_a_grant(host, is_canary);
         }
     }
 
@@ -241,6 +254,7 @@ impl World {
         let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
         let place = controller.state.place(&rollout.place);
         let drilled = self.checks.drill_moves(rollout, place, members.iter(), runs, now);
+        self.strike_as_it_moves(rollout);
         self.must(told);
         self.must(moves);
         self.must(drilled);

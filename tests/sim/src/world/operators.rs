@@ -154,6 +154,11 @@ impl World {
         if let Action::Promote { rollout } = &command.action {
             self.checks.promoted.insert(rollout.clone());
         }
+        if let Action::RollBack { .. } | Action::Abort { go_back: true, .. } = &command.action
+            && let Some(rollout) = self.holder()
+        {
+            self.checks.late.ask(&rollout);
+        }
         if !repeated {
             self.checks.word_taken_back(&command.action);
             self.resolve_truth(&command.action);
@@ -239,7 +244,7 @@ impl World {
         self.ask_anew(Action::Roll(Box::new(request)));
     }
 
-    fn holder(&self) -> Option<RolloutId> {
+    pub(super) fn holder(&self) -> Option<RolloutId> {
         self.controller.running.as_ref()?.state.place(&self.place())?.holder.clone()
     }
 
@@ -426,18 +431,17 @@ impl World {
     /// What an accepted verdict means for the account of the database.
     fn resolve_truth(&mut self, action: &Action) {
         let Action::ResolveMigration { rollout: id, verdict, .. } = action else { return };
+        let state = self.controller.running.as_ref().map(|controller| &controller.state);
+        let Some(rollout) = state.and_then(|state| state.rollout(id)) else { return };
+        let run = rollout.status.stage().and_then(|stage| stage.migration());
+        // Also a careless word, said before there was anything to ask and come late: it is a person's.
+        let Some(lease) = run.and_then(MigrationRun::in_doubt) else { return };
         match verdict {
-            MigrationVerdict::NotApplied => self.checks.database.written_off(id),
-            // Also a careless word, said before there was anything to ask and come late: it is a person's.
+            MigrationVerdict::NotApplied => self.checks.database.written_off(id, lease.direction),
             MigrationVerdict::Applied => {
-                let state = self.controller.running.as_ref().map(|controller| &controller.state);
-                let Some(rollout) = state.and_then(|state| state.rollout(id)) else { return };
-                let run = rollout.status.stage().and_then(|stage| stage.migration());
-                if let Some(lease) = run.and_then(MigrationRun::in_doubt) {
-                    let ran = self.checks.database.ran(id, lease.direction);
-                    let release = ran.unwrap_or_else(|| rollout.release.name.clone());
-                    self.checks.database.took(id, &release, lease.direction);
-                }
+                let ran = self.checks.database.ran(id, lease.direction);
+                let release = ran.unwrap_or_else(|| rollout.release.name.clone());
+                self.checks.database.took(id, &release, lease.direction);
             }
         }
     }

@@ -38,6 +38,9 @@ impl World {
                     rollout.status = Status::Ended { end: End::Rehearsed { there, back: there } };
                 }
             }),
+            Some(Sabotage::LateUndone) => change_rollouts(output, |rollout| {
+                rollout.strategy.late_rollback = true;
+            }),
             Some(Sabotage::FalseSuccess) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Running { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };

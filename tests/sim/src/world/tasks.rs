@@ -359,6 +359,7 @@ impl World {
             None => agent.services.values().next().cloned(),
         };
         let is_sick = agent.sick_until > self.now;
+        let flaps = service.is_none() && self.strikes_a_probe(host, interval_ms + 200, expected.as_str());
         let (is_of_application, answering) = (service.is_none(), runs.clone());
         let answer = match runs {
             _ if service.is_some() => match service.flatten() {
@@ -367,7 +368,7 @@ impl World {
                 None => Err("does not run".to_owned()),
             },
             None => Err("connection refused".to_owned()),
-            Some(_) if is_sick => Err("answered 500".to_owned()),
+            Some(_) if is_sick || flaps => Err("answered 500".to_owned()),
             Some(release) => {
                 let turn = (self.now / 7_000 + host as u64).is_multiple_of(2);
                 let smoke = self.releases.iter().any(|r| r.reference.name == release && r.plan.smoke > 0);
@@ -490,6 +491,9 @@ impl World {
             let in_time = self.checks.migration_ended(run, self.now, took_effect);
             self.must(in_time);
             self.hosts[host].notes.insert(fence, Note::Ended(finish.clone()));
+            if self.strike_after_a_migration(host, fence) {
+                return;
+            }
         }
         let awaited = self.hosts[host].agent.as_ref().and_then(|agent| agent.record().state.awaits());
         let of_this = matches!(&awaited, Some(Effect::Migrate { migrating } | Effect::ResumeMigration { migrating })

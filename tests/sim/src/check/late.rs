@@ -1,0 +1,67 @@
+//! P6, what is done on nearly all hosts is not undone for the few that fail late, unless that is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_common::RolloutId;
+use landfall_controller_core::member::{Member, MemberState};
+use landfall_controller_core::rollout::{Rollout, Stage, Status};
+
+use super::leave_out::Alone;
+use super::{Checks, Violation};
+
+/// What is known of rollouts that may go back.
+#[derive(Debug, Default)]
+pub struct Late {
+    /// Those that bring their release to host after host: how many have it, and how many are to have it.
+    running: BTreeMap<RolloutId, (usize, usize)>,
+    /// Those that somebody has told to go back, and those of which that cannot be known any more.
+    asked: BTreeSet<RolloutId>,
+}
+
+impl Late {
+    /// Somebody wants it to go back.
+    pub fn ask(&mut self, rollout: &RolloutId) {
+        self.asked.insert(rollout.clone());
+    }
+
+    /// A rollout's record is about to change; these are its members as they are until then.
+    pub fn before<'m>(
+        &mut self,
+        rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member>,
+        alone: &Alone,
+    ) {
+        let Some(counts) = self.running.get_mut(&rollout.id) else { return };
+        *counts = (0, 0);
+        for member in members.filter(|member| !alone.holds(&member.host)) {
+            counts.0 += usize::from(matches!(member.state, MemberState::Committed { .. }));
+            counts.1 += 1;
+        }
+    }
+}
+
+impl Checks {
+    /// A rollout's record has changed.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn undoes_little(&mut self, rollout: &Rollout) -> Result<(), Violation> {
+        let stage = match &rollout.status {
+            Status::Active { stage } | Status::Paused { stage, .. } => Some(stage),
+            Status::Ended { .. } => None,
+        };
+        if matches!(stage, Some(Stage::Running { .. })) {
+            self.late.running.entry(rollout.id.clone()).or_default();
+            return Ok(());
+        }
+        let Some((done, all)) = self.late.running.remove(&rollout.id) else { return Ok(()) };
+        let goes_back = matches!(stage, Some(Stage::RollingBack { .. }));
+        let wanted = self.releases[&rollout.release.digest].plan.strategy.late_rollback;
+        if !goes_back || wanted || self.late.asked.contains(&rollout.id) || done * 100 < all * 90 {
+            return Ok(());
+        }
+        let what =
+            format!("rollout {} goes back by itself although {done} of {all} hosts run it", rollout.id);
+        Err(Violation::new("P6", what))
+    }
+}
