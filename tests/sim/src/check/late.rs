@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::RolloutId;
+use landfall_common::report::Health;
 use landfall_controller_core::member::{Member, MemberState};
 use landfall_controller_core::rollout::{Rollout, Stage, Status};
 
-use super::leave_out::Alone;
 use super::{Checks, Violation};
 
 /// What is known of rollouts that may go back.
@@ -23,24 +23,23 @@ impl Late {
     pub fn ask(&mut self, rollout: &RolloutId) {
         self.asked.insert(rollout.clone());
     }
-
-    /// A rollout's record is about to change; these are its members as they are until then.
-    pub fn before<'m>(
-        &mut self,
-        rollout: &Rollout,
-        members: impl Iterator<Item = &'m Member>,
-        alone: &Alone,
-    ) {
-        let Some(counts) = self.running.get_mut(&rollout.id) else { return };
-        *counts = (0, 0);
-        for member in members.filter(|member| !alone.holds(&member.host)) {
-            counts.0 += usize::from(matches!(member.state, MemberState::Committed { .. }));
-            counts.1 += 1;
-        }
-    }
 }
 
 impl Checks {
+    /// A rollout's record is about to change; these are its members as they are until then.
+    pub fn about_to_change<'m>(&mut self, rollout: &Rollout, members: impl Iterator<Item = &'m Member>) {
+        let Some(counts) = self.late.running.get_mut(&rollout.id) else { return };
+        *counts = (0, 0);
+        for member in members.filter(|member| !self.alone.holds(&member.host)) {
+            // Who is not well may be about to fail.
+            let health = self.heard.get(&member.host).map(|heard| &heard.report.health);
+            let is_well =
+                matches!(health, Some(Health::Healthy { period }) if *period >= rollout.strategy.min_healthy);
+            counts.0 += usize::from(is_well && matches!(member.state, MemberState::Committed { .. }));
+            counts.1 += 1;
+        }
+    }
+
     /// A rollout's record has changed.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ impl World {
         let Some(controller) = &mut self.controller.running else { return Err(Failed::Down) };
         for change in &output.changes {
             if let Change::Put { record: Record::Rollout(rollout) } = change {
-                self.checks.late.before(rollout, controller.state.members(&rollout.id), &self.checks.alone);
+                self.checks.about_to_change(rollout, controller.state.members(&rollout.id));
             }
         }
         match controller.commit(&output) {
