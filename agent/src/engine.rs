@@ -502,12 +502,15 @@ fn migration_step(
     direction: landfall_common::assignment::Direction,
 ) -> Result<Step, Failure> {
     use landfall_common::assignment::Direction;
-    let step =
-        manifest.program.migrate.as_ref().and_then(|migration| match (direction, &migration.way_back) {
-            (Direction::Up, _) => Some(migration.step.clone()),
-            (Direction::Down, WayBack::Reversible { down }) => Some(down.clone()),
-            (Direction::Down, WayBack::Compatible | WayBack::None) => None,
-        });
+    let program = &manifest.program;
+    let step = match direction {
+        Direction::Up => program.migrate.as_ref().map(|migration| migration.step.clone()),
+        Direction::Down => program.migrate.as_ref().and_then(|migration| match &migration.way_back {
+            WayBack::Reversible { down } => Some(down.clone()),
+            WayBack::Compatible | WayBack::None => None,
+        }),
+        Direction::Contract => program.contract.as_ref().map(|contract| contract.step.clone()),
+    };
     step.ok_or_else(|| Failure::new(name("migrate"), "the release has no such migration"))
 }
 

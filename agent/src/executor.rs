@@ -210,6 +210,7 @@ impl Executor {
                 let kind = match migrating.direction {
                     Direction::Up => Kind::Migrate,
                     Direction::Down => Kind::MigrateDown,
+                    Direction::Contract => Kind::Contract,
                 };
                 tokio::spawn(async move {
                     let result = if let Some(cage) = &self.cage {

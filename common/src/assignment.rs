@@ -88,13 +88,15 @@ pub enum Order {
 }
 
 /// Which of a migration's steps runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The migration of the release.
     Up,
     /// Its way back, where it is reversible.
     Down,
+    /// The `contract` of the release, after the last host.
+    Contract,
 }
 
 /// What a host does with a release that it cannot prove.

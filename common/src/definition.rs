@@ -79,13 +79,15 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let build = sections::steps(build, Place::Build, sections::BUILD_TIMEOUT, &mut Taken::new());
 
     let mut taken = Taken::new();
-    for reserved in ["migrate", "migrate-down"] {
+    for reserved in ["migrate", "migrate-down", "contract"] {
         taken.insert(reserved.to_owned(), "a step that Landfall itself runs".to_owned());
     }
     let prepare = root.tables("prepare", "[[prepare]]");
     let prepare = sections::steps(prepare, Place::Host, sections::PREPARE_TIMEOUT, &mut taken);
     let migrate = root.table("migrate", "[migrate]", "[migrate]");
     let migrate = migrate.and_then(|section| sections::migrate(&section));
+    let contract = root.table("contract", "[contract]", "[contract]");
+    let contract = contract.and_then(|section| sections::contract(&section));
     let services = sections::services(root.tables("service", "[[service]]"), slotted(&root));
     let checks = sections::checks(root.tables("check", "[[check]]"), &mut taken);
     let smoke = root.tables("smoke", "[[smoke]]");
@@ -108,7 +110,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         application: application?,
         exclude: exclude.unwrap_or_default(),
         build,
-        program: Program { prepare, migrate, services, checks, smoke, shared, retention, traffic },
+        program: Program { prepare, migrate, contract, services, checks, smoke, shared, retention, traffic },
         schema_files: schema_files.unwrap_or_default(),
         environments,
     })

@@ -90,6 +90,9 @@ pub struct Program {
     /// Run once per rollout, on one elected host, before any activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migration>,
+    /// Run once per rollout, on one elected host, after every host of the environment runs this release, proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Contract>,
     /// What runs, in the order in which it is restarted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
@@ -152,6 +155,20 @@ pub struct Migration {
     /// the same digest need no migration between them, in either direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Sha256>,
+}
+
+/// What takes away from a database what only older releases need (expand now, contract later). Nothing takes it
+/// back: once it may have run, no release before this one runs on that database any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// What runs; its timeout is shorter than the lease.
+    pub step: Step,
+    /// How long the elected host holds the right to run it, on its own monotonic clock.
+    #[serde(rename = "lease_ms", with = "duration_ms")]
+    pub lease: Duration,
+    /// Running it twice does no harm: an unknown outcome may then be retried without asking.
+    pub idempotent: bool,
 }
 
 /// What stands between a migrated database and the release before.

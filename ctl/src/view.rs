@@ -225,6 +225,9 @@ pub struct Plan {
     pub batches: Vec<PlannedBatch>,
     /// Why and where a migration runs; empty if none does.
     pub migration: String,
+    /// What its contract takes away after the last host; empty where it has none to run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub contract: String,
     /// What going back would mean.
     pub way_back: String,
     /// Why a rollout would be refused.
@@ -260,6 +263,7 @@ impl From<v1::PlanRolloutResponse> for Plan {
             to: plan.to.map(|release| release.name).unwrap_or_default(),
             batches: plan.batches.into_iter().map(batch).collect(),
             migration: line(&plan.migration),
+            contract: line(&plan.contract),
             way_back: line(&plan.way_back),
             refusals: printable::each(plan.refusals),
             notes: printable::each(plan.notes),

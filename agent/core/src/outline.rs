@@ -16,6 +16,9 @@ pub struct Outline {
     pub prepare: Vec<StepName>,
     /// The migration, if there is one.
     pub migration: Option<MigrationOutline>,
+    /// What takes away what only older releases need, if there is something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<StepName>,
     /// Services in the order in which they are restarted.
     pub services: Vec<ServiceName>,
     /// Checks; each service that can be asked how it is counts as one.
@@ -115,6 +118,7 @@ impl From<&Program> for Outline {
                     WayBack::Compatible | WayBack::None => None,
                 },
             }),
+            contract: program.contract.as_ref().map(|contract| contract.step.name.clone()),
             services: program.services.iter().map(|service| service.name.clone()).collect(),
             checks: program
                 .checks

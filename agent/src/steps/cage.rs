@@ -141,6 +141,8 @@ pub enum Kind {
     Migrate,
     /// `down` of `[migrate]`.
     MigrateDown,
+    /// `[contract]`.
+    Contract,
     /// `[[smoke]]`.
     Smoke,
 }
@@ -187,6 +189,7 @@ impl Request {
                 WayBack::Reversible { down } => Some(down).filter(named).cloned(),
                 WayBack::Compatible | WayBack::None => None,
             },
+            Kind::Contract => program.contract.as_ref().map(|contract| &contract.step).filter(named).cloned(),
             Kind::Smoke => {
                 let placed = self.slot.map(|slot| program.in_slot(slot));
                 placed.as_ref().unwrap_or(program).smoke.iter().find(named).cloned()

@@ -73,6 +73,7 @@ impl Release {
             program: Program {
                 prepare: vec![step("venv"), step("static")],
                 migrate: None,
+                contract: None,
                 services: vec![service("web"), service("worker")],
                 checks: vec![Check {
                     name: "http".parse().unwrap(),

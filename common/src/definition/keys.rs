@@ -10,6 +10,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "build",
             "prepare",
             "migrate",
+            "contract",
             "service",
             "check",
             "smoke",
@@ -37,6 +38,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "files",
         ],
     ),
+    ("[contract]", &["command", "timeout", "environment", "network", "lease", "idempotent"]),
     (
         "[[service]]",
         &[

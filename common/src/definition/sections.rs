@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use super::reader::{At, Reader, Section};
 use crate::assignment::MAX_LEASE;
 use crate::ids::StepName;
-use crate::manifest::{Check, Headers, Migration, Probe, Retention, Shared, Step, WayBack, component};
+use crate::manifest::{
+    Check, Contract, Headers, Migration, Probe, Retention, Shared, Step, WayBack, component,
+};
 use crate::time::{Duration, human};
 use crate::words;
 pub(super) use environments::environments;
@@ -150,10 +152,20 @@ pub(super) fn steps(
     sections.into_iter().filter_map(read).collect()
 }
 
-/// `[migrate]`: the migration, and the globs of the files that define the schema.
-pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)> {
+/// `[contract]`: what takes away what only older releases need.
+pub(super) fn contract(section: &Section<'_>) -> Option<Contract> {
     let command = required_command(section, "command", Place::Host);
     let environment = environment(section, Place::Host);
+    let (timeout, lease) = lease(section, "contract");
+    let network = section.boolean("network");
+    let idempotent = section.boolean("idempotent").unwrap_or(false);
+    let name = StepName::new("contract").expect("a literal that is a valid name");
+    let step = Step { name, command: command?, environment, timeout, network };
+    Some(Contract { step, lease, idempotent })
+}
+
+/// The timeout of a step that runs under a lease, and the lease.
+fn lease(section: &Section<'_>, what: &str) -> (Duration, Duration) {
     let timeout = duration(section, "timeout", MIGRATE_TIMEOUT);
     let lease = section.duration("lease");
     if let Some(lease) = lease.as_ref().filter(|lease| lease.value <= timeout) {
@@ -166,12 +178,16 @@ pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)>
     let lease = lease.map_or(timeout.saturating_add(LEASE_MARGIN), |at| at.value);
     if lease > MAX_LEASE {
         let (have, most) = (human::format(lease), human::format(MAX_LEASE));
-        section.reader.wrong(
-            span,
-            format!("the lease of the migration ({have}) must be at most {most}"),
-            None,
-        );
+        section.reader.wrong(span, format!("the lease of the {what} ({have}) must be at most {most}"), None);
     }
+    (timeout, lease)
+}
+
+/// `[migrate]`: the migration, and the globs of the files that define the schema.
+pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)> {
+    let command = required_command(section, "command", Place::Host);
+    let environment = environment(section, Place::Host);
+    let (timeout, lease) = lease(section, "migration");
     let down = self::command(section, "down", Place::Host);
     let compatible = section.boolean("compatible_with_previous");
     if section.has("down") && compatible == Some(true) {

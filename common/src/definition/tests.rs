@@ -347,6 +347,25 @@ tcp = "localhost"
 }
 
 #[test]
+fn a_contract_is_a_step_under_a_lease() {
+    let text = |more: &str| format!("[application]\nname = \"shop\"\n[contract]\n{more}\n");
+    let contract = |more: &str| Definition::parse(FILE_NAME, &text(more)).unwrap().program.contract.unwrap();
+    let short = contract("command = [\"drop-old\"]");
+    assert_eq!((short.step.name.as_str(), short.step.timeout), ("contract", Duration::from_secs(600)));
+    assert_eq!((short.lease, short.idempotent), (Duration::from_secs(660), false));
+    let long =
+        contract("command = [\"a\"]\nidempotent = true\ntimeout = \"1h\"\nlease = \"2h\"\nnetwork = false");
+    assert_eq!(
+        (long.lease, long.idempotent, long.step.network),
+        (Duration::from_secs(7200), true, Some(false))
+    );
+    let said = wrong("[contract]\nlease = \"1m\"\ndown = [\"a\"]\n");
+    for words in ["`command`", "must be longer than `timeout`", "\"down\""] {
+        assert!(said.contains(words) || said.contains(&words.replace('"', "`")), "no {words} in {said}");
+    }
+}
+
+#[test]
 fn shared_paths_and_globs_stay_inside_the_release() {
     insta::assert_snapshot!(wrong(r#"
 [source]

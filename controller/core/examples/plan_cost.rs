@@ -65,6 +65,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
         origin: Origin::Artifact { commit: None },
         notes: None,
         migration: None,
+        contract: None,
         environments: [(place.environment.clone(), strategy)].into(),
         checks: Vec::new(),
         hosts_keep: 0,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use landfall_common::{HostId, RolloutId, Timestamp};
 
 use crate::approval::Approval;
+use crate::contract::Contract;
 use crate::log::{Actor, CommitLine, LogEvent};
 use crate::member::{LeftOut, Member, MemberState, Out};
 use crate::preview::Plan;
@@ -98,6 +99,7 @@ pub(crate) fn begin(
         approvals,
         batches,
         schema: plan.schema,
+        contract: plan.contract.map(|facts| Contract { facts, ran: false }),
         status: Status::Active { stage: Stage::Staging },
         since: now,
         there: None,

@@ -19,6 +19,7 @@ pub mod approval;
 mod begin;
 pub mod command;
 pub mod comparison;
+pub mod contract;
 mod decide;
 pub mod entry;
 pub mod explain;

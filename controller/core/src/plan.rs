@@ -16,6 +16,7 @@ mod absorb;
 mod back;
 mod canary;
 mod compare;
+mod contract;
 mod converge;
 mod drill;
 mod evidence;
@@ -123,6 +124,7 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 let accepted = *accepted;
                 watch::advance(table, accepted)
             }
+            Stage::Contracting { .. } => contract::advance(table),
             Stage::RollingBack { back: Back::Schema { .. }, .. } => migrate::advance(table),
             Stage::RollingBack { back: Back::Hosts, .. } => back::advance(table),
         },

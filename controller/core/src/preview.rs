@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::approval;
 use crate::command::RollRequest;
+use crate::contract::{self, ContractFacts};
 use crate::group::Group;
 use crate::observation::Host;
 use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind, Word};
@@ -46,6 +47,9 @@ pub struct Plan {
     pub left_out: Vec<(HostId, Word)>,
     /// What has to run once before.
     pub schema: Schema,
+    /// What it takes away after the last host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<ContractFacts>,
     /// What happens if it fails.
     pub way_back: PlannedWayBack,
 }
@@ -92,6 +96,8 @@ struct DependsOn<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     labels: Vec<&'a BTreeMap<LabelKey, String>>,
     schema: &'a Schema,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contract: Option<&'a ContractFacts>,
 }
 
 /// What a request would do now.
@@ -127,8 +133,10 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
     content_is_here(record)?;
     let schema = schema::forward(place, record);
     let way_back = planned_way_back(state, place, previous.as_ref(), &schema, now);
+    let contract = contract::due(place, record);
+    let release = record.release.clone();
     let plan =
-        lay_out(state, &request.place, RolloutKind::Forward, record.release.clone(), strategy, schema, now);
+        lay_out(state, &request.place, RolloutKind::Forward, release, strategy, (schema, contract), now);
     Ok(Plan { previous, way_back, ..plan })
 }
 
@@ -161,7 +169,7 @@ pub fn preview_rollback(
         }
     };
     let target = target.release.clone();
-    let schema = match schema::way_back(state, &place.application, &record.migrations, &target) {
+    let schema = match schema::way_back(state, record, &target) {
         Way::Code => Schema::Fits { reason: format!("{} runs on the schema as it is", target.name) },
         Way::Down(migration) => Schema::Due { migration },
         Way::Blocked { reason, needed } => {
@@ -189,7 +197,7 @@ pub fn preview_rollback(
         entry: Entry::default(),
         ..strategy
     };
-    let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, schema, now);
+    let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, (schema, None), now);
     Ok(Plan { previous, way_back, ..plan })
 }
 
@@ -257,9 +265,7 @@ pub fn preview_drill(
                 "{name} brings a migration, and a drill changes no database; rehearse it where the data may change"
             )));
         }
-    } else if let Way::Down(_) | Way::Blocked { .. } =
-        schema::way_back(state, &place.application, &record.migrations, there)
-    {
+    } else if let Way::Down(_) | Way::Blocked { .. } = schema::way_back(state, record, there) {
         return Err(no_drill(format!(
             "{name} does not run on the schema as it is, and a drill changes no database"
         )));
@@ -276,7 +282,7 @@ pub fn preview_drill(
         ..base.clone()
     };
     let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
-    let mut plan = lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, schema, now);
+    let mut plan = lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, (schema, None), now);
     plan.batches.truncate(1);
     // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
     plan.left_out.clear();
@@ -286,7 +292,7 @@ pub fn preview_drill(
 /// A rollout that ended half way has left its migration in the database: what is older may not know it, the
 /// release in force included.
 fn knows_the_schema(place: &PlaceRecord, release: &ReleaseRef) -> Result<(), Refusal> {
-    let (reason, needed) = match schema::past(&place.migrations, release) {
+    let (reason, needed) = match schema::past(place, release) {
         Way::Code => return Ok(()),
         Way::Blocked { reason, needed } => (reason, needed),
         Way::Down(migration) => {
@@ -377,16 +383,16 @@ pub(crate) fn planned_way_back(
     now: Timestamp,
 ) -> PlannedWayBack {
     let Some(previous) = previous else { return PlannedWayBack::NothingBefore };
-    let mut after = place.migrations.clone();
+    let mut after = place.clone();
     if let Schema::Due { migration } = schema {
-        after.push(Applied {
+        after.migrations.push(Applied {
             release: migration.release.clone(),
             from: Some(previous.clone()),
             facts: migration.facts.clone(),
             at: now,
         });
     }
-    match schema::way_back(state, &place.place.application, &after, previous) {
+    match schema::way_back(state, &after, previous) {
         Way::Code => PlannedWayBack::Code,
         Way::Down(_) => PlannedWayBack::SchemaFirst,
         Way::Blocked { reason, .. } => PlannedWayBack::None { reason },
@@ -399,7 +405,7 @@ fn lay_out(
     kind: RolloutKind,
     release: ReleaseRef,
     strategy: Strategy,
-    schema: Schema,
+    (schema, contract): (Schema, Option<ContractFacts>),
     now: Timestamp,
 ) -> Plan {
     let all = state.hosts(place).count();
@@ -419,6 +425,7 @@ fn lay_out(
         hosts: hosts.iter().map(|host| &host.record.id).collect(),
         labels: if by_labels { hosts.iter().map(|host| &host.record.labels).collect() } else { Vec::new() },
         schema: &schema,
+        contract: contract.as_ref(),
     };
     let bytes = canonical::to_vec(&depends_on).expect("made of names, numbers and digests only");
     Plan {
@@ -439,6 +446,7 @@ fn lay_out(
         strategy,
         batches,
         schema,
+        contract,
         way_back: PlannedWayBack::Code,
     }
 }

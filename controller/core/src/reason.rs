@@ -7,6 +7,7 @@ mod in_line;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use landfall_common::assignment::Direction;
 use landfall_common::time::{duration_ms, human};
 use landfall_common::{Duration, HostId, ReleaseName, RolloutId, StepName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -205,6 +206,8 @@ pub enum Wait {
         period: Duration,
         /// When its outcome counts as unknown.
         until: Timestamp,
+        /// Which way.
+        direction: Direction,
     },
     /// Nobody knows whether the migration took effect.
     MigrationUnknown {
@@ -212,8 +215,19 @@ pub enum Wait {
         rollout: RolloutId,
         /// On which host.
         host: HostId,
+        /// Which way.
+        direction: Direction,
         /// What is known.
         reason: String,
+    },
+    /// The contract waits until nothing older than its release can run.
+    Contract {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// Whose.
+        release: ReleaseName,
+        /// The hosts of which that is not known.
+        hosts: Hosts,
     },
     /// A host outside of a rollout was sent to the release in force.
     Converging {
@@ -307,6 +321,8 @@ pub enum Doing {
     End,
     /// The watch over what was brought.
     Watch,
+    /// The contract, after the last host.
+    Contract,
     /// The way back.
     Rollback,
 }
@@ -318,6 +334,7 @@ impl fmt::Display for Doing {
             Self::Batch { batch, of } => write!(f, "batch {batch} of {of}"),
             Self::End => f.write_str("the end"),
             Self::Watch => f.write_str("the watch"),
+            Self::Contract => f.write_str("the contract"),
             Self::Rollback => f.write_str("the way back"),
         }
     }
@@ -384,6 +401,18 @@ pub enum Why {
     NotStaged,
     /// It may not begin yet.
     Blocked,
+    /// It is left alone by an operator's word.
+    LeftAlone {
+        /// By which kind of word.
+        how: Out,
+        /// What it reports as active, if it reports anything.
+        release: Option<ReleaseName>,
+    },
+    /// The release failed on it.
+    Failed {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Why {
@@ -412,6 +441,11 @@ impl fmt::Display for Why {
             Self::OtherRelease { release: None } => f.write_str("reports no active release"),
             Self::NotStaged => f.write_str("is not staged yet"),
             Self::Blocked => f.write_str("may not begin yet"),
+            Self::LeftAlone { how, release } => {
+                let active = release.as_ref().map_or("no active release", ReleaseName::as_str);
+                write!(f, "is {} and reports {active}", how.as_str())
+            }
+            Self::Failed { reason } => write!(f, "failed{}", because(reason)),
         }
     }
 }
@@ -503,17 +537,26 @@ impl fmt::Display for Wait {
                 "the migration waits for a host that is staged and heard of; it was handed out {attempts} \
                  times in vain"
             ),
-            Self::Migrating { host, period, until } => write!(
+            Self::Migrating { host, period, until, direction } => write!(
                 f,
-                "{host} has been migrating for {}; without an answer its outcome counts as unknown at {}",
+                "{host} has been {} for {}; without an answer its outcome counts as unknown at {}",
+                if *direction == Direction::Contract { "contracting the schema" } else { "migrating" },
                 seconds(*period),
                 moment(*until)
             ),
-            Self::MigrationUnknown { rollout, host, reason } => write!(
+            Self::MigrationUnknown { rollout, host, direction, reason } => write!(
                 f,
-                "nobody knows whether the migration on {host} took effect: {reason}. Look at the database, \
+                "nobody knows whether the {} on {host} took effect: {reason}. Look at the database, \
                  then type `ctl migration resolve {rollout} --applied` or `ctl migration resolve {rollout} \
-                 --not-applied`"
+                 --not-applied`",
+                if *direction == Direction::Contract { "contract" } else { "migration" }
+            ),
+            Self::Contract { rollout, release, hosts } => write!(
+                f,
+                "{release} is brought; its contract waits until nothing older can run, and of {hosts} that is not \
+                 known. Bring {} to {release}, or `ctl hosts remove` what is gone for good; `ctl abort {rollout}` ends \
+                 the rollout without it",
+                if hosts.count() == 1 { "it" } else { "them" }
             ),
             Self::Converging { host, release } => write!(f, "{host} takes {release}, the release in force"),
             Self::NotConverged { host, release, reason } => write!(

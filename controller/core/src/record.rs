@@ -16,6 +16,7 @@ use landfall_common::{
 use serde::{Deserialize, Serialize};
 
 use crate::command::Answer;
+use crate::contract::{ContractFacts, Contracted};
 use crate::log::Actor;
 use crate::member::Member;
 use crate::rollout::Rollout;
@@ -82,6 +83,9 @@ pub struct ReleaseRecord {
     /// Its migration, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationFacts>,
+    /// What it takes away in the end, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<ContractFacts>,
     /// How each environment wants to be rolled out.
     pub environments: BTreeMap<EnvName, Strategy>,
     /// Its checks; none is known of one that was published to an older controller.
@@ -131,6 +135,8 @@ impl ReleaseRecord {
                 idempotent: migration.idempotent,
                 schema: migration.schema,
             }),
+            contract: (manifest.program.contract.as_ref())
+                .map(|contract| ContractFacts { lease: contract.lease, idempotent: contract.idempotent }),
             environments: manifest.environments.clone(),
             checks: manifest.program.checks.iter().map(|check| check.name.clone()).collect(),
             hosts_keep: manifest.program.retention.releases,
@@ -196,6 +202,9 @@ pub struct PlaceRecord {
     pub proven: Vec<Proven>,
     /// The migrations that the database has taken and not given back, oldest first.
     pub migrations: Vec<Applied>,
+    /// The contracts that have run on it or may have: the newest that is known to, and those after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contracts: Vec<Contracted>,
     /// The number of the last migration lease; only grows.
     pub fence: u64,
     /// The rollout that holds the place.
@@ -258,6 +267,7 @@ impl PlaceRecord {
             place,
             proven: Vec::new(),
             migrations: Vec::new(),
+            contracts: Vec::new(),
             fence: 0,
             holder: None,
             last: None,

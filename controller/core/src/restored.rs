@@ -65,10 +65,14 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
         }
     }
     let mut paused = BTreeMap::new();
+    let mut contracts = BTreeMap::new();
     for record in records.iter_mut() {
         if let Record::Rollout(rollout) = record
             && !rollout.ended()
         {
+            if rollout.contract_due().is_some() {
+                contracts.insert(rollout.place.clone(), rollout.release.clone());
+            }
             let fence = fences.get(&rollout.place).copied().unwrap_or_default();
             let lease = |direction| {
                 // Whom it was given to after the backup nobody knows: the first host is as likely as any.
@@ -94,6 +98,14 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
             if !in_line {
                 paused.insert(rollout.place.clone(), told);
             }
+        }
+    }
+    for record in records.iter_mut() {
+        if let Record::Place(place) = record
+            && let Some(release) = contracts.get(&place.place)
+        {
+            // Whatever was under way may have come to its end since.
+            place.contract_begins(release, place.fence - AHEAD, backup_at);
         }
     }
     let places = records.iter().filter_map(|record| match record {
@@ -149,6 +161,9 @@ fn unknown(rollout: &Rollout, why: &str, lease: impl Fn(Direction) -> Option<Lea
         }
         (Stage::Migrating { run: known }, Schema::Due { migration }) => {
             Some(Stage::Migrating { run: run(Some(known), migration.direction)? })
+        }
+        (Stage::Contracting { run: known }, _) if rollout.contract_due().is_some() => {
+            Some(Stage::Contracting { run: run(Some(known), Direction::Contract)? })
         }
         (Stage::RollingBack { reason, back: Back::Schema { migration, run: known } }, _) => {
             let run = run(Some(known), migration.direction)?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::Approval;
 use crate::command::RollRequest;
+use crate::contract::Contract;
 use crate::log::Actor;
 use crate::record::{MigrationFacts, Place};
 
@@ -47,6 +48,9 @@ pub struct Rollout {
     pub batches: u32,
     /// What stands between the database and the release.
     pub schema: Schema,
+    /// What it takes away in the end, where its release does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Contract>,
     /// How far it is.
     pub status: Status,
     /// Since when it has this status, or was resumed.
@@ -165,6 +169,11 @@ pub enum Stage {
     Watching {
         /// Whether somebody has seen enough.
         accepted: bool,
+    },
+    /// Every host that can be heard of runs the release, and what only older ones need goes.
+    Contracting {
+        /// How far that is.
+        run: MigrationRun,
     },
     /// Back to the previous release.
     RollingBack {
@@ -356,6 +365,8 @@ pub enum StatusWord {
     Waiting,
     /// Every host runs the release, and it is watched for a while.
     Watching,
+    /// Every host runs the release, and one of them contracts the schema.
+    Contracting,
     /// Hosts go back.
     RollingBack,
     /// Ended well.
@@ -384,6 +395,7 @@ impl StatusWord {
             Self::Paused => "paused",
             Self::Waiting => "waiting",
             Self::Watching => "watching",
+            Self::Contracting => "contracting",
             Self::RollingBack => "rolling back",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -438,6 +450,10 @@ impl Stage {
             Self::Staging => StatusWord::Staging,
             Self::Canary { promotion: Promotion::Awaited } => StatusWord::Waiting,
             Self::Watching { .. } => StatusWord::Watching,
+            Self::Contracting {
+                run: MigrationRun::Unknown { .. } | MigrationRun::Electing { doubt: None, .. },
+            } => StatusWord::Waiting,
+            Self::Contracting { .. } => StatusWord::Contracting,
             Self::Running { .. } | Self::Canary { .. } => StatusWord::Running,
             Self::Migrating { run: MigrationRun::Unknown { .. } }
             | Self::RollingBack { back: Back::Schema { run: MigrationRun::Unknown { .. }, .. }, .. } => {
@@ -452,7 +468,9 @@ impl Stage {
     #[must_use]
     pub fn migration(&self) -> Option<&MigrationRun> {
         match self {
-            Self::Migrating { run } | Self::RollingBack { back: Back::Schema { run, .. }, .. } => Some(run),
+            Self::Migrating { run }
+            | Self::Contracting { run }
+            | Self::RollingBack { back: Back::Schema { run, .. }, .. } => Some(run),
             _ => None,
         }
     }

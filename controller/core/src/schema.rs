@@ -1,9 +1,9 @@
 //! What stands between the database and a release: which migration has to run, and which ways back exist
 //! (P7). The database follows migrations, not releases: what it has taken it keeps when the code goes back.
 
-use landfall_common::AppName;
 use landfall_common::assignment::{Direction, ReleaseRef};
 
+use crate::contract::Contracted;
 use crate::record::{Applied, PlaceRecord, ReleaseRecord, WayBackKind};
 use crate::rollout::{Planned, Schema};
 use crate::state::State;
@@ -44,21 +44,17 @@ pub(crate) enum Way {
     },
 }
 
-/// How code can go back to `target`, a release of this application that was in force before, when the database
-/// has taken `migrations`, oldest first.
-pub(crate) fn way_back(
-    state: &State,
-    application: &AppName,
-    migrations: &[Applied],
-    target: &ReleaseRef,
-) -> Way {
+/// How code can go back to `target`, a release of this application that was in force before, from what the database
+/// of its place has taken.
+pub(crate) fn way_back(state: &State, place: &PlaceRecord, target: &ReleaseRef) -> Way {
+    let (application, migrations) = (&place.place.application, &place.migrations);
     if state.release(application, &target.name).is_some_and(|record| was_taken_back(migrations, record)) {
         return Way::Blocked {
             reason: format!("the migration of {} was taken back since", target.name),
             needed: "publish its content anew under another name and release that".to_owned(),
         };
     }
-    past(migrations, target)
+    past(place, target)
 }
 
 /// Whether a release that was proven once lacks its migration now.
@@ -78,9 +74,12 @@ fn was_taken_back(migrations: &[Applied], release: &ReleaseRecord) -> bool {
 ///
 /// A compatible migration lets pass the release that was in force before it, and none that is older: what
 /// was expanded for the one may be contracted for the next. At most one migration is taken back at a time,
-/// and only the newest one.
-pub(crate) fn past(migrations: &[Applied], target: &ReleaseRef) -> Way {
-    let mut beyond = migrations.iter().rev().filter(|applied| applied.release.counter > target.counter);
+/// and only the newest one. What a contract has taken away no older release does without.
+pub(crate) fn past(place: &PlaceRecord, target: &ReleaseRef) -> Way {
+    if let Some(contracted) = place.contracted_past(target) {
+        return contracted_away(contracted, target);
+    }
+    let mut beyond = place.migrations.iter().rev().filter(|applied| applied.release.counter > target.counter);
     let mut down = None;
     let mut next = beyond.next();
     if let Some(applied) = next
@@ -131,10 +130,27 @@ pub(crate) fn past(migrations: &[Applied], target: &ReleaseRef) -> Way {
     down.map_or(Way::Code, Way::Down)
 }
 
+fn contracted_away(contracted: &Contracted, target: &ReleaseRef) -> Way {
+    let name = &contracted.release.name;
+    let reason = if contracted.known {
+        format!("the contract of {name} has taken away what {} needs", target.name)
+    } else {
+        format!("the contract of {name} may have taken away what {} needs", target.name)
+    };
+    Way::Blocked {
+        reason,
+        needed: format!(
+            "publish a release that mends {name}, or restore a backup of the database from before it and publish the \
+             content of {} anew under another name",
+            target.name
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::MigrationFacts;
+    use crate::record::{MigrationFacts, Place};
     use landfall_common::{Duration, ReleaseCounter, ReleaseName, Sha256, Timestamp};
 
     fn release(counter: u64) -> ReleaseRef {
@@ -153,6 +169,44 @@ mod tests {
         let facts = MigrationFacts { lease, way_back, idempotent: false, schema: None };
         let at = Timestamp::from_ms(0);
         Applied { release: release(counter), from: Some(release(from)), facts, at }
+    }
+
+    fn place() -> PlaceRecord {
+        let application = "tenants".parse().unwrap();
+        PlaceRecord::new(Place { application, environment: "production".parse().unwrap() })
+    }
+
+    #[test]
+    fn nothing_goes_back_past_a_contract_that_may_have_run() {
+        let mut place = place();
+        place.migrations = vec![applied(2, 1, WayBackKind::Compatible)];
+        let way = |place: &PlaceRecord, target| match past(place, &release(target)) {
+            Way::Code => "code".to_owned(),
+            Way::Down(planned) => format!("down {}", planned.release.name),
+            Way::Blocked { reason, .. } => reason,
+        };
+        let at = Timestamp::from_ms(0);
+        assert_eq!(way(&place, 1), "code");
+        place.contract_begins(&release(2), 7, at);
+        assert_eq!(way(&place, 1), "the contract of v2 may have taken away what v1 needs");
+        assert_eq!((way(&place, 2), way(&place, 3)), ("code".to_owned(), "code".to_owned()));
+        // Handed out once more, and not taken: the first attempt may still have run.
+        place.contract_begins(&release(2), 8, at);
+        place.contract_never_began(&release(2), 8);
+        assert_ne!(way(&place, 1), "code");
+        place.contract_never_began(&release(2), 7);
+        assert_eq!(way(&place, 1), "code");
+        place.contract_ran(&release(2), 9, at);
+        place.contract_undone(&release(2));
+        assert_eq!(way(&place, 1), "the contract of v2 has taken away what v1 needs");
+        // That of the next is known not to have run, and that of the one before stays.
+        place.contract_begins(&release(3), 10, at);
+        assert_eq!(way(&place, 2), "the contract of v3 may have taken away what v2 needs");
+        place.contract_undone(&release(3));
+        assert_eq!((way(&place, 1), way(&place, 2)).1, "code");
+        assert_ne!(way(&place, 1), "code");
+        place.contract_ran(&release(3), 11, at);
+        assert_eq!(place.contracts.len(), 1, "what is older is behind it");
     }
 
     #[test]
@@ -182,8 +236,9 @@ mod tests {
             ),
         ];
         for (stack, target, expected) in cases {
-            let migrations: Vec<_> = stack.iter().map(|&(c, from, way)| applied(c, from, way)).collect();
-            let got = match past(&migrations, &release(target)) {
+            let mut place = place();
+            place.migrations = stack.iter().map(|&(c, from, way)| applied(c, from, way)).collect();
+            let got = match past(&place, &release(target)) {
                 Way::Code => "code".to_owned(),
                 Way::Down(planned) => format!("down {}", planned.release.name),
                 Way::Blocked { reason, .. } => reason,

@@ -30,6 +30,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
                         place.migrations.drain(..surplus);
                     }
                     Direction::Down => take_back(place, &migration.release),
+                    Direction::Contract => {}
                 }
                 rollout.schema = Schema::Done { migration };
             }
@@ -40,12 +41,25 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
             rollout.schema = Schema::TakenBack { migration: *migration };
             rollout.enter(Stage::RollingBack { reason, back: Back::Hosts }, now);
         }
+        Stage::Contracting { run } => {
+            let fence = run.in_doubt().map_or(place.fence, |lease| lease.fence);
+            contracted(rollout, place, fence, now);
+            rollout.enter(Stage::Contracting { run: MigrationRun::anew() }, now);
+        }
         Stage::InLine { .. }
         | Stage::Staging
         | Stage::Running { .. }
         | Stage::Canary { .. }
         | Stage::Watching { .. }
         | Stage::RollingBack { .. } => {}
+    }
+}
+
+/// The contract of the rollout has run.
+pub(crate) fn contracted(rollout: &mut Rollout, place: &mut PlaceRecord, fence: u64, now: Timestamp) {
+    place.contract_ran(&rollout.release, fence, now);
+    if let Some(contract) = &mut rollout.contract {
+        contract.ran = true;
     }
 }
 
@@ -83,7 +97,7 @@ pub(crate) fn way_back(
     }
     let previous = rollout.previous.as_ref().filter(|previous| previous.digest != rollout.release.digest);
     let previous = previous.ok_or(NoReturn::NothingBefore)?;
-    let back = match schema::way_back(state, &place.place.application, &place.migrations, previous) {
+    let back = match schema::way_back(state, place, previous) {
         Way::Code => Back::Hosts,
         Way::Down(migration) => {
             let run = MigrationRun::anew();
@@ -105,8 +119,7 @@ pub(crate) fn may_revert(state: &State, rollout: &Rollout, place: &PlaceRecord) 
 
 /// Whether a release runs on the schema as it is.
 pub(crate) fn meets_schema(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> bool {
-    let application = &place.place.application;
-    matches!(schema::way_back(state, application, &place.migrations, release), Way::Code)
+    matches!(schema::way_back(state, place, release), Way::Code)
 }
 
 /// What an end means for its place.

@@ -99,6 +99,9 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
     if !plan.migration.is_empty() {
         lines.push(format!("  {:<9} {}", "migration", plan.migration));
     }
+    if !plan.contract.is_empty() {
+        lines.push(format!("  {:<9} {}", "contract", plan.contract));
+    }
     if !plan.way_back.is_empty() {
         lines.push(format!("  {:<9} {}", "way back", plan.way_back));
     }
@@ -144,6 +147,7 @@ mod tests {
                 batch(false, 2..13, "", ""),
             ],
             migration: "runs once, on web-1".into(),
+            contract: "runs once, after the last host".into(),
             way_back: "v1.3 runs on the new schema".into(),
             refusals: vec!["rollout r-1 of v1.2 is under way since 10:00, by ana".into()],
             notes: vec!["web-9 cannot be reached".into()],
@@ -155,6 +159,7 @@ mod tests {
                 the next batch follows when somebody types `ctl promote`
       batch 2   web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9 and 3 more
       migration runs once, on web-1
+      contract  runs once, after the last host
       way back  v1.3 runs on the new schema
       changes   1 commit, newest: abc1234 a new page
       note      web-9 cannot be reached

@@ -6,8 +6,8 @@ use landfall_common::assignment::ReleaseRef;
 use landfall_common::manifest::Traffic;
 use landfall_common::manifest::traffic::{Proxy, Slots, Switch};
 use landfall_common::manifest::{
-    Check, Directory, Driver, Entry, FORMAT, Manifest, Migration, Origin, Probe, Program, Retention, Service,
-    Shared, Step, WayBack,
+    Check, Contract, Directory, Driver, Entry, FORMAT, Manifest, Migration, Origin, Probe, Program,
+    Retention, Service, Shared, Step, WayBack,
 };
 use landfall_common::strategy::Strategy;
 use landfall_common::{
@@ -31,6 +31,8 @@ pub struct ReleasePlan {
     pub retention: u32,
     /// Its migration.
     pub migration: Option<Migration>,
+    /// What it takes away in the end.
+    pub contract: Option<Contract>,
     /// On so many of a million hosts it is bad, always.
     pub bad_ppm: u32,
     /// And on this one, by its number.
@@ -121,6 +123,7 @@ impl ReleasePlan {
             smoke: 1,
             retention: 2,
             migration: None,
+            contract: None,
             bad_ppm: 0,
             bad_on: None,
             badness: 0,
@@ -133,6 +136,12 @@ impl ReleasePlan {
     pub fn migrates(&mut self, way_back: WayBack, idempotent: bool, lease: Duration) {
         let step = step("migrate", lease - Duration::from_secs(2));
         self.migration = Some(Migration { step, lease, way_back, idempotent, schema: None });
+    }
+
+    /// Gives it a contract.
+    pub fn contracts(&mut self, idempotent: bool, lease: Duration) {
+        let step = step("contract", lease - Duration::from_secs(2));
+        self.contract = Some(Contract { step, lease, idempotent });
     }
 
     /// How it does on a host; the same whenever it is asked.
@@ -220,6 +229,7 @@ impl ReleasePlan {
         Program {
             prepare: (0..self.prepare).map(|n| step(&format!("prepare-{n}"), seconds(20))).collect(),
             migrate: self.migration.clone(),
+            contract: self.contract.clone(),
             services,
             checks: vec![Check {
                 name: step_name("healthz"),

@@ -8,6 +8,7 @@ pub mod approval;
 pub mod budget;
 pub mod calendar;
 pub mod comparison;
+pub mod contract;
 pub mod current;
 pub mod drill;
 pub mod failures;

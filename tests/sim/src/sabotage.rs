@@ -39,6 +39,10 @@ pub enum Sabotage {
     MigrationSkipped,
     /// P7: the controller takes every migration for one that older releases know.
     SchemaForgotten,
+    /// P7: the controller hands out the contract where the migration is due, before any host has the release.
+    ContractEarly,
+    /// P7: the controller forgets which contracts have run.
+    ContractForgotten,
     /// P8: the controller sends assignments before they are durable, and then loses its power.
     SendBeforeCommit,
     /// P8: the controller's disk forgets what it had synced.

@@ -135,6 +135,7 @@ impl Scenario {
             _ => None,
         };
         with_an_analysis(seed, &mut releases);
+        with_contracts(seed, &mut releases);
         for plan in releases.iter_mut().filter(|plan| first.is_some_and(|first| plan.number >= first)) {
             plan.slots = true;
         }
@@ -284,6 +285,19 @@ fn with_entries(seed: u64, releases: &mut [ReleasePlan]) {
         plan.strategy.entry.approvals = *dice.pick(&[0, 1, 1, 2]);
         if dice.chance(400_000) {
             plan.strategy.entry.calendar.windows = windows(*dice.pick(&[5, 15, 20]));
+        }
+    }
+}
+
+/// Releases that take away in the end what older ones need, in every fourth world: by dice of their own.
+fn with_contracts(seed: u64, releases: &mut [ReleasePlan]) {
+    if seed % 4 != 1 {
+        return;
+    }
+    let mut dice = Dice::new(seed ^ 0x636f_6e74_7261_6374);
+    for plan in releases {
+        if dice.chance(500_000) {
+            plan.contracts(dice.chance(300_000), Duration::from_secs(dice.between(20, 60)));
         }
     }
 }

@@ -312,6 +312,40 @@ fn code_that_goes_back_past_a_migration_that_cannot_be_undone_is_noticed() {
     });
 }
 
+fn with_contracts(scenario: &mut Scenario) {
+    for plan in &mut scenario.releases {
+        plan.migrates(WayBack::Compatible, false, Duration::from_secs(20));
+        plan.contracts(false, Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn in_a_calm_world_every_release_contracts() {
+    let mut scenario = Scenario::calm(5, 6, 4);
+    with_contracts(&mut scenario);
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    assert_eq!(
+        (outcome.statistics.succeeded, outcome.statistics.migrations),
+        (4, 8),
+        "{:?}",
+        outcome.statistics
+    );
+}
+
+#[test]
+fn a_contract_before_the_last_host_is_noticed() {
+    is_noticed(Sabotage::ContractEarly, "P7", with_contracts);
+}
+
+#[test]
+fn code_that_goes_back_past_a_contract_is_noticed() {
+    is_noticed(Sabotage::ContractForgotten, "P7", |scenario| {
+        with_contracts(scenario);
+        scenario.operators = Operators::Restless;
+    });
+}
+
 #[test]
 fn an_assignment_that_was_never_durable_is_noticed() {
     is_noticed(Sabotage::SendBeforeCommit, "P8", |_| {});

@@ -32,6 +32,7 @@ impl Turn {
             let reason = match direction {
                 Direction::Up => format!("release {name} has no migration"),
                 Direction::Down => format!("the migration of release {name} has no way back"),
+                Direction::Contract => format!("release {name} has no contract"),
             };
             return self.end(job.generation, never_began(reason));
         }
@@ -92,10 +93,11 @@ impl Turn {
         release: &landfall_common::ReleaseName,
         direction: Direction,
     ) -> Option<StepName> {
-        let migration = self.machine.record.installed.get(release)?.outline.migration.as_ref()?;
+        let outline = &self.machine.record.installed.get(release)?.outline;
         match direction {
-            Direction::Up => Some(migration.up.clone()),
-            Direction::Down => migration.down.clone(),
+            Direction::Up => Some(outline.migration.as_ref()?.up.clone()),
+            Direction::Down => outline.migration.as_ref()?.down.clone(),
+            Direction::Contract => outline.contract.clone(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub const S: fn(u64) -> Duration = Duration::from_secs;
 pub struct Harness {
     pub machine: Machine,
     pub now: Now,
+    pub contract: bool,
     pub services: Vec<&'static str>,
     pub acts: Vec<Action>,
     effects: Vec<Effect>,
@@ -61,6 +62,10 @@ pub fn migrate(generation: u64, release: &str, fence: u64) -> Assignment {
     assignment(generation, release, Order::Migrate { fence, lease: S(60), direction: Direction::Up })
 }
 
+pub fn contract(generation: u64, release: &str, fence: u64) -> Assignment {
+    assignment(generation, release, Order::Migrate { fence, lease: S(60), direction: Direction::Contract })
+}
+
 pub fn failure(reason: &str) -> Failure {
     Failure::new("test".parse().unwrap(), reason)
 }
@@ -76,6 +81,7 @@ impl Harness {
             machine: Machine::new(Record::new(identity)),
             now: Now { wall: start(), mono: S(1000) },
             services: vec!["web", "worker"],
+            contract: false,
             acts: Vec::new(),
             effects: Vec::new(),
             names: Vec::new(),
@@ -143,6 +149,7 @@ impl Harness {
         Outline {
             prepare: vec!["venv".parse().unwrap()],
             migration: Some(MigrationOutline { up: "migrate".parse().unwrap(), down: None }),
+            contract: self.contract.then(|| "contract".parse().unwrap()),
             services: self.services.iter().map(|name| name.parse().unwrap()).collect(),
             checks: vec![CheckOutline { name: "http".parse().unwrap(), max_age: S(100_000) }],
             smoke: vec!["smoke".parse().unwrap()],

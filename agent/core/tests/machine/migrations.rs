@@ -1,6 +1,6 @@
 //! A migration on one host: once, within its lease, and of unknown outcome where nobody can know.
 
-use crate::harness::{Harness, S, failure, migrate, stage};
+use crate::harness::{Harness, S, contract, failure, migrate, stage};
 use landfall_agent_core::{Effect, Event, Finish, State};
 use landfall_common::report::OutcomeKind;
 
@@ -63,4 +63,35 @@ fn a_restart_before_a_migration_began_gives_it_back_with_certainty() {
     assert!(matches!(host.record().state, State::Fetching { .. }));
     host.restart();
     assert!(matches!(host.outcome(), OutcomeKind::MigrationFailed { .. }));
+}
+
+#[test]
+fn a_contract_runs_once_on_the_active_release_under_a_lease_of_its_own() {
+    let mut host = Harness::new();
+    host.contract = true;
+    host.assign(migrate(1, "v1", 1));
+    host.run();
+    host.commit(2, "v1");
+    // The lease of the migration is used up.
+    host.assign(contract(3, "v1", 1));
+    assert!(matches!(host.report().outcome.unwrap().result, OutcomeKind::Refused { .. }));
+    host.assign(contract(4, "v1", 2));
+    let State::Migrating { migrating, .. } = host.record().state.clone() else {
+        panic!("{:?}", host.record())
+    };
+    assert_eq!(migrating.direction, landfall_common::assignment::Direction::Contract);
+    host.restart();
+    assert!(host.effects().contains(&Effect::ResumeMigration { migrating }));
+    host.run();
+    assert_eq!(host.outcome(), &OutcomeKind::Migrated);
+    assert_eq!(host.record().active().unwrap().release.name.as_str(), "v1");
+}
+
+#[test]
+fn a_release_without_a_contract_runs_none() {
+    let mut host = Harness::new();
+    host.assign(contract(1, "v1", 1));
+    host.run();
+    let OutcomeKind::MigrationFailed { failure } = host.outcome() else { panic!("{:?}", host.outcome()) };
+    assert_eq!(failure.reason, "release v1 has no contract; nothing of it has run");
 }

@@ -81,7 +81,7 @@ fn prepare(
         .and_then(|bytes| serde_json::from_slice::<Request>(&bytes).map_err(io::Error::from))
         .map_err(|error| (None, cannot("read", &path, &error)))?;
     let refused = |reason: String| (Some(request.step.clone()), reason);
-    let is_migration = matches!(request.kind, Kind::Migrate | Kind::MigrateDown);
+    let is_migration = matches!(request.kind, Kind::Migrate | Kind::MigrateDown | Kind::Contract);
     if is_migration != id.fence().is_some() {
         return Err(refused(
             "a migration is run under the number of its lease, and nothing else is".to_owned(),

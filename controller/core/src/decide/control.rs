@@ -105,7 +105,12 @@ impl Draft<'_> {
         self.no_open_migration(&rollout)?;
         let mut place = self.place_of(&rollout);
         let touched = self.state.members(id).any(|member| member.touched);
-        let fleet = if touched || turn::schema_moved(&rollout) { Fleet::Mixed } else { Fleet::AsBefore };
+        let fleet = match rollout.status.stage() {
+            // It came into force: only its contract is left undone.
+            Some(Stage::Contracting { .. }) => Fleet::TookIt,
+            _ if touched || turn::schema_moved(&rollout) => Fleet::Mixed,
+            _ => Fleet::AsBefore,
+        };
         self.log(LogEvent::RolloutAborted { rollout: id.clone(), reason: reason.to_owned() });
         let end = End::Aborted { by: self.command.by.clone(), reason: reason.to_owned() };
         let members = self.state.members(id);
@@ -172,6 +177,22 @@ impl Draft<'_> {
         let mut rollout = self.unfinished(id)?.clone();
         let mut place = self.place_of(&rollout);
         let stage = rollout.status.stage().cloned();
+        let contract = place.contract_of(&rollout.release).filter(|contracted| !contracted.known).cloned();
+        if let (Some(contracted), Some(stage)) = (contract, &stage)
+            && stage.migration().and_then(MigrationRun::in_doubt).is_none()
+            && stage.open_lease().is_none()
+        {
+            match verdict {
+                MigrationVerdict::Applied => {
+                    turn::contracted(&mut rollout, &mut place, contracted.fence, self.now);
+                }
+                MigrationVerdict::NotApplied => place.contract_undone(&rollout.release),
+            }
+            self.log(LogEvent::MigrationResolved { rollout: id.clone(), verdict, reason: reason.to_owned() });
+            self.put(Record::Rollout(Box::new(rollout)));
+            self.put(Record::Place(Box::new(place)));
+            return Ok(Answer::Rollout { id: id.clone() });
+        }
         if stage.as_ref().and_then(Stage::migration).and_then(MigrationRun::in_doubt).is_none() {
             return Err(wrong(&rollout, "the outcome of no migration is unknown"));
         }
@@ -183,6 +204,10 @@ impl Draft<'_> {
                 let next = match stage {
                     Stage::RollingBack { reason, back: Back::Schema { migration, .. } } => {
                         Stage::RollingBack { reason, back: Back::Schema { migration, run } }
+                    }
+                    Stage::Contracting { .. } => {
+                        place.contract_undone(&rollout.release);
+                        Stage::Contracting { run }
                     }
                     _ => Stage::Migrating { run },
                 };
@@ -235,7 +260,15 @@ impl Draft<'_> {
                 self.put(Record::Place(Box::new(on)));
             }
         }
-        if hosts.is_empty() && !(stopped && record.holder.is_none()) {
+        // What has failed may be the contract, and none of the hosts.
+        let contract = rollout.is_some_and(|rollout| {
+            let contracting = matches!(
+                rollout.status.stage(),
+                Some(Stage::Contracting { run: MigrationRun::Electing { .. } })
+            );
+            contracting && matches!(rollout.status, Status::Paused { .. })
+        });
+        if hosts.is_empty() && !contract && !(stopped && record.holder.is_none()) {
             let over = ended.filter(|ended| Some(ended.release.digest) != in_force);
             return Err(over.map_or_else(nothing, |over| Refusal::RetryEnded {
                 place: Box::new(place.clone()),
@@ -287,8 +320,11 @@ impl Draft<'_> {
         let in_doubt = stage.and_then(Stage::migration).and_then(MigrationRun::in_doubt);
         let Some(lease) = in_doubt.or(stage.and_then(Stage::open_lease)) else { return Ok(()) };
         let (rollout, host) = (rollout.id.clone(), lease.host.clone());
-        let direction =
-            if lease.direction == Direction::Up { "migration" } else { "way back of the migration" };
+        let direction = match lease.direction {
+            Direction::Up => "migration",
+            Direction::Down => "way back of the migration",
+            Direction::Contract => "contract",
+        };
         if in_doubt.is_some() {
             return Err(Refusal::MigrationUnknown { rollout, host, direction });
         }

@@ -168,6 +168,7 @@ impl Draft<'_> {
             approvals: Vec::new(),
             batches: 0,
             schema: plan.schema,
+            contract: None,
             status: Status::Active { stage: Stage::InLine { request: Box::new(request.clone()), known } },
             since: self.now,
             there: None,

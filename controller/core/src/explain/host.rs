@@ -237,7 +237,7 @@ fn in_rollout(known: &Known<'_>, rollout: &Rollout, member: &Member) -> Should {
     let begun = match rollout.status.stage() {
         Some(Stage::Running { batch }) => *batch,
         Some(Stage::Canary { .. }) => 1,
-        Some(Stage::Watching { .. }) => rollout.batches,
+        Some(Stage::Watching { .. } | Stage::Contracting { .. }) => rollout.batches,
         _ => 0,
     };
     let there = |why: String| Should { release: Some(brings.clone()), why };
@@ -278,6 +278,7 @@ fn asked(host: &Host, assignment: &Assignment, now: Timestamp) -> Asked {
         Order::Stage => format!("stage {release}"),
         Order::Migrate { direction: Direction::Up, .. } => format!("run the migration of {release}"),
         Order::Migrate { direction: Direction::Down, .. } => format!("take the migration of {release} back"),
+        Order::Migrate { direction: Direction::Contract, .. } => format!("run the contract of {release}"),
         Order::Activate { .. } => format!("activate {release}"),
     };
     let answer = match host.standing(assignment, now) {

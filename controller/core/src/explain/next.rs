@@ -89,8 +89,23 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
     });
     if again {
         all.push(type_(format!("ctl retry {id}"), "tries the failed hosts again, and resumes"));
+    } else if paused && matches!(stage, Stage::Contracting { run: MigrationRun::Electing { .. } }) {
+        all.push(type_(
+            format!("ctl retry {id}"),
+            "hands the contract out again, once what failed is mended",
+        ));
     }
-    let returns = rollout.kind == RolloutKind::Forward && rollout.previous.is_some() && !going_back;
+    let contracts = matches!(stage, Stage::Contracting { .. });
+    let place = state.place(&rollout.place);
+    let contracted = place.is_some_and(|place| place.contract_of(&rollout.release).is_some());
+    if contracts && !paused && stage.open_lease().is_none() {
+        all.push(type_(
+            format!("ctl abort {id}"),
+            "ends it without the contract; the release stays in force",
+        ));
+    }
+    let returns =
+        rollout.kind == RolloutKind::Forward && rollout.previous.is_some() && !going_back && !contracted;
     if returns {
         let to =
             rollout.previous.as_ref().map_or_else(String::new, |previous| format!(" to {}", previous.name));

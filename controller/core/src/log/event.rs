@@ -250,6 +250,9 @@ pub enum LogEvent {
         release: ReleaseName,
         /// When its lease ends.
         lease_until: Timestamp,
+        /// Whether it is the contract.
+        #[serde(default, skip_serializing_if = "crate::member::is_not")]
+        contract: bool,
     },
     /// A migration ended, or its outcome was lost.
     MigrationFinished {
@@ -261,6 +264,9 @@ pub enum LogEvent {
         release: ReleaseName,
         /// How.
         outcome: OutcomeKind,
+        /// Whether it is the contract.
+        #[serde(default, skip_serializing_if = "crate::member::is_not")]
+        contract: bool,
     },
     /// An operator said how a migration with an unknown outcome ended.
     MigrationResolved {

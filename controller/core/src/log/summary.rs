@@ -114,11 +114,11 @@ impl LogEvent {
             Self::RolloutAborted { rollout, reason } => {
                 because(format!("rollout {rollout} was aborted"), reason)
             }
-            Self::MigrationStarted { host, release, .. } => {
-                format!("{host} began the migration of {release}")
+            Self::MigrationStarted { host, release, contract, .. } => {
+                format!("{host} began the {} of {release}", way(*contract))
             }
-            Self::MigrationFinished { host, release, outcome, .. } => {
-                format!("{host}: the migration of {release} {}", told(outcome))
+            Self::MigrationFinished { host, release, outcome, contract, .. } => {
+                format!("{host}: the {} of {release} {}", way(*contract), told(outcome))
             }
             Self::MigrationResolved { rollout, verdict, reason } => {
                 let verdict = match verdict {
@@ -208,6 +208,10 @@ impl LogEvent {
             }
         }
     }
+}
+
+fn way(contract: bool) -> &'static str {
+    if contract { "contract" } else { "migration" }
 }
 
 /// How an order ended, as the second half of a sentence about a release.

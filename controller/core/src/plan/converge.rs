@@ -1,16 +1,16 @@
 //! Hosts outside of a rollout: a new one, and one that was away, take the release in force.
 
-use landfall_common::Duration;
 use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
 use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
+use landfall_common::{Duration, RolloutId};
 
 use crate::log::LogEvent;
 use crate::member::{Left, Member, MemberState, Out};
 use crate::observation::Standing;
 use crate::reason::{Hosts, Wait};
 use crate::record::Convergence;
-use crate::rollout::{Rollout, Schema};
+use crate::rollout::{MigrationRun, Rollout, Schema, Stage};
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
 use crate::turn;
 
@@ -19,8 +19,7 @@ use super::table::{Seat, Table};
 
 /// Sends hosts that run something else to the release in force, within the same budgets as a rollout.
 pub(super) fn hosts(table: &mut Table<'_>) {
-    let Some(in_force) = table.place.in_force().cloned() else { return };
-    let target = in_force.release;
+    let Some((target, by)) = target(table) else { return };
     if table.rollout.as_deref().is_none_or(Rollout::ended) {
         report_left_alone(table, &target);
     }
@@ -35,7 +34,11 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         return note_whole(table);
     }
     // A schema on its way to somewhere else is no time to start the release in force anew.
-    if let Some(rollout) = active.filter(|rollout| !matches!(rollout.schema, Schema::Fits { .. })) {
+    let moves = |rollout: &&Rollout| match rollout.status.stage() {
+        Some(Stage::Contracting { run }) => !matches!(run, MigrationRun::Electing { .. }),
+        _ => !matches!(rollout.schema, Schema::Fits { .. }),
+    };
+    if let Some(rollout) = active.filter(moves) {
         let rollout = rollout.id.clone();
         let hosts = off.into_iter().map(|at| table.seats[at].host.record.id.clone()).collect();
         return table.wait(Wait::SchemaMoves { hosts, rollout });
@@ -88,7 +91,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
                 table.wait(Wait::Converging { host, release: release() });
             }
             (Course::Send, Convergence::On) => {
-                send(table, at, &target, &in_force.rollout, &strategy);
+                send(table, at, &target, &by, &strategy);
                 if let Some(pace) = &mut pace {
                     pace.begun(&table.seats[at], table.now);
                 }
@@ -115,6 +118,18 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             table.wait(Wait::ConvergenceStopped { hosts: left_alone, release: target.name, reason });
         }
     }
+}
+
+/// What hosts are brought to that have no part in a rollout, and by which rollout it came: what is in force. A contract
+/// waits for each of them, so that from then on it is the release whose contract that is.
+fn target(table: &Table<'_>) -> Option<(ReleaseRef, RolloutId)> {
+    let rollout = table.rollout.as_deref();
+    let contracting =
+        rollout.filter(|rollout| matches!(rollout.status.stage(), Some(Stage::Contracting { .. })));
+    if let Some(rollout) = contracting {
+        return Some((rollout.release.clone(), rollout.id.clone()));
+    }
+    table.place.in_force().map(|in_force| (in_force.release.clone(), in_force.rollout.clone()))
 }
 
 /// Outside of a rollout, which tells of those that it leaves out.

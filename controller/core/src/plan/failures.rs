@@ -43,7 +43,8 @@ fn first_failure(table: &Table<'_>) -> String {
 /// at, and goes back.
 pub(super) fn too_late_to_go_back(table: &Table<'_>) -> Option<String> {
     let rollout = table.rollout();
-    if rollout.strategy.late_rollback || !matches!(rollout.status.stage(), Some(Stage::Running { .. })) {
+    let is_late = matches!(rollout.status.stage(), Some(Stage::Running { .. } | Stage::Contracting { .. }));
+    if rollout.strategy.late_rollback || !is_late {
         return None;
     }
     let committed = |state: &MemberState| matches!(state, MemberState::Committed { .. });

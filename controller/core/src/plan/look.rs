@@ -110,6 +110,7 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
         Stage::Canary { promotion: Promotion::Awaited }
         | Stage::InLine { .. }
         | Stage::Migrating { .. }
+        | Stage::Contracting { .. }
         | Stage::RollingBack { .. } => return None,
     };
     let begun =

@@ -13,6 +13,7 @@ use crate::timing::{LEASE_MARGIN, MIGRATE_ACCEPT, MIGRATION_ATTEMPTS};
 use crate::turn::{self, Fleet};
 
 use super::Turn;
+use super::contract;
 use super::stage;
 use super::table::Table;
 
@@ -54,16 +55,18 @@ fn planned(table: &Table<'_>) -> Option<Planned> {
     let rollout = table.rollout();
     match (rollout.status.stage()?, &rollout.schema) {
         (Stage::Migrating { .. }, Schema::Due { migration }) => Some(migration.clone()),
+        (Stage::Contracting { .. }, _) => contract::planned(rollout),
         (Stage::RollingBack { back: Back::Schema { migration, .. }, .. }, _) => Some((**migration).clone()),
         _ => None,
     }
 }
 
-fn set_run(table: &mut Table<'_>, run: MigrationRun) {
+pub(super) fn set_run(table: &mut Table<'_>, run: MigrationRun) {
     let now = table.now;
     let rollout = table.rollout_mut();
     let next = match rollout.status.stage().cloned() {
         Some(Stage::Migrating { .. }) => Stage::Migrating { run },
+        Some(Stage::Contracting { .. }) => Stage::Contracting { run },
         Some(Stage::RollingBack { reason, back: Back::Schema { migration, .. } }) => {
             Stage::RollingBack { reason, back: Back::Schema { migration, run } }
         }
@@ -113,8 +116,21 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32, doubt: Option<
         table.wait(Wait::NoCandidate { attempts });
         return Turn::None;
     };
+    hand_out(table, planned, at, attempts, doubt)
+}
+
+/// Gives the lease to a host.
+pub(super) fn hand_out(
+    table: &mut Table<'_>,
+    planned: &Planned,
+    at: usize,
+    attempts: u32,
+    doubt: Option<Box<Doubt>>,
+) -> Turn {
+    let now = table.now;
     let fence = table.place.fence + 1;
     table.place.to_mut().fence = fence;
+    contract::handed_out(table, planned, fence);
     let lease = planned.facts.lease;
     let order = Order::Migrate { fence, lease, direction: planned.direction };
     let id = table.rollout().id.clone();
@@ -126,6 +142,7 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32, doubt: Option<
         host: host.clone(),
         release: planned.release.name.clone(),
         lease_until: over_at,
+        contract: planned.direction == Direction::Contract,
     });
     let lease = Lease {
         host,
@@ -177,6 +194,7 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
         }
         Some(OutcomeKind::Refused { failure }) => {
             ended(table, &lease, OutcomeKind::Refused { failure });
+            contract::not_taken(table, &lease);
             set_run(table, MigrationRun::Electing { attempts: lease.attempt, doubt: lease.doubt });
             Turn::Taken
         }
@@ -216,7 +234,7 @@ fn unknown(table: &mut Table<'_>, lease: Lease, reason: String, failure: Option<
 }
 
 /// It may have taken effect, and nobody is left who could run it once more.
-fn somebody_must_look(table: &mut Table<'_>, doubt: Doubt, why: &str) -> Turn {
+pub(super) fn somebody_must_look(table: &mut Table<'_>, doubt: Doubt, why: &str) -> Turn {
     let Doubt { lease, reason, failure } = doubt;
     set_run(table, MigrationRun::Unknown { lease, reason: format!("{reason}; {why}"), failure });
     Turn::Taken
@@ -228,6 +246,9 @@ fn failed(table: &mut Table<'_>, lease: &Lease, failure: Failure) -> Turn {
         // What it met may be what the attempt before has left.
         let why = format!("run once more on {}, it failed: {}", lease.host, failure.reason);
         return somebody_must_look(table, *doubt, &why);
+    }
+    if lease.direction == Direction::Contract {
+        return contract::failed(table, lease, &failure);
     }
     if forward(table) {
         if let Some(seat) = table.seats.iter_mut().find(|seat| seat.host.record.id == lease.host) {
@@ -256,19 +277,27 @@ fn ended(table: &mut Table<'_>, lease: &Lease, outcome: OutcomeKind) {
     let known = matches!(self::run(table), Some(MigrationRun::Unknown { .. }));
     let again = known && matches!(outcome, OutcomeKind::MigrationFailed { .. });
     if !again {
-        table.log(LogEvent::MigrationFinished { rollout, host: lease.host.clone(), release, outcome });
+        table.log(LogEvent::MigrationFinished {
+            rollout,
+            host: lease.host.clone(),
+            release,
+            outcome,
+            contract: lease.direction == Direction::Contract,
+        });
     }
 }
 
-fn report(table: &mut Table<'_>) {
+pub(super) fn report(table: &mut Table<'_>) {
     let wait = match run(table) {
         Some(MigrationRun::Leased { lease }) => Wait::Migrating {
             period: table.now.since(lease.issued_at),
             until: table.state.over_at(&lease, table.now),
             host: lease.host,
+            direction: lease.direction,
         },
         Some(MigrationRun::Unknown { lease, reason, .. }) => {
-            Wait::MigrationUnknown { rollout: table.rollout().id.clone(), host: lease.host, reason }
+            let (rollout, direction) = (table.rollout().id.clone(), lease.direction);
+            Wait::MigrationUnknown { rollout, host: lease.host, direction, reason }
         }
         _ => return,
     };

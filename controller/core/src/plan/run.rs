@@ -13,6 +13,7 @@ use crate::turn::{self, Fleet, NoReturn};
 
 use super::Turn;
 use super::canary;
+use super::contract;
 use super::drill;
 use super::evidence;
 use super::failures;
@@ -291,6 +292,12 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
     let hosts = proven + failed + silent + waiting;
     if watch::is_due(rollout) && proven > 0 && waiting == 0 && silent <= table.max_unavailable() {
         return watch::begin(table);
+    }
+    let rollout = table.rollout();
+    let is_due = rollout.contract_due().is_some()
+        && !matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
+    if is_due && proven > 0 && waiting == 0 && silent <= table.max_unavailable() {
+        return contract::begin(table);
     }
     if proven == hosts {
         return table.end(End::Succeeded, Fleet::TookIt);

@@ -32,6 +32,7 @@ impl Wait {
             | Self::Away { hosts, .. }
             | Self::ConvergenceStopped { hosts, .. }
             | Self::SchemaMoves { hosts, .. }
+            | Self::Contract { hosts, .. }
             | Self::LeftAlone { hosts, .. }
             | Self::ConvergenceHeld { hosts, .. } => (hosts.named.contains(host), hosts.more > 0),
             Self::Paused { .. }

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::{Assignment, Direction, Order};
+use landfall_common::assignment::{Assignment, Direction, OnFailure, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
 use landfall_common::strategy::{StrategyKind, Window};
-use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
+use landfall_common::{Duration, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, Timestamp};
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Record};
@@ -24,8 +24,10 @@ pub struct Checks {
     generations: BTreeMap<HostId, Generation>,
     fence: u64,
     /// Leases per rollout and direction that were not settled as "did not take effect".
-    leases: BTreeMap<(RolloutId, bool), u32>,
+    leases: BTreeMap<(RolloutId, Direction), u32>,
     ended: BTreeMap<RolloutId, Rollout>,
+    /// Contracts that may have run: of which release, and whether one has run to an end of its own.
+    contracts: BTreeMap<RolloutId, (ReleaseCounter, ReleaseName, bool)>,
     /// Per host, the newest activation, until it is answered or was surely not taken.
     let_go: BTreeMap<HostId, Assignment>,
     /// Rollouts that somebody has promoted.
@@ -179,13 +181,33 @@ impl Checks {
     pub fn after(&mut self, state: &State, output: &Output, hosts: &BTreeMap<HostId, Host>) {
         for effect in &output.effects {
             let Effect::Send { host, assignment } = effect else { continue };
-            if !matches!(assignment.order, Order::Activate { .. }) {
-                continue;
+            let Order::Activate { on_failure, .. } = assignment.order else { continue };
+            let may_go_to =
+                [Some(&assignment.release), hosts[host].active.as_ref().map(|active| &active.release)];
+            let reverts = if on_failure == OnFailure::Revert { 2 } else { 1 };
+            for (contract, known, _) in self.contracts.values() {
+                for release in may_go_to.iter().take(reverts).flatten() {
+                    assert!(
+                        release.counter >= *contract,
+                        "P7: {host} may run {} after the contract of {known}",
+                        release.name
+                    );
+                }
             }
             let Some(rollout) = state.rollout(&assignment.rollout).filter(|rollout| !rollout.ended()) else {
                 continue;
             };
-            let member = state.members(&rollout.id).find(|member| member.host == *host).unwrap();
+            let Some(member) = state.members(&rollout.id).find(|member| member.host == *host) else {
+                // Whoever joined meanwhile is brought along before the contract.
+                let stage = rollout.status.stage();
+                assert!(
+                    matches!(stage, Some(Stage::Contracting { .. })),
+                    "{host} has no part in {}",
+                    rollout.id
+                );
+                assert_eq!(assignment.release, rollout.release);
+                continue;
+            };
             match &rollout.status {
                 Status::Active { stage: Stage::Running { batch } } => {
                     assert_eq!(assignment.release, rollout.release);
@@ -195,7 +217,7 @@ impl Checks {
                     assert_eq!(Some(&assignment.release), rollout.previous.as_ref());
                 }
                 // Late ones still take it.
-                Status::Active { stage: Stage::Watching { .. } } => {
+                Status::Active { stage: Stage::Watching { .. } | Stage::Contracting { .. } } => {
                     assert_eq!(assignment.release, rollout.release);
                 }
                 Status::Active { stage: Stage::Canary { .. } } => {
@@ -237,7 +259,11 @@ impl Checks {
                             }
                         }
                         RolloutEnd::RolledBack => {
-                            for host in targets {
+                            // What a host ran before a drill that had not come to it is none of its doing.
+                            let touched = |host: &&&HostId| {
+                                state.members(rollout).any(|member| member.host == ***host && member.touched)
+                            };
+                            for host in targets.iter().filter(|host| touched(host)) {
                                 let digest = runs(host).map(|active| active.release.digest);
                                 assert_ne!(digest, Some(release.digest), "P6: {host}");
                             }
@@ -246,24 +272,41 @@ impl Checks {
                     }
                 }
                 LogEvent::MigrationStarted { rollout, .. } => {
-                    let up = state.rollout(rollout).and_then(|rollout| rollout.status.stage()?.open_lease());
-                    let up = up.unwrap().direction == Direction::Up;
-                    let leases = self.leases.entry((rollout.clone(), up)).or_default();
+                    let known = state.rollout(rollout).unwrap();
+                    let way = known.status.stage().and_then(Stage::open_lease).unwrap().direction;
+                    if way == Direction::Contract {
+                        self.contract_begins(known, hosts);
+                    }
+                    let leases = self.leases.entry((rollout.clone(), way)).or_default();
                     *leases += 1;
-                    let facts = state.rollout(rollout).and_then(|rollout| match &rollout.schema {
-                        Schema::Due { migration } => Some(migration.facts.clone()),
+                    let facts = match &known.schema {
+                        Schema::Due { migration } => Some(migration.facts.idempotent),
                         _ => None,
-                    });
-                    if facts.is_some_and(|facts| facts.idempotent) {
+                    };
+                    let contract = known.contract.as_ref().map(|contract| contract.facts.idempotent);
+                    let idempotent = if way == Direction::Contract { contract } else { facts };
+                    if idempotent == Some(true) {
                         continue;
                     }
                     assert_eq!(*leases, 1, "P7: {rollout} handed its migration out again");
                 }
                 LogEvent::MigrationFinished { rollout, outcome: OutcomeKind::Refused { .. }, .. } => {
                     self.forget(rollout);
+                    self.contracts.retain(|id, (_, _, ran)| id != rollout || *ran);
+                }
+                // A person has to say that it is to run once more.
+                LogEvent::MigrationFinished {
+                    rollout,
+                    outcome: OutcomeKind::MigrationFailed { .. },
+                    contract: true,
+                    ..
+                } => {
+                    self.forget(rollout);
+                    self.contracts.get_mut(rollout).unwrap().2 = true;
                 }
                 LogEvent::MigrationResolved { rollout, verdict: MigrationVerdict::NotApplied, .. } => {
                     self.forget(rollout);
+                    self.contracts.remove(rollout);
                 }
                 _ => {}
             }
@@ -279,6 +322,17 @@ impl Checks {
                 }
             }
         }
+    }
+
+    /// Nothing older is left, on no host, whatever the controller has heard: from here on it would not run.
+    fn contract_begins(&mut self, rollout: &Rollout, hosts: &BTreeMap<HostId, Host>) {
+        for (host, is) in hosts {
+            let active = is.active.as_ref().map(|active| active.release.digest);
+            assert_eq!(active, Some(rollout.release.digest), "P7: {host} when the contract began");
+        }
+        let (counter, name) = (rollout.release.counter, rollout.release.name.clone());
+        let ran = self.contracts.get(&rollout.id).is_some_and(|(_, _, ran)| *ran);
+        self.contracts.insert(rollout.id.clone(), (counter, name, ran));
     }
 
     /// The batch after the canary begins: somebody has said so, if that was asked for, and each of the canary has

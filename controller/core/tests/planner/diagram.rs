@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_common::Duration;
 use landfall_common::strategy::{Calendar, Entry, Strategy};
 use landfall_common::time::human;
 use landfall_controller_core::command::{Action, IfHeld, RollRequest};
+use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::rollout::StatusWord;
 
-use crate::world::{World, strategy};
+use crate::world::{World, host_id, name, strategy};
 
 /// From which status to which; from none where a rollout begins.
 pub type Moves = BTreeSet<(Option<StatusWord>, StatusWord)>;
@@ -124,10 +126,20 @@ fn scenes() -> Moves {
     world.roll(queue("v5")).unwrap();
     let last = world.roll(RollRequest { if_held: IfHeld::Supersede, ..World::request("v6") }).unwrap();
     assert_eq!(world.ended(&last), StatusWord::Succeeded);
+    // One whose contract waits for a host that is away when the watch is over.
+    let facts = ContractFacts { lease: Duration::from_secs(60), idempotent: false };
+    world.contracts.insert(name("v8"), facts);
+    world.publish("v8", 8, None, Strategy { watch: Duration::from_secs(60), ..strategy() });
+    let contracts = world.release("v8").unwrap();
+    world.until("it is watched", |w| w.word(&contracts) == StatusWord::Watching);
+    world.cut.push(host_id(2));
+    world.until("it waits", |w| w.word(&contracts) == StatusWord::Waiting);
+    world.cut.clear();
+    assert_eq!(world.ended(&contracts), StatusWord::Succeeded);
     // A release that nobody can stage.
-    world.publish("v7", 7, None, strategy());
-    world.behaves("v7", crate::hosts::Behaviour::Unstageable);
-    let never = world.release("v7").unwrap();
+    world.publish("v9", 9, None, strategy());
+    world.behaves("v9", crate::hosts::Behaviour::Unstageable);
+    let never = world.release("v9").unwrap();
     assert_eq!(world.ended(&never), StatusWord::Failed);
     world.moves
 }

@@ -10,6 +10,8 @@ mod checks;
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod converge;
 #[cfg(test)]
 mod diagram;

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::Direction;
 use landfall_common::strategy::{Amount, Canary, Entry, Strategy, StrategyKind, Window};
 use landfall_common::{Duration, HostId, LabelKey};
 use landfall_controller_core::command::{Action, RollRequest};
+use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::record::{MigrationFacts, WayBackKind};
 use landfall_controller_core::rollout::{MigrationRun, Rollout, Stage, Status, StatusWord};
@@ -155,6 +155,11 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
                 idempotent: false,
                 schema: None,
             });
+            if rng.random_range(0..3) == 0 {
+                let facts =
+                    ContractFacts { lease: Duration::from_secs(20), idempotent: rng.random_range(0..3) == 0 };
+                world.contracts.insert(name(&release), facts);
+            }
             let knobs = strategy(rng);
             world.publish_anyway(&release, *released, migration, knobs);
             let faulty = rng.random_range(0..100);
@@ -219,9 +224,8 @@ fn unfinished(world: &World) -> Option<&Rollout> {
 fn truth(world: &World) -> Option<MigrationVerdict> {
     let stage = unfinished(world)?.status.stage()?;
     let Some(MigrationRun::Unknown { lease, .. }) = stage.migration() else { return None };
-    let up = lease.direction == Direction::Up;
     let ran = world.hosts.values().flat_map(|host| &host.migrations);
-    let ran = ran.into_iter().any(|(_, way, fence)| *fence == lease.fence && (*way == Direction::Up) == up);
+    let ran = ran.into_iter().any(|(_, way, fence)| *fence == lease.fence && *way == lease.direction);
     Some(if ran { MigrationVerdict::Applied } else { MigrationVerdict::NotApplied })
 }
 
@@ -262,6 +266,21 @@ fn heal(world: &mut World) {
             }
             Status::Active { stage: Stage::Canary { .. } } => {
                 let _ = world.ask(Action::Promote { rollout: id });
+            }
+            // It waits for hosts that do not take the release: they are tried again, and then it is left undone.
+            Status::Active { stage: Stage::Contracting { .. } } => {
+                if let Some(verdict) = truth(world) {
+                    let reason = String::new();
+                    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+                }
+                let _ = world.ask(Action::RetryFailed { place: place() });
+                world.run(900);
+                let waits =
+                    |rollout: &Rollout| matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
+                if unfinished(world).is_some_and(waits) {
+                    let end = Action::Abort { rollout: id, go_back: false, reason: String::new() };
+                    let _ = world.ask(end);
+                }
             }
             Status::Active { .. } | Status::Ended { .. } => {}
         }

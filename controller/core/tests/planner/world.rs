@@ -11,6 +11,7 @@ use landfall_common::{
     RolloutId, Sha256, StepName, Timestamp,
 };
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
+use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::{Actor, LogEntry, NewEntry};
 use landfall_controller_core::observation::{Attention, CheckFigures, Observation};
 use landfall_controller_core::record::{
@@ -82,6 +83,8 @@ pub struct World {
     pub answers: BTreeMap<ReleaseName, (u64, u32)>,
     /// Hosts whose agents send no figures.
     pub mute: Vec<HostId>,
+    /// The contracts of releases that are to be published with one.
+    pub contracts: BTreeMap<ReleaseName, ContractFacts>,
 }
 
 pub fn place() -> Place {
@@ -148,6 +151,7 @@ impl World {
             told: BTreeMap::new(),
             answers: BTreeMap::new(),
             mute: Vec::new(),
+            contracts: BTreeMap::new(),
         };
         (1..=hosts).for_each(|number| world.enrol(number));
         world.run(2);
@@ -227,6 +231,7 @@ impl World {
         let digest = Sha256::of(release.as_bytes());
         let release =
             ReleaseRef { name: name(release), counter: ReleaseCounter(counter), digest, length: 100 };
+        let contract = self.contracts.get(&release.name).cloned();
         let release = Box::new(ReleaseRecord {
             application: place.application,
             release,
@@ -235,6 +240,7 @@ impl World {
             origin: Origin::Artifact { commit: None },
             notes: None,
             migration,
+            contract,
             environments: [(place.environment, strategy)].into(),
             checks: vec![StepName::new("web").unwrap()],
             hosts_keep: 0,

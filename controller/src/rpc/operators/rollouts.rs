@@ -100,10 +100,26 @@ fn planned(
                 )
             }
         },
+        contract: contract(&plan),
         way_back: way_back(&plan),
         refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
         notes: notes(view, &plan, wanted),
     })
+}
+
+/// What is taken away after the last host, and what that ends.
+fn contract(plan: &Plan) -> String {
+    if plan.contract.is_none() {
+        return String::new();
+    }
+    let name = &plan.release.name;
+    let from = plan.previous.as_ref().filter(|previous| previous.digest != plan.release.digest);
+    let from = from.map_or_else(String::new, |previous| format!(", and {} does not", previous.name));
+    format!(
+        "the contract of {name} runs once, on one host, after every host of {} runs {name}, proven; from then on only \
+         {name} and what comes after it fit the database{from}",
+        plan.place.environment
+    )
 }
 
 /// What the next batch waits for beside the health of this one.

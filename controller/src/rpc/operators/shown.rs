@@ -10,7 +10,7 @@ use landfall_controller_core::observation::Host;
 use landfall_controller_core::reason::{InLine, Wait};
 use landfall_controller_core::refusal::moment;
 use landfall_controller_core::rollout::{
-    End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Status, StatusWord,
+    End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status, StatusWord,
 };
 use landfall_proto::v1 as pb;
 
@@ -72,6 +72,7 @@ fn status(word: StatusWord) -> pb::RolloutStatus {
         StatusWord::Paused => pb::RolloutStatus::Paused,
         StatusWord::Waiting => pb::RolloutStatus::Waiting,
         StatusWord::Watching => pb::RolloutStatus::Watching,
+        StatusWord::Contracting => pb::RolloutStatus::Contracting,
         StatusWord::RollingBack => pb::RolloutStatus::RollingBack,
         StatusWord::Succeeded => pb::RolloutStatus::Succeeded,
         StatusWord::Failed => pb::RolloutStatus::Failed,
@@ -249,26 +250,28 @@ fn seconds(duration: Duration) -> String {
     human::format(Duration::from_secs(duration.as_secs()))
 }
 
+/// The migration, and the contract that follows in the end.
 fn migration(rollout: &Rollout) -> String {
+    let contracting = matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
     let run = rollout.status.stage().and_then(|stage| stage.migration());
-    match (run, &rollout.schema) {
-        (Some(MigrationRun::Leased { lease }), _) => {
-            format!(
-                "{} runs it, since {}, until {} at the latest",
-                lease.host,
-                moment(lease.issued_at),
-                moment(lease.over_at)
-            )
+    let moved = of_schema(run.filter(|_| !contracting), &rollout.schema);
+    let name = &rollout.release.name;
+    let contract = match (&rollout.contract, run.filter(|_| contracting)) {
+        (None, _) => String::new(),
+        (Some(contract), _) if contract.ran => format!("the contract of {name} has run"),
+        (Some(_), Some(MigrationRun::Electing { doubt: None, .. })) => {
+            format!("the contract of {name} has not run yet")
         }
-        (Some(MigrationRun::Unknown { lease, reason, .. }), _) => format!(
-            "nobody knows whether it took effect on {}: {reason}; look at the database, then `ctl migration resolve`",
-            lease.host
-        ),
-        (Some(MigrationRun::Electing { doubt: Some(doubt), .. }), _) => format!(
-            "nobody knows how it ended on {}; a host is being chosen to run it once more",
-            doubt.lease.host
-        ),
-        (Some(MigrationRun::Electing { .. }), _) => "a host is being chosen to run it".to_owned(),
+        (Some(_), Some(run)) => format!("the contract of {name}: {}", under_way(run)),
+        (Some(_), None) if rollout.ended() => format!("the contract of {name} has not run"),
+        (Some(_), None) => format!("the contract of {name} runs after the last host"),
+    };
+    [moved, contract].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn of_schema(run: Option<&MigrationRun>, schema: &Schema) -> String {
+    match (run, schema) {
+        (Some(run), _) => under_way(run),
         (None, Schema::Fits { .. }) => String::new(),
         (None, Schema::Due { migration }) => {
             format!("the migration of {} has not run yet", migration.release.name)
@@ -277,5 +280,27 @@ fn migration(rollout: &Rollout) -> String {
         (None, Schema::TakenBack { migration }) => {
             format!("the migration of {} was taken back", migration.release.name)
         }
+    }
+}
+
+fn under_way(run: &MigrationRun) -> String {
+    match run {
+        MigrationRun::Leased { lease } => {
+            format!(
+                "{} runs it, since {}, until {} at the latest",
+                lease.host,
+                moment(lease.issued_at),
+                moment(lease.over_at)
+            )
+        }
+        MigrationRun::Unknown { lease, reason, .. } => format!(
+            "nobody knows whether it took effect on {}: {reason}; look at the database, then `ctl migration resolve`",
+            lease.host
+        ),
+        MigrationRun::Electing { doubt: Some(doubt), .. } => format!(
+            "nobody knows how it ended on {}; a host is being chosen to run it once more",
+            doubt.lease.host
+        ),
+        MigrationRun::Electing { .. } => "a host is being chosen to run it".to_owned(),
     }
 }

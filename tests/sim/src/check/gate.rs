@@ -243,6 +243,7 @@ mod tests {
             turn_came_at: None,
             approvals: Vec::new(),
             batches: 2,
+            contract: None,
             schema: Schema::Fits { reason: String::new() },
             status: Status::Active { stage: Stage::Running { batch } },
             since: Timestamp::default(),

@@ -1,7 +1,7 @@
 //! P7, migrations run at most once by themselves, one at a time, within their lease, and before any host
 //! runs what needs them. The database's own account, as its log would tell it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order};
 use landfall_common::manifest::WayBack;
@@ -36,6 +36,8 @@ pub struct Run {
     pub written_off: bool,
     /// Whether a second run does no harm.
     pub idempotent: bool,
+    /// Whether it ran to an end of its own, and failed.
+    pub failed: bool,
 }
 
 /// The account.
@@ -46,6 +48,8 @@ pub struct Database {
     /// What it has taken and not given back, oldest first: by what ran, and by what people said of runs of which
     /// nothing was known.
     taken: Vec<Taken>,
+    /// Contracts of which people have said that they were done.
+    pub contracted_by_word: BTreeSet<ReleaseName>,
     /// Of each rollout, the release in force before it.
     before: BTreeMap<RolloutId, Option<ReleaseName>>,
     /// When each lease ends, by host and number: from when the host took it.
@@ -70,6 +74,7 @@ impl Database {
                 self.taken.push(Taken { release: release.clone(), from });
             }
             Direction::Down => self.taken.retain(|taken| taken.release != *release),
+            Direction::Contract => {}
         }
     }
 
@@ -90,7 +95,11 @@ impl Database {
             }
         }
         for (release, direction) in undone {
-            let back = if direction == Direction::Up { Direction::Down } else { Direction::Up };
+            let back = match direction {
+                Direction::Up => Direction::Down,
+                Direction::Down => Direction::Up,
+                Direction::Contract => continue,
+            };
             self.took(rollout, &release, back);
         }
     }
@@ -157,10 +166,17 @@ impl Checks {
     ///
     /// # Errors
     /// [`Violation`].
-    pub fn migration_ended(&mut self, run: usize, at: u64, took_effect: bool) -> Result<(), Violation> {
+    pub fn migration_ended(
+        &mut self,
+        run: usize,
+        at: u64,
+        took_effect: bool,
+        failed: bool,
+    ) -> Result<(), Violation> {
         let run = &mut self.database.runs[run];
         run.ended_at = Some(at);
         run.took_effect = took_effect;
+        run.failed = failed;
         let late = at > run.lease_until;
         let what = format!(
             "the migration of {} on {} ran until {at}, and its lease ended at {}",
@@ -196,8 +212,10 @@ impl Checks {
         now: u64,
     ) -> Result<(), Violation> {
         let Order::Activate { on_failure, .. } = assignment.order else { return Ok(()) };
-        let running = self.database.runs.iter().find(|run| run.ended_at.is_none_or(|ended| ended > now));
-        if let Some(run) = running.filter(|run| run.rollout == assignment.rollout) {
+        let schema = |run: &&super::migration::Run| run.direction != Direction::Contract;
+        let mut running =
+            self.database.runs.iter().filter(|run| run.ended_at.is_none_or(|ended| ended > now));
+        if let Some(run) = running.find(schema).filter(|run| run.rollout == assignment.rollout) {
             let what = format!(
                 "{} may activate {} while the migration of {} runs on {}",
                 assignment.host, assignment.release.name, run.release, run.host
@@ -228,6 +246,9 @@ impl Checks {
     /// Why a release cannot run on what the database has taken.
     fn does_not_know(&self, release: &ReleaseName) -> Option<String> {
         let number = self.plan(release)?.number;
+        if let Some(why) = self.contracted_away(number) {
+            return Some(why);
+        }
         for taken in &self.database.taken {
             let newer = self.plan(&taken.release)?;
             if newer.number <= number {
@@ -250,7 +271,7 @@ impl Checks {
         None
     }
 
-    fn plan(&self, name: &ReleaseName) -> Option<&ReleasePlan> {
+    pub(super) fn plan(&self, name: &ReleaseName) -> Option<&ReleasePlan> {
         self.releases.values().find(|release| release.reference.name == *name).map(|release| &release.plan)
     }
 }

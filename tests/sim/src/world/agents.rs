@@ -216,7 +216,7 @@ impl World {
         for (fence, run) in running {
             self.hosts[host].notes.insert(fence, Note::Lost);
             let took_effect = self.dice.chance(500_000);
-            let result = self.checks.migration_ended(run, self.now, took_effect);
+            let result = self.checks.migration_ended(run, self.now, took_effect, false);
             self.must(result);
         }
     }

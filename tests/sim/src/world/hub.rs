@@ -239,6 +239,8 @@ impl World {
         ));
         self.checks.rollout_known(rollout);
         self.checks.account.ended(rollout);
+        let contracted = self.checks.contract_has_run(rollout);
+        self.must(contracted);
         let now = self.controller_now();
         let Some(controller) = &self.controller.running else { return };
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use landfall_common::assignment::Direction;
 use landfall_common::strategy::{Amount, Canary};
 use landfall_common::{Duration, HostId, OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
 use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, ReleaseRecord};
-use landfall_controller_core::rollout::{MigrationRun, Status, StatusWord};
+use landfall_controller_core::rollout::{MigrationRun, Stage, Status, StatusWord};
 use landfall_controller_core::{decide, preview};
 
 use super::{Event, World};
@@ -162,6 +163,9 @@ impl World {
         if !repeated {
             self.checks.word_taken_back(&command.action);
             self.resolve_truth(&command.action);
+            if matches!(command.action, Action::Resume { .. } | Action::RetryFailed { .. }) {
+                self.checks.database.asked_again();
+            }
             let tries = match &command.action {
                 Action::Roll(_)
                 | Action::RollBack { .. }
@@ -433,15 +437,24 @@ impl World {
         let Action::ResolveMigration { rollout: id, verdict, .. } = action else { return };
         let state = self.controller.running.as_ref().map(|controller| &controller.state);
         let Some(rollout) = state.and_then(|state| state.rollout(id)) else { return };
+        let place = state.and_then(|state| state.place(&rollout.place));
+        let contract = place.and_then(|place| place.contract_of(&rollout.release));
         let run = rollout.status.stage().and_then(|stage| stage.migration());
         // Also a careless word, said before there was anything to ask and come late: it is a person's.
-        let Some(lease) = run.and_then(MigrationRun::in_doubt) else { return };
-        match verdict {
-            MigrationVerdict::NotApplied => self.checks.database.written_off(id, lease.direction),
-            MigrationVerdict::Applied => {
-                let ran = self.checks.database.ran(id, lease.direction);
+        let way = match run.and_then(MigrationRun::in_doubt) {
+            Some(lease) => lease.direction,
+            None if contract.is_some_and(|contract| !contract.known) => Direction::Contract,
+            None => return,
+        };
+        match (verdict, way) {
+            (MigrationVerdict::NotApplied, way) => self.checks.database.written_off(id, way),
+            (MigrationVerdict::Applied, Direction::Contract) => {
+                self.checks.database.contracted_by_word.insert(rollout.release.name.clone());
+            }
+            (MigrationVerdict::Applied, way) => {
+                let ran = self.checks.database.ran(id, way);
                 let release = ran.unwrap_or_else(|| rollout.release.name.clone());
-                self.checks.database.took(id, &release, lease.direction);
+                self.checks.database.took(id, &release, way);
             }
         }
     }
@@ -460,6 +473,15 @@ impl World {
         let stage = rollout.status.stage();
         if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
             return self.settle_migration();
+        }
+        if matches!(rollout.status, Status::Active { stage: Stage::Contracting { .. } }) {
+            let tries = self.patience.entry(format!("contract {id}")).or_default();
+            *tries += 1;
+            let reason = "it waits for hosts that do not come".to_owned();
+            return match *tries {
+                1..=8 => self.ask_anew(Action::RetryFailed { place: self.place() }),
+                _ => self.ask_anew(Action::Abort { rollout: id, go_back: false, reason }),
+            };
         }
         if rollout.status.word() == StatusWord::Waiting {
             return self.ask_anew(Action::Promote { rollout: id });

@@ -1,6 +1,6 @@
 //! The planted defects of the controller: what it decided is changed before it becomes durable.
 
-use landfall_common::assignment::{OnFailure, Order};
+use landfall_common::assignment::{Direction, OnFailure, Order};
 use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Convergence, Issued, Record, WayBackKind};
@@ -53,6 +53,32 @@ impl World {
                     // And the order to migrate is forgotten as well.
                 }
             }),
+            Some(Sabotage::ContractEarly) => {
+                let contract = |order: &mut Order| {
+                    if let Order::Migrate { direction, .. } = order {
+                        *direction = Direction::Contract;
+                    }
+                };
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Issued(issued) } = changed
+                        && let Some(assignment) = &mut issued.assignment
+                    {
+                        contract(&mut assignment.order);
+                    }
+                }
+                for effect in &mut output.effects {
+                    if let Effect::Send { assignment, .. } = effect {
+                        contract(&mut assignment.order);
+                    }
+                }
+            }
+            Some(Sabotage::ContractForgotten) => {
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Place(place) } = changed {
+                        place.contracts.clear();
+                    }
+                }
+            }
             Some(Sabotage::SchemaForgotten) => {
                 for changed in &mut output.changes {
                     if let Change::Put { record: Record::Release(release) } = changed

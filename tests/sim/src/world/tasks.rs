@@ -11,7 +11,7 @@ use landfall_agent::error::AgentError;
 use landfall_agent_core::outline::service_check;
 use landfall_agent_core::state::Migrating;
 use landfall_agent_core::{Effect, Event as AgentEvent, Finish};
-use landfall_common::assignment::ReleaseRef;
+use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::disk::Disk;
 use landfall_common::manifest::Step;
 use landfall_common::manifest::traffic::Slot;
@@ -20,6 +20,7 @@ use landfall_common::{Duration, ReleaseName, Sha256};
 
 use super::{Doing, Event, World};
 use crate::artifact::{Quality, step_name};
+use crate::check::current;
 use crate::check::migration::Run;
 use crate::host::{Note, Probing, Watching};
 use crate::sabotage::Sabotage;
@@ -458,10 +459,16 @@ impl World {
             ended_at: None,
             took_effect: false,
             written_off: false,
-            idempotent: release
-                .and_then(|release| release.plan.migration.as_ref())
-                .is_some_and(|migration| migration.idempotent),
+            failed: false,
+            idempotent: release.is_some_and(|release| match migrating.direction {
+                Direction::Contract => release.plan.contract.as_ref().is_some_and(|it| it.idempotent),
+                _ => release.plan.migration.as_ref().is_some_and(|it| it.idempotent),
+            }),
         };
+        let hosts = self.hosts.iter().filter(|host| host.enrolled);
+        let hosts = hosts.map(|host| (&host.id, current::active(&host.app_disk.fork()).unwrap_or_default()));
+        let last = self.checks.contract_begins(&run, hosts);
+        self.must(last);
         self.statistics.migrations += 1;
         self.note(format_args!("{id} migrates for {} ({:?}), lease {fence}", run.release, run.direction));
         match self.checks.migration_begins(run) {
@@ -488,7 +495,12 @@ impl World {
             }
             let id = self.hosts[host].id.clone();
             self.note(format_args!("the migration of {id} ends: {finish:?}"));
-            let in_time = self.checks.migration_ended(run, self.now, took_effect);
+            let in_time = self.checks.migration_ended(
+                run,
+                self.now,
+                took_effect,
+                matches!(finish, Finish::Failed { .. }),
+            );
             self.must(in_time);
             self.hosts[host].notes.insert(fence, Note::Ended(finish.clone()));
             if self.strike_after_a_migration(host, fence) {
