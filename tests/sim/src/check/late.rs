@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use landfall_common::RolloutId;
 use landfall_common::report::Health;
 use landfall_controller_core::member::{Member, MemberState};
-use landfall_controller_core::rollout::{Rollout, Stage, Status};
+use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage, Status};
 
 use super::{Checks, Violation};
 
@@ -49,12 +49,14 @@ impl Checks {
             Status::Active { stage } | Status::Paused { stage, .. } => Some(stage),
             Status::Ended { .. } => None,
         };
-        if matches!(stage, Some(Stage::Running { .. })) {
+        if matches!(stage, Some(Stage::Running { .. } | Stage::Contracting { .. })) {
             self.late.running.entry(rollout.id.clone()).or_default();
             return Ok(());
         }
         let Some((done, all)) = self.late.running.remove(&rollout.id) else { return Ok(()) };
-        let goes_back = matches!(stage, Some(Stage::RollingBack { .. }));
+        // A drill is there to go back.
+        let is_drill = rollout.kind == RolloutKind::Drill;
+        let goes_back = !is_drill && matches!(stage, Some(Stage::RollingBack { .. }));
         let wanted = self.releases[&rollout.release.digest].plan.strategy.late_rollback;
         if !goes_back || wanted || self.late.asked.contains(&rollout.id) || done * 100 < all * 90 {
             return Ok(());
