@@ -375,6 +375,7 @@ mod tests {
                         reason: "holidays".to_owned(),
                     }],
                 },
+                after: [crate::ids::EnvName::new("staging").unwrap()].into(),
             },
             ..Strategy::default()
         };

@@ -270,6 +270,8 @@ reasons! {
     Locked = "LOCKED",
     /// Outside of the release windows, or in a freeze.
     Closed = "CLOSED",
+    /// The release has to be proven in another environment before.
+    NotProven = "NOT_PROVEN",
     /// There is no way back from the migration.
     NoWayBack = "NO_WAY_BACK",
     /// Hosts refuse the release: it is below the signed floor.

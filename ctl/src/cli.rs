@@ -6,6 +6,7 @@ mod import;
 mod knobs;
 mod leave_out;
 mod lock;
+mod promote;
 mod trust;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use import::Import;
 pub use knobs::Knobs;
 pub use leave_out::{Exclude, Include};
 pub use lock::{Lock, Unlock};
+pub use promote::Promote;
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
@@ -107,7 +109,8 @@ pub struct Environment {
 /// What becomes of a rollout that cannot begin at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Held {
-    /// Stand in line where another rollout is under way, a lock holds, or no release window is open
+    /// Stand in line where another rollout is under way, a lock holds, no release window is open, or the release is not
+    /// proven in another environment yet
     #[arg(long, conflicts_with = "supersede")]
     pub queue: bool,
     /// End the rollout that is under way and those in line, and begin in their stead
@@ -116,6 +119,9 @@ pub struct Held {
     /// Do not let release windows and freezes hold it, for this reason; needs the role manager
     #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
     pub outside_window: String,
+    /// Do without the proof in another environment that landfall.toml asks for, for this reason; needs the role manager
+    #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    pub unproven: String,
 }
 
 /// How a rollout is followed.
@@ -156,8 +162,8 @@ pub enum Command {
     Drill(Drill),
     /// Let no further batch of a rollout begin
     Pause(Control),
-    /// Let the batch after a proven canary begin
-    Promote(Control),
+    /// Let the batch after a proven canary begin; or with --from and --to bring a release to the next environment
+    Promote(Promote),
     /// Let a paused rollout go on; its deadlines start anew
     Resume(Control),
     /// End a rollout where it stands
@@ -429,7 +435,7 @@ pub struct Drill {
     pub follow: Follow,
 }
 
-/// `ctl pause`, `resume`, `promote`, `abort`, `retry`
+/// `ctl pause`, `resume`, `abort`, `retry`
 #[derive(Debug, Args)]
 pub struct Control {
     /// The rollout's id [default: the one under way]

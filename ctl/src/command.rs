@@ -19,6 +19,7 @@ mod logs;
 mod operators;
 mod place;
 mod plan;
+mod promote;
 mod release;
 mod releases;
 mod rollback;
@@ -350,9 +351,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Resume(arguments) => {
             control::run(&session, &arguments, crate::client::Control::Resume).await
         }
-        Command::Promote(arguments) => {
-            control::run(&session, &arguments, crate::client::Control::Promote).await
-        }
+        Command::Promote(arguments) => promote::run(&session, &arguments).await,
         Command::Abort(arguments) => control::run(&session, &arguments, crate::client::Control::Abort).await,
         Command::Retry(arguments) => {
             control::run(&session, &arguments, crate::client::Control::RetryFailed).await

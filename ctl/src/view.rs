@@ -234,6 +234,21 @@ pub struct Plan {
     pub refusals: Vec<String>,
     /// What else to know.
     pub notes: Vec<String>,
+    /// Where the release must be proven before; none of a controller that does not know of it yet.
+    pub proofs: Vec<Proof>,
+}
+
+/// Whether a release is proven in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// Which.
+    pub environment: String,
+    /// The rollout that proved it; none if it is not proven.
+    pub rollout: Option<String>,
+    /// When that was over.
+    pub at: Option<Timestamp>,
+    /// Why it is not proven; empty if it is.
+    pub why_not: String,
 }
 
 /// Hosts that would change together.
@@ -267,6 +282,18 @@ impl From<v1::PlanRolloutResponse> for Plan {
             way_back: line(&plan.way_back),
             refusals: printable::each(plan.refusals),
             notes: printable::each(plan.notes),
+            proofs: plan.proofs.into_iter().map(Proof::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Proof> for Proof {
+    fn from(proof: v1::Proof) -> Self {
+        Self {
+            environment: line(&proof.environment),
+            rollout: Some(line(&proof.rollout)).filter(|rollout| !rollout.is_empty()),
+            at: moment(proof.at_ms),
+            why_not: line(&proof.why_not),
         }
     }
 }

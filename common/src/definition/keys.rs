@@ -105,6 +105,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "release_windows",
             "time_zone",
             "freezes",
+            "after",
         ],
     ),
     ("freezes", &["from", "until", "reason"]),

@@ -2,6 +2,9 @@
 //! back waits for it.
 
 use super::calendar::Calendar;
+use crate::ids::EnvName;
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// More people than this have never agreed on anything.
@@ -17,6 +20,9 @@ pub struct Entry {
     /// When it may begin.
     #[serde(default, skip_serializing_if = "is_default")]
     pub calendar: Calendar,
+    /// In which environments that very release must have been proven before, on every host.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub after: BTreeSet<EnvName>,
 }
 
 fn is_default(calendar: &Calendar) -> bool {

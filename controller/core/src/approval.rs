@@ -38,6 +38,8 @@ pub fn content(rollout: &Rollout) -> Option<Sha256> {
         no_way_back: bool,
         #[serde(skip_serializing_if = "str::is_empty")]
         outside_window: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        unproven: &'a str,
     }
     let request = rollout.in_line()?;
     let content = Content {
@@ -46,6 +48,7 @@ pub fn content(rollout: &Rollout) -> Option<Sha256> {
         overrides: &request.overrides,
         no_way_back: request.no_way_back,
         outside_window: &request.outside_window,
+        unproven: &request.unproven,
     };
     Some(Sha256::of(&canonical::to_vec(&content).expect("made of names, numbers and digests only")))
 }
@@ -97,7 +100,9 @@ pub fn terms(request: &RollRequest) -> Vec<String> {
     let set = set.into_iter().filter_map(|(knob, value)| Some(format!("{knob} = {}", value?)));
     let outside = (!request.outside_window.is_empty())
         .then(|| format!("windows and freezes do not hold it: {}", request.outside_window));
-    set.chain(no_way_back).chain(outside).collect()
+    let unproven =
+        (!request.unproven.is_empty()).then(|| format!("it may be unproven elsewhere: {}", request.unproven));
+    set.chain(no_way_back).chain(outside).chain(unproven).collect()
 }
 
 /// How many people other than the one who asks must approve a release here: as many as it says itself, or as the

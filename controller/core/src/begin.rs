@@ -10,7 +10,7 @@ use crate::log::{Actor, CommitLine, LogEvent};
 use crate::member::{LeftOut, Member, MemberState, Out};
 use crate::preview::Plan;
 use crate::record::{Change, Convergence, Key, PlaceRecord, Record};
-use crate::rollout::{Rollout, Stage, Status};
+use crate::rollout::{Rollout, RolloutKind, Stage, Status};
 use crate::state::State;
 use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT, ROLLOUTS_KEPT};
 
@@ -47,6 +47,10 @@ pub(crate) fn begin(
     changes.extend(forgotten.into_iter().map(|id| Change::Delete { key: Key::Rollout(id) }));
     let mut put = |record| changes.push(Change::Put { record });
     place.holder = Some(id.clone());
+    if plan.kind == RolloutKind::Rollback {
+        let left = place.proven.iter_mut().filter(|proven| proven.release.counter > plan.release.counter);
+        left.for_each(|proven| proven.gone_back = true);
+    }
     put(Record::Place(Box::new(place)));
     let hosts: usize = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
     let notes = state.release(&plan.place.application, &plan.release.name);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
-use landfall_common::{AppName, Duration, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256};
+use landfall_common::{
+    AppName, Duration, EnvName, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::log::{Actor, CommitLine, MigrationVerdict};
@@ -210,6 +212,12 @@ pub struct RollRequest {
     /// Why windows and freezes do not hold it; empty if they do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub outside_window: String,
+    /// Refuse unless that very release is proven there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub proven_in: BTreeSet<EnvName>,
+    /// Why it may begin although it is not proven where its environment asks for that; empty if it may not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unproven: String,
     /// Refuse if the plan is not this one any more.
     #[serde(default)]
     pub plan: Option<Sha256>,
@@ -252,6 +260,8 @@ impl RollRequest {
             overrides: Overrides::default(),
             no_way_back: false,
             outside_window: String::new(),
+            proven_in: BTreeSet::new(),
+            unproven: String::new(),
             plan: None,
             commits: Vec::new(),
             if_held: IfHeld::default(),

@@ -32,6 +32,7 @@ pub mod observation;
 pub mod output;
 mod plan;
 pub mod preview;
+pub mod proof;
 pub mod reason;
 pub mod record;
 pub mod refusal;

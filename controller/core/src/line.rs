@@ -7,6 +7,7 @@ use landfall_common::{RolloutId, Sha256, Timestamp};
 use crate::approval;
 use crate::command::RollRequest;
 use crate::entry;
+use crate::proof::{self, Unproven};
 use crate::reason::{InLine, Wait};
 use crate::record::{Lock, Place, PlaceRecord};
 use crate::refusal::Refusal;
@@ -24,6 +25,8 @@ pub(crate) enum Hindrance<'a> {
     Locked(Lock),
     /// It is not the time for it.
     Closed(Closed),
+    /// It has to be proven elsewhere before.
+    Unproven(Unproven),
 }
 
 /// What hinders a rollout from beginning; `id` is its own, if it stands in line already.
@@ -41,20 +44,20 @@ pub(crate) fn hindrance<'a>(
     if let Some(first) = first.and_then(|first| state.rollout(first)) {
         return Some(Hindrance::Behind(first));
     }
-    state.lock(place, now).map(Hindrance::Locked).or_else(|| closed(state, place, wanted, now))
+    state.lock(place, now).map(Hindrance::Locked).or_else(|| barred(state, place, wanted, now))
 }
 
-/// What keeps it from beginning now whatever else does: neither a lock nor a calendar is superseded.
-pub(crate) fn closed<'a>(
+/// What keeps it from beginning now whatever else does: neither a lock nor a calendar nor a proof is superseded.
+pub(crate) fn barred<'a>(
     state: &'a State,
     place: &'a PlaceRecord,
     (release, request): (&ReleaseRef, &RollRequest),
     now: Timestamp,
 ) -> Option<Hindrance<'a>> {
-    if !request.outside_window.is_empty() {
-        return None;
-    }
-    entry::closed(state, place, release, now).map(Hindrance::Closed)
+    let outside = !request.outside_window.is_empty();
+    let closed = if outside { None } else { entry::closed(state, place, release, now) };
+    let unproven = || proof::missing(state, place, release, request).map(Hindrance::Unproven);
+    closed.map(Hindrance::Closed).or_else(unproven)
 }
 
 impl Hindrance<'_> {
@@ -84,6 +87,7 @@ impl Hindrance<'_> {
                 message: lock.message.clone(),
             },
             Self::Closed(closed) => Refusal::Closed { place: at, closed: closed.clone() },
+            Self::Unproven(unproven) => Refusal::Unproven(Box::new(unproven.clone())),
         }
     }
 
@@ -103,6 +107,7 @@ impl Hindrance<'_> {
                 InLine::Locked { by: lock.by.to_string(), until: lock.until, message: lock.message.clone() }
             }
             Self::Closed(closed) => InLine::Closed { why: closed.to_string(), opens: closed.opens },
+            Self::Unproven(unproven) => InLine::Unproven(Box::new(unproven.clone())),
         }
     }
 }

@@ -317,6 +317,14 @@ pub struct Proven {
     /// Whether it was proven on every host. Only such a release is gone back to unasked.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub whole: bool,
+    /// Whether somebody has gone back from it since, or begun to: it proves nothing for another place any more.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub gone_back: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 fn yes() -> bool {

@@ -4,6 +4,7 @@ use landfall_common::strategy::Closed;
 use landfall_common::time::human;
 use landfall_common::{AppName, EnvName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
 
+use crate::proof::Unproven;
 use crate::record::Place;
 use crate::rollout::StatusWord;
 use crate::timing::{LINE_AT_MOST, MAX_LOCK, MIN_LOCK};
@@ -225,6 +226,13 @@ pub enum Refusal {
     /// A lock without an owner's word, or for ever.
     #[error("a lock says what for, and holds for {least} to {most}", least = human::format(MIN_LOCK), most = human::format(MAX_LOCK))]
     LockUnbounded,
+    /// A release is to be proven elsewhere before.
+    #[error(
+        "{0}; `ctl release {release} --env {environment}` proves it there, a release can wait for that with --queue, and \
+         --unproven REASON does without where landfall.toml asks for it (role manager)",
+        release = .0.release, environment = .0.there.environment
+    )]
+    Unproven(Box<Unproven>),
     /// It is not the time for a rollout.
     #[error(
         "{place} {closed}; a release can wait for that with --queue, and --outside-window REASON begins at once \

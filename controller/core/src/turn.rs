@@ -179,7 +179,7 @@ pub(crate) fn end<'m>(
             let (release, rollout) = (rollout.release.clone(), rollout.id.clone());
             // What somebody left out after it was let go has proven nothing.
             let whole = matches!(end, End::Succeeded) && !touched_out;
-            place.proven.push(Proven { release, rollout, at: now, whole });
+            place.proven.push(Proven { release, rollout, at: now, whole, gone_back: false });
             let surplus = place.proven.len().saturating_sub(HISTORY);
             place.proven.drain(..surplus);
             place.convergence = Convergence::On;

@@ -69,6 +69,7 @@ fn code(reason: Reason) -> Code {
         | Reason::NoRoot
         | Reason::Precondition
         | Reason::PlanChanged
+        | Reason::NotProven
         | Reason::NoWayBack
         | Reason::BelowFloor
         | Reason::NoHosts
@@ -93,6 +94,7 @@ impl From<Refusal> for ControllerError {
             | Refusal::LineFull { .. }
             | Refusal::NotSuperseded { .. } => Reason::RolloutInProgress,
             Refusal::Locked { .. } | Refusal::LockOfAnother { .. } => Reason::Locked,
+            Refusal::Unproven(_) => Reason::NotProven,
             Refusal::Closed { .. } => Reason::Closed,
             Refusal::Strategy { .. } => Reason::StrategyInvalid,
             Refusal::PlanChanged { .. } => Reason::PlanChanged,

@@ -59,7 +59,7 @@ fn records(place: &Place, host: &HostId) -> Vec<Record> {
     let now = Timestamp::from_ms(0);
     let mut record = PlaceRecord::new(place.clone());
     let rollout = RolloutId::new("r-1").unwrap();
-    record.proven.push(Proven { release: release("v2", 2), rollout, at: now, whole: true });
+    record.proven.push(Proven { release: release("v2", 2), rollout, at: now, whole: true, gone_back: false });
     let labels = Default::default();
     let host = HostRecord { id: host.clone(), place: place.clone(), labels, enrolled_at: now, cordon: None };
     vec![Record::Place(Box::new(record)), Record::Host(host)]

@@ -23,6 +23,10 @@ pub struct Intent {
     pub if_held: IfHeld,
     /// Why windows and freezes do not hold it; empty if they do.
     pub outside_window: String,
+    /// Refused unless it is proven there.
+    pub proven_in: Option<EnvName>,
+    /// Why it may be unproven where landfall.toml asks for that; empty if it may not.
+    pub unproven: String,
 }
 
 /// What becomes of a rollout that cannot begin at once.

@@ -23,6 +23,8 @@ impl Client {
             no_way_back: intent.no_way_back,
             if_held: intent.if_held.message().into(),
             outside_window: intent.outside_window.clone(),
+            proven_in: intent.proven_in.iter().map(ToString::to_string).collect(),
+            unproven: intent.unproven.clone(),
         };
         let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
         answer.await.map(view::Plan::from)
@@ -47,6 +49,8 @@ impl Client {
             no_way_back: intent.no_way_back,
             if_held: intent.if_held.message().into(),
             outside_window: intent.outside_window.clone(),
+            proven_in: intent.proven_in.iter().map(ToString::to_string).collect(),
+            unproven: intent.unproven.clone(),
             plan_id: plan_id.to_owned(),
             changes,
         };

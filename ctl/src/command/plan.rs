@@ -22,6 +22,8 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
         no_way_back: arguments.no_way_back,
         if_held: if_held(&arguments.held),
         outside_window: arguments.held.outside_window.clone(),
+        proven_in: None,
+        unproven: arguments.held.unproven.clone(),
     };
     let plan = client.plan(&intent).await.map_err(|error| unpublished(error, &intent))?;
     session.output.line(text(&session.output, &intent, &plan, &[]));
@@ -46,11 +48,13 @@ fn flags(intent: &Intent) -> String {
         IfHeld::Supersede => " --supersede",
     };
     let no_way_back = if intent.no_way_back { " --no-way-back" } else { "" };
-    let outside = match intent.outside_window.replace('\'', "'\\''") {
+    let because = |flag: &str, reason: &str| match reason.replace('\'', "'\\''") {
         reason if reason.is_empty() => String::new(),
-        reason => format!(" --outside-window '{reason}'"),
+        reason => format!(" --{flag} '{reason}'"),
     };
-    format!("{held}{no_way_back}{outside}")
+    let outside = because("outside-window", &intent.outside_window);
+    let unproven = because("unproven", &intent.unproven);
+    format!("{held}{no_way_back}{outside}{unproven}")
 }
 
 /// Only what is published can be planned: says how it gets there.
@@ -109,6 +113,10 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
         let count = format::count(changes.len() as u64, "commit");
         lines.push(format!("  {:<9} {count}, newest: {newest}", "changes"));
     }
+    lines.extend(plan.proofs.iter().filter_map(|proof| {
+        let (rollout, at) = (proof.rollout.as_deref()?, format::time(proof.at?));
+        Some(format!("  {:<9} in {}, by rollout {rollout} at {at}", "proven", proof.environment))
+    }));
     lines.extend(plan.notes.iter().map(|note| format!("  {:<9} {note}", "note")));
     let refused = output.paint(Tone::Bad, "refused");
     lines.extend(plan.refusals.iter().map(|refusal| format!("  {refused}   {refusal}")));
@@ -130,6 +138,8 @@ mod tests {
             no_way_back: false,
             if_held: IfHeld::Refuse,
             outside_window: String::new(),
+            proven_in: None,
+            unproven: String::new(),
         };
         let hosts = |range: std::ops::Range<u32>| range.map(|n| format!("web-{n}")).collect();
         let batch = |canary, range, why: &str, then: &str| view::PlannedBatch {
@@ -151,6 +161,20 @@ mod tests {
             way_back: "v1.3 runs on the new schema".into(),
             refusals: vec!["rollout r-1 of v1.2 is under way since 10:00, by ana".into()],
             notes: vec!["web-9 cannot be reached".into()],
+            proofs: vec![
+                view::Proof {
+                    environment: "staging".into(),
+                    rollout: Some("r-2".into()),
+                    at: Some(landfall_common::Timestamp::from_ms(1_795_338_000_000)),
+                    why_not: String::new(),
+                },
+                view::Proof {
+                    environment: "qa".into(),
+                    rollout: None,
+                    at: None,
+                    why_not: "v1.4 is not proven for tenants in qa".into(),
+                },
+            ],
         };
         let changes = ["abc1234 a new page".to_owned()];
         insta::assert_snapshot!(text(&Output::plain(), &intent, &plan, &changes), @r#"
@@ -162,6 +186,7 @@ mod tests {
       contract  runs once, after the last host
       way back  v1.3 runs on the new schema
       changes   1 commit, newest: abc1234 a new page
+      proven    in staging, by rollout r-2 at 2026-11-22 09:00:00
       note      web-9 cannot be reached
       refused   rollout r-1 of v1.2 is under way since 10:00, by ana
     "#);

@@ -7,11 +7,12 @@ mod content;
 mod preflight;
 mod publish;
 
+use landfall_common::Sha256;
 use serde_json::json;
 
 use super::plan::show_plan;
 use super::{Session, follow, if_held, overrides};
-use crate::cli::Release;
+use crate::cli::{Follow, Release};
 use crate::client::{Client, Intent};
 use crate::error::{Error, Exit};
 use crate::git::Repository;
@@ -47,19 +48,42 @@ pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, 
         no_way_back: arguments.no_way_back,
         if_held: if_held(&arguments.held),
         outside_window: arguments.held.outside_window.clone(),
+        proven_in: None,
+        unproven: arguments.held.unproven.clone(),
     };
-    let begun = begin(session, &client, &intent, arguments).await;
-    let begun = begun.map_err(|error| if is_new { error.after_publishing(&arguments.name) } else { error });
-    let Some(rollout) = begun? else {
+    let how = How { yes: arguments.yes, plan_id: arguments.plan_id, follow: &arguments.follow };
+    let exit = roll_out(session, &client, &intent, how).await;
+    exit.map_err(|error| if is_new { error.after_publishing(&arguments.name) } else { error })
+}
+
+/// How a rollout is begun and followed.
+pub(super) struct How<'a> {
+    /// Whether nobody is asked.
+    pub yes: bool,
+    /// The plan that was seen.
+    pub plan_id: Option<Sha256>,
+    /// How it is followed.
+    pub follow: &'a Follow,
+}
+
+/// Begins a rollout of what is published, and follows it.
+pub(super) async fn roll_out(
+    session: &Session,
+    client: &Client,
+    intent: &Intent,
+    how: How<'_>,
+) -> Result<Exit, Error> {
+    let output = session.output;
+    let Some(rollout) = begin(session, client, intent, &how).await? else {
         return Ok(Exit::Succeeded);
     };
-    if arguments.follow.detach {
+    if how.follow.detach {
         let does = if rollout.in_line { "stands in line" } else { "has begun" };
         output.line(format!("rollout {} {does}; to follow it: ctl status --watch {0}", rollout.id));
         output.json("rollout", &rollout);
         return Ok(Exit::Succeeded);
     }
-    follow::follow(&client, output, rollout, arguments.follow.wait).await
+    follow::follow(client, output, rollout, how.follow.wait).await
 }
 
 /// Shows the plan, asks, and begins; none if there is nothing to do.
@@ -67,10 +91,11 @@ async fn begin(
     session: &Session,
     client: &Client,
     intent: &Intent,
-    arguments: &Release,
+    arguments: &How<'_>,
 ) -> Result<Option<view::Rollout>, Error> {
     let output = session.output;
     let mut plan = client.plan(intent).await?;
+    asks_for_the_proof(intent, &plan)?;
     let changes = changes(session, client, intent, &plan).await;
     if let Some(id) = &arguments.plan_id {
         return client.start(intent, &id.to_string(), changes).await.map(Some);
@@ -96,6 +121,19 @@ async fn begin(
             other => return other.map(Some),
         }
     }
+}
+
+/// A controller that is older than this program does not look whether a release is proven anywhere, and says nothing
+/// of it.
+fn asks_for_the_proof(intent: &Intent, plan: &view::Plan) -> Result<(), Error> {
+    let Some(from) = &intent.proven_in else { return Ok(()) };
+    if plan.proofs.iter().any(|proof| proof.environment == from.as_str()) {
+        return Ok(());
+    }
+    Err(Error::Missing {
+        what: format!("the controller does not look whether {} is proven in {from}", intent.release),
+        next: "upgrade the controller, which comes before ctl (`ctl doctor` shows its version)".to_owned(),
+    })
 }
 
 /// The commits since the environment's release, for the log; empty where they cannot be known.

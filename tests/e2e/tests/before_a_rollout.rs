@@ -133,3 +133,79 @@ fn outside_of_its_windows_a_release_waits_or_somebody_says_why_not() {
     told(&scene.ctl(&["rollback", "--yes"]).unwrap(), 0, &["succeeded: v1"]);
     told(&release(&scene, "v3", "", &[]), 0, &["succeeded: v3"]);
 }
+
+#[test]
+fn a_release_goes_from_one_environment_to_the_next() {
+    let mut scene = scene();
+    scene.prepare("stage-1").unwrap();
+    let token =
+        token_in(&scene.ctl(&["hosts", "token", "--env", "staging", "--name", "stage-1", "--yes"]).unwrap());
+    scene.stage.join("stage-1", &token.unwrap()).unwrap();
+    let bo = login(&scene, "bo", "deployer");
+    let staging = "\n[environment.staging]\nmin_healthy = \"1s\"\n";
+    let artifacts = ["v1", "v2", "v3"].map(|release| {
+        // The last one does not ask for it any more.
+        let after = if release == "v3" { "" } else { "after = [\"staging\"]" };
+        scene.artifact(release, |text| format!("{}\n{after}{staging}", text.trim_end())).unwrap()
+    });
+    let to = |env: &str, release: usize, more: &[&str]| -> Said {
+        let (name, artifact) = (format!("v{release}"), &artifacts[release - 1]);
+        scene.release_command(&name, artifact, &[&["--env", env], more].concat()).output().unwrap().into()
+    };
+    let promote = |release: &str| {
+        scene.ctl(&["promote", release, "--from", "staging", "--to", "production", "--yes"]).unwrap()
+    };
+
+    // Too early, whichever way; and in line until it is not.
+    let lacks = "v1 is not proven for site in staging, where nothing is in force";
+    let how = "`ctl release v1 --env staging` proves it there";
+    told(&to("production", 1, &[]), 1, &[lacks, how]);
+    told(&promote("v1"), 1, &[lacks, how]);
+    told(&scene.ctl(&["plan", "v1", "--env", "production"]).unwrap(), 1, &["refused", lacks]);
+    told(&to("production", 1, &["--queue", "--detach"]), 0, &["stands in line"]);
+    let id = in_line(&scene);
+    let waits = format!("waits for a proof: {lacks}");
+    told(&scene.ctl(&["status"]).unwrap(), 0, &[&waits]);
+    told(&scene.ctl(&["why", &id]).unwrap(), 0, &[&waits]);
+    assert_eq!(scene.stage.current("web-1"), "");
+    told(&to("staging", 1, &[]), 0, &["succeeded: v1 runs on the one host of site in staging"]);
+    told(&scene.ctl(&["status", "--watch", &id]).unwrap(), 0, &["succeeded: v1 runs on the one host"]);
+
+    // What staging has gone back from is proven no more, until it is again.
+    told(&to("staging", 2, &[]), 0, &["succeeded: v2"]);
+    told(&scene.ctl(&["rollback", "--env", "staging", "--yes"]).unwrap(), 0, &["succeeded: v1"]);
+    let gone = "v2 is not proven for site in staging any more, since that place has gone back from it to v1";
+    told(&promote("v2"), 1, &[gone]);
+    told(&to("staging", 2, &[]), 0, &["succeeded: v2"]);
+    let plan = scene.ctl(&["plan", "v2", "--env", "production"]).unwrap();
+    told(&plan, 0, &["proven    in staging, by rollout "]);
+    let plan = scene.json(&["plan", "v2", "--env", "production"]).unwrap();
+    let proof = &plan["plan"]["plan"]["proofs"][0];
+    assert!(proof["environment"] == "staging" && proof["rollout"].is_string(), "{plan:#}");
+    told(
+        &promote("v2"),
+        0,
+        &["proven    in staging", "succeeded: v2 runs on the one host of site in production"],
+    );
+    assert_eq!((scene.stage.current("web-1"), scene.stage.current("stage-1")), ("v2".into(), "v2".into()));
+
+    // A release does not lift what it is held by; who may does without, and the log tells; no way back waits.
+    told(&to("production", 3, &[]), 1, &["v3 is not proven for site in staging, where v2 is in force"]);
+    let unproven = ["--unproven", "staging burns"];
+    let bos = ["promote", "v3", "--from", "staging", "--to", "production", "--yes"];
+    told(
+        &ctl(&scene, &bo, &[&bos[..], &unproven].concat()),
+        6,
+        &["to release what is not proven", "manager"],
+    );
+    told(&to("production", 3, &unproven), 0, &["succeeded: v3"]);
+    let log = "of v3 is to begin although it is not proven in staging: staging burns";
+    told(&scene.ctl(&["log", "--all"]).unwrap(), 0, &[log]);
+    told(&scene.ctl(&["rollback", "--env", "production", "--yes"]).unwrap(), 0, &["succeeded: v2"]);
+
+    // Nothing is guessed.
+    told(&scene.ctl(&["promote", "v1", "--from", "staging"]).unwrap(), 2, &["--to"]);
+    let same = ["promote", "v1", "--from", "staging", "--to", "staging"];
+    told(&scene.ctl(&same).unwrap(), 2, &["staging is brought nothing from staging"]);
+    told(&scene.ctl(&["promote", "--queue"]).unwrap(), 2, &["--queue is about a release that is brought"]);
+}

@@ -43,6 +43,8 @@ pub struct ReleasePlan {
     pub slots: bool,
     /// Whether it answers twenty times as slowly as others, everywhere.
     pub slow: bool,
+    /// Whether it has to be proven in staging before.
+    pub staged: bool,
 }
 
 /// How a release does on a host.
@@ -85,10 +87,16 @@ pub fn application() -> AppName {
     AppName::new("tenants").expect("a valid name")
 }
 
-/// The only environment.
+/// The environment of most hosts.
 #[must_use]
 pub fn environment() -> EnvName {
     EnvName::new("production").expect("a valid name")
+}
+
+/// The environment in which releases are proven before, in some worlds.
+#[must_use]
+pub fn staging() -> EnvName {
+    EnvName::new("staging").expect("a valid name")
 }
 
 pub(crate) fn step_name(text: &str) -> StepName {
@@ -129,6 +137,7 @@ impl ReleasePlan {
             badness: 0,
             slots: false,
             slow: false,
+            staged: false,
         }
     }
 
@@ -199,7 +208,7 @@ impl ReleasePlan {
             file_count: files.len() as u64,
             total_bytes,
             program: self.program(),
-            environments: BTreeMap::from([(environment(), self.strategy.clone())]),
+            environments: self.environments(),
         };
         let bytes = manifest.to_bytes().expect("a small manifest");
         let reference = ReleaseRef {
@@ -209,6 +218,15 @@ impl ReleasePlan {
             length: bytes.len() as u64,
         };
         Release { plan: self.clone(), reference, manifest, bytes, objects, files }
+    }
+
+    fn environments(&self) -> BTreeMap<EnvName, Strategy> {
+        let mut here = self.strategy.clone();
+        if !self.staged {
+            return BTreeMap::from([(environment(), here)]);
+        }
+        here.entry.after = [staging()].into();
+        BTreeMap::from([(environment(), here), (staging(), self.strategy.clone())])
     }
 
     fn program(&self) -> Program {

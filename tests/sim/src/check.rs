@@ -19,6 +19,7 @@ pub mod line;
 pub mod memory;
 pub mod migration;
 pub mod pace;
+pub mod proof;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,11 +90,13 @@ pub struct Checks {
     /// What must stand in the log.
     pub account: account::Account,
     /// Order among rollouts.
-    pub line: line::Line,
+    pub line: line::Lines,
     /// Who has said yes to what.
     pub approvals: approval::Approvals,
     /// Which rollouts no window holds.
     pub windows: calendar::Windows,
+    /// What staging has proven.
+    pub proofs: proof::Proofs,
     /// Who is to be left alone.
     pub alone: leave_out::Alone,
     /// What must not be forgotten.
@@ -133,9 +136,10 @@ impl Checks {
             had_active: BTreeSet::new(),
             database: migration::Database::default(),
             account: account::Account::default(),
-            line: line::Line::default(),
+            line: line::Lines::default(),
             approvals: approval::Approvals::default(),
             windows: calendar::Windows::default(),
+            proofs: proof::Proofs::default(),
             alone: leave_out::Alone::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),

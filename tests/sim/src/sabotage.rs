@@ -53,6 +53,8 @@ pub enum Sabotage {
     ApprovalsIgnored,
     /// P8: the controller begins while no release window is open.
     WindowsIgnored,
+    /// P5: the controller begins what is proven nowhere.
+    ProofsIgnored,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
     /// P12: a refused request leaves a trace in the store.

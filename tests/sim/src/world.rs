@@ -198,6 +198,8 @@ pub struct World {
     unanswered: Option<RequestId>,
     /// How often the operator has tried to get a rollout on.
     patience: BTreeMap<String, u32>,
+    /// Whether the operators are about staging at the moment.
+    in_staging: bool,
     /// What has been planted already, where once is enough.
     planted: BTreeSet<u64>,
     /// Which hosts a hostile schedule has struck, and at which lease.
@@ -218,9 +220,11 @@ impl World {
         let releases: Vec<Release> = scenario.releases.iter().map(|plan| plan.build()).collect();
         let hosts = (0..scenario.hosts)
             .map(|index| Host::new(index, dice.between(0, u64::MAX - 1), scenario.epoch_ms))
-            .collect();
+            .collect::<Vec<_>>();
         let controller = Controller::new(dice.between(0, u64::MAX - 1));
-        let checks = Checks::new(scenario.seed, &releases);
+        let mut checks = Checks::new(scenario.seed, &releases);
+        let staging = hosts.iter().skip(scenario.hosts - scenario.staging);
+        checks.proofs.hosts = staging.map(|host: &Host| host.id.clone()).collect();
         Self {
             now: 0,
             dice,
@@ -241,6 +245,7 @@ impl World {
             commands: Vec::new(),
             unanswered: None,
             patience: BTreeMap::new(),
+            in_staging: false,
             planted: BTreeSet::new(),
             struck_hosts: BTreeSet::new(),
             gates: BTreeSet::new(),
@@ -364,7 +369,22 @@ impl World {
         Timestamp::from_ms(self.scenario.epoch_ms + self.now + self.controller.clock_ahead_ms)
     }
 
+    /// The place that the operators are about.
     fn place(&self) -> Place {
+        if self.in_staging { Self::staging() } else { Self::production() }
+    }
+
+    fn production() -> Place {
         Place { application: artifact::application(), environment: artifact::environment() }
+    }
+
+    fn staging() -> Place {
+        Place { application: artifact::application(), environment: artifact::staging() }
+    }
+
+    /// The place of a host by its number.
+    fn place_of(&self, host: usize) -> Place {
+        let in_staging = host >= self.scenario.hosts - self.scenario.staging;
+        if in_staging { Self::staging() } else { Self::production() }
     }
 }

@@ -4,7 +4,7 @@ use landfall_common::Duration;
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Strategy, Window};
 use landfall_sim::sabotage::Sabotage;
-use landfall_sim::scenario::{Operators, windows};
+use landfall_sim::scenario::{Operators, stage, windows};
 use landfall_sim::world::Statistics;
 use landfall_sim::{Outcome, Scenario, World, replay_command, run};
 
@@ -383,6 +383,27 @@ fn a_release_that_begins_outside_of_its_windows_is_noticed() {
             plan.strategy.entry.calendar.windows = windows(5);
         }
     });
+}
+
+fn with_staging(scenario: &mut Scenario) {
+    scenario.staging = 2;
+    stage(&mut scenario.releases);
+}
+
+#[test]
+fn in_a_calm_world_every_release_is_proven_in_staging_and_comes_to_production() {
+    let mut scenario = Scenario::calm(3, 6, 3);
+    with_staging(&mut scenario);
+    scenario.safety_ms = 2_400_000;
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    assert_eq!(outcome.statistics.succeeded, 6, "{:?}", outcome.statistics);
+    assert!(outcome.statistics.refused > 0, "nobody came too early: {:?}", outcome.statistics);
+}
+
+#[test]
+fn a_release_that_begins_without_its_proof_is_noticed() {
+    is_noticed(Sabotage::ProofsIgnored, "P5", with_staging);
 }
 
 #[test]

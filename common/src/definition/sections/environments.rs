@@ -18,10 +18,14 @@ pub(in crate::definition) fn environments(
     checks: &[Check],
 ) -> BTreeMap<EnvName, Strategy> {
     let mut environments = BTreeMap::new();
+    let mut named = Vec::new();
     for (name, section) in sections {
-        let strategy = strategy(&section, checks);
+        let (strategy, after) = strategy(&section, checks);
         match EnvName::new(name.value.clone()) {
-            Ok(name) => drop(environments.insert(name, strategy)),
+            Ok(name) => {
+                environments.insert(name.clone(), strategy);
+                named.extend(after.into_iter().map(|after| (name.clone(), after, section.reader)));
+            }
             Err(error) => {
                 let tamed = tame(&name.value);
                 let help = EnvName::new(tamed).ok().map(|name| format!("write `environment.{name}`"));
@@ -29,10 +33,39 @@ pub(in crate::definition) fn environments(
             }
         }
     }
+    for (name, after, reader) in named {
+        if !environments.contains_key(&after.value) {
+            let message = format!("there is no `[environment.{}]` to prove a release in", after.value);
+            let help = nearest(after.value.as_str(), environments.keys().map(EnvName::as_str))
+                .map(|name| format!("write \"{name}\""));
+            reader.wrong(after.span, message, help);
+        } else if leads_to(&environments, &after.value, &name) {
+            let message = match after.value == name {
+                true => format!("{name} cannot come after itself"),
+                false => format!("{name} cannot come after {}, which comes after {name}", after.value),
+            };
+            reader.wrong(after.span, message, None);
+        }
+    }
     environments
 }
 
-fn strategy(section: &Section<'_>, checks: &[Check]) -> Strategy {
+/// Whether an environment is another one, or comes after it, directly or not.
+fn leads_to(environments: &BTreeMap<EnvName, Strategy>, from: &EnvName, to: &EnvName) -> bool {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(name) = open.pop() {
+        if name == to {
+            return true;
+        }
+        if seen.insert(name) {
+            open.extend(environments.get(name).into_iter().flat_map(|strategy| &strategy.entry.after));
+        }
+    }
+    false
+}
+
+/// How a rollout goes, and the places of the environments that it comes after.
+fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvName>>) {
     let before = section.reader.found.borrow().len();
     let default = Strategy::default();
     let kind = section.string("strategy").map_or(default.kind, |text| kind(section, &text));
@@ -51,6 +84,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> Strategy {
         section.reader.wrong(section.key_span(key), message, help);
     }
     let canary_hold = duration(section, "canary_hold", default.canary_hold);
+    let after = after(section);
     let strategy = Strategy {
         kind,
         canary: canary(section).unwrap_or(default.canary),
@@ -72,6 +106,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> Strategy {
         entry: Entry {
             approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default(),
             calendar: calendar(section),
+            after: after.iter().map(|at| at.value.clone()).collect(),
         },
     };
     let sound = section.reader.found.borrow().len() == before;
@@ -81,7 +116,20 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> Strategy {
     if let (true, Some(analysis)) = (sound, &strategy.analysis) {
         analysis::must_compare(section, analysis, checks);
     }
-    strategy
+    (strategy, after)
+}
+
+/// Where the release must have been proven before.
+fn after(section: &Section<'_>) -> Vec<At<EnvName>> {
+    let names = section.strings("after").map(|at| at.value).unwrap_or_default();
+    let read = |text: At<String>| match EnvName::new(text.value) {
+        Ok(value) => Some(At { value, span: text.span }),
+        Err(error) => {
+            section.reader.wrong(text.span, error.to_string(), None);
+            None
+        }
+    };
+    names.into_iter().filter_map(read).collect()
 }
 
 /// When rollouts may begin.

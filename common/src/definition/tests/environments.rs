@@ -126,6 +126,40 @@ fn an_environment_says_when_rollouts_may_begin() {
 }
 
 #[test]
+fn an_environment_says_where_a_release_must_be_proven_before() {
+    let after =
+        strategy("after = [\"staging\", \"eu-1\"]\n[environment.staging]\n[environment.eu-1]").entry.after;
+    assert_eq!(after.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["eu-1", "staging"]);
+    insta::assert_snapshot!(wrong("[environment.a]\nafter = [\"Staging\", \"stagin\"]\n[environment.b]\nafter = \"staging\"\n\
+         [environment.staging]\n[environment.c]\nafter = [\"d\"]\n[environment.d]\nafter = [\"e\", \"staging\"]\n\
+         [environment.e]\nafter = [\"c\"]\n[environment.f]\nafter = [\"f\", \"c\"]\n"), @r#"
+         landfall.toml:4:10: environment name "Staging" is not valid: it must begin with a lower-case letter or a digit
+           4 | after = ["Staging", "stagin"]
+             |          ^^^^^^^^^
+         landfall.toml:4:21: there is no `[environment.stagin]` to prove a release in
+           4 | after = ["Staging", "stagin"]
+             |                     ^^^^^^^^
+           help: write "staging"
+         landfall.toml:6:9: `after` must be a list of strings, not a string
+           6 | after = "staging"
+             |         ^^^^^^^^^
+           help: write `after = ["staging"]`
+         landfall.toml:9:10: c cannot come after d, which comes after c
+           9 | after = ["d"]
+             |          ^^^
+         landfall.toml:11:10: d cannot come after e, which comes after d
+           11 | after = ["e", "staging"]
+              |          ^^^
+         landfall.toml:13:10: e cannot come after c, which comes after e
+           13 | after = ["c"]
+              |          ^^^
+         landfall.toml:15:10: f cannot come after itself
+           15 | after = ["f", "c"]
+              |          ^^^
+         "#);
+}
+
+#[test]
 fn knobs_without_a_meaning_are_refused_at_their_place() {
     insta::assert_snapshot!(wrong("[environment.a]\nstrategy = \"one_at_a_time\"\nbatch = 2\n\
          [environment.b]\nstrategy = \"all_at_once\"\ncanary_hold = \"10m\"\n\

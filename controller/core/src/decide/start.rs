@@ -10,6 +10,7 @@ use crate::line::{self, Hindrance};
 use crate::log::{CommitLine, LogEvent};
 use crate::output::Effect;
 use crate::preview::{self, Plan};
+use crate::proof;
 use crate::reason::InLine;
 use crate::record::{Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
@@ -32,6 +33,7 @@ impl Draft<'_> {
         }
         preview::way_back_is_known(&plan, request)?;
         self.say_if_outside(&place, &plan, request);
+        self.say_if_unproven(&place, &plan, request);
         match (hindrance, request.if_held) {
             (None, _) => self.begin_or_wait(place, plan, request),
             (Some(hindrance), IfHeld::Refuse | IfHeld::Queue) => {
@@ -77,7 +79,11 @@ impl Draft<'_> {
         let record = self.place_record(place);
         let Place { application, environment } = place.clone();
         // A freeze holds it as well: it changes a host that serves.
-        let request = RollRequest::new(application, environment, plan.release.name.clone());
+        let mut request = RollRequest::new(application, environment, plan.release.name.clone());
+        // What was proven here is drilled as it is gone back to: without asking another place.
+        if record.in_force().is_some_and(|in_force| plan.release.counter < in_force.release.counter) {
+            request.unproven = "it was proven here".to_owned();
+        }
         let wanted = (&plan.release, &request);
         match line::hindrance(self.state, &record, None, wanted, self.now) {
             // Neither waiting in line nor passing by is for drills.
@@ -110,6 +116,19 @@ impl Draft<'_> {
             release: plan.release.clone(),
             closed: closed.map(|closed| closed.why).unwrap_or_default(),
             reason: request.outside_window.clone(),
+        });
+    }
+
+    /// And whoever does without a proof.
+    fn say_if_unproven(&mut self, place: &PlaceRecord, plan: &Plan, request: &RollRequest) {
+        if request.unproven.is_empty() {
+            return;
+        }
+        self.log(LogEvent::ProofOverridden {
+            rollout: self.command.fresh.clone(),
+            release: plan.release.clone(),
+            lacking: proof::lacking(self.state, place, &plan.release).map(|lacks| lacks.there.environment),
+            reason: request.unproven.clone(),
         });
     }
 
@@ -188,8 +207,8 @@ impl Draft<'_> {
         if let Some(lock) = self.state.lock(&place, self.now) {
             return Err(Hindrance::Locked(lock).refusal(&place));
         }
-        if let Some(closed) = line::closed(self.state, &place, (&plan.release, request), self.now) {
-            return Err(closed.refusal(&place));
+        if let Some(barred) = line::barred(self.state, &place, (&plan.release, request), self.now) {
+            return Err(barred.refusal(&place));
         }
         let by = self.fresh()?;
         let holder = place.holder.as_ref().and_then(|holder| self.state.rollout(holder)).cloned();

@@ -79,6 +79,18 @@ pub enum LogEvent {
         /// Why, in his words.
         reason: String,
     },
+    /// An operator who may had a release begin that is not proven where it has to be.
+    ProofOverridden {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The release that it will bring.
+        release: ReleaseRef,
+        /// Where it was not; none if it was everywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lacking: Option<EnvName>,
+        /// Why, in his words.
+        reason: String,
+    },
     /// Somebody said yes to a rollout that stands in line.
     RolloutApproved {
         /// The rollout.
@@ -526,6 +538,7 @@ impl LogEvent {
             Self::RolloutStarted { .. } => "rollout_started",
             Self::RolloutQueued { .. } => "rollout_queued",
             Self::WindowOverridden { .. } => "window_overridden",
+            Self::ProofOverridden { .. } => "proof_overridden",
             Self::RolloutApproved { .. } => "rollout_approved",
             Self::RolloutRejected { .. } => "rollout_rejected",
             Self::ApprovalWithdrawn { .. } => "approval_withdrawn",
@@ -578,6 +591,7 @@ impl LogEvent {
             Self::RolloutStarted { rollout, .. }
             | Self::RolloutQueued { rollout, .. }
             | Self::WindowOverridden { rollout, .. }
+            | Self::ProofOverridden { rollout, .. }
             | Self::RolloutApproved { rollout, .. }
             | Self::RolloutRejected { rollout, .. }
             | Self::ApprovalWithdrawn { rollout, .. }

@@ -59,6 +59,13 @@ impl LogEvent {
                 };
                 because(format!("rollout {rollout} of {} is to begin {although}", release.name), reason)
             }
+            Self::ProofOverridden { rollout, release, lacking, reason } => {
+                let although = match lacking {
+                    None => "wherever it is proven".to_owned(),
+                    Some(environment) => format!("although it is not proven in {environment}"),
+                };
+                because(format!("rollout {rollout} of {} is to begin {although}", release.name), reason)
+            }
             Self::RolloutApproved { rollout, release, reason, .. } => {
                 because(format!("rollout {rollout} of {} was approved", release.name), reason)
             }

@@ -5,6 +5,7 @@ use std::fmt;
 use landfall_common::{ReleaseName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::proof::Unproven;
 use crate::refusal::moment;
 use crate::rollout::StatusWord;
 
@@ -48,6 +49,8 @@ pub enum InLine {
         /// When it opens, if that is known.
         opens: Option<Timestamp>,
     },
+    /// A proof in another environment.
+    Unproven(Box<Unproven>),
     /// The word of people other than the one who asked for it.
     Unapproved {
         /// Which rollout it is itself.
@@ -87,6 +90,7 @@ impl fmt::Display for InLine {
                 write!(f, "waits until {}, when the lock of {by} ends: {message}", moment(*until))
             }
             Self::Closed { why, .. } => write!(f, "waits, since its environment {why}"),
+            Self::Unproven(unproven) => write!(f, "waits for a proof: {unproven}"),
             Self::Unapproved { rollout, needed, asked_by, approved_by } => {
                 let noun = if *needed == 1 { "approval" } else { "approvals" };
                 match &approved_by[..] {

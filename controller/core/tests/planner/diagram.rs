@@ -171,7 +171,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         auto_rollback,
         late_rollback,
         watch,
-        entry: Entry { approvals, calendar: Calendar { zone, windows, freezes } },
+        entry: Entry { approvals, calendar: Calendar { zone, windows, freezes }, after },
     } = Strategy::default();
     let period = |period: landfall_common::Duration| {
         if period.is_zero() { "none".to_owned() } else { human::format(period) }
@@ -199,6 +199,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         ("release_windows", among(windows.len())),
         ("time_zone", zone.to_string()),
         ("freezes", among(freezes.len())),
+        ("after", among(after.len())),
     ];
     for (knob, default) in are {
         assert_eq!(told.get(knob), Some(&default), "{knob}");

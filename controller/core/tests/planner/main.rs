@@ -36,6 +36,8 @@ mod migrations;
 #[cfg(test)]
 mod pace;
 #[cfg(test)]
+mod proven;
+#[cfg(test)]
 mod restored;
 #[cfg(test)]
 mod retention;

@@ -1,11 +1,12 @@
 //! Rollouts: planned, begun, controlled, watched.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Window;
 use landfall_common::time::human;
-use landfall_common::{Duration, ReleaseName, RolloutId};
+use landfall_common::{Duration, EnvName, ReleaseName, RolloutId};
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::line;
@@ -13,6 +14,7 @@ use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::preview::{
     Batch, Plan, PlannedWayBack, preview, preview_drill, preview_rollback,
 };
+use landfall_controller_core::proof;
 use landfall_controller_core::record::Place;
 use landfall_controller_core::rollout::Schema;
 use landfall_proto::v1 as pb;
@@ -59,6 +61,8 @@ pub(super) async fn plan(
     wanted.no_way_back = request.no_way_back;
     wanted.if_held = if_held(request.if_held);
     wanted.outside_window = convert::text("outside_window", request.outside_window)?;
+    wanted.proven_in = environments(&wanted.place, &request.proven_in)?;
+    wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
     let planned = context.reactor.read(move |view| planned(view, &wanted)).await?;
     planned.map_err(ControllerError::from)
 }
@@ -104,6 +108,7 @@ fn planned(
         way_back: way_back(&plan),
         refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
         notes: notes(view, &plan, wanted),
+        proofs: proofs(view, &plan, wanted),
     })
 }
 
@@ -120,6 +125,23 @@ fn contract(plan: &Plan) -> String {
          {name} and what comes after it fit the database{from}",
         plan.place.environment
     )
+}
+
+/// Where the release must be proven before, and whether it is.
+fn proofs(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<pb::Proof> {
+    let Some(place) = view.state.place(&plan.place) else { return Vec::new() };
+    let asked = proof::asked(view.state, place, &plan.release, wanted);
+    let each = asked.into_iter().map(|environment| {
+        let found = proof::proof(view.state, &plan.place, &plan.release, &environment);
+        let proven = found.as_ref().ok();
+        pb::Proof {
+            environment: environment.to_string(),
+            rollout: proven.map(|proven| proven.rollout.to_string()).unwrap_or_default(),
+            at_ms: proven.map_or(0, |proven| proven.at.ms()),
+            why_not: found.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        }
+    });
+    each.collect()
 }
 
 /// What the next batch waits for beside the health of this one.
@@ -305,6 +327,11 @@ pub(super) async fn start(
     if !wanted.outside_window.is_empty() {
         caller.must_be(Role::Manager, "to begin outside of a release window")?;
     }
+    wanted.proven_in = environments(&wanted.place, &request.proven_in)?;
+    wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
+    if !wanted.unproven.is_empty() {
+        caller.must_be(Role::Manager, "to release what is not proven")?;
+    }
     wanted.plan = match &*request.plan_id {
         "" => None,
         id => Some(convert::digest(id)?),
@@ -323,6 +350,11 @@ pub(super) async fn start(
     }
     let done = context.reactor.command(command, Along { batch, entries: Vec::new() }).await?;
     answered(context, done.answer).await
+}
+
+fn environments(place: &Place, names: &[String]) -> Result<BTreeSet<EnvName>, ControllerError> {
+    let environment = |name: &String| Ok(convert::place(place.application.as_str(), name)?.environment);
+    names.iter().map(environment).collect()
 }
 
 /// What going back would bring: the release before the one under way, or an older one that was proven.

@@ -7,6 +7,7 @@ use landfall_common::assignment::{Assignment, Order};
 use landfall_common::{HostId, RolloutId};
 use landfall_controller_core::State;
 use landfall_controller_core::command::{Action, Answer};
+use landfall_controller_core::record::Place;
 use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
 
 use super::{Checks, Violation};
@@ -20,6 +21,8 @@ pub struct Alone {
     cordoned: BTreeSet<HostId>,
     /// And out of which rollout.
     excluded: BTreeMap<HostId, RolloutId>,
+    /// Where each rollout takes place.
+    places: BTreeMap<RolloutId, Place>,
 }
 
 impl Alone {
@@ -64,7 +67,10 @@ impl Alone {
             Status::Ended { .. } => false,
         };
         if begun {
-            self.excluded.retain(|_, from| *from == rollout.id);
+            self.places.insert(rollout.id.clone(), rollout.place.clone());
+            let places = &self.places;
+            let elsewhere = |from: &RolloutId| places.get(from).is_some_and(|place| *place != rollout.place);
+            self.excluded.retain(|_, from| *from == rollout.id || elsewhere(from));
         }
     }
 }

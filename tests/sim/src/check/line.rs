@@ -1,16 +1,31 @@
 //! Order among rollouts, by what the log tells: one at a time, those in line in their order, none while a lock
 //! holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::Timestamp;
 use serde_json::Value;
 
 use super::Violation;
 
+/// The line of each environment.
+#[derive(Debug, Default)]
+pub struct Lines(BTreeMap<String, Line>);
+
+impl Lines {
+    /// Reads an entry that has come to the log.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub(super) fn read(&mut self, entry: &Value) -> Result<(), Violation> {
+        let Some(environment) = entry["event"]["environment"].as_str() else { return Ok(()) };
+        self.0.entry(environment.to_owned()).or_default().read(entry)
+    }
+}
+
 /// Who holds the place, who stands in line, and whether it is locked.
 #[derive(Debug, Default)]
-pub struct Line {
+struct Line {
     under_way: Option<String>,
     waiting: Vec<String>,
     /// Rollouts by which somebody went back: they pass the line by.
@@ -20,11 +35,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Reads an entry that has come to the log.
-    ///
-    /// # Errors
-    /// [`Violation`].
-    pub(super) fn read(&mut self, entry: &Value) -> Result<(), Violation> {
+    fn read(&mut self, entry: &Value) -> Result<(), Violation> {
         let event = &entry["event"];
         let id = event["rollout"].as_str().unwrap_or_default().to_owned();
         let at = moment(&entry["at"]).unwrap_or_default();

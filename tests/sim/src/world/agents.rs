@@ -20,7 +20,7 @@ impl World {
         let identity = Identity {
             host: host.id.clone(),
             application: artifact::application(),
-            environment: artifact::environment(),
+            environment: self.place_of(host.index).environment,
         };
         enrol(&host.disks(), identity).expect("an empty disk without faults");
     }

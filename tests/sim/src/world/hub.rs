@@ -205,7 +205,8 @@ impl World {
             Some(rollout) => rollout.strategy.clone(),
             None => self.checks.releases[&assignment.release.digest].plan.strategy.clone(),
         };
-        let place = self.place();
+        let host = controller.state.host(&assignment.host);
+        let place = host.map_or_else(|| self.place(), |host| host.record.place.clone());
         let hosts = controller.state.hosts(&place).map(|host| &host.record.id);
         let granted = self.checks.granted(assignment, hosts, strategy.max_unavailable, now);
         let budget = self.checks.releases[&assignment.release.digest].plan.strategy.failure_budget;

@@ -8,7 +8,7 @@ use landfall_common::strategy::{Amount, Canary};
 use landfall_common::{Duration, HostId, OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
 use landfall_controller_core::log::{Actor, MigrationVerdict};
-use landfall_controller_core::record::{Convergence, HostRecord, ReleaseRecord};
+use landfall_controller_core::record::{Convergence, HostRecord, Place, ReleaseRecord};
 use landfall_controller_core::rollout::{MigrationRun, Stage, Status, StatusWord};
 use landfall_controller_core::{decide, preview};
 
@@ -30,6 +30,9 @@ impl World {
         }
         if self.set_up() {
             return;
+        }
+        if self.scenario.staging > 0 {
+            self.in_staging = self.dice.chance(500_000);
         }
         // Whoever got no answer asks again, with the same id.
         if let Some(request) = self.unanswered.take()
@@ -72,7 +75,7 @@ impl World {
         for (id, index) in unknown {
             let host = HostRecord {
                 id,
-                place: self.place(),
+                place: self.place_of(index),
                 labels: crate::scenario::labels(index),
                 enrolled_at: self.controller_now(),
                 cordon: None,
@@ -155,9 +158,12 @@ impl World {
         if let Action::Promote { rollout } = &command.action {
             self.checks.promoted.insert(rollout.clone());
         }
-        if let Action::RollBack { .. } | Action::Abort { go_back: true, .. } = &command.action
-            && let Some(rollout) = self.holder()
-        {
+        let goes_back = match &command.action {
+            Action::RollBack { place, .. } => self.holder_of(place),
+            Action::Abort { go_back: true, rollout, .. } => Some(rollout.clone()),
+            _ => None,
+        };
+        if let Some(rollout) = goes_back {
             self.checks.late.ask(&rollout);
         }
         if !repeated {
@@ -205,6 +211,7 @@ impl World {
         host.enrolled = false;
         let (index, connection) = (host.index, host.connection.take());
         self.checks.memory.removed(id);
+        self.checks.proofs.hosts.remove(id);
         if let Some(connection) = connection {
             self.controller_notices(index, connection);
         }
@@ -212,14 +219,14 @@ impl World {
 
     fn roll(&mut self, release: usize) {
         let release = self.releases[release].reference.name.clone();
-        let mut request =
-            RollRequest::new(crate::artifact::application(), crate::artifact::environment(), release);
+        let Place { application, environment } = self.place();
+        let mut request = RollRequest::new(application, environment, release);
         request.no_way_back = self.dice.chance(700_000);
         // With its hosts a canary of certain labels is gone for good: the next operator asks for another.
         if self.healed {
             request.overrides.canary = Some(Canary::Count(1));
             // So is the budget where too many hosts never had a release: somebody has to allow more.
-            if self.patience.get("what should run").is_some_and(|tries| *tries > 2) {
+            if self.patience.get(&self.here("what should run")).is_some_and(|tries| *tries > 2) {
                 request.overrides.max_unavailable = Some(Amount::Percent(100));
             }
         }
@@ -239,6 +246,9 @@ impl World {
         if has_windows && (self.healed || self.dice.chance(100_000)) {
             request.outside_window = "it cannot wait".to_owned();
         }
+        if self.scenario.staging > 0 && !self.in_staging {
+            self.with_or_without_a_proof(&mut request);
+        }
         let now = self.controller_now();
         if self.dice.chance(300_000)
             && let Some(controller) = &self.controller.running
@@ -248,8 +258,22 @@ impl World {
         self.ask_anew(Action::Roll(Box::new(request)));
     }
 
+    /// The last operator has no time for a proof either, and before him now and then somebody else; others name staging
+    /// whatever the release says.
+    fn with_or_without_a_proof(&mut self, request: &mut RollRequest) {
+        if self.healed || self.dice.chance(100_000) {
+            request.unproven = "it cannot wait".to_owned();
+        } else if self.dice.chance(200_000) {
+            request.proven_in.insert(crate::artifact::staging());
+        }
+    }
+
     pub(super) fn holder(&self) -> Option<RolloutId> {
-        self.controller.running.as_ref()?.state.place(&self.place())?.holder.clone()
+        self.holder_of(&self.place())
+    }
+
+    fn holder_of(&self, place: &Place) -> Option<RolloutId> {
+        self.controller.running.as_ref()?.state.place(place)?.holder.clone()
     }
 
     fn stands_in_line(&self, rollout: &RolloutId) -> bool {
@@ -262,6 +286,11 @@ impl World {
         self.controller.running.as_ref()?.state.place(&self.place())?.line.first().cloned()
     }
 
+    /// Patience is for each place.
+    fn here(&self, what: &str) -> String {
+        format!("{what} in {}", self.place())
+    }
+
     /// One release after the other, each when the one before is over.
     fn be_patient(&mut self) {
         if self.holder().or_else(|| self.next_in_line()).is_some() {
@@ -270,17 +299,20 @@ impl World {
         let in_force = self.in_force();
         let next = in_force.map_or(0, |number| number);
         if self.scenario.drills && next > 0 && next < self.releases.len() {
-            let tries = self.patience.entry(format!("drill {next}")).or_default();
+            let tries = self.patience.entry(self.here(&format!("drill {next}"))).or_default();
             *tries += 1;
             if *tries == 1 {
                 let to = self.dice.chance(500_000).then(|| self.releases[next].reference.name.clone());
                 return self.ask_anew(Action::Drill { place: self.place(), to });
             }
         }
-        let tries = self.patience.entry(format!("roll {next}")).or_default();
+        let tries = self.patience.entry(self.here(&format!("roll {next}"))).or_default();
         *tries += 1;
-        if *tries <= 3 && next < self.releases.len() {
-            let skip = usize::try_from(u64::from(*tries) / 2).unwrap_or(0);
+        // Staging has to be through with it before.
+        let after_staging = self.scenario.staging > 0 && !self.in_staging;
+        let each = if after_staging { 12 } else { 2 };
+        if *tries <= each * 3 / 2 && next < self.releases.len() {
+            let skip = usize::try_from(u64::from(*tries) / u64::from(each)).unwrap_or(0);
             self.roll((next + skip).min(self.releases.len() - 1));
         }
     }
@@ -398,7 +430,9 @@ impl World {
 
     fn change_the_fleet(&mut self) {
         let host = self.dice.index(self.hosts.len());
-        if self.hosts.iter().filter(|host| host.enrolled).count() > 1 && self.hosts[host].enrolled {
+        let beside =
+            |other: &&crate::host::Host| other.enrolled && self.place_of(other.index) == self.place_of(host);
+        if self.hosts.iter().filter(beside).count() > 1 && self.hosts[host].enrolled {
             let host = self.hosts[host].id.clone();
             self.ask_anew(Action::Remove { host, reason: "scrapped".to_owned() });
         } else {
@@ -468,7 +502,12 @@ impl World {
         let Some(controller) = &self.controller.running else { return };
         let Some(rollout) = controller.state.rollout(&id) else { return };
         if rollout.in_line().is_some() && matches!(rollout.status, Status::Active { .. }) {
-            return self.say_yes(&id);
+            return if self.is_past_hope(&id) {
+                let reason = "staging does not get it proven".to_owned();
+                self.ask_anew(Action::Abort { rollout: id, go_back: false, reason })
+            } else {
+                self.say_yes(&id)
+            };
         }
         let stage = rollout.status.stage();
         if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
@@ -502,6 +541,16 @@ impl World {
         self.ask_anew(action);
     }
 
+    /// Whether what stands in line has been looked at so often that its proof will never come.
+    fn is_past_hope(&mut self, rollout: &RolloutId) -> bool {
+        if self.scenario.staging == 0 || self.in_staging || !self.healed {
+            return false;
+        }
+        let looks = self.patience.entry(format!("proof {rollout}")).or_default();
+        *looks += 1;
+        *looks > 60
+    }
+
     /// After a rollout that ended half way, or before any has succeeded, somebody has to say what should run.
     fn say_what_should_run(&mut self) {
         let Some(controller) = &self.controller.running else { return };
@@ -511,7 +560,7 @@ impl World {
         if in_force.is_some() && !is_held || !self.healed {
             return;
         }
-        let tries = self.patience.entry("what should run".to_owned()).or_default();
+        let tries = self.patience.entry(self.here("what should run")).or_default();
         *tries += 1;
         if *tries > 4 {
             return;

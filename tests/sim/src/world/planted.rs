@@ -104,6 +104,13 @@ impl World {
                     }
                 }
             }
+            Some(Sabotage::ProofsIgnored) => {
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Release(release) } = changed {
+                        release.environments.values_mut().for_each(|strategy| strategy.entry.after.clear());
+                    }
+                }
+            }
             Some(Sabotage::EndUntold) => {
                 output.log.retain(|entry| !matches!(entry.event, LogEvent::RolloutFinished { .. }));
             }

@@ -1,9 +1,10 @@
 //! Whether the world has come to rest, and if not, what it still waits for.
 
-use landfall_controller_core::record::Convergence;
+use landfall_controller_core::record::{Convergence, Place};
 
 use super::World;
 use crate::check::current;
+use crate::controller::Running;
 
 impl World {
     /// What is not settled yet; `None` if every rollout has ended and every host runs what it should, or
@@ -12,10 +13,13 @@ impl World {
         let Some(controller) = &self.controller.running else {
             return Some("the controller does not run".to_owned());
         };
-        let place = self.place();
-        let record = controller.state.place(&place)?;
+        [Self::staging(), Self::production()].iter().find_map(|place| self.unsettled_in(controller, place))
+    }
+
+    fn unsettled_in(&self, controller: &Running, place: &Place) -> Option<String> {
+        let record = controller.state.place(place)?;
         let sentences: Vec<String> =
-            controller.report.places.iter().flat_map(|place| place.sentences()).collect();
+            controller.report.places.iter().flat_map(|report| report.sentences()).collect();
         if let Some(holder) = &record.holder {
             let word = controller.state.rollout(holder).map(|rollout| rollout.status.word().as_str());
             return Some(format!(
@@ -28,7 +32,7 @@ impl World {
             return Some(format!("rollout {first} still stands in line: {}", sentences.join("; ")));
         }
         let in_force = record.in_force()?;
-        for host in self.hosts.iter().filter(|host| host.enrolled) {
+        for host in self.hosts.iter().filter(|host| host.enrolled && self.place_of(host.index) == *place) {
             let really = current::active(&host.app_disk.fork()).unwrap_or_default();
             // A slot that requests are not led to may be kept for a while.
             let kept = |service: &landfall_common::ServiceName| {
