@@ -155,6 +155,22 @@ pub trait Driver: Send + Sync {
     /// in its own file.
     async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure>;
 
+    /// Replaces what runs of the release by a new process of the same release, and returns once that runs. `attempt`
+    /// as in [`Self::activate`]: asked again with the same one after a restart of the agent, what was done is not
+    /// done again, as far as the driver can know.
+    ///
+    /// # Errors
+    /// As [`Self::activate`].
+    async fn restart(&self, release: Sha256, attempt: &str) -> Result<(), Failure>;
+
+    /// Has what runs reload itself, in the way of its definition. Doing it twice does no harm.
+    ///
+    /// # Errors
+    /// [`Failure`]; always where the definition has no reload.
+    async fn reload(&self, _release: Sha256, _attempt: &str) -> Result<(), Failure> {
+        Err(Failure::new(StepName::new("reload").expect("a word"), "the service's definition has no reload"))
+    }
+
     /// Ends a service that leaves the host. One that does not run is no error.
     ///
     /// # Errors

@@ -363,6 +363,16 @@ impl<R: Runner> Engine<R> {
                     Action::Restart { service, release } => (service, release, true),
                     Action::Stop { service, release } => (service, release, false),
                     Action::Swap { .. } => return Ok(None),
+                    Action::Renew { service, release, kind } => {
+                        return Ok(Some(Task::Restart {
+                            service: self.renewed(service, release, *kind)?,
+                            kind: *kind,
+                            release: release.clone(),
+                            digest: self.digest_of(release)?,
+                            attempt: attempt(release),
+                            effect,
+                        }));
+                    }
                     Action::Start { slot, release, kept } => {
                         let service = self.instance(release, *slot)?;
                         let digest = self.digest_of(release)?;

@@ -143,6 +143,7 @@ impl Executor {
                 watching::begin(self, watch, &release, checks, &ended);
             }
             act @ (Task::Service { .. }
+            | Task::Restart { .. }
             | Task::Ensure { .. }
             | Task::WarmUp { .. }
             | Task::Lead { .. }

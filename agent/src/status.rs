@@ -92,6 +92,7 @@ fn verb(order: &Order) -> &'static str {
         Order::Stage => "stage",
         Order::Migrate { .. } => "migrate",
         Order::Activate { .. } => "activate",
+        Order::Restart { kind, .. } => kind.as_str(),
     }
 }
 

@@ -23,6 +23,7 @@ pub fn report(report: &HostReport) -> pb::HostReport {
         active_proven: report.active.as_ref().is_some_and(|active| active.proven),
         outcome: report.outcome.as_ref().map(outcome),
         health: Some(health(&report.health)),
+        restarts: report.restarts,
     }
 }
 

@@ -136,6 +136,7 @@ async fn killed_in_the_middle_of_a_request_to_the_holder_nothing_is_lost() {
         ready: ready.clone(),
         stop_timeout: *stop_timeout,
         hold: None,
+        renewal: None,
     };
     let request = Request::Handover { key: child.key(), child: Box::new(child), attempt: "raw".to_owned() };
     let mut line = serde_json::to_vec(&request).unwrap();

@@ -3,10 +3,12 @@
 //! An assignment chooses among signed releases and sets enumerated values. It never carries an argv, an
 //! environment variable or a path, so that a controller that was taken over cannot run code (P1).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
-use crate::ids::{AppName, EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId};
+use crate::ids::{AppName, EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, ServiceName};
 use crate::time::{Duration, Timestamp, duration_ms};
 
 /// The `_type` of the signed document.
@@ -85,6 +87,58 @@ pub enum Order {
         #[serde(rename = "healthy_deadline_ms", with = "duration_ms")]
         healthy_deadline: Duration,
     },
+    /// Restart or reload services of the active release, which must be this one, and prove it once more. An agent that
+    /// takes this order says so ([`HostReport::restarts`](crate::report::HostReport::restarts)).
+    Restart {
+        /// Which of the two.
+        kind: RestartKind,
+        /// Which services, by their names in the manifest; those that this host does not run are passed over.
+        services: BTreeSet<ServiceName>,
+        /// How long it must be healthy without a break; shorter than the deadline.
+        #[serde(rename = "min_healthy_ms", with = "duration_ms")]
+        min_healthy: Duration,
+        /// Within this it must be proven; at most [`MAX_HEALTHY_DEADLINE`].
+        #[serde(rename = "healthy_deadline_ms", with = "duration_ms")]
+        healthy_deadline: Duration,
+    },
+}
+
+impl Order {
+    /// Whether it changes what serves: a host that was given it counts as out until it has answered.
+    #[must_use]
+    pub fn takes_out(&self) -> bool {
+        matches!(self, Self::Activate { .. } | Self::Restart { .. })
+    }
+}
+
+/// What is done to services that go on with the same release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartKind {
+    /// Each of their processes is replaced by a new one.
+    Restart,
+    /// They reload by themselves, as their definition says it.
+    Reload,
+}
+
+impl RestartKind {
+    /// The verb: `restart`, `reload`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
+    }
+
+    /// What was done: `restarted`, `reloaded`.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Restart => "restarted",
+            Self::Reload => "reloaded",
+        }
+    }
 }
 
 /// Which of a migration's steps runs.

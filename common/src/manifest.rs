@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::assignment::RestartKind;
 use crate::canonical::{self, CanonicalError};
 use crate::ids::{AppName, EnvName, ReleaseName, ServiceName, StepName};
 use crate::time::{Duration, Timestamp, duration_ms, optional_duration_ms};
@@ -279,6 +280,33 @@ pub enum Driver {
     },
     /// A container of the host's Docker.
     Docker(Box<Container>),
+}
+
+impl Driver {
+    /// Whether a service can be restarted, or reloaded, without a new release. `has_slots`: it is the one that stands in
+    /// one of two slots; there only what a holder keeps can be replaced without a dropped request, for requests are led
+    /// to the slot all the while.
+    ///
+    /// # Errors
+    /// Why it cannot, as the second half of a sentence.
+    pub fn renews(&self, kind: RestartKind, has_slots: bool) -> Result<(), &'static str> {
+        let reloads = match self {
+            Self::Systemd { unit: Unit::Fixed { how, .. }, .. } => *how == Renewal::Reload,
+            Self::Supervisor { signal, .. } => signal.is_some(),
+            _ => false,
+        };
+        match kind {
+            RestartKind::Reload if !reloads => Err(
+                "its definition has no reload: `how = \"reload\"` of a unit of systemd, or `signal` of a program of \
+                     Supervisor; `ctl restart` restarts it",
+            ),
+            RestartKind::Restart if has_slots && !matches!(self, Self::Process { .. }) => Err(
+                "it stands in one of two slots and its driver stops it before it starts it again, while requests are \
+                     led there; a release of the same commit under a new name starts it in the other slot",
+            ),
+            RestartKind::Restart | RestartKind::Reload => Ok(()),
+        }
+    }
 }
 
 /// The slot of a unit or program that the host's administrator has installed for it. It runs what the link

@@ -45,6 +45,10 @@ pub struct HostReport {
     pub outcome: Option<Outcome>,
     /// Whether the active release is healthy now.
     pub health: Health,
+    /// Whether the agent takes [`Order::Restart`](crate::assignment::Order::Restart); one of an older version does not
+    /// even understand it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarts: bool,
 }
 
 impl HostReport {

@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Approver, Deployer, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 47] = [
+pub const TABLE: [(&str, Access); 48] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -73,6 +73,7 @@ pub const TABLE: [(&str, Access); 47] = [
     ("/landfall.v1.Operators/RepairDrift", Operator(Deployer)),
     ("/landfall.v1.Operators/ResolveMigration", Operator(Deployer)),
     ("/landfall.v1.Operators/Rollback", Operator(Deployer)),
+    ("/landfall.v1.Operators/StartRestart", Operator(Deployer)),
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer)),
     ("/landfall.v1.Operators/StartDrill", Operator(Deployer)),
     ("/landfall.v1.Operators/StreamOutput", Operator(Deployer)),

@@ -7,6 +7,7 @@ mod knobs;
 mod leave_out;
 mod lock;
 mod promote;
+mod restart;
 mod trust;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use knobs::Knobs;
 pub use leave_out::{Exclude, Include};
 pub use lock::{Lock, Unlock};
 pub use promote::Promote;
+pub use restart::Restart;
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
@@ -160,6 +162,10 @@ pub enum Command {
     Rollback(Rollback),
     /// Rehearse the way back: take the canary to another release, and back
     Drill(Drill),
+    /// Restart services batch by batch, without a new release
+    Restart(Restart),
+    /// Have services reload batch by batch, without a new release
+    Reload(Restart),
     /// Let no further batch of a rollout begin
     Pause(Control),
     /// Let the batch after a proven canary begin; or with --from and --to bring a release to the next environment

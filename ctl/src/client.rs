@@ -28,7 +28,7 @@ use crate::config::Profile;
 use crate::error::Error;
 use crate::view;
 use identity::Identity;
-pub use request::{Bearer, Control, IfHeld, Intent, LogRange, NewToken, Overrides, Resume};
+pub use request::{Anew, Bearer, Control, IfHeld, Intent, LogRange, NewToken, Overrides, Resume};
 
 /// A call that has no answer by then has none.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);

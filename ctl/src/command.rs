@@ -22,6 +22,7 @@ mod plan;
 mod promote;
 mod release;
 mod releases;
+mod restart;
 mod rollback;
 mod status;
 mod trust;
@@ -30,6 +31,7 @@ mod why;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
+use landfall_common::assignment::RestartKind;
 use landfall_common::definition::Definition;
 use landfall_common::{AppName, EnvName};
 
@@ -347,6 +349,8 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Diff(arguments) => diff::run(&session, &arguments).await,
         Command::Rollback(arguments) => rollback::run(&session, &arguments).await,
         Command::Drill(arguments) => drill::run(&session, &arguments).await,
+        Command::Restart(arguments) => restart::run(&session, &arguments, RestartKind::Restart).await,
+        Command::Reload(arguments) => restart::run(&session, &arguments, RestartKind::Reload).await,
         Command::Pause(arguments) => control::run(&session, &arguments, crate::client::Control::Pause).await,
         Command::Resume(arguments) => {
             control::run(&session, &arguments, crate::client::Control::Resume).await

@@ -28,7 +28,9 @@ pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repa
 pub use environment::{Environment, Lock, Rehearsal};
 pub use host::{Cordon, DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
-pub use rollout::{Approval, Approvals, Batch, Failure, HostState, LeftOut, Progress, Rollout, Status};
+pub use rollout::{
+    Approval, Approvals, Batch, Failure, HostState, LeftOut, Progress, Restart, Rollout, Status,
+};
 
 /// A moment, where there is one.
 fn moment(ms: u64) -> Option<Timestamp> {

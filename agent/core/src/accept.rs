@@ -158,10 +158,11 @@ fn durations(order: &Order) -> Result<(), Refusal> {
         let wrong = duration.is_zero() || duration > most;
         if wrong { Err(Refusal::Duration { what, duration, must: must() }) } else { Ok(()) }
     };
-    match *order {
+    match order {
         Order::Stage => Ok(()),
-        Order::Migrate { lease, .. } => at_most("the lease", lease, MAX_LEASE),
-        Order::Activate { min_healthy, healthy_deadline, .. } => {
+        &Order::Migrate { lease, .. } => at_most("the lease", lease, MAX_LEASE),
+        &Order::Activate { min_healthy, healthy_deadline, .. }
+        | &Order::Restart { min_healthy, healthy_deadline, .. } => {
             at_most("the deadline of health", healthy_deadline, MAX_HEALTHY_DEADLINE)?;
             if min_healthy >= healthy_deadline {
                 let must = format!("shorter than its deadline, {}", human::format(healthy_deadline));

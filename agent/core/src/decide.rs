@@ -2,11 +2,12 @@
 
 mod activation;
 mod migration;
+mod restart;
 mod staging;
 mod traffic;
 mod upkeep;
 
-use landfall_common::assignment::{Assignment, Order};
+use landfall_common::assignment::{Assignment, OnFailure, Order};
 use landfall_common::report::{Failure, Outcome, OutcomeKind};
 use landfall_common::{Generation, Sha256};
 
@@ -162,6 +163,7 @@ impl Turn {
         };
         match self.machine.record.installed.get(&job.release.name).cloned() {
             Some(installed) => self.proceed(&job, &installed),
+            None if matches!(job.order, Order::Restart { .. }) => self.refuse_restart(&job),
             None => self.enter(State::Fetching { job }),
         }
     }
@@ -180,6 +182,14 @@ impl Turn {
                     healthy_deadline: *healthy_deadline,
                 };
                 self.begin_activation(job.generation, installed, terms);
+            }
+            Order::Restart { kind, services, min_healthy, healthy_deadline } => {
+                let terms = Terms {
+                    on_failure: OnFailure::Hold,
+                    min_healthy: *min_healthy,
+                    healthy_deadline: *healthy_deadline,
+                };
+                self.begin_restart(job, *kind, services, terms);
             }
         }
     }

@@ -5,6 +5,7 @@ mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_common::assignment::RestartKind;
 use landfall_common::manifest::traffic::Slot;
 use landfall_common::{ReleaseName, ServiceName, StepName};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,15 @@ pub enum Action {
         service: ServiceName,
         /// What it runs afterwards.
         release: ReleaseName,
+    },
+    /// Restarts or reloads a service that goes on with the same release.
+    Renew {
+        /// Which service.
+        service: ServiceName,
+        /// What it runs, before and afterwards.
+        release: ReleaseName,
+        /// Which of the two.
+        kind: RestartKind,
     },
     /// Ends a service that the release to come does not have.
     Stop {
@@ -88,6 +98,7 @@ impl Action {
         match self {
             Self::Swap { .. } => crate::step("swap"),
             Self::Restart { service, .. } => crate::step(&format!("restart-{service}")),
+            Self::Renew { service, kind, .. } => crate::step(&format!("{}-{service}", kind.as_str())),
             Self::Stop { service, .. } => crate::step(&format!("stop-{service}")),
             Self::Start { slot, .. } => crate::step(&format!("start-{slot}")),
             Self::WarmUp { slot, .. } => crate::step(&format!("warm-up-{slot}")),
@@ -130,6 +141,23 @@ pub fn forward(from: Option<&Installed>, to: &Installed, placement: &Placement) 
             plan
         }
     }
+}
+
+/// Services of the active release anew, in their order, without a swap. Where a gate leads requests away around a change,
+/// it does so around a restart; a reload drops none.
+#[must_use]
+pub fn renew(active: &Installed, services: &BTreeSet<ServiceName>, kind: RestartKind) -> Vec<Action> {
+    let release = &active.release.name;
+    let wanted = active.outline.services.iter().filter(|service| services.contains(*service));
+    let mut plan: Vec<Action> = wanted
+        .map(|service| Action::Renew { service: service.clone(), release: release.clone(), kind })
+        .collect();
+    let is_gated = matches!(active.outline.traffic, Some(TrafficOutline::Gate));
+    if is_gated && kind == RestartKind::Restart && !plan.is_empty() {
+        plan.insert(0, Action::lead(release, Target::Nowhere));
+        plan.push(Action::lead(release, Target::Open));
+    }
+    plan
 }
 
 /// All steps of a release that is active: what is undone if it fails afterwards.

@@ -29,6 +29,7 @@ impl Machine {
             active,
             outcome: refused.or_else(|| record.outcome.clone()),
             health: self.health(now),
+            restarts: true,
         }
     }
 

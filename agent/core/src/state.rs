@@ -141,6 +141,9 @@ pub struct Activation {
     pub to: ReleaseName,
     /// On which terms.
     pub terms: Terms,
+    /// Its services are restarted or reloaded, and the release stays the same: there is nothing to go back to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_restart: bool,
 }
 
 /// What an assignment says about proving a release.

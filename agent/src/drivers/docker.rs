@@ -67,7 +67,18 @@ impl Driver for Docker<'_> {
             () = self.context.cancel.cancelled() => {
                 Err(self.fail("cancelled; Docker goes on with what it was told last"))
             }
-            ended = self.replace_patiently(release, attempt) => ended,
+            ended = self.replace_patiently(release, attempt, false) => ended,
+        }
+    }
+
+    /// A container of the release is named after it: it is stopped before the new one is made.
+    async fn restart(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            () = self.context.cancel.cancelled() => {
+                Err(self.fail("cancelled; Docker goes on with what it was told last"))
+            }
+            ended = self.replace_patiently(release, attempt, true) => ended,
         }
     }
 
@@ -220,29 +231,36 @@ impl Docker<'_> {
         Ok(())
     }
 
-    async fn replace_patiently(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+    async fn replace_patiently(&self, release: Sha256, attempt: &str, anew: bool) -> Result<(), Failure> {
         let mut patience = Patience::default();
-        while let Err(trouble) = self.replace(release, attempt, patience.was_needed()).await {
+        while let Err(trouble) = self.replace(release, attempt, anew, patience.was_needed()).await {
             patience.wait(self.name, trouble).await?;
         }
         Ok(())
     }
 
     /// `was_away`: containers of this attempt may have ended with Docker, and not by themselves.
-    async fn replace(&self, release: Sha256, attempt: &str, was_away: bool) -> Result<(), Trouble> {
+    async fn replace(
+        &self,
+        release: Sha256,
+        attempt: &str,
+        anew: bool,
+        was_away: bool,
+    ) -> Result<(), Trouble> {
         let docker = self.connect().await?;
         let request = match self.request(&docker, release).await {
             Ok(request) => request,
             Err(trouble) => return Err(self.judged(&docker, trouble).await),
         };
         let seen = self.list(&docker).await.map_err(|error| self.trouble(&error))?;
-        let begun = self.notes().begin(
-            release,
-            attempt,
-            incarnations(&seen, |_| true),
-            incarnations(&seen, |container| container.phase == Phase::Up),
-            |reason| self.fail(reason),
-        );
+        let (notes, fail) = (self.notes(), |reason: String| self.fail(reason));
+        let all = incarnations(&seen, |_| true);
+        let begun = if anew {
+            notes.begin_anew(release, attempt, all, fail)
+        } else {
+            let running = incarnations(&seen, |container| container.phase == Phase::Up);
+            notes.begin(release, attempt, all, running, fail)
+        };
         let note = begun.map_err(Trouble::Failed)?;
         let ended = match self.renew(&docker, &note, request, seen, was_away).await {
             Ok(running) => Ok(running),
@@ -316,6 +334,10 @@ impl Docker<'_> {
         if let Some(container) = &own {
             let was_cut = was_away || fate::is_of_an_earlier_boot(container.started_at);
             let is_of_use = match fate(container, is_new(container), was_cut) {
+                Fate::Keep if note.anew && !is_new(container) => {
+                    docker.stop(container).await.map_err(|error| self.trouble(&error))?;
+                    false
+                }
                 Fate::Keep => true,
                 Fate::Renew => false,
                 Fate::Failed => return Err(Trouble::Failed(self.give_up(docker, container).await)),

@@ -25,6 +25,11 @@ impl Driver for Exec<'_> {
         self.run(self.restart).await
     }
 
+    /// What its command does.
+    async fn restart(&self, _release: Sha256, _attempt: &str) -> Result<(), Failure> {
+        self.run(self.restart).await
+    }
+
     async fn deactivate(&self) -> Result<(), Failure> {
         match self.stop {
             Some(stop) => self.run(stop).await,

@@ -24,6 +24,9 @@ pub(super) struct Note {
     pub before: Incarnations,
     /// What an earlier attempt made to run, and of which release it is. It outlives attempts that fail.
     pub proven: Option<Proven>,
+    /// What runs is to be renewed, although it runs the release.
+    #[serde(default)]
+    pub anew: bool,
     /// How it ended; nothing while it is under way, or was left in the middle.
     pub end: Option<End>,
 }
@@ -66,7 +69,7 @@ impl Note {
 
     /// Whether one of several runs the attempt's release since before the attempt.
     pub fn has_proven(&self, name: &str, incarnation: &str) -> bool {
-        let proven = self.proven.as_ref().filter(|proven| proven.release == self.release);
+        let proven = self.proven.as_ref().filter(|proven| proven.release == self.release && !self.anew);
         proven.is_some_and(|proven| proven.running.get(name).is_some_and(|known| known == incarnation))
     }
 }
@@ -106,7 +109,33 @@ impl Notes {
         let runs = last.as_ref().is_some_and(|note| note.release_of(&running) == Some(release));
         let end = runs.then_some(End::Done { running });
         let proven = last.and_then(|note| note.last_proven());
-        let note = Note { attempt: attempt.to_owned(), release, before, proven, end };
+        let note = Note { attempt: attempt.to_owned(), release, before, proven, anew: false, end };
+        write(&self.path, &note).map_err(fail)?;
+        Ok(note)
+    }
+
+    /// The note of an attempt to renew what runs: the one that is there if it is of the same intent, or else a new one
+    /// by which everything is yet to be renewed.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_anew(
+        &self,
+        release: Sha256,
+        attempt: &str,
+        before: Incarnations,
+        fail: impl Fn(String) -> Failure,
+    ) -> Result<Note, Failure> {
+        let last = self.read();
+        let same = last.clone();
+        if let Some(note) = same.filter(|note| note.release == release && note.attempt == attempt) {
+            return match &note.end {
+                Some(End::Failed { failure }) => Err(failure.clone()),
+                _ => Ok(note),
+            };
+        }
+        let proven = last.and_then(|note| note.last_proven());
+        let note = Note { attempt: attempt.to_owned(), release, before, proven, anew: true, end: None };
         write(&self.path, &note).map_err(fail)?;
         Ok(note)
     }

@@ -53,13 +53,12 @@ pub(super) struct Process<'a> {
 #[async_trait]
 impl Driver for Process<'_> {
     async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
-        let child = self.child(release).map_err(|error| self.fail(error.to_string()))?;
-        tokio::select! {
-            ended = self.hand_over(child, attempt) => ended,
-            () = self.context.cancel.cancelled() => {
-                Err(self.fail("cancelled; the holder ends the handover by itself"))
-            }
-        }
+        self.run(release, None, attempt).await
+    }
+
+    /// For the holder it is another child, which takes over as that of a new release does.
+    async fn restart(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        self.run(release, Some(attempt), attempt).await
     }
 
     async fn deactivate(&self) -> Result<(), Failure> {
@@ -128,6 +127,17 @@ impl Process<'_> {
         }
     }
 
+    async fn run(&self, release: Sha256, renewal: Option<&str>, attempt: &str) -> Result<(), Failure> {
+        let mut child = self.child(release).map_err(|error| self.fail(error.to_string()))?;
+        child.renewal = renewal.map(str::to_owned);
+        tokio::select! {
+            ended = self.hand_over(child, attempt) => ended,
+            () = self.context.cancel.cancelled() => {
+                Err(self.fail("cancelled; the holder ends the handover by itself"))
+            }
+        }
+    }
+
     async fn hand_over(&self, child: ChildSpec, attempt: &str) -> Result<(), Failure> {
         let key = child.key();
         let spec = self.spec();
@@ -193,6 +203,7 @@ impl Process<'_> {
             ready: program.ready.clone(),
             stop_timeout: program.stop_timeout,
             hold: program.hold,
+            renewal: None,
         })
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use landfall_agent_core::drift::beside::Things;
+use landfall_common::assignment::RestartKind;
 use landfall_common::manifest::{ReloadSignal, Seat, Supervised};
 use landfall_common::report::Failure;
 use landfall_common::time::human;
@@ -118,20 +119,15 @@ impl Process {
 #[async_trait]
 impl Driver for Supervisor<'_> {
     async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
-        let notes = self.notes();
-        if let Some(seat) = self.seat {
-            // Before anything is looked at: whatever is started after that, by whomever, runs this release.
-            seat::take(seat, self.context).map_err(|reason| self.fail(reason))?;
-        }
-        let now = incarnations(&self.processes().await?);
-        let note = notes.begin(release, attempt, now.clone(), now, |reason| self.fail(reason))?;
-        let ended = tokio::select! {
-            ended = self.renew_all(&note) => ended,
-            () = self.context.cancel.cancelled() => {
-                return Err(self.fail("cancelled; Supervisor goes on with what it was told last"));
-            }
-        };
-        notes.end(note, ended, |reason| self.fail(reason))
+        self.run(release, attempt, None).await
+    }
+
+    async fn restart(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        self.run(release, attempt, Some(RestartKind::Restart)).await
+    }
+
+    async fn reload(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        self.run(release, attempt, Some(RestartKind::Reload)).await
     }
 
     async fn deactivate(&self) -> Result<(), Failure> {
@@ -170,6 +166,28 @@ impl Driver for Supervisor<'_> {
 }
 
 impl Supervisor<'_> {
+    /// What an activation does, or, with a `kind`, a restart or a reload of what runs.
+    async fn run(&self, release: Sha256, attempt: &str, kind: Option<RestartKind>) -> Result<(), Failure> {
+        let notes = self.notes();
+        if let Some(seat) = self.seat {
+            // Before anything is looked at: whatever is started after that, by whomever, runs this release.
+            seat::take(seat, self.context).map_err(|reason| self.fail(reason))?;
+        }
+        let now = incarnations(&self.processes().await?);
+        let fail = |reason: String| self.fail(reason);
+        let note = match kind {
+            None => notes.begin(release, attempt, now.clone(), now, fail)?,
+            Some(_) => notes.begin_anew(release, attempt, now, fail)?,
+        };
+        let ended = tokio::select! {
+            ended = self.renew_all(&note, kind) => ended,
+            () = self.context.cancel.cancelled() => {
+                return Err(self.fail("cancelled; Supervisor goes on with what it was told last"));
+            }
+        };
+        notes.end(note, ended, fail)
+    }
+
     fn notes(&self) -> Notes {
         self.host.notes(self.context, self.name)
     }
@@ -231,16 +249,21 @@ impl Supervisor<'_> {
     }
 
     /// Makes each process run what `current` names, one after another, and tells what runs then.
-    async fn renew_all(&self, note: &Note) -> Result<Incarnations, Trouble> {
+    async fn renew_all(&self, note: &Note, kind: Option<RestartKind>) -> Result<Incarnations, Trouble> {
         let processes = self.processes().await.map_err(Trouble::Unclear)?;
         let mut running = Vec::new();
         for process in &processes {
-            running.push(self.renew(process, note).await?);
+            running.push(self.renew(process, note, kind).await?);
         }
         Ok(incarnations(&running))
     }
 
-    async fn renew(&self, process: &Process, note: &Note) -> Result<Process, Trouble> {
+    async fn renew(
+        &self,
+        process: &Process,
+        note: &Note,
+        kind: Option<RestartKind>,
+    ) -> Result<Process, Trouble> {
         use State::{Backoff, Exited, Fatal, Running, Starting, Stopped, Stopping, Unknown};
         let is_new = note.is_done() || process.is_newer_than(note.before.get(&process.name));
         match process.state {
@@ -249,7 +272,9 @@ impl Supervisor<'_> {
             }
             Running | Starting | Backoff if is_new => self.until_up(process).await,
             Exited | Fatal if is_new => Err(Trouble::Failed(self.failure(process).await)),
-            Running if self.signal.is_some() => self.reload(process).await,
+            Running if self.signal.is_some() && kind != Some(RestartKind::Restart) => {
+                self.signalled(process).await
+            }
             Running | Starting | Backoff | Stopping => {
                 self.stop(process).await?;
                 self.start(process).await
@@ -337,7 +362,7 @@ impl Supervisor<'_> {
         }
     }
 
-    async fn reload(&self, process: &Process) -> Result<Process, Trouble> {
+    async fn signalled(&self, process: &Process) -> Result<Process, Trouble> {
         let Some(signal) = self.signal else { return Ok(process.clone()) };
         let params = [Param::Text(&process.name), Param::Text(signal.name())];
         self.call("supervisor.signalProcess", &params)

@@ -14,6 +14,7 @@ mod journal;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use landfall_common::assignment::RestartKind;
 use landfall_common::manifest::{Renewal, Seat, Unit};
 use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, ServiceName, Sha256};
@@ -54,27 +55,15 @@ type Seen = Vec<(String, UnitState)>;
 #[async_trait]
 impl Driver for Systemd<'_> {
     async fn activate(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
-        let fail = |reason: String| self.fail(reason);
-        let notes = self.notes();
-        if let Some(seat) = self.seat {
-            // Before anything is looked at: whatever is started after that, by whomever, runs this release.
-            seat::take(seat, self.context).map_err(fail)?;
-        }
-        let seen = self.look_at_all().await.map_err(|error| fail(error.to_string()))?;
-        let note = notes.begin(
-            release,
-            attempt,
-            incarnations(&seen, |_| true),
-            incarnations(&seen, UnitState::is_up),
-            fail,
-        )?;
-        let ended = tokio::select! {
-            ended = self.renew(&note, &seen) => ended,
-            () = self.context.cancel.cancelled() => {
-                return Err(self.fail("cancelled; systemd goes on with its job by itself"));
-            }
-        };
-        notes.end(note, ended, fail)
+        self.run(release, attempt, None).await
+    }
+
+    async fn restart(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        self.run(release, attempt, Some(RestartKind::Restart)).await
+    }
+
+    async fn reload(&self, release: Sha256, attempt: &str) -> Result<(), Failure> {
+        self.run(release, attempt, Some(RestartKind::Reload)).await
     }
 
     async fn deactivate(&self) -> Result<(), Failure> {
@@ -101,6 +90,34 @@ impl Driver for Systemd<'_> {
 }
 
 impl Systemd<'_> {
+    /// What an activation does, or, with a `kind`, a restart or a reload of what runs.
+    async fn run(&self, release: Sha256, attempt: &str, kind: Option<RestartKind>) -> Result<(), Failure> {
+        let fail = |reason: String| self.fail(reason);
+        let notes = self.notes();
+        if let Some(seat) = self.seat {
+            // Before anything is looked at: whatever is started after that, by whomever, runs this release.
+            seat::take(seat, self.context).map_err(fail)?;
+        }
+        let seen = self.look_at_all().await.map_err(|error| fail(error.to_string()))?;
+        let note = match kind {
+            None => notes.begin(
+                release,
+                attempt,
+                incarnations(&seen, |_| true),
+                incarnations(&seen, UnitState::is_up),
+                fail,
+            )?,
+            Some(_) => notes.begin_anew(release, attempt, incarnations(&seen, |_| true), fail)?,
+        };
+        let ended = tokio::select! {
+            ended = self.renew(&note, &seen, kind) => ended,
+            () = self.context.cancel.cancelled() => {
+                return Err(self.fail("cancelled; systemd goes on with its job by itself"));
+            }
+        };
+        notes.end(note, ended, fail)
+    }
+
     fn notes(&self) -> Notes {
         self.host.notes(self.context, self.name)
     }
@@ -132,7 +149,12 @@ impl Systemd<'_> {
         self.host.bus.look(unit).await.map_err(|error| self.unclear(&error))
     }
 
-    async fn renew(&self, note: &Note, seen: &Seen) -> Result<Incarnations, Trouble> {
+    async fn renew(
+        &self,
+        note: &Note,
+        seen: &Seen,
+        kind: Option<RestartKind>,
+    ) -> Result<Incarnations, Trouble> {
         let target = self.target(note, seen).await?;
         let state = self.without_job(&target).await?;
         if !state.is_found() {
@@ -141,7 +163,12 @@ impl Systemd<'_> {
         self.listen(&target, &state).await?;
         let is_new = note.is_done()
             || note.before.get(&target).map_or(!state.invocation.is_empty(), |old| *old != state.invocation);
-        let is_alone = matches!(self.unit, Unit::Fixed { .. });
+        // A release has one instance, and that is the one to be restarted.
+        let is_alone = match self.unit {
+            Unit::Fixed { .. } => true,
+            Unit::Releases { .. } => kind.is_some(),
+            Unit::Slots { .. } => false,
+        };
         // Of an instance it is known what it runs, or it was free a moment ago.
         let is_begun = state.is_up() && (is_new || !is_alone);
         let begun = if is_begun {
@@ -149,7 +176,7 @@ impl Systemd<'_> {
         } else if state.active == "failed" && is_new {
             Err(Trouble::Failed(self.failure(&target, &state).await))
         } else {
-            self.begin(&target, &state).await
+            self.begin(&target, &state, kind).await
         };
         let proven = match begun {
             Ok(()) => self.prove(&target).await,
@@ -221,10 +248,15 @@ impl Systemd<'_> {
     }
 
     /// Starts, restarts or reloads.
-    async fn begin(&self, unit: &str, state: &UnitState) -> Result<(), Trouble> {
+    async fn begin(&self, unit: &str, state: &UnitState, kind: Option<RestartKind>) -> Result<(), Trouble> {
         let verb = match self.unit {
-            Unit::Fixed { how: Renewal::Reload, .. } if state.active == "active" => Verb::Reload,
+            Unit::Fixed { how: Renewal::Reload, .. }
+                if state.active == "active" && kind != Some(RestartKind::Restart) =>
+            {
+                Verb::Reload
+            }
             Unit::Fixed { .. } => Verb::Restart,
+            Unit::Releases { .. } if kind.is_some() => Verb::Restart,
             Unit::Slots { .. } | Unit::Releases { .. } => Verb::Start,
         };
         if verb != Verb::Reload {

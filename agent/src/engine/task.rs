@@ -2,7 +2,7 @@
 
 use landfall_agent_core::state::Migrating;
 use landfall_agent_core::{Action, Effect};
-use landfall_common::assignment::ReleaseRef;
+use landfall_common::assignment::{ReleaseRef, RestartKind};
 use landfall_common::manifest::traffic::Slot;
 use landfall_common::manifest::{Check, Headers, Service, Step, Traffic};
 use landfall_common::report::HostReport;
@@ -46,6 +46,21 @@ pub enum Task {
         /// Whether what an earlier attempt has prepared is removed first
         /// ([`clear_prepared`](crate::apply::clear_prepared)), once nothing of that attempt runs.
         afresh: bool,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Restart or reload a service that goes on with the same release. Answered as its effect is.
+    Restart {
+        /// What runs.
+        service: Service,
+        /// Which of the two.
+        kind: RestartKind,
+        /// Of which release.
+        release: ReleaseName,
+        /// The digest of its manifest.
+        digest: Sha256,
+        /// Names the intent: asked for again with the same name, what was done is not done again.
+        attempt: String,
         /// To answer with.
         effect: Effect,
     },

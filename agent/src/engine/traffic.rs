@@ -1,10 +1,11 @@
 //! What the tasks of slots and proxies need, out of manifests.
 
-use landfall_agent_core::{Aim, Effect, Target};
-use landfall_common::ReleaseName;
+use landfall_agent_core::{Action, Aim, Effect, Target};
+use landfall_common::assignment::RestartKind;
 use landfall_common::manifest::traffic::{Slot, Slots};
 use landfall_common::manifest::{Container, Driver, Manifest, Program, Service};
 use landfall_common::report::Failure;
+use landfall_common::{ReleaseName, ServiceName};
 
 use super::task::Endpoint;
 use super::{Engine, Runner, Task, name};
@@ -34,6 +35,25 @@ impl<R: Runner> Engine<R> {
         services.into_iter().find(|service| service.name == wanted).ok_or_else(|| {
             Failure::new(name("traffic"), format!("release {release} has no service for its slots"))
         })
+    }
+
+    /// A service of the active release that is to be restarted where it runs.
+    pub(super) fn renewed(
+        &self,
+        service: &ServiceName,
+        release: &ReleaseName,
+        kind: RestartKind,
+    ) -> Result<Service, Failure> {
+        let found = self.known(release)?.program.services.into_iter().find(|known| known.name == *service);
+        let step = Action::Renew { service: service.clone(), release: release.clone(), kind }.name();
+        let found = found.ok_or_else(|| Failure::new(step.clone(), "the release has no such service"))?;
+        let record = &self.machine.record;
+        let is_slotted = self.installed(release)?.outline.slotted() == Some(service);
+        let slot = record.placement.slot_of(release).filter(|_| is_slotted);
+        found.driver.renews(kind, is_slotted).map_err(|why| {
+            Failure::new(step, format!("service {service} cannot be {}: {why}", kind.done()))
+        })?;
+        slot.map_or(Ok(found), |slot| self.instance(release, slot))
     }
 
     pub(super) fn lead(&self, aim: &Aim, effect: Effect) -> Result<Task, Failure> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use landfall_agent_core::{Effect, Event, Finish};
+use landfall_common::assignment::RestartKind;
 use landfall_common::report::Failure;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,17 @@ async fn act(executor: &Arc<Executor>, task: Task) {
                 drivers::activate(&executor.host, &service, &context, digest, &attempt).await
             } else {
                 drivers::deactivate(&executor.host, &service, &context).await
+            };
+            drop(held);
+            answer(executor, effect, result);
+        }
+        Task::Restart { service, kind, release, digest, attempt, effect } => {
+            let context = executor.acting(&release);
+            let held = executor.services.lock().await;
+            let driver = drivers::of(&executor.host, &service, &context);
+            let result = match kind {
+                RestartKind::Restart => driver.restart(digest, &attempt).await,
+                RestartKind::Reload => driver.reload(digest, &attempt).await,
             };
             drop(held);
             answer(executor, effect, result);

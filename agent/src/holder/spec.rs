@@ -89,6 +89,9 @@ pub struct ChildSpec {
         with = "landfall_common::time::optional_duration_ms"
     )]
     pub hold: Option<Duration>,
+    /// The attempt by which the same was to run anew: it makes another child of it, for a holder of any version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<String>,
 }
 
 impl ChildSpec {

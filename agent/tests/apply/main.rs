@@ -384,3 +384,25 @@ fn a_file_that_has_as_many_names_as_it_may_have_is_copied() {
     assert_eq!((meta("a").mode() & 0o7777, meta("y").mode() & 0o7777), (0o444, 0o555));
     assert!(world.names(".landfall/objects").is_empty());
 }
+
+#[test]
+fn a_restart_restarts_what_is_asked_for_and_leaves_everything_else() {
+    let mut world = World::new(&releases());
+    world.activate(1, "v1");
+    let (running, current) = (world.running.clone(), world.current());
+    let services: std::collections::BTreeSet<landfall_common::ServiceName> =
+        running.keys().take(1).map(|name| name.parse().unwrap()).collect();
+    let order = Order::Restart {
+        kind: landfall_common::assignment::RestartKind::Restart,
+        services: services.clone(),
+        min_healthy: landfall_common::Duration::from_secs(2),
+        healthy_deadline: landfall_common::Duration::from_secs(30),
+    };
+    world.assign(2, "v1", order);
+    world.settle();
+    let restarted: Vec<String> = services.iter().map(ToString::to_string).collect();
+    assert_eq!(world.restarts, restarted);
+    assert_eq!((world.running.clone(), world.current()), (running, current));
+    let report = world.engine.as_mut().unwrap().report(world.now);
+    assert_eq!(report.outcome.map(|outcome| outcome.result), Some(OutcomeKind::Committed));
+}

@@ -196,6 +196,8 @@ pub struct World {
     pub variables: BTreeMap<String, String>,
     /// What each service runs.
     pub running: BTreeMap<String, String>,
+    /// What was restarted with the release that it runs, in its order.
+    pub restarts: Vec<String>,
     /// Releases that never become healthy.
     pub sick: Vec<String>,
     pub now: Now,
@@ -224,6 +226,7 @@ impl World {
             releases: releases.iter().map(|r| (r.reference.name.to_string(), r.clone())).collect(),
             variables: BTreeMap::new(),
             running: BTreeMap::new(),
+            restarts: Vec::new(),
             sick: Vec::new(),
             now: Now { wall: "2026-11-21T12:00:00Z".parse().unwrap(), mono: Duration::from_secs(100) },
             fault: None,
@@ -387,6 +390,10 @@ impl World {
                 self.running.insert(service.name.to_string(), release.to_string());
                 Finish::Ok
             }
+            Task::Restart { service, .. } => {
+                self.restarts.push(service.name.to_string());
+                Finish::Ok
+            }
             Task::Service { service, .. } => {
                 self.running.remove(service.name.as_str());
                 Finish::Ok
@@ -455,6 +462,7 @@ fn effect_of(task: &Task) -> Option<Effect> {
         | Task::Step { effect, .. }
         | Task::Migrate { effect, .. }
         | Task::Service { effect, .. }
+        | Task::Restart { effect, .. }
         | Task::WarmUp { effect, .. }
         | Task::Lead { effect, .. }
         | Task::Retire { effect, .. } => Some(effect.clone()),

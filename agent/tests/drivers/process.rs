@@ -39,6 +39,12 @@ async fn stage() -> Stage {
 
 laws!(tests_of_all_laws);
 
+#[tokio::test]
+async fn it_has_no_reload() {
+    let failure = stage().await.reload("v1", "g1").await.unwrap_err();
+    assert_eq!(failure.reason, "the service's definition has no reload");
+}
+
 /// One that may not run beside another.
 mod alone {
     use super::*;

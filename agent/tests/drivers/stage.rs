@@ -137,6 +137,21 @@ impl Stage {
         tokio::time::timeout(Duration::from_secs(300), activation).await.expect("it never ended")
     }
 
+    /// Restarts what runs of a release.
+    pub async fn restart(&self, release: &str, attempt: &str) -> Result<(), Failure> {
+        let context = self.site.context(release);
+        let driver = drivers::of(&self.site.host, &self.service, &context);
+        let restart = driver.restart(release_digest(release), attempt);
+        tokio::time::timeout(Duration::from_secs(300), restart).await.expect("it never ended")
+    }
+
+    /// Has what runs of a release reload.
+    pub async fn reload(&self, release: &str, attempt: &str) -> Result<(), Failure> {
+        let context = self.site.context(release);
+        let driver = drivers::of(&self.site.host, &self.service, &context);
+        driver.reload(release_digest(release), attempt).await
+    }
+
     /// An agent that does it, to be killed.
     pub fn agent(&self, release: &str, attempt: &str) -> Agent {
         self.swap(release);

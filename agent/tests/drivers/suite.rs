@@ -67,6 +67,29 @@ pub async fn a_release_that_ends_at_its_start_fails_with_its_code_and_its_last_w
     stage.expect_running("v4", 1).await;
 }
 
+pub async fn a_restart_replaces_what_runs_once_for_each_intent(stage: &Stage) {
+    stage.release("v1", Behaviour::Serve);
+    stage.expect("v1", "g1").await;
+    let count = stage.running().len();
+    for attempt in ["g2", "g3"] {
+        let before = stage.starts();
+        stage.restart("v1", attempt).await.unwrap();
+        stage.expect_running("v1", count).await;
+        let after = stage.starts();
+        assert_eq!(after.len(), before.len() + count, "{after:?}");
+        if !stage.traits.repeats {
+            stage.restart("v1", attempt).await.unwrap();
+            assert_eq!(stage.starts(), after, "what was restarted is restarted again");
+        }
+    }
+    // It goes on with releases as if nothing had been.
+    stage.release("v2", Behaviour::Serve);
+    stage.expect("v2", "g4").await;
+    stage.expect_running("v2", count).await;
+    stage.expect("v1", "g4-back").await;
+    stage.expect_running("v1", count).await;
+}
+
 pub async fn what_is_stopped_twice_has_stopped(stage: &Stage) {
     let is_stopped = |state: &DriverState| match state {
         DriverState::Stopped => true,
@@ -196,6 +219,7 @@ macro_rules! laws {
             an_agent_that_is_killed_in_the_middle_and_asks_again_finishes_it
             an_agent_that_is_killed_while_the_new_one_fails_is_told_how_it_ended
             what_ends_by_itself_is_started_again_and_counted
+            a_restart_replaces_what_runs_once_for_each_intent
         }
     };
 }

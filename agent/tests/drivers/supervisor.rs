@@ -190,6 +190,16 @@ async fn with_a_signal_nothing_is_stopped() {
     assert!(failure.exit_code.is_none_or(|code| code == CODE), "{failure:?}");
     stage.expect("v2", "g3-back").await;
     assert_eq!(stage.running(), ["v2"]);
+    // Without a release, a reload is the same process, and a restart is not.
+    let newest = |stage: &Stage| stage.starts().last().unwrap().clone();
+    let (before, count) = (newest(&stage), stage.starts().len());
+    stage.reload("v2", "g4").await.unwrap();
+    stage.until("it has told of it", |_| stage.starts().len() == count + 1).await;
+    assert_eq!(newest(&stage), before);
+    stage.restart("v2", "g5").await.unwrap();
+    assert_eq!(stage.starts().len(), count + 2);
+    assert_ne!(newest(&stage), before);
+    assert_eq!(stage.running(), ["v2"]);
 }
 
 #[tokio::test]

@@ -143,6 +143,7 @@ fn report(
         active: Some(Active { release, proven: true }),
         outcome: result.map(|result| Outcome { generation, result }),
         health: Health::Healthy { period: Duration::from_secs(if healthy { 60 } else { 1 }) },
+        restarts: true,
     }
 }
 

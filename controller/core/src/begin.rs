@@ -108,6 +108,7 @@ pub(crate) fn begin(
         since: now,
         there: None,
         left_out: String::new(),
+        restart: plan.restart,
     })));
     (changes, event)
 }

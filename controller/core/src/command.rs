@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::{Actor, CommitLine, MigrationVerdict};
 use crate::record::{HostRecord, Place, ReleaseRecord};
+use crate::restart::RestartRequest;
 use crate::retention::Named;
 
 /// One intent of one operator.
@@ -58,6 +59,8 @@ pub enum Action {
         /// Which release; `None` is the one that a rollback would go to.
         to: Option<ReleaseName>,
     },
+    /// Restart or reload services of the release in force.
+    Restart(Box<RestartRequest>),
     /// Begin nothing new.
     Pause {
         /// Which rollout.

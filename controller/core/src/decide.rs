@@ -41,6 +41,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Roll(request) => draft.roll(request),
         Action::RollBack { place, to, reason } => draft.roll_back(place, to.as_ref(), reason),
         Action::Drill { place, to } => draft.drill(place, to.as_ref()),
+        Action::Restart(request) => draft.restart(request),
         Action::Pause { rollout, reason } => draft.pause(rollout, reason),
         Action::Resume { rollout } => draft.resume(rollout),
         Action::Abort { rollout, go_back, reason } => draft.abort(rollout, *go_back, reason),

@@ -134,6 +134,8 @@ pub(crate) fn known(state: &State, place: &PlaceRecord, release: Sha256) -> Know
 /// How a rollout that did not bring its release ended, if it has.
 pub(crate) fn went_wrong(rollout: &Rollout) -> Option<&'static str> {
     match &rollout.status {
+        // It brought nothing: the release had been proven before.
+        _ if rollout.is_restart() => None,
         Status::Ended { end: End::Failed { .. } } => Some("has failed"),
         Status::Ended { end: End::RolledBack { .. } } => Some("was rolled back"),
         _ => None,

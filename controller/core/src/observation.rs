@@ -162,7 +162,7 @@ impl Host {
     #[must_use]
     pub fn grant_open(&self, now: Timestamp) -> bool {
         let Some(assignment) = &self.issued.assignment else { return false };
-        if !matches!(assignment.order, Order::Activate { .. }) {
+        if !assignment.order.takes_out() {
             return false;
         }
         match self.standing(assignment, now) {
@@ -204,7 +204,7 @@ impl Host {
     /// How long it must be healthy without a break to count as stable: what its last activation asks for.
     pub(crate) fn stable_after(&self) -> Duration {
         match self.issued.assignment.as_ref().map(|assignment| &assignment.order) {
-            Some(Order::Activate { min_healthy, .. }) => *min_healthy,
+            Some(Order::Activate { min_healthy, .. } | Order::Restart { min_healthy, .. }) => *min_healthy,
             _ => Duration::ZERO,
         }
     }

@@ -25,6 +25,7 @@ mod line;
 mod look;
 mod migrate;
 mod pace;
+mod restart;
 mod room;
 mod run;
 mod stage;

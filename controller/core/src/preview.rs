@@ -9,12 +9,14 @@ use landfall_common::{HostId, LabelKey, Sha256, Timestamp};
 use serde::Serialize;
 
 use crate::approval;
-use crate::command::RollRequest;
+use crate::command::{Overrides, RollRequest};
 use crate::contract::{self, ContractFacts};
 use crate::group::Group;
 use crate::observation::Host;
+use crate::reason::Hosts;
 use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind, Word};
 use crate::refusal::Refusal;
+use crate::restart::{Restart, RestartRequest};
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
 use crate::state::State;
@@ -52,6 +54,9 @@ pub struct Plan {
     pub contract: Option<ContractFacts>,
     /// What happens if it fails.
     pub way_back: PlannedWayBack,
+    /// What is restarted or reloaded, if that is what it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
 }
 
 /// Hosts that change together.
@@ -289,6 +294,58 @@ pub fn preview_drill(
     Ok(Plan { previous: Some(here.clone()), ..plan })
 }
 
+/// What a restart or a reload would do now.
+///
+/// # Errors
+/// [`Refusal::NoRestart`], and those of [`preview`].
+pub fn preview_restart(state: &State, request: &RestartRequest, now: Timestamp) -> Result<Plan, Refusal> {
+    let RestartRequest { place, kind, services, .. } = request;
+    let record = place_record(state, place)?;
+    let none = |reason: String| Refusal::NoRestart { kind: *kind, place: Box::new(place.clone()), reason };
+    let in_force = record.in_force().ok_or_else(|| none("no release was ever proven there".to_owned()))?;
+    let release = in_force.release.clone();
+    if let Convergence::Held { reason } | Convergence::Stopped { reason } = &record.convergence {
+        return Err(none(format!(
+            "{reason}, and hosts may not run {}; bring them to one release first",
+            release.name
+        )));
+    }
+    if services.is_empty() {
+        return Err(none(format!("{} has no service that it could be done to", release.name)));
+    }
+    if request.release != release.digest {
+        return Err(none(format!("{} has come into force meanwhile; ask again", release.name)));
+    }
+    let too_old: Hosts = (state.hosts(place))
+        .filter(|host| host.record.cordon.is_none())
+        .filter(|host| host.fresh(now).is_some_and(|received| !received.report.restarts))
+        .map(|host| host.record.id.clone())
+        .collect();
+    if !too_old.is_empty() {
+        return Err(none(format!(
+            "the agent of {too_old} is of a version that cannot {} services; upgrade it first",
+            kind.as_str()
+        )));
+    }
+    let Overrides { analysis, watch, auto_rollback, .. } = &request.overrides;
+    if analysis.is_some() || watch.is_some() || auto_rollback.is_some() {
+        let rule =
+            "the same release goes on: there is nothing to analyse, to watch or to go back to".to_owned();
+        return Err(Refusal::Strategy { rule });
+    }
+    let own = state.release(&place.application, &release.name);
+    let own = own.and_then(|own| own.environments.get(&place.environment).cloned()).unwrap_or_default();
+    // There is nothing to compare with, and nothing that was brought to be watched.
+    let strategy =
+        Strategy { analysis: None, watch: landfall_common::Duration::ZERO, ..request.overrides.over(&own) };
+    strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
+    some_canary(state, place, &strategy)?;
+    let schema = (Schema::Fits { reason: "a restart changes no database".to_owned() }, None);
+    let plan = lay_out(state, place, RolloutKind::Restart, release.clone(), strategy, schema, now);
+    let restart = Restart { kind: *kind, services: services.clone(), reason: request.reason.clone() };
+    Ok(Plan { previous: Some(release), restart: Some(restart), ..plan })
+}
+
 /// A rollout that ended half way has left its migration in the database: what is older may not know it, the
 /// release in force included.
 fn knows_the_schema(place: &PlaceRecord, release: &ReleaseRef) -> Result<(), Refusal> {
@@ -448,6 +505,7 @@ fn lay_out(
         schema,
         contract,
         way_back: PlannedWayBack::Code,
+        restart: None,
     }
 }
 

@@ -151,6 +151,9 @@ pub enum Wait {
         /// Whether none of its hosts is left, so that nothing will be proven.
         #[serde(default)]
         gone: bool,
+        /// Whether the same release goes on, so that there is nothing to go back to.
+        #[serde(default)]
+        same: bool,
         /// The batch that would begin.
         next: u32,
         /// Of how many.
@@ -478,7 +481,7 @@ impl fmt::Display for Wait {
                 seconds(*period + Duration::from_millis(999)),
                 human::format(*stagger)
             ),
-            Self::Canary { rollout, promotion, hold, kept, gone, analysis, next, of } => {
+            Self::Canary { rollout, promotion, hold, kept, gone, same, analysis, next, of } => {
                 let held = match (kept, hold.is_zero()) {
                     _ if *gone => "no host of the canary is left, so that nothing was proven".to_owned(),
                     (true, _) => "the canary is proven".to_owned(),
@@ -495,6 +498,9 @@ impl fmt::Display for Wait {
                     Promotion::Given | Promotion::Overruled => {
                         format!("it was promoted, and batch {next} of {of} follows")
                     }
+                    Promotion::Awaited if *same => format!(
+                        "`ctl promote {rollout}` lets batch {next} of {of} follow, `ctl abort` leaves the others as they are"
+                    ),
                     Promotion::Awaited => format!(
                         "`ctl promote {rollout}` lets batch {next} of {of} follow, `ctl rollback` goes back"
                     ),

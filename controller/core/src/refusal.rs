@@ -1,5 +1,6 @@
 //! Why a command is refused. A refused command changes nothing.
 
+use landfall_common::assignment::RestartKind;
 use landfall_common::strategy::Closed;
 use landfall_common::time::human;
 use landfall_common::{AppName, EnvName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
@@ -367,6 +368,16 @@ pub enum Refusal {
     #[error("nothing to go back to: {reason}")]
     NothingBefore {
         /// Why.
+        reason: String,
+    },
+    /// Services cannot be restarted or reloaded.
+    #[error("no {} in {place}: {reason}", kind.as_str())]
+    NoRestart {
+        /// Which of the two.
+        kind: RestartKind,
+        /// Where.
+        place: Box<Place>,
+        /// Why not, and what helps.
         reason: String,
     },
     /// The way back cannot be rehearsed.

@@ -18,6 +18,7 @@ use crate::command::RollRequest;
 use crate::contract::Contract;
 use crate::log::Actor;
 use crate::record::{MigrationFacts, Place};
+use crate::restart::Restart;
 
 /// The act of bringing one release to one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub struct Rollout {
     /// Once it has ended: which hosts of its place were left out, and by whose word. Empty if none was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub left_out: String,
+    /// What is restarted or reloaded, if that is what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
 }
 
 /// Which way a rollout goes.
@@ -73,6 +77,8 @@ pub enum RolloutKind {
     Rollback,
     /// To another release and back again, on the canary alone: a rehearsal of the way back.
     Drill,
+    /// Services of the release in force are restarted or reloaded, and nothing is brought.
+    Restart,
 }
 
 /// What stands between the database and the release.
@@ -525,7 +531,7 @@ impl Rollout {
     /// Whether its first batch is a canary: the way back has none.
     #[must_use]
     pub fn has_canary(&self) -> bool {
-        self.kind == RolloutKind::Forward && self.strategy.has_canary()
+        matches!(self.kind, RolloutKind::Forward | RolloutKind::Restart) && self.strategy.has_canary()
     }
 
     /// While its canary is held: how that is compared with the hosts on the release before, and which this is. Before

@@ -74,6 +74,8 @@ fn take_back(place: &mut PlaceRecord, release: &ReleaseRef) {
 pub(crate) enum NoReturn {
     /// It is itself the way back; going back from it would be a loop.
     IsRollback,
+    /// It brings nothing: the same release runs.
+    IsRestart,
     /// Nothing else was in force.
     NothingBefore,
     /// The schema stands in the way.
@@ -95,6 +97,9 @@ pub(crate) fn way_back(
     if rollout.kind == RolloutKind::Rollback {
         return Err(NoReturn::IsRollback);
     }
+    if rollout.is_restart() {
+        return Err(NoReturn::IsRestart);
+    }
     let previous = rollout.previous.as_ref().filter(|previous| previous.digest != rollout.release.digest);
     let previous = previous.ok_or(NoReturn::NothingBefore)?;
     let back = match schema::way_back(state, place, previous) {
@@ -113,6 +118,8 @@ pub(crate) fn may_revert(state: &State, rollout: &Rollout, place: &PlaceRecord) 
     match (rollout.kind, &rollout.previous) {
         (_, None) => false,
         (RolloutKind::Forward | RolloutKind::Drill, Some(previous)) => meets_schema(state, place, previous),
+        // Only of a host that does not run the release in force, and is brought to it.
+        (RolloutKind::Restart, Some(_)) => true,
         (RolloutKind::Rollback, Some(_)) => matches!(rollout.schema, Schema::Fits { .. }),
     }
 }

@@ -6,8 +6,8 @@ use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
 use landfall_common::strategy::{Amount, Canary, Spread, StrategyKind, Window};
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, ReleaseCounter, ReleaseName, RequestId, RolloutId, Sha256,
-    StepName, Timestamp, canonical,
+    AppName, Duration, EnvName, Generation, ReleaseCounter, ReleaseName, RequestId, RolloutId, ServiceName,
+    Sha256, StepName, Timestamp, canonical,
 };
 use landfall_controller_core::command::Overrides;
 use landfall_controller_core::log::CommitLine;
@@ -63,6 +63,14 @@ pub fn rollout_id(text: &str) -> Parsed<RolloutId> {
 /// A release's name.
 pub fn release_name(text: &str) -> Parsed<ReleaseName> {
     named("release", text)
+}
+
+/// A service's name.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn service_name(text: &str) -> Parsed<ServiceName> {
+    named("service", text)
 }
 
 /// An application's name.
@@ -127,6 +135,7 @@ pub fn report(message: pb::HostReport) -> Parsed<HostReport> {
         active: active.map(|release| Active { release, proven: message.active_proven }),
         outcome: message.outcome.map(outcome).transpose()?,
         health: health(message.health.unwrap_or_default())?,
+        restarts: message.restarts,
     })
 }
 
@@ -358,6 +367,7 @@ pub fn report_message(report: &HostReport) -> pb::HostReport {
         active_proven: report.active.as_ref().is_some_and(|active| active.proven),
         outcome: report.outcome.as_ref().map(outcome_message),
         health: Some(health_message(&report.health)),
+        restarts: report.restarts,
     }
 }
 
@@ -463,6 +473,7 @@ mod tests {
             active: None,
             outcome: Some(Outcome { generation: Generation(5), result }),
             health,
+            restarts: true,
         }
     }
 

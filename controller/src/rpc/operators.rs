@@ -13,6 +13,7 @@ mod objects;
 mod page;
 pub(crate) mod people;
 mod releases;
+mod restart;
 mod rollouts;
 mod shown;
 mod tokens;
@@ -134,6 +135,15 @@ impl Operators for OperatorsService {
         let caller = Caller::of(&request)?;
         let rollout = rollouts::drill(&self.0, &caller, request.into_inner()).await?;
         Ok(Response::new(pb::StartDrillResponse { rollout: Some(rollout) }))
+    }
+
+    async fn start_restart(
+        &self,
+        request: Request<pb::StartRestartRequest>,
+    ) -> Answer<pb::StartRestartResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = restart::start(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::StartRestartResponse { rollout: Some(rollout) }))
     }
 
     async fn control_rollout(

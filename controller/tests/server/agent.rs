@@ -146,7 +146,7 @@ fn take(memory: &mut Memory, bytes: &[u8], key: &PublicKey) {
             });
             pb::OutcomeKind::Reverted
         }
-        Order::Activate { .. } => {
+        Order::Activate { .. } | Order::Restart { .. } => {
             report.active = Some(release);
             report.active_proven = true;
             pb::OutcomeKind::Committed

@@ -114,6 +114,7 @@ async fn that_decisions_cannot_be_stored_is_told_first_until_they_can() {
         active: Some(active),
         outcome: None,
         health: Health::Unknown,
+        restarts: true,
     };
     reactor.reported(host, 1, report).await.unwrap();
     let told = until(&reactor, |first| first.contains("cannot store its decisions since")).await;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use landfall_common::assignment::RestartKind;
 use landfall_common::strategy::{Canary, Spread, StrategyKind, Window};
-use landfall_common::{AppName, EnvName, HostId, ReleaseName, Token};
+use landfall_common::{AppName, EnvName, HostId, ReleaseName, ServiceName, Token};
 use landfall_proto::v1;
 
 /// A rollout that somebody wants.
@@ -27,6 +28,25 @@ pub struct Intent {
     pub proven_in: Option<EnvName>,
     /// Why it may be unproven where landfall.toml asks for that; empty if it may not.
     pub unproven: String,
+}
+
+/// Services that somebody wants anew, with the release in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anew {
+    /// Of which application.
+    pub application: AppName,
+    /// Where.
+    pub environment: EnvName,
+    /// Restarted or reloaded.
+    pub kind: RestartKind,
+    /// Which; none for all.
+    pub services: Vec<ServiceName>,
+    /// Why.
+    pub reason: String,
+    /// Other knobs than the definition's.
+    pub overrides: Overrides,
+    /// Why windows and freezes do not hold it; empty if they do.
+    pub outside_window: String,
 }
 
 /// What becomes of a rollout that cannot begin at once.

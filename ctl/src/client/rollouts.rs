@@ -1,10 +1,11 @@
 //! Rollouts: planned, begun, controlled, followed.
 
+use landfall_common::assignment::RestartKind;
 use landfall_common::{AppName, EnvName, ReleaseName};
 use landfall_proto::v1;
 use tonic::Streaming;
 
-use super::request::{Control, Intent};
+use super::request::{Anew, Control, Intent};
 use super::{Client, request_id, status};
 use crate::error::Error;
 use crate::view;
@@ -97,6 +98,29 @@ impl Client {
             release: release.map(ToString::to_string).unwrap_or_default(),
         };
         let answer = self.call(request, |mut o, q| async move { o.start_drill(q).await });
+        present(answer.await?.rollout)
+    }
+
+    /// Restarts or reloads services of the release in force.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn restart(&self, anew: &Anew) -> Result<view::Rollout, Error> {
+        let kind = match anew.kind {
+            RestartKind::Restart => v1::RestartKind::Restart,
+            RestartKind::Reload => v1::RestartKind::Reload,
+        };
+        let request = v1::StartRestartRequest {
+            request_id: request_id(),
+            application: anew.application.to_string(),
+            environment: anew.environment.to_string(),
+            kind: kind.into(),
+            services: anew.services.iter().map(ToString::to_string).collect(),
+            reason: anew.reason.clone(),
+            overrides: Some(anew.overrides.message()),
+            outside_window: anew.outside_window.clone(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.start_restart(q).await });
         present(answer.await?.rollout)
     }
 

@@ -201,6 +201,11 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
     };
     let reasons = rollout.reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>();
     let from = rollout.from.as_deref().unwrap_or("no release");
+    // What was done to the hosts that it counts.
+    let has_done = match &rollout.restart {
+        Some(restart) => format!("{} on", restart.done()),
+        None => format!("{to} runs on"),
+    };
     match rollout.status {
         status if total == 0 => {
             let words = output.paint(Tone::Warning, status.words());
@@ -214,7 +219,7 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
                 (_, 0) => format!("all {total} hosts"),
                 (_, out) => format!("{total} of {} hosts", total + out),
             };
-            format!("{what}: {to} runs on {hosts} of {place}{took}{reasons}")
+            format!("{what}: {has_done} {hosts} of {place}{took}{reasons}")
         }
         Status::Rehearsed => {
             let what = output.paint(Tone::Good, "rehearsed");
@@ -238,7 +243,10 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
         Status::Failed => {
             let what = output.paint(Tone::Bad, "failed");
             let done = count(&[Progress::Committed]);
-            let next = if rollout.is_untouched() {
+            let next = if let Some(restart) = &rollout.restart {
+                let services = restart.services.join(" ");
+                format!("{}, then ctl {} {services}", mend(rollout), restart.kind.as_str())
+            } else if rollout.is_untouched() {
                 // `ctl rollback` would take the release away that is in force, and well.
                 let mend = mend(rollout);
                 format!("{mend}, then ctl release {to} again; or correct it and release it under a new name")
@@ -246,14 +254,14 @@ fn conclusion(output: &Output, rollout: &Rollout) -> String {
                 "then ctl retry or ctl rollback".to_owned()
             };
             format!(
-                "{what}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}; {next}"
+                "{what}: {has_done} {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}; {next}"
             )
         }
         status => {
             let done = count(&[Progress::Committed]);
             let words = output.paint(Tone::Warning, status.words());
             format!(
-                "{words}: {to} runs on {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}"
+                "{words}: {has_done} {done} of {total} hosts of {place}{took}{reasons}\n  next: ctl status {id}"
             )
         }
     }
@@ -320,6 +328,7 @@ mod tests {
             changes: vec![],
             is_rollback: false,
             is_drill: false,
+            restart: None,
             in_line: false,
             analysis: None,
             left_out: vec![],

@@ -41,6 +41,8 @@ struct Deployment {
     hosts_done: u64,
     is_rollback: bool,
     is_drill: bool,
+    /// `restart of web`, if that is what it was.
+    restart: String,
 }
 
 pub(super) async fn run(session: &Session, arguments: &Log) -> Result<Exit, Error> {
@@ -89,7 +91,13 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
         let event = &entry.body["event"];
         let text = |value: &Value| printable::line(value.as_str().unwrap_or_default());
         let rollout = text(&event["rollout"]);
-        let known = ["rollout_started", "rollout_finished", "rollback_requested", "drill_requested"];
+        let known = [
+            "rollout_started",
+            "rollout_finished",
+            "rollback_requested",
+            "drill_requested",
+            "restart_requested",
+        ];
         if rollout.is_empty() || !known.contains(&entry.kind.as_str()) {
             continue;
         }
@@ -114,6 +122,12 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
                 }
             }
             "drill_requested" => deployment.is_drill = true,
+            "restart_requested" => {
+                let services = event["services"].as_array().into_iter().flatten().map(text);
+                let services = services.collect::<Vec<_>>().join(", ");
+                deployment.restart = format!("{} of {services}", text(&event["verb"]));
+                deployment.reason = text(&event["reason"]);
+            }
             "rollback_requested" => {
                 deployment.is_rollback = true;
                 if deployment.by.is_empty() {
@@ -127,7 +141,11 @@ fn deployments(entries: &[LogEntry]) -> Vec<Deployment> {
             _ => {
                 deployment.release = text(&event["release"]["name"]);
                 deployment.outcome = text(&event["end"]);
-                deployment.reason = text(&event["reason"]);
+                let reason = text(&event["reason"]);
+                // Why somebody wanted it is told where nothing went wrong.
+                if !reason.is_empty() || deployment.restart.is_empty() {
+                    deployment.reason = reason;
+                }
                 deployment.hosts = event["hosts"].as_u64().unwrap_or(0);
                 deployment.hosts_done = event["hosts_done"].as_u64().unwrap_or(0);
                 let started = event["started_at"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
@@ -145,6 +163,7 @@ fn deployment_row(output: &Output, deployment: &Deployment) -> Vec<String> {
         from => format!("{from} -> {}", deployment.release),
     };
     let release = match deployment {
+        Deployment { restart, .. } if !restart.is_empty() => format!("{} ({restart})", deployment.release),
         Deployment { is_rollback: true, .. } => format!("{release} (rollback)"),
         Deployment { is_drill: true, .. } => format!("{release} (drill)"),
         _ => release,
@@ -156,6 +175,8 @@ fn deployment_row(output: &Output, deployment: &Deployment) -> Vec<String> {
         _ => output.paint(Tone::Bad, &words),
     };
     let changes = match &deployment.changes[..] {
+        // The changes of its release came earlier.
+        _ if !deployment.restart.is_empty() => format::or_dash(Some(deployment.reason.clone())),
         [] if deployment.reason.is_empty() => "-".to_owned(),
         [] => deployment.reason.clone(),
         [only] => only.clone(),

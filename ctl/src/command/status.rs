@@ -94,7 +94,9 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         let last = if rollout.status.has_ended() {
             let ended = rollout.ended.map(format::time).unwrap_or_default();
             let reason = rollout.reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let (to, status) = (&rollout.to, rollout.status.words());
+            let what = rollout.restart.as_ref().map(|it| format!("{} of {}, ", it.kind.as_str(), it.names()));
+            let to = format!("{}{}", what.unwrap_or_default(), rollout.to);
+            let status = rollout.status.words();
             format!(
                 "last rollout {}: {to} {status} at {ended}, by {}{reason}",
                 rollout.id, rollout.started_by

@@ -139,6 +139,11 @@ fn fetched<'h>(hosts: impl Iterator<Item = &'h HostState>) -> Option<String> {
 /// `v1.3 -> v1.4, tenants in production`.
 #[must_use]
 pub fn title(rollout: &Rollout) -> String {
+    if let Some(restart) = &rollout.restart {
+        let (what, to) = (restart.names(), &rollout.to);
+        let place = format!("{} in {}", rollout.application, rollout.environment);
+        return format!("{} of {what}, {to}, {place}", restart.kind.as_str());
+    }
     let from = rollout.from.as_deref().unwrap_or("nothing");
     let back = match rollout {
         Rollout { is_rollback: true, .. } => "rollback ",

@@ -37,6 +37,7 @@ pub(crate) fn rollout() -> Rollout {
         changes: vec![],
         is_rollback: false,
         is_drill: false,
+        restart: None,
         in_line: false,
         analysis: None,
         left_out: vec![],

@@ -1,6 +1,7 @@
 //! A rollout: its batches, its hosts, and how far they are.
 
 use landfall_common::Timestamp;
+use landfall_common::assignment::RestartKind;
 use landfall_common::printable::{self, line};
 use landfall_proto::v1;
 use serde::Serialize;
@@ -128,6 +129,8 @@ pub struct Rollout {
     pub in_line: bool,
     /// Whether it is a drill.
     pub is_drill: bool,
+    /// What is restarted or reloaded; none of one that brings a release.
+    pub restart: Option<Restart>,
     /// The migration's state; empty when there is none.
     pub migration: String,
     /// How its canary does beside the hosts on the release before, while that is compared.
@@ -136,6 +139,42 @@ pub struct Rollout {
     pub approvals: Option<Approvals>,
     /// Hosts of its environment that have no part in it, by an operator's word.
     pub left_out: Vec<LeftOut>,
+}
+
+/// What a rollout does that brings nothing: the same release goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Restart {
+    /// `restart` or `reload`.
+    pub kind: RestartKind,
+    /// Which services.
+    pub services: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<v1::Restart> for Restart {
+    fn from(restart: v1::Restart) -> Self {
+        let kind = match restart.kind() {
+            v1::RestartKind::Reload => RestartKind::Reload,
+            v1::RestartKind::Restart | v1::RestartKind::Unspecified => RestartKind::Restart,
+        };
+        Self { kind, services: printable::each(restart.services), reason: line(&restart.reason) }
+    }
+}
+
+impl Restart {
+    /// `web, worker`.
+    #[must_use]
+    pub fn names(&self) -> String {
+        self.services.join(", ")
+    }
+
+    /// `web was restarted`.
+    #[must_use]
+    pub fn done(&self) -> String {
+        let were = if self.services.len() == 1 { "was" } else { "were" };
+        format!("{} {were} {}", self.names(), self.kind.done())
+    }
 }
 
 /// Yes by others than the one who asked.
@@ -352,6 +391,7 @@ impl From<v1::Rollout> for Rollout {
             is_rollback: rollout.is_rollback,
             in_line: rollout.in_line,
             is_drill: rollout.is_drill,
+            restart: rollout.restart.map(Restart::from),
             migration: line(&rollout.migration),
             analysis: rollout.analysis.map(Analysis::from),
             approvals: rollout.approvals.map(Approvals::from),

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod migration;
 pub mod pace;
 pub mod proof;
+pub mod restart;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +116,8 @@ pub struct Checks {
     pub late: late::Late,
     /// Rollouts that are watched.
     pub watch: watch::Watch,
+    /// What was restarted without a release.
+    pub restarts: restart::Restarts,
     /// Looks so far.
     pub looks: u64,
 }
@@ -149,6 +152,7 @@ impl Checks {
             promoted: BTreeSet::new(),
             late: late::Late::default(),
             watch: watch::Watch::default(),
+            restarts: restart::Restarts::default(),
             looks: 0,
         }
     }
@@ -159,6 +163,7 @@ impl Checks {
         self.heard.clear();
         self.sessions.clear();
         self.forget_failures();
+        self.forget_restarts();
         self.forget_figures();
     }
 
@@ -195,6 +200,7 @@ impl Checks {
         });
         if !is_old {
             self.told_of_failure(host, report);
+            self.told_of_restart(host, report);
             self.told_of_activation(host, report, at);
             self.told_of_lapse(host, report, at);
             self.heard.insert(host.clone(), Heard { connection, at, report: report.clone() });

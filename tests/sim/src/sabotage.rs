@@ -23,6 +23,8 @@ pub enum Sabotage {
     FalseSuccess,
     /// P6: the controller calls a drill well over before its hosts are back.
     DrillStays,
+    /// P5: the agent says that it has restarted what it has not.
+    RestartLies,
     /// P5: the controller forgets which hosts it was to leave alone.
     LeftOutForgotten,
     /// P6: the probes of a bad release lie.

@@ -36,6 +36,8 @@ pub struct Scenario {
     pub drills: bool,
     /// Whether they exclude and cordon hosts.
     pub leaves_out: bool,
+    /// Whether they restart services without a release.
+    pub restarts: bool,
     /// The wall clock at the start, in milliseconds since 1970.
     pub epoch_ms: u64,
     /// What goes wrong.
@@ -149,6 +151,7 @@ impl Scenario {
             with_entries(seed, &mut releases);
         }
         let drills = seed % 8 == 5;
+        let restarts = seed % 8 == 6;
         let leaves_out = seed % 4 == 2;
         let staging = staging(seed, hosts);
         if staging > 0 {
@@ -163,6 +166,7 @@ impl Scenario {
             operators,
             line,
             drills,
+            restarts,
             leaves_out,
             epoch_ms: EPOCH_MS,
             faults,
@@ -206,6 +210,7 @@ impl Scenario {
             operators: Operators::Patient,
             line: false,
             drills: false,
+            restarts: false,
             leaves_out: false,
             epoch_ms: EPOCH_MS,
             faults: FaultRates::default(),

@@ -86,6 +86,11 @@ enum Doing {
         unless_running: bool,
         effect: Effect,
     },
+    Restart {
+        service: ServiceName,
+        release: ReleaseName,
+        effect: Effect,
+    },
     WarmUp {
         release: ReleaseName,
         effect: Effect,
@@ -128,6 +133,8 @@ pub struct Statistics {
     pub succeeded: u64,
     /// Rollouts that went back.
     pub rolled_back: u64,
+    /// Restarts that ended well.
+    pub restarted: u64,
     /// Drills that ended well.
     pub rehearsed: u64,
     /// Rollouts that ended otherwise.
@@ -158,6 +165,7 @@ impl Statistics {
         self.events += other.events;
         self.succeeded += other.succeeded;
         self.rolled_back += other.rolled_back;
+        self.restarted += other.restarted;
         self.rehearsed += other.rehearsed;
         self.otherwise += other.otherwise;
         self.host_crashes += other.host_crashes;

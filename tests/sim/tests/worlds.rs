@@ -257,6 +257,11 @@ fn a_host_that_is_not_left_alone_is_noticed() {
 }
 
 #[test]
+fn a_restart_that_did_not_take_place_is_noticed() {
+    is_noticed(Sabotage::RestartLies, "P5", |scenario| scenario.restarts = true);
+}
+
+#[test]
 fn a_bad_release_that_is_called_good_is_noticed() {
     is_noticed(Sabotage::LyingProbes, "P6", |scenario| {
         scenario.releases[1].bad_ppm = 1_000_000;

@@ -19,7 +19,8 @@ impl Turn {
         let record = &self.machine.record;
         let name = to.release.name.clone();
         let (from, from_in_doubt) = (record.active.clone(), record.in_doubt);
-        let activation = Activation { generation, from, from_in_doubt, to: name.clone(), terms };
+        let activation =
+            Activation { generation, from, from_in_doubt, to: name.clone(), terms, is_restart: false };
         let runs_well = record.active.as_ref() == Some(&name)
             && record.strays.is_empty()
             && !record.in_doubt
@@ -46,6 +47,9 @@ impl Turn {
                 _ => {}
             }
             let failure = failure_of(finish);
+            if activation.is_restart {
+                return self.restart_failed(&activation, at.max(reached) > 0, failure);
+            }
             self.left_undone(&plan[at..], &activation.to, &failure);
             return self.fail(activation, &plan[..=at.max(reached)], failure);
         }
@@ -55,6 +59,9 @@ impl Turn {
         }
         if at + 1 < plan.len() {
             return self.enter(State::Activating { activation, plan, at: at + 1, reached });
+        }
+        if activation.is_restart {
+            self.restarted();
         }
         self.machine.record.mixed = None;
         self.watch_active();
@@ -70,7 +77,7 @@ impl Turn {
             }
             Action::Lead { aim } => self.leads(aim.clone()),
             Action::Retire { slot, release } => self.vacated(*slot, release),
-            Action::Swap { .. } | Action::Start { .. } | Action::WarmUp { .. } => {}
+            Action::Swap { .. } | Action::Renew { .. } | Action::Start { .. } | Action::WarmUp { .. } => {}
         }
     }
 
@@ -128,6 +135,9 @@ impl Turn {
     }
 
     fn commit(&mut self, activation: &Activation) {
+        if activation.is_restart {
+            return self.commit_restart(activation);
+        }
         self.proven(&activation.to);
         let record = &mut self.machine.record;
         let keep = record.installed.get(&activation.to).map_or(2, |i| i.outline.retention);
@@ -136,7 +146,7 @@ impl Turn {
         self.end_activation(activation, OutcomeKind::Committed);
     }
 
-    fn proven(&mut self, name: &ReleaseName) {
+    pub(super) fn proven(&mut self, name: &ReleaseName) {
         let proven = &mut self.machine.record.proven;
         proven.retain(|known| known != name);
         proven.insert(0, name.clone());
@@ -145,6 +155,9 @@ impl Turn {
 
     /// The release failed after all of its steps.
     fn fail_whole(&mut self, activation: Activation, failure: Failure) {
+        if activation.is_restart {
+            return self.restart_failed(&activation, true, failure);
+        }
         let record = &self.machine.record;
         let from = activation.from.as_ref().filter(|from| **from != activation.to);
         let from = from.and_then(|name| record.installed.get(name));
@@ -255,6 +268,6 @@ fn is_a_ground(action: &Action, rest: &[Action]) -> bool {
         Action::Restart { .. } => rest.iter().any(leads_to_service),
         Action::Swap { .. } | Action::Start { .. } | Action::WarmUp { .. } => true,
         Action::Lead { aim } => matches!(aim.to, Target::Slot { .. } | Target::Plain { .. }),
-        Action::Stop { .. } | Action::Retire { .. } => false,
+        Action::Renew { .. } | Action::Stop { .. } | Action::Retire { .. } => false,
     }
 }

@@ -47,7 +47,9 @@ impl Turn {
     fn stage_failed(&mut self, job: &Job, finish: Finish) {
         let failure = failure_of(finish);
         let result = match &job.order {
-            Order::Stage | Order::Activate { .. } => OutcomeKind::StageFailed { failure },
+            Order::Stage | Order::Activate { .. } | Order::Restart { .. } => {
+                OutcomeKind::StageFailed { failure }
+            }
             // Nothing of it has run, and that is certain.
             Order::Migrate { .. } => OutcomeKind::MigrationFailed { failure },
         };

@@ -1,8 +1,9 @@
 //! Which assignments a host takes: whose they are, their numbers, their time, their ranges.
 
 use crate::harness::{Harness, S, activate, migrate, stage};
+use crate::restart::restart;
 use landfall_agent_core::Effect;
-use landfall_common::assignment::{MAX_HEALTHY_DEADLINE, MAX_LEASE, Order};
+use landfall_common::assignment::{MAX_HEALTHY_DEADLINE, MAX_LEASE, Order, RestartKind};
 use landfall_common::report::OutcomeKind;
 
 #[test]
@@ -124,10 +125,16 @@ fn durations_that_no_definition_can_have_are_refused() {
             Order::Activate { on_failure, min_healthy, healthy_deadline: MAX_HEALTHY_DEADLINE }
         }
         Order::Migrate { fence, direction, .. } => Order::Migrate { fence, lease: MAX_LEASE, direction },
+        Order::Restart { kind, ref services, min_healthy, .. } => {
+            let services = services.clone();
+            Order::Restart { kind, services, min_healthy, healthy_deadline: MAX_HEALTHY_DEADLINE }
+        }
         Order::Stage => Order::Stage,
     };
     let moment = landfall_common::Duration::from_millis(1);
-    for mut assignment in [activate(1, "v1"), migrate(1, "v1", 1)] {
+    for mut assignment in
+        [activate(1, "v1"), migrate(1, "v1", 1), restart(1, "v1", &["web"], RestartKind::Reload)]
+    {
         assignment.order = longest(&assignment.order);
         let mut host = Harness::new();
         host.assign(assignment.clone());
@@ -142,6 +149,13 @@ fn durations_that_no_definition_can_have_are_refused() {
                 Order::Migrate { fence, lease: lease + moment, direction },
                 Order::Migrate { fence, lease: S(0), direction },
             ],
+            Order::Restart { kind, ref services, min_healthy, healthy_deadline } => {
+                let bent = |min_healthy, healthy_deadline| {
+                    let services = services.clone();
+                    Order::Restart { kind, services, min_healthy, healthy_deadline }
+                };
+                vec![bent(min_healthy, healthy_deadline + moment), bent(healthy_deadline, healthy_deadline)]
+            }
             Order::Stage => vec![],
         };
         for order in bent {

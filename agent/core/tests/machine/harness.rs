@@ -25,7 +25,7 @@ fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
-fn assignment(generation: u64, release: &str, order: Order) -> Assignment {
+pub fn assignment(generation: u64, release: &str, order: Order) -> Assignment {
     let number = release[1..].parse().unwrap();
     Assignment {
         host: "web-1".parse().unwrap(),

@@ -5,6 +5,7 @@
 mod acceptance;
 mod harness;
 mod migrations;
+mod restart;
 mod slots;
 
 use harness::{Harness, S, activate, activate_with, migrate, stage};

@@ -178,6 +178,7 @@ mod tests {
             active: Some(Active { release, proven: true }),
             outcome: Some(Outcome { generation: Generation(generation), result }),
             health: Health::Unknown,
+            restarts: true,
         }
     }
 

@@ -17,6 +17,7 @@ fn child(release: &str) -> ChildSpec {
         ready: Ready::Notify { timeout: 5 * SECOND },
         stop_timeout: 3 * SECOND,
         hold: None,
+        renewal: None,
     }
 }
 

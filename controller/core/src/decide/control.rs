@@ -108,8 +108,7 @@ impl Draft<'_> {
         let fleet = match rollout.status.stage() {
             // It came into force: only its contract is left undone.
             Some(Stage::Contracting { .. }) => Fleet::TookIt,
-            _ if touched || turn::schema_moved(&rollout) => Fleet::Mixed,
-            _ => Fleet::AsBefore,
+            _ => rollout.left_half_way(touched),
         };
         self.log(LogEvent::RolloutAborted { rollout: id.clone(), reason: reason.to_owned() });
         let end = End::Aborted { by: self.command.by.clone(), reason: reason.to_owned() };
@@ -150,6 +149,11 @@ impl Draft<'_> {
         let reason = format!("{} asked for it{}{reason}", self.command.by, sep(reason));
         let stage = turn::way_back(self.state, &rollout, &place, &reason).map_err(|why| match why {
             NoReturn::IsRollback => wrong(&rollout, "it is itself the way back; resume or abort it"),
+            NoReturn::IsRestart => wrong(
+                &rollout,
+                "the same release runs before and after a restart, so that there is nothing to go back to; `ctl abort` \
+                 leaves the others as they are",
+            ),
             NoReturn::NothingBefore => Refusal::NothingBefore {
                 reason: format!("no other release was in force for {} before", rollout.place),
             },
@@ -236,7 +240,8 @@ impl Draft<'_> {
             (Some(ended), MemberState::ReturnFailed) => {
                 ended.previous.as_ref().map(|previous| previous.digest) == in_force
             }
-            (Some(ended), _) => Some(ended.release.digest) == in_force,
+            // What failed to restart runs what is in force: that is asked for anew.
+            (Some(ended), _) => Some(ended.release.digest) == in_force && !ended.is_restart(),
         });
         let retried: Vec<Member> = members.filter_map(|m| self.retried(m, going_back)).collect();
         let mut hosts: Vec<_> = retried.iter().map(|member| member.host.clone()).collect();

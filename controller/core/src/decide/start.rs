@@ -14,9 +14,10 @@ use crate::proof;
 use crate::reason::InLine;
 use crate::record::{Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
+use crate::restart::RestartRequest;
 use crate::rollout::{End, Rollout, RolloutKind, Stage, Status};
 use crate::timing::LINE_AT_MOST;
-use crate::turn::{self, Fleet};
+use crate::turn;
 
 use super::Draft;
 
@@ -103,6 +104,33 @@ impl Draft<'_> {
             release: plan.release.clone(),
         });
         self.begin(record, plan, Vec::new())
+    }
+
+    /// Restarts or reloads services of what is in force.
+    pub(super) fn restart(&mut self, request: &RestartRequest) -> Result<Answer, Refusal> {
+        let plan = preview::preview_restart(self.state, request, self.now)?;
+        let place = self.place_record(&request.place);
+        let Place { application, environment } = request.place.clone();
+        // A freeze holds it as well: it changes hosts that serve.
+        let wanted = RollRequest {
+            outside_window: request.outside_window.clone(),
+            ..RollRequest::new(application.clone(), environment.clone(), plan.release.name.clone())
+        };
+        let hindrance = line::hindrance(self.state, &place, None, (&plan.release, &wanted), self.now);
+        if let Some(hindrance) = hindrance {
+            return Err(hindrance.refusal(&place));
+        }
+        self.log(LogEvent::RestartRequested {
+            rollout: self.command.fresh.clone(),
+            application,
+            environment,
+            release: plan.release.clone(),
+            verb: request.kind,
+            services: request.services.iter().cloned().collect(),
+            reason: request.reason.clone(),
+        });
+        self.say_if_outside(&place, &plan, &wanted);
+        self.begin(place, plan, Vec::new())
     }
 
     /// Whoever passes a window or a freeze by has it in the log, whether it is closed now or when the turn comes.
@@ -192,6 +220,7 @@ impl Draft<'_> {
             since: self.now,
             there: None,
             left_out: String::new(),
+            restart: None,
         })));
         Ok(Answer::Rollout { id })
     }
@@ -229,7 +258,7 @@ impl Draft<'_> {
                 return Err(not("it is not ended for one that others have to approve first"));
             }
             let touched = self.state.members(&holder.id).any(|member| member.touched);
-            let fleet = if touched || turn::schema_moved(&holder) { Fleet::Mixed } else { Fleet::AsBefore };
+            let fleet = holder.left_half_way(touched);
             let end = End::Superseded { by: by.clone() };
             let id = holder.id.clone();
             let members = self.state.members(&id);

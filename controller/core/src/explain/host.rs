@@ -280,6 +280,10 @@ fn asked(host: &Host, assignment: &Assignment, now: Timestamp) -> Asked {
         Order::Migrate { direction: Direction::Down, .. } => format!("take the migration of {release} back"),
         Order::Migrate { direction: Direction::Contract, .. } => format!("run the contract of {release}"),
         Order::Activate { .. } => format!("activate {release}"),
+        Order::Restart { kind, services, .. } => {
+            let names: Vec<&str> = services.iter().map(|service| service.as_str()).collect();
+            format!("{} {} of {release}", kind.as_str(), names.join(", "))
+        }
     };
     let answer = match host.standing(assignment, now) {
         Standing::Open if host.fresh(now).is_none() => {

@@ -137,6 +137,12 @@ fn ended(state: &State, rollout: &Rollout, end: &End) -> Vec<Next> {
     let held = place.is_some_and(|place| matches!(place.convergence, Convergence::Held { .. }));
     match end {
         End::Succeeded | End::Rehearsed { .. } => {}
+        _ if rollout.is_restart() => {
+            if let Some(restart) = &rollout.restart {
+                let names = restart.names().replace(", ", " ");
+                all.push(type_(format!("ctl {} {names}", restart.kind.as_str()), "begins it again"));
+            }
+        }
         End::Failed { .. } if failed && in_force.is_some_and(|now| now.digest == rollout.release.digest) => {
             all.push(type_("ctl retry", "tries the hosts again that failed"));
             all.push(type_("ctl rollback", "goes back"));

@@ -1,10 +1,11 @@
 //! What can happen: one variant for each kind of entry, with all that is known of it.
 
-use landfall_common::assignment::ReleaseRef;
+use landfall_common::assignment::{ReleaseRef, RestartKind};
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, Sha256, Timestamp,
+    AppName, Duration, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, ServiceName,
+    Sha256, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -495,6 +496,24 @@ pub enum LogEvent {
         /// How many were not.
         failed: u64,
     },
+    /// An operator asked for services to be restarted or reloaded, with the release in force.
+    RestartRequested {
+        /// The rollout that carries it out.
+        rollout: RolloutId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// The release in force.
+        release: ReleaseRef,
+        /// Which of the two.
+        verb: RestartKind,
+        /// Which services.
+        services: Vec<ServiceName>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// An operator asked for a rehearsal of the way back.
     DrillRequested {
         /// The rollout that carries it out.
@@ -579,6 +598,7 @@ impl LogEvent {
             Self::StateRestored { .. } => "state_restored",
             Self::DriftRepairRequested { .. } => "drift_repair_requested",
             Self::DriftRepaired { .. } => "drift_repaired",
+            Self::RestartRequested { .. } => "restart_requested",
             Self::DrillRequested { .. } => "drill_requested",
             Self::DrillFinished { .. } => "drill_finished",
         }
@@ -600,6 +620,7 @@ impl LogEvent {
             | Self::StepOutcome { rollout, .. }
             | Self::HostFailed { rollout, .. }
             | Self::RollbackRequested { rollout, .. }
+            | Self::RestartRequested { rollout, .. }
             | Self::DrillRequested { rollout, .. }
             | Self::DrillFinished { rollout, .. }
             | Self::RollbackStarted { rollout, .. }

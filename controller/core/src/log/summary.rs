@@ -195,6 +195,16 @@ impl LogEvent {
                 let left = if *failed > 0 { format!("; {failed} could not be") } else { String::new() };
                 format!("{host}: {} put right{left}", count(*restored, "difference"))
             }
+            Self::RestartRequested { application, environment, release, verb, services, reason, .. } => {
+                let names: Vec<&str> = services.iter().map(|service| service.as_str()).collect();
+                let text = format!(
+                    "a {} of {} was asked for, with {} of {application} in {environment}",
+                    verb.as_str(),
+                    names.join(", "),
+                    release.name
+                );
+                because(text, reason)
+            }
             Self::DrillRequested { application, environment, release, .. } => {
                 format!(
                     "a drill of {application} in {environment} was asked for: to {} and back",

@@ -173,7 +173,7 @@ fn granted(
             })
         }
         Standing::Lapsed => Some((Move::Again(MemberState::Staged), None)),
-        Standing::Overtaken if runs_release => {
+        Standing::Overtaken if runs_release && !rollout.is_restart() => {
             let generation = seat.host.seen.report.as_ref()?.report.generation;
             Some((Move::To(MemberState::Committed { generation }), None))
         }

@@ -72,8 +72,9 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         let why = look.waits.first().map_or_else(String::new, ToString::to_string);
         return table.pause(format!(
             "the canary has been held for {}, and was never healthy for {of} at a stretch: {why}. `ctl resume` waits on, \
-             `ctl rollback` goes back",
-            seconds(held_for)
+             {}",
+            seconds(held_for),
+            table.rollout().way_out()
         ));
     }
     let rollout = table.rollout();
@@ -84,6 +85,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         kept,
         analysis: !compared.lets_go(),
         gone: look.empty,
+        same: rollout.is_restart(),
         next: 2,
         of: rollout.batches,
     });

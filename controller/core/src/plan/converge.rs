@@ -264,6 +264,10 @@ fn to_target<'s>(seat: &'s Seat<'_>, target: &ReleaseRef) -> Option<&'s Assignme
 /// Why it failed, and whether the release was what failed.
 fn failed_in_last_rollout(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Option<(String, bool)> {
     let last: &Rollout = table.state.rollout(table.place.last.as_ref()?)?;
+    // What failed to restart had the release; what else was asked of a host stands in its own answer.
+    if last.is_restart() {
+        return None;
+    }
     let member: &Member = table.state.members.get(&last.id)?.get(&seat.host.record.id)?;
     let tried = match member.state {
         MemberState::Failed { left: Left::Unknown } => false,

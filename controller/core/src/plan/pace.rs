@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::assignment::{Order, ReleaseRef};
+use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Strategy;
 use landfall_common::{Duration, HostId, LabelKey, RolloutId, Sha256, Timestamp};
 
@@ -194,7 +194,7 @@ fn let_go_at(seat: &Seat<'_>, rollout: &RolloutId, release: &ReleaseRef) -> Opti
     let issued = seat.issued.as_ref().unwrap_or(&seat.host.issued);
     let assignment = issued.assignment.as_ref()?;
     let is_this = assignment.rollout == *rollout && assignment.release == *release;
-    (is_this && matches!(assignment.order, Order::Activate { .. })).then_some(assignment.issued_at)
+    (is_this && assignment.order.takes_out()).then_some(assignment.issued_at)
 }
 
 /// Up to half of the stagger, the same for the same host in the same rollout: what hosts do together at a full

@@ -18,6 +18,7 @@ use super::drill;
 use super::evidence;
 use super::failures;
 use super::pace::{Pace, Verdict};
+use super::restart;
 use super::stage;
 use super::table::{Seat, Table};
 use super::watch;
@@ -65,6 +66,10 @@ pub(super) fn turn_back(table: &mut Table<'_>, reason: String, or: &str) -> Turn
             "{reason}; going back failed, and going back from that would be a loop. Mend the hosts and \
              `ctl retry`, or bring another release after `ctl abort`"
         )),
+        Err(NoReturn::IsRestart) => table.pause(format!(
+            "{reason}; the same release runs, so that there is nothing to go back to. Mend the hosts and `ctl retry`, or \
+             `ctl abort` leaves the others as they are"
+        )),
         Err(NoReturn::Schema { reason: why, needed }) => {
             table.pause(format!("{reason}; it does not go back by itself: {why}. What helps: {needed}"))
         }
@@ -93,6 +98,7 @@ fn grant(table: &mut Table<'_>, batch: u32) {
     let may_revert = turn::may_revert(table.state, rollout, &table.place);
     let (min_healthy, healthy_deadline) = (rollout.strategy.min_healthy, rollout.strategy.healthy_deadline);
     let (id, release) = (rollout.id.clone(), rollout.release.clone());
+    let is_restart = rollout.is_restart();
     let max_unavailable = table.max_unavailable();
     let now = table.now;
     let mut candidates: Vec<_> = (table.seats.iter().enumerate())
@@ -106,7 +112,8 @@ fn grant(table: &mut Table<'_>, batch: u32) {
     let mut blocked = Hosts::default();
     let mut pace = Pace::of(table);
     for (_, available, at) in candidates {
-        if let Some(generation) = already_there(&table.seats[at], &release) {
+        let there = already_there(&table.seats[at], &release).filter(|_| !is_restart);
+        if let Some(generation) = there {
             table.seats[at].set(MemberState::Committed { generation }, now);
             pace.passes(&mut table.seats[at]);
             continue;
@@ -122,6 +129,12 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         }
         if !table.has_room(at) {
             break;
+        }
+        if is_restart && table.seats[at].runs(&release) {
+            if restart::ask(table, at) {
+                pace.begun(&table.seats[at], now);
+            }
+            continue;
         }
         // It may have missed the releases between the one that it runs and this one.
         let meets = |active: &ReleaseRef| turn::meets_schema(table.state, &table.place, active);
@@ -217,7 +230,8 @@ pub(super) fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
     let why = table.report.waits.first().or_else(|| waits.iter().find(telling)).or(waits.first());
     let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
     let idle = seconds(table.idle_for());
-    let reason = format!("nothing got on for {idle}{why}. `ctl resume` waits on, `ctl rollback` goes back");
+    let reason =
+        format!("nothing got on for {idle}{why}. `ctl resume` waits on, {}", table.rollout().way_out());
     if table.members().any(|(_, member)| member.touched) || turn::schema_moved(table.rollout()) {
         return table.pause(reason);
     }
@@ -270,6 +284,7 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
     }
     let (batch, of) = (rollout.batches, rollout.batches);
     let healthy = rollout.strategy.min_healthy;
+    let (has_done, taken, way_out) = (rollout.has_done(), rollout.taken(), rollout.way_out());
     let (mut proven, mut failed, mut silent, mut waiting) = (0, 0, 0, 0);
     let mut waits = Vec::new();
     for (seat, member) in table.members() {
@@ -300,17 +315,16 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
         return contract::begin(table);
     }
     if proven == hosts {
-        return table.end(End::Succeeded, Fleet::TookIt);
+        return table.end(End::Succeeded, taken);
     }
-    let release = rollout.release.name.clone();
     let reason = |table: &Table<'_>| {
         let named = incomplete(table);
-        format!("{release} runs on {proven} of {hosts} hosts: {named}")
+        format!("{has_done} {proven} of {hosts} hosts: {named}")
     };
     if silent == 0 && waiting == 0 {
         // Within the budget: the fleet keeps the release, and those that failed can be tried again.
         let reason = reason(table);
-        return table.fail(reason, Fleet::TookIt);
+        return table.fail(reason, taken);
     }
     if table.stalled() {
         if waiting > 0 || proven == 0 {
@@ -324,14 +338,17 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
             };
             let quiet: Hosts =
                 table.members().filter(is_silent).map(|(_, member)| member.host.clone()).collect();
+            let or = match way_out {
+                _ if table.rollout().is_restart() => way_out.to_owned(),
+                _ => format!("{way_out}, `ctl abort` leaves the hosts as they are"),
+            };
             return table.pause(format!(
-                "{release} runs on {proven} of {hosts} hosts; {quiet} could not be heard of, and \
-                 {max_unavailable} may be out. `ctl resume` waits on, `ctl rollback` goes back, `ctl abort` \
-                 leaves the hosts as they are"
+                "{has_done} {proven} of {hosts} hosts; {quiet} could not be heard of, and \
+                 {max_unavailable} may be out. `ctl resume` waits on, {or}"
             ));
         }
         let reason = reason(table);
-        return table.fail(reason, Fleet::TookIt);
+        return table.fail(reason, taken);
     }
     report(table, waits);
     Turn::None
@@ -351,10 +368,15 @@ fn incomplete(table: &Table<'_>) -> String {
     }
     let mut parts = Vec::new();
     if !failed.is_empty() {
-        parts.push(format!("{failed} failed, `ctl retry` tries again"));
+        let again = match &table.rollout().restart {
+            Some(restart) => restart.kind.as_str(),
+            None => "retry",
+        };
+        parts.push(format!("{failed} failed, `ctl {again}` tries again"));
     }
     if !silent.is_empty() {
-        parts.push(format!("{silent} could not be heard of and will take it on return"));
+        let later = if table.rollout().is_restart() { "" } else { " and will take it on return" };
+        parts.push(format!("{silent} could not be heard of{later}"));
     }
     parts.join("; ")
 }

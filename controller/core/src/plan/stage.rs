@@ -73,7 +73,7 @@ pub(super) fn ask(table: &mut Table<'_>) {
         }
         // What the rollout before let it do it may still take: that it is out is to stay known until it answers.
         let newest = seat.host.issued.assignment.as_ref();
-        let granted = newest.filter(|newest| matches!(newest.order, Order::Activate { .. }));
+        let granted = newest.filter(|newest| newest.order.takes_out());
         if granted.is_some_and(|granted| seat.host.standing(granted, now) == Standing::Open) {
             continue;
         }

@@ -185,8 +185,7 @@ impl<'a> Table<'a> {
             0 => "all of its hosts were removed",
             _ => "all of its hosts were left out or removed",
         };
-        let mixed = touched || turn::schema_moved(self.rollout());
-        (reason.to_owned(), if mixed { Fleet::Mixed } else { Fleet::AsBefore })
+        (reason.to_owned(), self.rollout().left_half_way(touched))
     }
 
     /// The first thing that went wrong in the rollout.
@@ -244,7 +243,7 @@ impl<'a> Table<'a> {
             release,
             order,
         };
-        if matches!(assignment.order, Order::Activate { .. }) && !seat.out {
+        if assignment.order.takes_out() && !seat.out {
             seat.out = true;
             self.out += 1;
         }

@@ -125,7 +125,7 @@ impl Checks {
     pub fn granted(&mut self, output: &Output) {
         for effect in &output.effects {
             if let Effect::Send { host, assignment } = effect
-                && matches!(assignment.order, Order::Activate { .. })
+                && assignment.order.takes_out()
             {
                 self.grants.insert(host.clone(), (assignment.generation, assignment.expires_at));
             }
@@ -158,7 +158,7 @@ impl Checks {
                     assert!(*fence > self.fence, "the fence {fence} was used");
                     self.fence = *fence;
                 }
-                Order::Activate { .. } => {
+                Order::Activate { .. } | Order::Restart { .. } => {
                     if let Some(rollout) = rollout.filter(|rollout| rollout.id == assignment.rollout) {
                         self.in_step(state, rollout, assignment);
                     }
@@ -181,10 +181,15 @@ impl Checks {
     pub fn after(&mut self, state: &State, output: &Output, hosts: &BTreeMap<HostId, Host>) {
         for effect in &output.effects {
             let Effect::Send { host, assignment } = effect else { continue };
-            let Order::Activate { on_failure, .. } = assignment.order else { continue };
+            if !assignment.order.takes_out() {
+                continue;
+            }
+            let reverts = match assignment.order {
+                Order::Activate { on_failure: OnFailure::Revert, .. } => 2,
+                _ => 1,
+            };
             let may_go_to =
                 [Some(&assignment.release), hosts[host].active.as_ref().map(|active| &active.release)];
-            let reverts = if on_failure == OnFailure::Revert { 2 } else { 1 };
             for (contract, known, _) in self.contracts.values() {
                 for release in may_go_to.iter().take(reverts).flatten() {
                     assert!(
@@ -246,6 +251,23 @@ impl Checks {
                                 let active = runs(host).unwrap();
                                 assert_eq!(active.release.digest, release.digest, "P5: {host}");
                                 assert!(active.proven, "P5: {host}");
+                            }
+                            if state.rollout(rollout).unwrap().is_restart() {
+                                let done = |host: &&HostId| hosts[*host].restarts.contains_key(rollout);
+                                let idle = state.members(rollout).filter(|member| member.left_out.is_none());
+                                let idle: Vec<_> =
+                                    idle.map(|member| &member.host).filter(|host| !done(host)).collect();
+                                // Who came late to what is in force was started with it.
+                                let newest = |host: &HostId| {
+                                    state.host(host).and_then(|host| host.issued.assignment.as_ref())
+                                };
+                                let brought = |host: &&HostId| {
+                                    newest(host).is_some_and(|last| last.rollout == *rollout)
+                                };
+                                assert!(
+                                    idle.iter().all(brought),
+                                    "P5: {idle:?} were not restarted by {rollout}"
+                                );
                             }
                         }
                         RolloutEnd::Rehearsed => {
@@ -363,7 +385,10 @@ impl Checks {
     fn was_watched(&self, state: &State, id: &RolloutId, now: Timestamp) {
         let rollout = state.rollout(id).unwrap();
         let watch = rollout.strategy.watch;
-        if watch.is_zero() || rollout.kind == RolloutKind::Rollback || self.accepted.contains(id) {
+        if watch.is_zero()
+            || matches!(rollout.kind, RolloutKind::Rollback | RolloutKind::Restart)
+            || self.accepted.contains(id)
+        {
             return;
         }
         let since = self.watched.get(id).unwrap_or_else(|| panic!("{id} was never watched"));
@@ -419,7 +444,7 @@ impl Checks {
         }
         let newest =
             state.hosts(&place()).filter_map(|host| host.issued.assignment.as_ref()).filter(|last| {
-                let activates = matches!(last.order, Order::Activate { .. });
+                let activates = last.order.takes_out();
                 activates && last.rollout == rollout.id && last.release == rollout.release
             });
         if let Some(last) = newest.map(|last| last.issued_at).max() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
 use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
-use landfall_common::{Duration, Generation, ReleaseName, StepName, Timestamp};
+use landfall_common::{Duration, Generation, ReleaseName, RolloutId, StepName, Timestamp};
 
 /// How a release behaves on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub struct Host {
     pub refuses: bool,
     /// How often something was activated here.
     pub activations: u32,
+    /// How often services were restarted here, by the rollout that asked for it.
+    pub restarts: BTreeMap<RolloutId, u32>,
+    /// Whether its services come up again.
+    pub restarts_well: bool,
+    /// Whether its agent knows of restarts.
+    pub knows_restarts: bool,
 }
 
 pub fn failure(step: &str) -> Failure {
@@ -96,6 +102,9 @@ impl Host {
             hears: |_| true,
             refuses: false,
             activations: 0,
+            restarts: BTreeMap::new(),
+            restarts_well: true,
+            knows_restarts: true,
         }
     }
 
@@ -105,7 +114,7 @@ impl Host {
 
     /// Whether its service is up, whatever the controller knows.
     pub fn serves(&self) -> bool {
-        let busy = self.work.as_ref().is_some_and(|w| matches!(w.assignment.order, Order::Activate { .. }));
+        let busy = self.work.as_ref().is_some_and(|w| w.assignment.order.takes_out());
         self.up && !busy && self.active.is_some()
     }
 
@@ -115,7 +124,7 @@ impl Host {
         }
         let first = self.refused != Some(assignment.generation);
         let coy = self.coy && first && matches!(assignment.order, Order::Migrate { .. });
-        let refuses = self.refuses && matches!(assignment.order, Order::Activate { .. });
+        let refuses = self.refuses && assignment.order.takes_out();
         if now >= assignment.expires_at || coy || refuses {
             self.refused = Some(assignment.generation);
             return;
@@ -124,7 +133,7 @@ impl Host {
         let lasts = match &assignment.order {
             Order::Stage => 3,
             Order::Migrate { .. } => 5,
-            Order::Activate { .. } => 2,
+            Order::Activate { .. } | Order::Restart { .. } => 2,
         };
         if let Order::Migrate { fence, direction, .. } = &assignment.order {
             self.migrations.push((assignment.release.name.clone(), *direction, *fence));
@@ -182,6 +191,25 @@ impl Host {
                 };
                 self.end(generation, result);
             }
+            Order::Restart { .. }
+                if self.active.as_ref().map(|active| &active.release) != Some(&assignment.release) =>
+            {
+                self.end(generation, OutcomeKind::Refused { failure: failure("accept") });
+            }
+            Order::Restart { min_healthy, .. } if !work.proving => {
+                *self.restarts.entry(assignment.rollout.clone()).or_default() += 1;
+                if !self.restarts_well {
+                    return self.end(generation, OutcomeKind::Held { failure: failure("restart-web") });
+                }
+                self.healthy_since = now;
+                let work = self.work.as_mut().expect("it was there above");
+                work.proving = true;
+                work.done_at = now + min_healthy;
+            }
+            Order::Restart { .. } => {
+                self.active = Some(Active { release: assignment.release, proven: true });
+                self.end(generation, OutcomeKind::Committed);
+            }
             Order::Activate { .. } if behaviour == Behaviour::Hangs => {}
             Order::Activate { min_healthy, healthy_deadline, .. } if !work.proving => {
                 self.activations += 1;
@@ -230,7 +258,7 @@ impl Host {
             Order::Migrate { .. } => {
                 self.end(generation, OutcomeKind::MigrationUnknown { failure: failure("migrate") });
             }
-            Order::Activate { .. } => {
+            Order::Activate { .. } | Order::Restart { .. } => {
                 if let Some(work) = &mut self.work {
                     work.proving = false;
                     work.done_at = now + Duration::from_secs(2);
@@ -247,10 +275,10 @@ impl Host {
             Some(work) => match &work.assignment.order {
                 Order::Stage => Phase::Preparing { step: StepName::new("virtualenv").unwrap() },
                 Order::Migrate { .. } => Phase::Migrating,
-                Order::Activate { .. } if work.proving => {
+                Order::Activate { .. } | Order::Restart { .. } if work.proving => {
                     Phase::Proving { healthy_for: now.since(self.healthy_since) }
                 }
-                Order::Activate { .. } => Phase::Activating { step: step() },
+                Order::Activate { .. } | Order::Restart { .. } => Phase::Activating { step: step() },
             },
         };
         let health = match &self.active {
@@ -275,6 +303,7 @@ impl Host {
                 },
             ),
             health,
+            restarts: self.knows_restarts,
         }
     }
 }

@@ -38,6 +38,8 @@ mod pace;
 #[cfg(test)]
 mod proven;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod restored;
 #[cfg(test)]
 mod retention;

@@ -4,12 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_common::assignment::RestartKind;
 use landfall_common::strategy::{Amount, Canary, Entry, Strategy, StrategyKind, Window};
 use landfall_common::{Duration, HostId, LabelKey};
-use landfall_controller_core::command::{Action, RollRequest};
+use landfall_controller_core::command::{Action, Overrides, RollRequest};
 use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::record::{MigrationFacts, WayBackKind};
+use landfall_controller_core::restart::RestartRequest;
 use landfall_controller_core::rollout::{MigrationRun, Rollout, Stage, Status, StatusWord};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -190,6 +192,19 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
                 (rng.random_range(0..3) > 0).then(|| name(&format!("v{}", rng.random_range(1..=*released))));
             Action::Drill { place: place(), to }
         }
+        (63..68, None) => Action::Restart(Box::new(RestartRequest {
+            place: place(),
+            release: world
+                .state
+                .place(&place())
+                .and_then(|place| Some(place.in_force()?.release.digest))
+                .unwrap_or_else(|| landfall_common::Sha256::of(b"")),
+            kind: RestartKind::Restart,
+            services: ["web".parse().unwrap()].into(),
+            reason: reason(),
+            overrides: Overrides::default(),
+            outside_window: String::new(),
+        })),
         (10..12, Some(rollout)) => Action::Pause { rollout, reason: reason() },
         (12..30, Some(rollout)) => Action::Resume { rollout },
         (50..58, Some(rollout)) => Action::Promote { rollout },

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::{Assignment, Order, ReleaseRef};
+use landfall_common::assignment::{Assignment, ReleaseRef};
 use landfall_common::manifest::Origin;
 use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
@@ -335,7 +335,7 @@ impl World {
         self.checks.after(&self.state, &output, &self.hosts);
         for effect in output.effects {
             if let Effect::Send { host, assignment } = effect {
-                if matches!(assignment.order, Order::Activate { .. }) {
+                if assignment.order.takes_out() {
                     self.issued.push((*assignment).clone());
                 }
                 self.deliver(&host, &assignment);

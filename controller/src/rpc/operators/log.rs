@@ -103,6 +103,7 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::TokenIssued { application, environment, .. }
         | LogEvent::DriftRepairRequested { application, environment, .. }
         | LogEvent::DriftRepaired { application, environment, .. }
+        | LogEvent::RestartRequested { application, environment, .. }
         | LogEvent::DrillRequested { application, environment, .. }
         | LogEvent::DrillFinished { application, environment, .. } => {
             Belongs::Place(application.to_string(), Some(environment.to_string()))

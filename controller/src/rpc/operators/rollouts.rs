@@ -305,7 +305,7 @@ pub(super) fn command(
     })
 }
 
-async fn answered(context: &Context, answer: Answer) -> Result<pb::Rollout, ControllerError> {
+pub(super) async fn answered(context: &Context, answer: Answer) -> Result<pb::Rollout, ControllerError> {
     match answer {
         Answer::Rollout { id } => get(context, &id).await,
         Answer::Accepted => Ok(pb::Rollout::default()),
@@ -367,7 +367,7 @@ fn aim(view: &View<'_>, place: &Place, to: Option<&ReleaseName>) -> Option<Relea
 }
 
 /// Every host would refuse a release below the signed floor: that is said before a rollout begins.
-async fn above_floor(
+pub(super) async fn above_floor(
     context: &Context,
     aim: impl FnOnce(&View<'_>) -> Option<(Place, ReleaseRef)> + Send + 'static,
 ) -> Result<(), ControllerError> {

@@ -1,5 +1,6 @@
 //! A rollout as operators see it.
 
+use landfall_common::assignment::RestartKind;
 use landfall_common::report::Phase;
 use landfall_common::time::human;
 use landfall_common::{Duration, Timestamp};
@@ -9,6 +10,7 @@ use landfall_controller_core::member::{Left, LeftOut, Member, MemberState};
 use landfall_controller_core::observation::Host;
 use landfall_controller_core::reason::{InLine, Wait};
 use landfall_controller_core::refusal::moment;
+use landfall_controller_core::restart::Restart;
 use landfall_controller_core::rollout::{
     End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status, StatusWord,
 };
@@ -38,6 +40,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         in_line: rollout.in_line().is_some(),
         approvals: approvals::shown(view, rollout),
         is_drill: rollout.kind == RolloutKind::Drill,
+        restart: rollout.restart.as_ref().map(restart),
         analysis: view.state.comparison(&rollout.id).map(analysis::shown),
         left_out: left_out(view, rollout),
     }
@@ -60,6 +63,18 @@ fn word(view: &View<'_>, rollout: &Rollout) -> StatusWord {
     match &waits[..] {
         [Wait::InLine { why: InLine::Unapproved { .. }, .. }] => StatusWord::Waiting,
         _ => rollout.status.word(),
+    }
+}
+
+fn restart(restart: &Restart) -> pb::Restart {
+    let kind = match restart.kind {
+        RestartKind::Restart => pb::RestartKind::Restart,
+        RestartKind::Reload => pb::RestartKind::Reload,
+    };
+    pb::Restart {
+        kind: kind.into(),
+        services: restart.services.iter().map(ToString::to_string).collect(),
+        reason: restart.reason.clone(),
     }
 }
 

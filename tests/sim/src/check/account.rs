@@ -30,7 +30,9 @@ impl Account {
     pub fn sent(&mut self, assignment: &Assignment) {
         let rollout = assignment.rollout.to_string();
         match assignment.order {
-            Order::Activate { .. } => self.must_tell(("rollout_started", rollout), None),
+            Order::Activate { .. } | Order::Restart { .. } => {
+                self.must_tell(("rollout_started", rollout), None);
+            }
             Order::Migrate { .. } => self.must_tell(("migration_started", rollout), None),
             _ => {}
         }

@@ -17,6 +17,7 @@ pub struct Approvals {
     back: BTreeSet<String>,
     /// Drills.
     drills: BTreeSet<String>,
+    restarts: BTreeSet<String>,
 }
 
 impl Approvals {
@@ -37,6 +38,7 @@ impl Approvals {
             "rollout_queued" => drop(self.asked.insert(id, actor)),
             "rollback_requested" => drop(self.back.insert(id)),
             "drill_requested" => drop(self.drills.insert(id)),
+            "restart_requested" => drop(self.restarts.insert(id)),
             "rollout_approved" => drop(self.given.entry(id).or_default().insert(actor)),
             "approval_withdrawn" => {
                 self.given.entry(id).or_default().remove(&text(&event["of"]));
@@ -48,6 +50,10 @@ impl Approvals {
                     release.map_or(0, |release| release.plan.strategy.entry.approvals)
                 };
                 let counter = |release: &Value| release["counter"].as_u64();
+                // What is restarted was approved when it came.
+                if self.restarts.contains(&id) {
+                    return Ok(());
+                }
                 // What was proven here is drilled as it is gone back to: without asking anybody.
                 if self.drills.contains(&id) && counter(&event["release"]) < counter(&event["previous"]) {
                     return Ok(());

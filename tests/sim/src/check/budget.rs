@@ -1,7 +1,7 @@
 //! P4, the budget holds: no available host is let go if that would exceed it, counting as unavailable
 //! whoever was not heard of, is not healthy, or may still take a grant.
 
-use landfall_common::assignment::{Assignment, Order};
+use landfall_common::assignment::Assignment;
 use landfall_common::report::{Health, HostReport, Phase};
 use landfall_common::strategy::Amount;
 use landfall_common::{HostId, Timestamp};
@@ -25,8 +25,7 @@ impl Checks {
         max_unavailable: Amount,
         now: Timestamp,
     ) -> Result<(), Violation> {
-        if !matches!(assignment.order, Order::Activate { .. }) || self.is_out(&assignment.host, now).is_some()
-        {
+        if !assignment.order.takes_out() || self.is_out(&assignment.host, now).is_some() {
             return Ok(());
         }
         let mut count = 0;
@@ -89,7 +88,7 @@ impl Checks {
 
     fn may_take_a_grant(&self, host: &HostId) -> bool {
         let Some(newest) = self.newest.get(host) else { return false };
-        if !matches!(newest.order, Order::Activate { .. }) {
+        if !newest.order.takes_out() {
             return false;
         }
         let Some(heard) = self.heard.get(host) else { return true };

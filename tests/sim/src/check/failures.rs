@@ -26,6 +26,7 @@ impl Checks {
             self.failures.forgiven.insert(host.clone(), newest.generation.0);
         }
         self.failures.known.clear();
+        self.forget_restarts();
     }
 
     /// An operator wants to see certain hosts tried again.
@@ -47,7 +48,9 @@ impl Checks {
         );
         let forgiven = self.failures.forgiven.get(host).is_some_and(|newest| generation <= *newest);
         let Some(order) = self.sent.get(&(host.clone(), generation)) else { return };
-        if failed && !forgiven {
+        // What did not come up again had been proven: that is no failure of its release.
+        let is_restart = matches!(order.order, Order::Restart { .. });
+        if failed && !forgiven && !is_restart {
             self.failures.known.insert(host.clone(), (generation, order.release.name.clone()));
         }
     }

@@ -33,7 +33,7 @@ impl Checks {
             return Ok(());
         }
         let strategy = &rollout.strategy;
-        let has_canary = rollout.kind == RolloutKind::Forward
+        let has_canary = matches!(rollout.kind, RolloutKind::Forward | RolloutKind::Restart)
             && strategy.kind != StrategyKind::AllAtOnce
             && strategy.canary != Canary::Count(0);
         if before == 1 && has_canary && !strategy.auto_promote && !self.promoted.contains(&rollout.id) {
@@ -188,7 +188,7 @@ impl Checks {
         let Some(rollout) = rollout.filter(|rollout| rollout.release == assignment.release) else {
             return Ok(());
         };
-        if !matches!(assignment.order, Order::Activate { .. }) {
+        if !assignment.order.takes_out() {
             return Ok(());
         }
         let batch = match rollout.status.stage() {
@@ -249,6 +249,7 @@ mod tests {
             since: Timestamp::default(),
             there: None,
             left_out: String::new(),
+            restart: None,
         }
     }
 
@@ -278,6 +279,7 @@ mod tests {
             active: None,
             outcome: None,
             health: Health::Unknown,
+            restarts: true,
         };
         for (silent_ms, passes) in [(31_000, false), (119_000, false), (120_000, true)] {
             let mut checks = Checks::new(0, &[]);

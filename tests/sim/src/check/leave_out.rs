@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::{Assignment, Order};
+use landfall_common::assignment::Assignment;
 use landfall_common::{HostId, RolloutId};
 use landfall_controller_core::State;
 use landfall_controller_core::command::{Action, Answer};
@@ -104,7 +104,7 @@ impl Checks {
     /// [`Violation`].
     pub fn may_be_touched(&self, assignment: &Assignment) -> Result<(), Violation> {
         let host = &assignment.host;
-        if !matches!(assignment.order, Order::Activate { .. }) || !self.alone.holds(host) {
+        if !assignment.order.takes_out() || !self.alone.holds(host) {
             return Ok(());
         }
         let what = format!("{host} is let go for {}, and was to be left alone", assignment.release.name);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::{Assignment, Order};
+use landfall_common::assignment::Assignment;
 use landfall_common::{HostId, RequestId};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::record::Record;
@@ -57,7 +57,7 @@ impl Checks {
         self.sent.insert(key.clone(), assignment.clone());
         self.account.sent(assignment);
         self.newest.insert(assignment.host.clone(), assignment.clone());
-        if matches!(assignment.order, Order::Activate { .. }) {
+        if assignment.order.takes_out() {
             self.let_go.insert(assignment.host.clone(), assignment.clone());
         }
         if !self.memory.leaving.contains(&key.0) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_common::assignment::{Assignment, Order};
+use landfall_common::assignment::Assignment;
 use landfall_common::report::HostReport;
 use landfall_common::strategy::{StrategyKind, Window};
 use landfall_common::{HostId, LabelKey, Timestamp};
@@ -47,7 +47,7 @@ impl Checks {
             return Ok(());
         };
         let strategy = &rollout.strategy;
-        if !matches!(assignment.order, Order::Activate { .. }) || strategy.kind == StrategyKind::AllAtOnce {
+        if !assignment.order.takes_out() || strategy.kind == StrategyKind::AllAtOnce {
             return Ok(());
         }
         let hosts: BTreeMap<&HostId, &HostRecord> = hosts.map(|host| (&host.id, host)).collect();
@@ -80,7 +80,7 @@ impl Checks {
             return broken(format!("beside {}, which has another {label}", other.host));
         }
         let newest = (self.newest.values()).filter(of_this).filter(|other| hosts.contains_key(&other.host));
-        let newest = newest.filter(|other| matches!(other.order, Order::Activate { .. }));
+        let newest = newest.filter(|other| other.order.takes_out());
         // A clock that was set back tells nothing.
         let last_ms = newest.map(|other| other.issued_at.ms()).max().filter(|last| *last <= now_ms);
         let stagger_ms = u64::try_from(strategy.stagger.as_millis()).unwrap_or(u64::MAX);

@@ -1,6 +1,5 @@
 //! The controller's process: starts, plans, commits, sends; falls.
 
-use landfall_common::assignment::Order;
 use landfall_controller::store::StoreError;
 use landfall_controller_core::record::{Change, Record};
 use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
@@ -195,7 +194,7 @@ impl World {
             "g{} for {}: {} {:?}",
             assignment.generation, assignment.host, assignment.release.name, assignment.order
         ));
-        if !matches!(assignment.order, Order::Activate { .. }) {
+        if !assignment.order.takes_out() {
             return;
         }
         let now = self.controller_now();
@@ -223,7 +222,8 @@ impl World {
         let is_canary = (controller.state.members(&assignment.rollout))
             .any(|member| member.host == assignment.host && member.batch == 1);
         let host = host.map(|host| host.index);
-        for result in [granted, may_fail, in_turn, in_step, ready, touched] {
+        let restarted = self.checks.may_restart(assignment, rollout);
+        for result in [granted, may_fail, in_turn, in_step, ready, touched, restarted] {
             self.must(result);
         }
         if let Some(host) = host {
@@ -257,6 +257,8 @@ impl World {
         let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
         let place = controller.state.place(&rollout.place);
         let drilled = self.checks.drill_moves(rollout, place, members.iter(), runs, now);
+        let restarted = self.checks.restart_moves(rollout, place, members.iter());
+        self.must(restarted);
         self.strike_as_it_moves(rollout);
         self.must(told);
         self.must(moves);
@@ -265,6 +267,7 @@ impl World {
         self.must(compared);
         self.must(ended);
         match &rollout.status {
+            Status::Ended { end: End::Succeeded } if rollout.is_restart() => self.statistics.restarted += 1,
             Status::Ended { end: End::Succeeded } => self.statistics.succeeded += 1,
             Status::Ended { end: End::RolledBack { .. } } => self.statistics.rolled_back += 1,
             Status::Ended { end: End::Rehearsed { .. } } => self.statistics.rehearsed += 1,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::assignment::Direction;
+use landfall_common::assignment::{Direction, RestartKind};
 use landfall_common::strategy::{Amount, Canary};
 use landfall_common::{Duration, HostId, OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
 use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, Place, ReleaseRecord};
+use landfall_controller_core::restart::RestartRequest;
 use landfall_controller_core::rollout::{MigrationRun, Stage, Status, StatusWord};
 use landfall_controller_core::{decide, preview};
 
@@ -176,6 +177,7 @@ impl World {
                 Action::Roll(_)
                 | Action::RollBack { .. }
                 | Action::Drill { .. }
+                | Action::Restart(_)
                 | Action::RetryFailed { .. } => true,
                 Action::Resume { rollout } => self.stands_in_line(rollout),
                 _ => false,
@@ -306,6 +308,13 @@ impl World {
                 return self.ask_anew(Action::Drill { place: self.place(), to });
             }
         }
+        if self.scenario.restarts && next > 0 {
+            let tries = self.patience.entry(self.here(&format!("restart {next}"))).or_default();
+            *tries += 1;
+            if *tries == 1 {
+                return self.restart();
+            }
+        }
         let tries = self.patience.entry(self.here(&format!("roll {next}"))).or_default();
         *tries += 1;
         // Staging has to be through with it before.
@@ -322,6 +331,37 @@ impl World {
         let controller = self.controller.running.as_ref()?;
         let proven = controller.state.place(&self.place())?.in_force()?;
         usize::try_from(proven.release.counter.0).ok()
+    }
+
+    /// All services of what is in force, or one of them.
+    fn restart(&mut self) {
+        let place = self.place();
+        let Some(controller) = &self.controller.running else { return };
+        let in_force = controller.state.place(&place).and_then(|record| record.in_force());
+        let Some(digest) = in_force.map(|proven| proven.release.digest) else { return };
+        let Some(release) = self.checks.releases.get(&digest) else { return };
+        let program = &release.manifest.program;
+        let slotted = program.slots().map(|slots| slots.service.clone());
+        let able = program.services.iter().filter(|service| {
+            service.driver.renews(RestartKind::Restart, slotted.as_ref() == Some(&service.name)).is_ok()
+        });
+        let mut services: BTreeSet<_> = able.map(|service| service.name.clone()).collect();
+        if services.len() > 1 && self.dice.chance(300_000) {
+            services.pop_first();
+        }
+        let overrides = Overrides {
+            max_unavailable: self.healed.then_some(Amount::Percent(100)),
+            ..Overrides::default()
+        };
+        self.ask_anew(Action::Restart(Box::new(RestartRequest {
+            place,
+            release: digest,
+            kind: RestartKind::Restart,
+            services,
+            reason: "because".to_owned(),
+            overrides,
+            outside_window: String::new(),
+        })));
     }
 
     fn be_restless(&mut self) {
@@ -342,6 +382,9 @@ impl World {
             let release = self.dice.index(self.releases.len());
             let to = self.dice.chance(700_000).then(|| self.releases[release].reference.name.clone());
             return self.ask_anew(Action::Drill { place, to });
+        }
+        if self.scenario.restarts && self.dice.chance(100_000) {
+            return self.restart();
         }
         let about = if lines && self.dice.chance(300_000) { self.next_in_line() } else { self.holder() };
         let rollout = about.unwrap_or_else(|| RolloutId::new("r-none").expect("a valid name"));
@@ -596,6 +639,7 @@ fn name(action: &Action) -> String {
         Action::Roll(request) => format!("roll {}", request.release),
         Action::RollBack { to, .. } => format!("roll back to {to:?}"),
         Action::Drill { to, .. } => format!("drill to {to:?}"),
+        Action::Restart(request) => format!("restart {:?}", request.services),
         Action::Exclude { hosts, .. } => format!("exclude {hosts:?}"),
         Action::Include { hosts, .. } => format!("include {hosts:?}"),
         Action::Cordon { hosts, .. } => format!("cordon {hosts:?}"),

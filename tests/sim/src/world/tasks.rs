@@ -10,7 +10,7 @@ use landfall_agent::engine::task::Endpoint;
 use landfall_agent::error::AgentError;
 use landfall_agent_core::outline::service_check;
 use landfall_agent_core::state::Migrating;
-use landfall_agent_core::{Effect, Event as AgentEvent, Finish};
+use landfall_agent_core::{Action, Effect, Event as AgentEvent, Finish};
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::disk::Disk;
 use landfall_common::manifest::Step;
@@ -91,6 +91,11 @@ impl World {
                 let doing = Doing::Service { service, release, activate, unless_running, effect };
                 (self.dice.between(50, 3_000), doing)
             }
+            Task::Restart { service, release, effect, .. } => {
+                self.ensure(host);
+                let doing = Doing::Restart { service: service.name, release, effect };
+                (self.dice.between(50, 3_000), doing)
+            }
             Task::WarmUp { release, effect, .. } => {
                 (self.dice.between(20, 3_000), Doing::WarmUp { release, effect })
             }
@@ -140,6 +145,10 @@ impl World {
                 if still_here && self.dice.chance(500_000) {
                     self.service_runs(host, service, release);
                 }
+            } else if let Doing::Restart { service, effect, .. } = doing {
+                if self.hosts[host].services.contains_key(&service) && self.dice.chance(500_000) {
+                    self.restarted(host, process, &effect);
+                }
             } else if let Doing::Lead { to, effect } = doing
                 && !self.hosts[host].services.is_empty()
                 && self.hosts[host].agent.is_none()
@@ -187,6 +196,18 @@ impl World {
                 };
                 (effect, finish)
             }
+            Doing::Restart { service, release, effect } => {
+                let finish = if self.fails_by_chance() {
+                    failed(service.as_str(), "exited with code 1 while starting")
+                } else {
+                    if self.scenario.sabotage != Some(Sabotage::RestartLies) {
+                        self.restarted(host, process, &effect);
+                    }
+                    self.service_runs(host, service, release);
+                    Finish::Ok
+                };
+                (effect, finish)
+            }
             Doing::WarmUp { release, effect } => {
                 let is_bad = matches!(self.quality(host, &release), Quality::Sick | Quality::Crashes);
                 let is_taken = self.scenario.sabotage == Some(Sabotage::ColdIsWarm);
@@ -229,6 +250,15 @@ impl World {
             }
         }
         self.tell(host, AgentEvent::Ensured { release, result });
+    }
+
+    /// A process is replaced, for an order of this agent's process.
+    fn restarted(&mut self, host: usize, process: u64, effect: &Effect) {
+        // In a slot it has another name.
+        let Effect::Act { generation, action: Action::Renew { service, .. } } = effect else { return };
+        let id = self.hosts[host].id.clone();
+        let done = self.checks.service_restarted(&id, generation.0, process, service);
+        self.must(done);
     }
 
     fn service_runs(&mut self, host: usize, service: landfall_common::ServiceName, release: ReleaseName) {

@@ -259,6 +259,8 @@ impl World {
                 Action::Restart { service, release } => {
                     self.plain.insert(service.to_string(), release.clone());
                 }
+                // Where it stands, under the name that it has there.
+                Action::Renew { .. } => {}
                 Action::Stop { service, .. } => {
                     self.plain.remove(service.as_str());
                 }
