@@ -163,6 +163,11 @@ name!(
     Rule { kind: "step name", max_len: 63, upper: true, extra: b".-_" }
 );
 name!(
+    /// Something that others open before a batch begins, such as `qa-signoff`.
+    GateName,
+    Rule { kind: "gate name", max_len: 63, upper: true, extra: b".-_" }
+);
+name!(
     /// The key of a host's label, such as `zone`.
     LabelKey,
     Rule { kind: "label", max_len: 63, upper: true, extra: b".-_" }

@@ -21,8 +21,8 @@ pub mod words;
 
 pub use digest::Sha256;
 pub use ids::{
-    AppName, EnvName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId,
-    RolloutId, ServiceName, StepName,
+    AppName, EnvName, GateName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName,
+    RequestId, RolloutId, ServiceName, StepName,
 };
 pub use time::{Duration, Timestamp};
 pub use token::Token;

@@ -5,6 +5,7 @@ mod analysis;
 mod calendar;
 mod canary;
 mod entry;
+mod gate;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ pub use analysis::{CanaryAnalysis, FailureMetric, LatencyMetric, MIN_WINDOW, Mis
 pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, UnknownZone, ZoneName, closed};
 pub use canary::{Canary, InvalidCanary};
 pub use entry::{Entry, MAX_APPROVALS};
+pub use gate::{Before, Gate, MAX_GATES};
 
 use crate::assignment::MAX_HEALTHY_DEADLINE;
 use crate::ids::LabelKey;
@@ -170,6 +172,9 @@ pub struct Strategy {
     /// before. Zero for no watch.
     #[serde(rename = "watch_ms", with = "duration_ms", default, skip_serializing_if = "Duration::is_zero")]
     pub watch: Duration,
+    /// What others must have opened before certain batches begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
     /// What must hold before a rollout begins.
     #[serde(default, skip_serializing_if = "Entry::is_open")]
     pub entry: Entry,
@@ -209,6 +214,7 @@ impl Default for Strategy {
             auto_rollback: true,
             late_rollback: false,
             watch: Duration::ZERO,
+            gates: Vec::new(),
             entry: Entry::default(),
         }
     }
@@ -295,6 +301,7 @@ impl Strategy {
             return Err(format!("stagger ({have}) must be at most half of progress_deadline ({of})"));
         }
         self.canary.check()?;
+        gate::check(&self.gates)?;
         self.entry.check()?;
         if self.canary_hold > MAX_CANARY_HOLD {
             let (have, most) = (human::format(self.canary_hold), human::format(MAX_CANARY_HOLD));

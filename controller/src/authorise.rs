@@ -28,7 +28,7 @@ pub enum Access {
 }
 
 use Access::{Agent, Anyone, Operator};
-use Role::{Admin, Approver, Deployer, Viewer};
+use Role::{Admin, Approver, Deployer, Gatekeeper, Viewer};
 
 /// Every method there is.
 pub const TABLE: [(&str, Access); 48] = [
@@ -41,6 +41,7 @@ pub const TABLE: [(&str, Access); 48] = [
     ("/landfall.v1.Agents/Session", Agent),
     ("/landfall.v1.Enrolment/Join", Anyone),
     ("/landfall.v1.Enrolment/Renew", Anyone),
+    ("/landfall.v1.Operators/AnswerGate", Operator(Gatekeeper)),
     ("/landfall.v1.Operators/ApproveRollout", Operator(Approver)),
     ("/landfall.v1.Operators/ControlRollout", Operator(Deployer)),
     ("/landfall.v1.Operators/CordonHosts", Operator(Deployer)),

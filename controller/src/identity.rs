@@ -17,6 +17,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub enum Role {
     /// Reads.
     Viewer,
+    /// Opens and closes the gates that a rollout waits at, and nothing else: an integration.
+    Gatekeeper,
     /// Says yes or no to what others want to roll out.
     Approver,
     /// Publishes and rolls out releases.
@@ -33,6 +35,7 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Gatekeeper => "gatekeeper",
             Self::Approver => "approver",
             Self::Deployer => "deployer",
             Self::Manager => "manager",
@@ -52,6 +55,7 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, IdentityError> {
         match text {
             "viewer" => Ok(Self::Viewer),
+            "gatekeeper" => Ok(Self::Gatekeeper),
             "approver" => Ok(Self::Approver),
             "deployer" => Ok(Self::Deployer),
             "manager" => Ok(Self::Manager),
@@ -140,7 +144,7 @@ pub enum IdentityError {
     #[error("{0:?} does not name a host or an operator")]
     Uri(String),
     /// A role that does not exist.
-    #[error("{0:?} is not a role; there are viewer, approver, deployer, manager and admin")]
+    #[error("{0:?} is not a role; there are viewer, gatekeeper, approver, deployer, manager and admin")]
     Role(String),
     /// A name against the rules.
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! The command line: every command, its arguments, and the text that `--help` shows.
 
 mod approve;
+mod gate;
 mod hosts;
 mod import;
 mod knobs;
@@ -19,6 +20,7 @@ use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceNa
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
 pub use approve::{Approve, Reject};
+pub use gate::{Answer as GateAnswer, Gate};
 pub use hosts::{Add, Target};
 pub use import::Import;
 pub use knobs::Knobs;
@@ -180,6 +182,9 @@ pub enum Command {
     Approve(Approve),
     /// Say no to a rollout that stands in line for approvals: it ends
     Reject(Reject),
+    /// Show, open and close the gates that a rollout waits at
+    #[command(subcommand)]
+    Gate(Gate),
     /// Leave hosts out of the rollout under way
     Exclude(Exclude),
     /// Let hosts that were excluded take part again, or take what is in force
@@ -672,7 +677,7 @@ pub enum OperatorsCommand {
         /// The operator's name, as the log will show it
         name: String,
         /// What the operator may do
-        #[arg(long, value_parser = ["viewer", "approver", "deployer", "manager", "admin"])]
+        #[arg(long, value_parser = ["viewer", "gatekeeper", "approver", "deployer", "manager", "admin"])]
         role: String,
         /// How long the token can be used, at most 24h
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]

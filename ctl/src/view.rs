@@ -16,6 +16,7 @@ mod account;
 mod analysis;
 mod drift;
 mod environment;
+mod gate;
 mod host;
 mod operator;
 mod rollout;
@@ -26,6 +27,7 @@ pub use account::{
 pub use analysis::{Analysis, MetricFinding, Verdict};
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
 pub use environment::{Environment, Lock, Rehearsal};
+pub use gate::{Gate, Verdict as GateVerdict};
 pub use host::{Cordon, DriftMark, Figures, Host, Latency};
 pub use operator::Operator;
 pub use rollout::{

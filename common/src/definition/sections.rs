@@ -4,6 +4,7 @@
 mod analysis;
 mod docker;
 mod environments;
+mod gates;
 mod services;
 mod traffic;
 

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256,
+    AppName, Duration, EnvName, GateName, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::gate::GateVerdict;
 use crate::log::{Actor, CommitLine, MigrationVerdict};
 use crate::record::{HostRecord, Place, ReleaseRecord};
 use crate::restart::RestartRequest;
@@ -107,6 +108,20 @@ pub enum Action {
     WithdrawApprovals {
         /// Whose.
         of: OperatorName,
+    },
+    /// Say whether the batch that waits at a gate may begin.
+    AnswerGate {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// Which gate.
+        gate: GateName,
+        /// The batch that it is about; `None` is the one that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<u32>,
+        /// What.
+        verdict: GateVerdict,
+        /// Why.
+        reason: String,
     },
     /// Try the hosts again that failed.
     RetryFailed {
@@ -346,6 +361,7 @@ impl Overrides {
             auto_rollback: self.auto_rollback.unwrap_or(base.auto_rollback),
             late_rollback: base.late_rollback,
             watch: self.watch.unwrap_or(base.watch),
+            gates: base.gates.clone(),
             entry: base.entry.clone(),
         }
     }

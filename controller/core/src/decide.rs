@@ -18,6 +18,7 @@ use crate::state::State;
 
 mod approve;
 mod control;
+mod gate;
 mod leave_out;
 mod lock;
 mod start;
@@ -49,6 +50,9 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Approve { rollout, content, reason } => draft.approve(rollout, *content, reason),
         Action::Reject { rollout, reason } => draft.reject(rollout, reason),
         Action::WithdrawApprovals { of } => Ok(draft.withdraw_approvals(of)),
+        Action::AnswerGate { rollout, gate, batch, verdict, reason } => {
+            draft.answer_gate(rollout, gate, *batch, *verdict, reason)
+        }
         Action::RetryFailed { place } => draft.retry_failed(place),
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),

@@ -24,6 +24,7 @@ mod decide;
 pub mod entry;
 pub mod explain;
 pub mod facts;
+pub mod gate;
 mod group;
 pub mod line;
 pub mod log;

@@ -21,6 +21,7 @@ mod converge;
 mod drill;
 mod evidence;
 mod failures;
+mod gates;
 mod line;
 mod look;
 mod migrate;
@@ -121,6 +122,10 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 run::advance(table, batch)
             }
             Stage::Canary { promotion } => canary::advance(table, *promotion),
+            Stage::Gated { at } => {
+                let at = at.clone();
+                gates::advance(table, &at)
+            }
             Stage::Watching { accepted } => {
                 let accepted = *accepted;
                 watch::advance(table, accepted)

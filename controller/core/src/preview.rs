@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::canonical;
-use landfall_common::strategy::{Canary, Entry, Strategy, Window};
+use landfall_common::strategy::{Canary, Entry, Gate, Strategy, Window};
 use landfall_common::{HostId, LabelKey, Sha256, Timestamp};
 use serde::Serialize;
 
 use crate::approval;
 use crate::command::{Overrides, RollRequest};
 use crate::contract::{self, ContractFacts};
+use crate::gate;
 use crate::group::Group;
 use crate::observation::Host;
 use crate::reason::Hosts;
@@ -52,11 +53,22 @@ pub struct Plan {
     /// What it takes away after the last host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contract: Option<ContractFacts>,
+    /// What others must open before certain batches.
+    pub gates: Vec<PlannedGate>,
     /// What happens if it fails.
     pub way_back: PlannedWayBack,
     /// What is restarted or reloaded, if that is what it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+}
+
+/// Something that others must open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedGate {
+    /// What.
+    pub gate: Gate,
+    /// Before which of the batches.
+    pub batches: Vec<u32>,
 }
 
 /// Hosts that change together.
@@ -199,6 +211,7 @@ pub fn preview_rollback(
         auto_promote: true,
         stagger: landfall_common::Duration::ZERO,
         watch: landfall_common::Duration::ZERO,
+        gates: Vec::new(),
         entry: Entry::default(),
         ..strategy
     };
@@ -289,6 +302,7 @@ pub fn preview_drill(
     let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
     let mut plan = lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, (schema, None), now);
     plan.batches.truncate(1);
+    plan.gates = gates(state, place, RolloutKind::Drill, there, &plan.batches);
     // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
     plan.left_out.clear();
     Ok(Plan { previous: Some(here.clone()), ..plan })
@@ -498,6 +512,7 @@ fn lay_out(
         left_out: (cordoned.iter())
             .filter_map(|host| Some((host.record.id.clone(), host.record.cordon.clone()?)))
             .collect(),
+        gates: gates(state, place, kind, &release, &batches),
         release,
         previous,
         strategy,
@@ -507,6 +522,24 @@ fn lay_out(
         way_back: PlannedWayBack::Code,
         restart: None,
     }
+}
+
+/// The gates that hold, those of the release in force included, each with its batches.
+fn gates(
+    state: &State,
+    place: &Place,
+    kind: RolloutKind,
+    release: &ReleaseRef,
+    batches: &[Batch],
+) -> Vec<PlannedGate> {
+    let Some(record) = state.place(place) else { return Vec::new() };
+    let of = u32::try_from(batches.len()).unwrap_or(u32::MAX);
+    let gates = gate::of(state, record, release).into_iter().map(|gate| {
+        let held =
+            batches.iter().map(|batch| batch.number).filter(|batch| gate::holds(gate, kind, *batch, of));
+        PlannedGate { gate: gate.clone(), batches: held.collect() }
+    });
+    gates.filter(|planned| !planned.batches.is_empty()).collect()
 }
 
 /// Hosts in their order, the canary first, then batch by batch; with `spread` group by group, and what has no

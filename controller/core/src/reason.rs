@@ -1,5 +1,6 @@
 //! Why nothing goes on: the report of each run of the planner, as data and as sentences (P10).
 
+mod at_gate;
 mod concern;
 mod hosts;
 mod in_line;
@@ -9,7 +10,7 @@ use std::fmt;
 
 use landfall_common::assignment::Direction;
 use landfall_common::time::{duration_ms, human};
-use landfall_common::{Duration, HostId, ReleaseName, RolloutId, StepName, Timestamp};
+use landfall_common::{Duration, GateName, HostId, ReleaseName, RolloutId, StepName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::member::Out;
@@ -17,6 +18,7 @@ use crate::record::Place;
 use crate::refusal::{moment, seconds};
 use crate::rollout::Promotion;
 
+pub use at_gate::AtGate;
 pub(crate) use concern::Concern;
 pub use hosts::Hosts;
 pub use in_line::InLine;
@@ -185,6 +187,19 @@ pub enum Wait {
         findings: Vec<String>,
         /// Whether the comparison began anew since, with the controller.
         anew: bool,
+    },
+    /// A batch waits for a gate that others hold.
+    Gate {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// Which.
+        gate: GateName,
+        /// The batch that would begin.
+        next: u32,
+        /// Of how many.
+        of: u32,
+        /// Why it is not open.
+        why: AtGate,
     },
     /// No more than a batch goes back at the same time.
     ReturnBatch {
@@ -528,6 +543,12 @@ impl fmt::Display for Wait {
                     .iter()
                     .enumerate()
                     .try_for_each(|(at, finding)| write!(f, "{}{finding}", if at == 0 { ": " } else { "; " }))
+            }
+            Self::Gate { gate, next, of, why, .. } => {
+                write!(
+                    f,
+                    "batch {next} of {of} waits for gate {gate}: {why}; `ctl gate open {gate} --reason …` opens it"
+                )
             }
             Self::ReturnBatch { batch, under_way, waiting } => write!(
                 f,

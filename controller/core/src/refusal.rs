@@ -3,8 +3,9 @@
 use landfall_common::assignment::RestartKind;
 use landfall_common::strategy::Closed;
 use landfall_common::time::human;
-use landfall_common::{AppName, EnvName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
+use landfall_common::{AppName, EnvName, GateName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
 
+use crate::gate::GateVerdict;
 use crate::proof::Unproven;
 use crate::record::Place;
 use crate::rollout::StatusWord;
@@ -427,6 +428,40 @@ pub enum Refusal {
         status: StatusWord,
         /// What that means for what was asked.
         reason: &'static str,
+    },
+    /// A gate that is not asked now.
+    #[error("rollout {rollout} is {status}, and does not ask gate {gate} now: {reason}")]
+    GateNotAsked {
+        /// Which.
+        gate: GateName,
+        /// By which rollout.
+        rollout: RolloutId,
+        /// Its status.
+        status: StatusWord,
+        /// When it is asked, and what is asked now.
+        reason: String,
+    },
+    /// Something else is asked by now.
+    #[error(
+        "rollout {rollout} asks gate {gate} before batch {next}, and this is about batch {batch}; look at it again with `ctl gate list`"
+    )]
+    OtherBatch {
+        /// Which gate.
+        gate: GateName,
+        /// By which rollout.
+        rollout: RolloutId,
+        /// What was meant.
+        batch: u32,
+        /// What is asked.
+        next: u32,
+    },
+    /// Nobody could look up why.
+    #[error("whoever says that gate {gate} is {verdict} says why: `--reason …`")]
+    GateWithoutReason {
+        /// Which.
+        gate: GateName,
+        /// What was said.
+        verdict: GateVerdict,
     },
     /// The rollout is over.
     #[error("rollout {rollout} has ended, {status}: `ctl why {rollout}` tells how, and what can follow")]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use landfall_common::assignment::Direction;
 use landfall_common::{Generation, ReleaseName, RolloutId, Timestamp};
 
+use crate::gate::AtGates;
 use crate::log::Actor;
 use crate::member::Member;
 use crate::record::{Convergence, Place, Record};
@@ -93,6 +94,12 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
             if in_line {
                 rollout.approvals.clear();
             }
+            // What was said of its gates may have been taken back since.
+            if let Status::Active { stage: Stage::Gated { at } }
+            | Status::Paused { stage: Stage::Gated { at }, .. } = &mut rollout.status
+            {
+                *at = AtGates::before(at.next);
+            }
             let told = pause(rollout, unknown, &why);
             // What stood in line waits as well, and is no answer to what was under way.
             if !in_line {
@@ -156,7 +163,7 @@ fn unknown(rollout: &Rollout, why: &str, lease: impl Fn(Direction) -> Option<Lea
         Some(MigrationRun::Unknown { lease, reason, failure })
     };
     match (rollout.status.stage()?, &rollout.schema) {
-        (Stage::Staging, Schema::Due { migration }) => {
+        (Stage::Staging | Stage::Gated { .. }, Schema::Due { migration }) => {
             Some(Stage::Migrating { run: run(None, migration.direction)? })
         }
         (Stage::Migrating { run: known }, Schema::Due { migration }) => {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::Approval;
 use crate::command::RollRequest;
 use crate::contract::Contract;
+use crate::gate::AtGates;
 use crate::log::Actor;
 use crate::record::{MigrationFacts, Place};
 use crate::restart::Restart;
@@ -170,6 +171,11 @@ pub enum Stage {
     Canary {
         /// What is awaited.
         promotion: Promotion,
+    },
+    /// A batch could begin, and waits for the gates that others hold.
+    Gated {
+        /// Which batch, and what was said.
+        at: AtGates,
     },
     /// Every host that can be heard of runs the release, and it is watched for as long as the strategy asks.
     Watching {
@@ -454,7 +460,7 @@ impl Stage {
         match self {
             Self::InLine { .. } => StatusWord::Pending,
             Self::Staging => StatusWord::Staging,
-            Self::Canary { promotion: Promotion::Awaited } => StatusWord::Waiting,
+            Self::Canary { promotion: Promotion::Awaited } | Self::Gated { .. } => StatusWord::Waiting,
             Self::Watching { .. } => StatusWord::Watching,
             Self::Contracting {
                 run: MigrationRun::Unknown { .. } | MigrationRun::Electing { doubt: None, .. },

@@ -50,6 +50,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
         | Stage::Staging
         | Stage::Running { .. }
         | Stage::Canary { .. }
+        | Stage::Gated { .. }
         | Stage::Watching { .. }
         | Stage::RollingBack { .. } => {}
     }

@@ -5,6 +5,7 @@ pub(crate) mod approvals;
 pub(crate) mod drift;
 mod environments;
 mod explain;
+mod gates;
 pub(crate) mod hosts;
 mod info;
 mod leave_out;
@@ -171,6 +172,12 @@ impl Operators for OperatorsService {
         let caller = Caller::of(&request)?;
         let rollout = approvals::reject(&self.0, &caller, request.into_inner()).await?;
         Ok(Response::new(pb::RejectRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn answer_gate(&self, request: Request<pb::AnswerGateRequest>) -> Answer<pb::AnswerGateResponse> {
+        let caller = Caller::of(&request)?;
+        let rollout = gates::answer(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(pb::AnswerGateResponse { rollout: Some(rollout) }))
     }
 
     async fn exclude_hosts(

@@ -170,7 +170,7 @@ pub enum Bearer {
     Operator {
         /// The name.
         name: String,
-        /// `viewer`, `approver`, `deployer`, `manager` or `admin`.
+        /// `viewer`, `gatekeeper`, `approver`, `deployer`, `manager` or `admin`.
         role: String,
     },
 }

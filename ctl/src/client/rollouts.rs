@@ -178,6 +178,30 @@ impl Client {
         present(answer.await?.rollout)
     }
 
+    /// Says of a gate whether the batch that waits may begin, or this one if it is named.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn answer_gate(
+        &self,
+        rollout: &str,
+        gate: &str,
+        batch: Option<u32>,
+        verdict: view::GateVerdict,
+        reason: String,
+    ) -> Result<view::Rollout, Error> {
+        let request = v1::AnswerGateRequest {
+            request_id: request_id(),
+            rollout: rollout.to_owned(),
+            gate: gate.to_owned(),
+            verdict: v1::GateVerdict::from(verdict).into(),
+            reason,
+            batch: batch.unwrap_or_default(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.answer_gate(q).await });
+        present(answer.await?.rollout)
+    }
+
     /// Says how a migration of unknown outcome ended.
     ///
     /// # Errors

@@ -297,6 +297,9 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
         lines.push(format!("  migrate  {}", rollout.migration));
     }
     lines.extend(rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch)));
+    // Those that are asked are told by what the rollout waits for.
+    let gates = rollout.gates.iter().filter(|gate| gate.asked.is_none());
+    lines.extend(gates.map(|gate| format!("  gate     {}", super::gate::describe(gate))));
     let left_out = rollout.left_out.iter().filter(|_| !rollout.status.has_ended());
     lines.extend(left_out.map(|host| format!("  left out {}", leave_out::describe(host))));
     lines.extend(rollout.reasons.iter().skip(1).map(|reason| format!("  {reason}")));
@@ -332,6 +335,7 @@ mod tests {
             in_line: false,
             analysis: None,
             left_out: vec![],
+            gates: vec![],
             migration: String::new(),
             approvals: None,
         }

@@ -41,6 +41,7 @@ pub(crate) fn rollout() -> Rollout {
         in_line: false,
         analysis: None,
         left_out: vec![],
+        gates: vec![],
         migration: String::new(),
         approvals: None,
     }

@@ -7,6 +7,7 @@ use landfall_proto::v1;
 use serde::Serialize;
 
 use super::analysis::Analysis;
+use super::gate::Gate;
 use super::moment;
 
 /// Where a rollout is.
@@ -139,6 +140,8 @@ pub struct Rollout {
     pub approvals: Option<Approvals>,
     /// Hosts of its environment that have no part in it, by an operator's word.
     pub left_out: Vec<LeftOut>,
+    /// What others must open before certain batches; none once it has ended.
+    pub gates: Vec<Gate>,
 }
 
 /// What a rollout does that brings nothing: the same release goes on.
@@ -396,6 +399,7 @@ impl From<v1::Rollout> for Rollout {
             analysis: rollout.analysis.map(Analysis::from),
             approvals: rollout.approvals.map(Approvals::from),
             left_out: rollout.left_out.into_iter().map(left_out).collect(),
+            gates: rollout.gates.into_iter().map(Gate::from).collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod current;
 pub mod drill;
 pub mod failures;
 pub mod gate;
+pub mod gates;
 pub mod late;
 pub mod leave_out;
 pub mod line;
@@ -114,6 +115,8 @@ pub struct Checks {
     pub promoted: BTreeSet<RolloutId>,
     /// Rollouts that may go back.
     pub late: late::Late,
+    /// What was said of the gates that others hold.
+    pub gates: gates::Words,
     /// Rollouts that are watched.
     pub watch: watch::Watch,
     /// What was restarted without a release.
@@ -151,6 +154,7 @@ impl Checks {
             figures: comparison::Figures::default(),
             promoted: BTreeSet::new(),
             late: late::Late::default(),
+            gates: gates::Words::default(),
             watch: watch::Watch::default(),
             restarts: restart::Restarts::default(),
             looks: 0,

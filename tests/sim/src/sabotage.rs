@@ -15,6 +15,10 @@ pub enum Sabotage {
     GateIgnored,
     /// P5: the controller does not hold the canary.
     CanaryIgnored,
+    /// P5: the controller does not wait for the gates that others hold.
+    GatesForgotten,
+    /// P5: the controller takes a word of the batch before for one of the next.
+    GateWordsKept,
     /// P5: the controller does not watch what it has brought.
     WatchIgnored,
     /// P6: every host is said to answer as fast as any other.

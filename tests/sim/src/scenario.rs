@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{
-    Amount, Canary, CanaryAnalysis, FailureMetric, LatencyMetric, Missing, ReleaseWindow, Share, Strategy,
-    StrategyKind, Window,
+    Amount, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, Missing, ReleaseWindow,
+    Share, Strategy, StrategyKind, Window,
 };
-use landfall_common::{Duration, LabelKey};
+use landfall_common::{Duration, GateName, LabelKey};
 
 use crate::artifact::ReleasePlan;
 use crate::dice::Dice;
@@ -140,6 +140,7 @@ impl Scenario {
         };
         with_an_analysis(seed, &mut releases);
         with_contracts(seed, &mut releases);
+        with_gates(seed, &mut releases);
         for plan in releases.iter_mut().filter(|plan| first.is_some_and(|first| plan.number >= first)) {
             plan.slots = true;
         }
@@ -348,6 +349,24 @@ fn with_an_analysis(seed: u64, releases: &mut [ReleasePlan]) {
     for plan in releases.iter_mut().filter(|plan| plan.strategy.has_canary()) {
         plan.strategy.analysis = Some(analysis.clone());
         plan.slow = plan.number > 1 && dice.chance(300_000);
+    }
+}
+
+/// Gates that others hold, in every sixth world: by dice of their own too.
+fn with_gates(seed: u64, releases: &mut [ReleasePlan]) {
+    if !matches!(seed % 12, 1 | 10) {
+        return;
+    }
+    let mut dice = Dice::new(seed ^ 0x6761_7465_732d_2d2d);
+    for plan in releases {
+        for name in crate::world::GATES {
+            if dice.chance(500_000) {
+                let name = GateName::new(name).expect("a valid name");
+                let before = *dice.pick(&Before::ALL.map(|(before, _)| before));
+                let deadline = Duration::from_secs(*dice.pick(&[60, 600]));
+                plan.strategy.gates.push(Gate { name, before, deadline });
+            }
+        }
     }
 }
 

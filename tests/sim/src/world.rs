@@ -11,11 +11,14 @@ mod faults;
 mod figures;
 mod hostile;
 mod hub;
+mod integrations;
 mod network;
 mod operators;
 mod planted;
 mod settled;
 mod tasks;
+
+pub use integrations::GATES;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! A modest number of worlds, those that once showed a mistake, and the planted defects.
 
-use landfall_common::Duration;
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Strategy, Window};
+use landfall_common::strategy::{Amount, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
+use landfall_common::{Duration, GateName};
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
 use landfall_sim::world::Statistics;
@@ -235,6 +235,22 @@ fn a_slow_release_goes_back_in_a_calm_world() {
     must_hold(&outcome);
     let statistics = outcome.statistics;
     assert!(statistics.rolled_back >= 1 && statistics.succeeded == 1, "{statistics:?}");
+}
+
+/// Somebody opens each gate, or does not.
+fn with_gates(scenario: &mut Scenario, before: Before) {
+    for plan in scenario.releases.iter_mut().skip(1) {
+        let (name, deadline) = (GateName::new("qa").expect("a valid name"), Duration::from_secs(600));
+        plan.strategy.gates = vec![Gate { name, before, deadline }];
+    }
+}
+
+#[test]
+fn gates_that_are_not_asked_are_noticed() {
+    for before in [Before::First, Before::Second, Before::Each] {
+        is_noticed(Sabotage::GatesForgotten, "P5", |scenario| with_gates(scenario, before));
+    }
+    is_noticed(Sabotage::GateWordsKept, "P5", |scenario| with_gates(scenario, Before::Each));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
-use super::{analysis, duration};
+use super::{analysis, duration, gates};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
@@ -103,6 +103,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
         auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
         late_rollback: section.boolean("late_rollback").unwrap_or(default.late_rollback),
         watch: duration(section, "watch", default.watch),
+        gates: gates::gates(section),
         entry: Entry {
             approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default(),
             calendar: calendar(section),
@@ -226,6 +227,9 @@ fn canary(section: &Section<'_>) -> Option<Canary> {
 
 /// Where the first knob that the sentence names and the section sets stands.
 fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
+    if sentence.contains(" of gate ") {
+        return section.key_span("gates");
+    }
     if sentence.contains("analysis")
         || sentence.contains(" of latency ")
         || sentence.contains(" of failures ")

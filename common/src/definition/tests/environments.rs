@@ -2,8 +2,8 @@
 
 use super::{parse, wrong};
 use crate::ids::EnvName;
-use crate::strategy::{Canary, CanaryAnalysis, Entry, Missing, Share, Strategy, StrategyKind, Window};
-use crate::time::Duration;
+use crate::strategy::{Canary, CanaryAnalysis, Entry, Gate, Missing, Share, Strategy, StrategyKind, Window};
+use crate::time::{Duration, human};
 
 fn strategy(keys: &str) -> Strategy {
     let text = format!("[application]\nname = \"x\"\n[environment.production]\n{keys}\n");
@@ -286,4 +286,55 @@ fn an_analysis_that_could_tell_nothing_is_refused_at_its_place() {
       8 | analysis = true
         | ^^^^^^^^
     ");
+}
+
+#[test]
+fn gates_are_read_and_what_is_wrong_with_one_is_named() {
+    let gates = |keys: &str| {
+        let told =
+            |gate: &Gate| format!("{} before {}, {}", gate.name, gate.before, human::format(gate.deadline));
+        strategy(keys).gates.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(gates("gates = [{ name = \"qa-signoff\" }]"), ["qa-signoff before the second batch, 1d"]);
+    let two = "[[environment.production.gates]]\nname = \"slo\"\nbefore = \"each\"\ndeadline = \"10m\"\n\
+               [[environment.production.gates]]\nname = \"dba\"\nbefore = \"first\"\n";
+    assert_eq!(gates(two), ["slo before each batch, 10m", "dba before the first batch, 1d"]);
+    insta::assert_snapshot!(wrong(
+        "[environment.a]\ngates = [\"qa\"]\n[environment.b]\ngates = [{ before = \"batch\" }]\n\
+         [environment.c]\ngates = [{ name = \"q a\", before = \"secnod\" }]\n\
+         [environment.d]\ngates = [{ name = \"qa\" }, { name = \"qa\" }]\n\
+         [environment.e]\ncanary = 2\ngates = [{ name = \"qa\", deadline = \"30d\" }]\n\
+         [[environment.f.gates]]\nname = \"qa\"\nevery = \"1m\"\n"
+    ), @r#"
+    landfall.toml:4:10: `gates` must be a list of tables
+      4 | gates = ["qa"]
+        |          ^^^^
+      help: write `gates` above each
+    landfall.toml:6:10: gates has no `name`
+      6 | gates = [{ before = "batch" }]
+        |          ^^^^^^^^^^^^^^^^^^^^
+      help: add `name = "qa-signoff"`
+    landfall.toml:6:21: `before`: "batch" names no batch
+      6 | gates = [{ before = "batch" }]
+        |                     ^^^^^^^
+      help: write one of "first", "second", "each"
+    landfall.toml:8:19: gate name "q a" is not valid: only ASCII letters, digits, '.', '-', '_' and '+' are allowed
+      8 | gates = [{ name = "q a", before = "secnod" }]
+        |                   ^^^^^
+      help: write `name = "q-a"`
+    landfall.toml:8:35: `before`: "secnod" names no batch
+      8 | gates = [{ name = "q a", before = "secnod" }]
+        |                                   ^^^^^^^^
+      help: did you mean "second"?
+    landfall.toml:10:1: gates has qa twice
+      10 | gates = [{ name = "qa" }, { name = "qa" }]
+         | ^^^^^
+    landfall.toml:13:1: deadline (30d) of gate qa must be from 10s to 7d
+      13 | gates = [{ name = "qa", deadline = "30d" }]
+         | ^^^^^
+    landfall.toml:16:1: unknown key `every` in gates
+      16 | every = "1m"
+         | ^^^^^
+      help: known keys: name, before, deadline
+    "#);
 }

@@ -6,6 +6,7 @@ use landfall_common::report::OutcomeKind;
 
 use crate::analysis::Verdict;
 use crate::command::Answer;
+use crate::gate::{self, AtGates};
 use crate::line;
 use crate::log::{Actor, LogEvent, MigrationVerdict};
 use crate::member::{Left, Member, MemberState};
@@ -57,6 +58,10 @@ impl Draft<'_> {
                 rollout.enter(Stage::Watching { accepted: true }, self.now);
                 self.put(Record::Rollout(Box::new(rollout)));
                 return Ok(answer);
+            }
+            Some(Stage::Gated { at }) => {
+                let at = at.clone();
+                return Ok(self.overrule_gates(rollout, at));
             }
             Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
             Some(Stage::Canary { promotion: Promotion::Given }) if failed => {}
@@ -212,6 +217,10 @@ impl Draft<'_> {
                     Stage::Contracting { .. } => {
                         place.contract_undone(&rollout.release);
                         Stage::Contracting { run }
+                    }
+                    // What was to be asked before it is asked once more: it may be handed out to another host.
+                    Stage::Migrating { .. } if !gate::held(self.state, &rollout, 1).is_empty() => {
+                        Stage::Gated { at: AtGates::before(1) }
                     }
                     _ => Stage::Migrating { run },
                 };

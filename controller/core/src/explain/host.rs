@@ -237,6 +237,7 @@ fn in_rollout(known: &Known<'_>, rollout: &Rollout, member: &Member) -> Should {
     let begun = match rollout.status.stage() {
         Some(Stage::Running { batch }) => *batch,
         Some(Stage::Canary { .. }) => 1,
+        Some(Stage::Gated { at }) => at.next - 1,
         Some(Stage::Watching { .. } | Stage::Contracting { .. }) => rollout.batches,
         _ => 0,
     };

@@ -3,6 +3,7 @@
 use landfall_common::Timestamp;
 
 use crate::approval;
+use crate::gate;
 use crate::member::MemberState;
 use crate::record::Convergence;
 use crate::rollout::{End, MigrationRun, Promotion, Rollout, RolloutKind, Stage, Status};
@@ -73,6 +74,16 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
     }
     if *stage == (Stage::Canary { promotion: Promotion::Awaited }) {
         all.push(type_(format!("ctl promote {id}"), "lets the batch after the canary follow"));
+    }
+    if let Stage::Gated { at } = stage
+        && !at.overruled
+    {
+        let gates = gate::standings(state, rollout);
+        if let Some(standing) = gates.iter().find(|standing| !standing.is_open()) {
+            let open = format!("ctl gate open {} --reason '…'", standing.gate.name);
+            all.push(type_(open, format!("opens it for batch {}; or close, or fail", at.next)));
+        }
+        all.push(type_(format!("ctl promote {id}"), format!("overrules the gates before batch {}", at.next)));
     }
     if *stage == (Stage::Watching { accepted: false }) {
         all.push(type_(format!("ctl promote {id}"), "ends the watch now"));

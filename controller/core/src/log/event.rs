@@ -4,10 +4,12 @@ use landfall_common::assignment::{ReleaseRef, RestartKind};
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, HostId, OperatorName, ReleaseName, RolloutId, ServiceName,
+    AppName, Duration, EnvName, GateName, Generation, HostId, OperatorName, ReleaseName, RolloutId, ServiceName,
     Sha256, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::gate::GateVerdict;
 
 use super::{AnalysisVerdict, CommitLine, MigrationVerdict, RolloutEnd, Subject};
 
@@ -215,9 +217,36 @@ pub enum LogEvent {
         rollout: RolloutId,
         /// The batch that may begin.
         batch: u64,
-        /// What the analysis of the canary said by then, where it had not passed.
+        /// What the analysis of the canary, or its gates, said by then, where they had not passed.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         overruled: String,
+    },
+    /// Somebody has said whether a batch that waits at a gate may begin.
+    GateAnswered {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The gate.
+        gate: GateName,
+        /// The batch that it is about, and no other.
+        batch: u64,
+        /// What the rollout brings.
+        release: ReleaseRef,
+        /// What was said.
+        verdict: GateVerdict,
+        /// Why.
+        reason: String,
+    },
+    /// A batch that has waited at gates begins.
+    GatesPassed {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The batch.
+        batch: u64,
+        /// Of each gate, what was said last.
+        gates: Vec<String>,
+        /// Whether somebody has overruled what they said.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        overruled: bool,
     },
     /// The canary was compared with the hosts on the release before, and something follows from it.
     CanaryAnalysed {
@@ -570,6 +599,8 @@ impl LogEvent {
             Self::RolloutPaused { .. } => "rollout_paused",
             Self::RolloutResumed { .. } => "rollout_resumed",
             Self::RolloutPromoted { .. } => "rollout_promoted",
+            Self::GateAnswered { .. } => "gate_answered",
+            Self::GatesPassed { .. } => "gates_passed",
             Self::WatchStarted { .. } => "watch_started",
             Self::WatchEnded { .. } => "watch_ended",
             Self::CanaryAnalysed { .. } => "canary_analysed",
@@ -627,6 +658,8 @@ impl LogEvent {
             | Self::RolloutPaused { rollout, .. }
             | Self::RolloutResumed { rollout }
             | Self::RolloutPromoted { rollout, .. }
+            | Self::GateAnswered { rollout, .. }
+            | Self::GatesPassed { rollout, .. }
             | Self::WatchStarted { rollout, .. }
             | Self::WatchEnded { rollout }
             | Self::CanaryAnalysed { rollout, .. }

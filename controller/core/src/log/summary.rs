@@ -97,9 +97,23 @@ impl LogEvent {
             Self::RolloutResumed { rollout } => format!("rollout {rollout} was resumed"),
             Self::RolloutPromoted { rollout, batch, overruled } => {
                 let text = format!("rollout {rollout} was promoted to batch {batch}");
-                let although =
-                    if overruled.is_empty() { "" } else { " although its analysis had not passed" };
+                let although = match (overruled.is_empty(), overruled.starts_with("gate ")) {
+                    (true, _) => "",
+                    (false, true) => ", and overrules its gates",
+                    (false, false) => " although its analysis had not passed",
+                };
                 because(format!("{text}{although}"), overruled)
+            }
+            Self::GateAnswered { rollout, gate, batch, verdict, reason, .. } => because(
+                format!("gate {gate} before batch {batch} of rollout {rollout} {}", verdict.is()),
+                reason,
+            ),
+            Self::GatesPassed { rollout, batch, gates, overruled } => {
+                let how = if *overruled { "overruled" } else { "open" };
+                because(
+                    format!("the gates before batch {batch} of rollout {rollout} are {how}"),
+                    &gates.join("; "),
+                )
             }
             Self::CanaryAnalysed { rollout, verdict, windows, window_ms, findings } => {
                 let verdict = match verdict {

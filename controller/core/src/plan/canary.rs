@@ -9,6 +9,7 @@ use crate::rollout::{Promotion, Stage};
 
 use super::Turn;
 use super::compare::{self, Compared};
+use super::gates;
 use super::run;
 use super::table::Table;
 
@@ -54,7 +55,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
     };
     if may_go && (kept || let_go) {
         compare::log(table);
-        return run::open(table, 2);
+        return gates::before(table, 2, let_go);
     }
     if look.empty && promotion == Promotion::ByItself {
         return gone(table);

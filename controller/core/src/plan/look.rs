@@ -4,6 +4,7 @@ use landfall_common::time::human;
 use landfall_common::{HostId, Timestamp};
 use serde::Serialize;
 
+use crate::gate;
 use crate::member::MemberState;
 use crate::reason::PlaceReport;
 use crate::record::Place;
@@ -68,6 +69,7 @@ fn deadlines(table: &Table<'_>) -> Vec<Deadline> {
     if matches!(rollout.status, Status::Active { .. }) {
         all.extend(progress(table, rollout, stage));
         all.extend(analysis(table, rollout, stage));
+        all.extend(of_gates(table, rollout));
         let mut hosts: Vec<_> = table.seats.iter().filter_map(|seat| of_host(table, rollout, seat)).collect();
         hosts.sort_by_key(|deadline| deadline.at);
         all.extend(hosts.into_iter().take(HOSTS));
@@ -108,6 +110,7 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
         Stage::Watching { accepted: true } => "it ends without those that cannot be heard of",
         // Nobody hurries a person, a lease has its own end, and who stands in line waits for others.
         Stage::Canary { promotion: Promotion::Awaited }
+        | Stage::Gated { .. }
         | Stage::InLine { .. }
         | Stage::Migrating { .. }
         | Stage::Contracting { .. }
@@ -129,6 +132,20 @@ fn analysis(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
     let left = asked.deadline.saturating_sub(table.seen_for());
     let then = "it pauses, unless the analysis could tell by then whether the canary is worse".to_owned();
     Some(Deadline { name: "analysis.deadline", host: None, at: table.now + left, then })
+}
+
+/// When it pauses since nobody has said anything of a gate.
+fn of_gates(table: &Table<'_>, rollout: &Rollout) -> Vec<Deadline> {
+    let overruled = matches!(rollout.status.stage(), Some(Stage::Gated { at }) if at.overruled);
+    let silent =
+        gate::standings(table.state, rollout).into_iter().filter(|gate| gate.answer.is_none() && !overruled);
+    let deadline = |gate: gate::Standing<'_>| Deadline {
+        name: "deadline of a gate",
+        host: None,
+        at: table.now + gate.gate.deadline.saturating_sub(table.seen_for()),
+        then: format!("it pauses, unless there is an answer of gate {} by then", gate.gate.name),
+    };
+    silent.map(deadline).collect()
 }
 
 /// When a host counts as failed that does not answer, or is not healthy.

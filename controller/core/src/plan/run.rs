@@ -17,6 +17,7 @@ use super::contract;
 use super::drill;
 use super::evidence;
 use super::failures;
+use super::gates;
 use super::pace::{Pace, Verdict};
 use super::restart;
 use super::stage;
@@ -205,7 +206,7 @@ fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
     }
     // A batch that nobody is left in proves nothing, and holds nothing up.
     if look.settled && (look.proven > 0 || batch > 1 || look.empty) {
-        return if is_canary { canary::hold(table) } else { open(table, batch + 1) };
+        return if is_canary { canary::hold(table) } else { gates::before(table, batch + 1, false) };
     }
     if table.stalled() {
         return stalled(table, &look.waits);

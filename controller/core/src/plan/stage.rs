@@ -13,6 +13,7 @@ use crate::turn::Fleet;
 use super::Turn;
 use super::evidence;
 use super::failures;
+use super::gates;
 use super::table::{Seat, Table};
 
 /// All hosts that can be heard of stage; then the migration, or the first batch.
@@ -49,6 +50,11 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         waits.into_iter().for_each(|wait| table.wait(wait));
         return Turn::None;
     }
+    gates::before(table, 1, false)
+}
+
+/// What was to hold before anything changes does: the migration, or the first batch.
+pub(super) fn leave(table: &mut Table<'_>) -> Turn {
     let next = match table.rollout().schema {
         Schema::Due { .. } => Stage::Migrating { run: MigrationRun::anew() },
         _ => Stage::Running { batch: 1 },

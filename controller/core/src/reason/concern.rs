@@ -38,6 +38,7 @@ impl Wait {
             Self::Paused { .. }
             | Self::Canary { .. }
             | Self::Analysis { .. }
+            | Self::Gate { .. }
             | Self::Watch { .. }
             | Self::NoCandidate { .. }
             | Self::Unstored { .. }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
-use landfall_common::strategy::{StrategyKind, Window};
-use landfall_common::{Duration, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, Timestamp};
+use landfall_common::strategy::{Before, StrategyKind, Window};
+use landfall_common::{
+    Duration, GateName, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, Timestamp,
+};
+use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Record};
@@ -32,6 +35,9 @@ pub struct Checks {
     let_go: BTreeMap<HostId, Assignment>,
     /// Rollouts that somebody has promoted.
     promoted: BTreeSet<RolloutId>,
+    /// Of each gate before a batch of a rollout, what was said last, and the batches whose gates were overruled.
+    said: BTreeMap<(RolloutId, u64, GateName), GateVerdict>,
+    overruled: BTreeSet<(RolloutId, u64)>,
     /// Since when rollouts are watched, and those of which somebody has seen enough.
     watched: BTreeMap<RolloutId, Timestamp>,
     accepted: BTreeSet<RolloutId>,
@@ -92,6 +98,12 @@ impl Checks {
     pub fn logged(&mut self, output: &Output) {
         for entry in &output.log {
             match &entry.event {
+                LogEvent::GateAnswered { rollout, gate, batch, verdict, .. } => {
+                    self.said.insert((rollout.clone(), *batch, gate.clone()), *verdict);
+                }
+                LogEvent::RolloutPromoted { rollout, batch, overruled } if overruled.starts_with("gate ") => {
+                    self.overruled.insert((rollout.clone(), *batch));
+                }
                 LogEvent::RolloutPromoted { rollout, .. } => {
                     self.promoted.insert(rollout.clone());
                 }
@@ -213,6 +225,9 @@ impl Checks {
                 assert_eq!(assignment.release, rollout.release);
                 continue;
             };
+            if assignment.release == rollout.release {
+                self.gates_were_open(state, rollout, member.batch);
+            }
             match &rollout.status {
                 Status::Active { stage: Stage::Running { batch } } => {
                     assert_eq!(assignment.release, rollout.release);
@@ -224,6 +239,9 @@ impl Checks {
                 // Late ones still take it.
                 Status::Active { stage: Stage::Watching { .. } | Stage::Contracting { .. } } => {
                     assert_eq!(assignment.release, rollout.release);
+                }
+                Status::Active { stage: Stage::Gated { at } } => {
+                    assert!(member.batch < at.next, "{host} moved while the gates were asked");
                 }
                 Status::Active { stage: Stage::Canary { .. } } => {
                     assert_eq!(member.batch, 1, "{host} moved while the canary was held");
@@ -405,6 +423,36 @@ impl Checks {
             "{id} was watched for {:?} of {watch:?}",
             now.since(*since)
         );
+    }
+
+    /// Up to the batch of a host that is let go, somebody has opened each gate for each batch, or has overruled it.
+    fn gates_were_open(&self, state: &State, rollout: &Rollout, batch: u32) {
+        let release = state.release(&rollout.place.application, &rollout.release.name).unwrap();
+        let own = &release.environments[&rollout.place.environment].gates;
+        let in_force = state.place(&rollout.place).and_then(|place| place.in_force());
+        let in_force =
+            in_force.and_then(|there| state.release(&rollout.place.application, &there.release.name));
+        let in_force =
+            in_force.map_or(&[][..], |there| &there.environments[&rollout.place.environment].gates);
+        let new = own.iter().filter(|gate| in_force.iter().all(|there| there.name != gate.name));
+        let of = match rollout.kind {
+            RolloutKind::Forward => rollout.batches,
+            RolloutKind::Drill => 2,
+            RolloutKind::Rollback => return,
+        };
+        for gate in in_force.iter().chain(new) {
+            let asked = |batch: &u32| match gate.before {
+                Before::First => *batch == 1,
+                Before::Second => *batch == 2 || of == 1,
+                Before::Each => true,
+            };
+            for batch in (1..=batch).filter(asked).map(u64::from) {
+                let said = self.said.get(&(rollout.id.clone(), batch, gate.name.clone()));
+                let open =
+                    said == Some(&GateVerdict::Open) || self.overruled.contains(&(rollout.id.clone(), batch));
+                assert!(open, "{} began batch {batch}, and gate {} is {said:?}", rollout.id, gate.name);
+            }
+        }
     }
 
     /// A host is let go for the release of a rollout: not beside too many, not beside another group, not too soon.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::Duration;
-use landfall_common::strategy::{Calendar, Entry, Strategy};
+use landfall_common::strategy::{Before, Calendar, Entry, Strategy};
 use landfall_common::time::human;
+use landfall_common::{Duration, GateName};
 use landfall_controller_core::command::{Action, IfHeld, RollRequest};
 use landfall_controller_core::contract::ContractFacts;
+use landfall_controller_core::gate::GateVerdict;
+use landfall_controller_core::record::WayBackKind;
 use landfall_controller_core::rollout::StatusWord;
 
-use crate::world::{World, host_id, name, strategy};
+use crate::world::{World, host_id, migration, name, strategy};
 
 /// From which status to which; from none where a rollout begins.
 pub type Moves = BTreeSet<(Option<StatusWord>, StatusWord)>;
@@ -136,10 +138,24 @@ fn scenes() -> Moves {
     world.until("it waits", |w| w.word(&contracts) == StatusWord::Waiting);
     world.cut.clear();
     assert_eq!(world.ended(&contracts), StatusWord::Succeeded);
+    // Gates before the first batch: one lets a migration run, one says no.
+    for (counter, release, verdict) in [(9, "v9", GateVerdict::Open), (10, "v10", GateVerdict::Failed)] {
+        let gates = vec![crate::gates::gate("dba", Before::First)];
+        world.publish(release, counter, migration(WayBackKind::Compatible), Strategy { gates, ..strategy() });
+        let rollout = world.release(release).unwrap();
+        world.until("a gate", |world| world.word(&rollout) == StatusWord::Waiting);
+        let gate = GateName::new("dba").unwrap();
+        let reason = "we looked".to_owned();
+        world
+            .ask(Action::AnswerGate { rollout: rollout.clone(), gate, batch: None, verdict, reason })
+            .unwrap();
+        let end = world.ended(&rollout);
+        assert_eq!(end == StatusWord::Succeeded, verdict == GateVerdict::Open);
+    }
     // A release that nobody can stage.
-    world.publish("v9", 9, None, strategy());
-    world.behaves("v9", crate::hosts::Behaviour::Unstageable);
-    let never = world.release("v9").unwrap();
+    world.publish("v11", 11, None, strategy());
+    world.behaves("v11", crate::hosts::Behaviour::Unstageable);
+    let never = world.release("v11").unwrap();
     assert_eq!(world.ended(&never), StatusWord::Failed);
     world.moves
 }
@@ -171,6 +187,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         auto_rollback,
         late_rollback,
         watch,
+        gates,
         entry: Entry { approvals, calendar: Calendar { zone, windows, freezes }, after },
     } = Strategy::default();
     let period = |period: landfall_common::Duration| {
@@ -195,6 +212,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         ("auto_rollback", auto_rollback.to_string()),
         ("late_rollback", late_rollback.to_string()),
         ("watch", period(watch)),
+        ("gates", among(gates.len())),
         ("approvals", approvals.to_string()),
         ("release_windows", among(windows.len())),
         ("time_zone", zone.to_string()),

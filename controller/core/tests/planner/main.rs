@@ -22,6 +22,8 @@ mod explain;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod gates;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod laws;

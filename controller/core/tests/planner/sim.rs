@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::RestartKind;
-use landfall_common::strategy::{Amount, Canary, Entry, Strategy, StrategyKind, Window};
-use landfall_common::{Duration, HostId, LabelKey};
+use landfall_common::strategy::{Amount, Before, Canary, Entry, Gate, Strategy, StrategyKind, Window};
+use landfall_common::{Duration, GateName, HostId, LabelKey, RolloutId};
 use landfall_controller_core::command::{Action, Overrides, RollRequest};
 use landfall_controller_core::contract::ContractFacts;
+use landfall_controller_core::gate::{self, GateVerdict};
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::record::{MigrationFacts, WayBackKind};
 use landfall_controller_core::restart::RestartRequest;
@@ -93,15 +94,23 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         auto_rollback: rng.random_range(0..4) > 0,
         late_rollback: false,
         watch: Duration::from_secs(pick(rng, &[0, 0, 60])),
+        gates: gates(rng),
         entry: Entry::default(),
     }
+}
+
+/// Mostly none.
+fn gates(rng: &mut StdRng) -> Vec<Gate> {
+    let befores = Before::ALL.map(|(before, _)| before);
+    let names = ["qa", "slo"].into_iter().filter(|_| rng.random_range(0..5) == 0).collect::<Vec<_>>();
+    names.into_iter().map(|name| crate::gates::gate(name, pick(rng, &befores))).collect()
 }
 
 fn story(seed: u64) -> (usize, Vec<StatusWord>, Moves) {
     let mut rng = Faults::none(seed.wrapping_mul(7) + 1).rng;
     let hosts = rng.random_range(1..12);
     let mut world = World::new(hosts);
-    world.publish("v1", 1, None, Strategy { auto_promote: true, ..strategy(&mut rng) });
+    world.publish("v1", 1, None, Strategy { auto_promote: true, gates: Vec::new(), ..strategy(&mut rng) });
     world.must_succeed("v1");
     world.faults = Faults {
         lost: pick(&mut rng, &[0, 5, 20]),
@@ -208,6 +217,16 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         (10..12, Some(rollout)) => Action::Pause { rollout, reason: reason() },
         (12..30, Some(rollout)) => Action::Resume { rollout },
         (50..58, Some(rollout)) => Action::Promote { rollout },
+        (90..140, Some(rollout)) => Action::AnswerGate {
+            rollout,
+            gate: GateName::new(pick(rng, &["qa", "slo"])).unwrap(),
+            batch: None,
+            verdict: pick(
+                rng,
+                &[GateVerdict::Open, GateVerdict::Open, GateVerdict::Closed, GateVerdict::Failed],
+            ),
+            reason: "we looked".to_owned(),
+        },
         (30..32, Some(rollout)) => Action::Abort { rollout, go_back: false, reason: reason() },
         (32..36, _) => Action::RetryFailed { place: place() },
         (70..74, _) => {
@@ -244,6 +263,19 @@ fn truth(world: &World) -> Option<MigrationVerdict> {
     Some(if ran { MigrationVerdict::Applied } else { MigrationVerdict::NotApplied })
 }
 
+/// Whoever holds the gates opens them.
+fn open_gates(world: &mut World, rollout: &RolloutId) {
+    let asked: Vec<GateName> = gate::standings(&world.state, world.rollout(rollout))
+        .into_iter()
+        .filter(|standing| !standing.is_open())
+        .map(|standing| standing.gate.name.clone())
+        .collect();
+    for gate in asked {
+        let (rollout, verdict, reason) = (rollout.clone(), GateVerdict::Open, "we looked".to_owned());
+        world.ask(Action::AnswerGate { rollout, gate, batch: None, verdict, reason }).unwrap();
+    }
+}
+
 /// Everything works from here on; what waits for an operator gets one.
 fn heal(world: &mut World) {
     world.faults = Faults::none(0);
@@ -261,7 +293,11 @@ fn heal(world: &mut World) {
     world.ask(Action::Uncordon { hosts: hosts.clone(), reason: String::new() }).unwrap();
     let _ = world.ask(Action::Include { hosts, reason: String::new() });
     for _ in 0..6 {
-        world.run(900);
+        for _ in 0..15 {
+            world.run(60);
+            let id = unfinished(world).map(|rollout| rollout.id.clone());
+            id.into_iter().for_each(|id| open_gates(world, &id));
+        }
         let Some(rollout) = unfinished(world) else { break };
         let (id, status) = (rollout.id.clone(), rollout.status.clone());
         match status {
@@ -279,7 +315,7 @@ fn heal(world: &mut World) {
                     world.ask(Action::ResolveMigration { rollout: id, verdict, reason }).unwrap();
                 }
             }
-            Status::Active { stage: Stage::Canary { .. } } => {
+            Status::Active { stage: Stage::Canary { .. } | Stage::Gated { .. } } => {
                 let _ = world.ask(Action::Promote { rollout: id });
             }
             // It waits for hosts that do not take the release: they are tried again, and then it is left undone.
@@ -310,7 +346,12 @@ fn heal(world: &mut World) {
     let release = format!("v{last}");
     world.publish(&release, last, None, crate::world::strategy());
     let id = world.roll(RollRequest { no_way_back: true, ..World::request(&release) }).unwrap();
-    assert_eq!(world.ended(&id), StatusWord::Succeeded, "{:?} {:?}", world.rollout(&id), world.sentences);
+    // The gates of the release in force hold it as well.
+    while !world.rollout(&id).ended() {
+        world.run(60);
+        open_gates(world, &id);
+    }
+    assert_eq!(world.word(&id), StatusWord::Succeeded, "{:?} {:?}", world.rollout(&id), world.sentences);
     let off: Vec<&HostId> = (world.hosts.iter())
         .filter(|(_, host)| host.active.as_ref().is_none_or(|active| active.release.name != name(&release)))
         .map(|(id, _)| id)

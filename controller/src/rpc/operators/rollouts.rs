@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 
-use super::{page, shown};
+use super::{gates, page, shown};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Role;
 use crate::reactor::{Along, View, changes_key};
@@ -148,8 +148,9 @@ fn proofs(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<pb::Proof> 
 fn then(plan: &Plan, batch: &Batch) -> String {
     let strategy = &plan.strategy;
     let is_last = batch.number as usize == plan.batches.len();
+    let gates = gates::after(plan, batch);
     if !batch.canary || is_last || !strategy.holds_canary() {
-        return String::new();
+        return gates.map_or_else(String::new, |gates| format!("the next batch follows when {gates}"));
     }
     let hold = human::format(strategy.canary_hold);
     let healthy =
@@ -159,7 +160,7 @@ fn then(plan: &Plan, batch: &Batch) -> String {
     let compared =
         before.map(|before| format!("its analysis beside the hosts on {} has passed", before.name));
     let promoted = (!strategy.auto_promote).then(|| "somebody types `ctl promote`".to_owned());
-    let all: Vec<String> = healthy.into_iter().chain(compared).chain(promoted).collect();
+    let all: Vec<String> = healthy.into_iter().chain(compared).chain(promoted).chain(gates).collect();
     if all.is_empty() {
         return String::new();
     }
@@ -226,6 +227,7 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     ));
     notes.extend(pace(plan));
     notes.extend(analysis(plan));
+    notes.extend(gates::notes(plan));
     if let Schema::Fits { reason } = &plan.schema {
         notes.push(format!("no migration runs: {reason}"));
     }

@@ -16,7 +16,7 @@ use landfall_controller_core::rollout::{
 };
 use landfall_proto::v1 as pb;
 
-use super::{analysis, approvals};
+use super::{analysis, approvals, gates};
 use crate::reactor::View;
 use crate::rpc::convert;
 
@@ -43,6 +43,7 @@ pub(super) fn rollout(view: &View<'_>, rollout: &Rollout, changes: Vec<String>) 
         restart: rollout.restart.as_ref().map(restart),
         analysis: view.state.comparison(&rollout.id).map(analysis::shown),
         left_out: left_out(view, rollout),
+        gates: gates::shown(view, rollout),
     }
 }
 

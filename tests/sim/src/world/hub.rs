@@ -66,6 +66,7 @@ impl World {
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate, or left a host out.
             self.checks.alone.found(&controller.state);
+            self.checks.gates.found(&controller.state);
             for rollout in controller.state.rollouts() {
                 self.checks.watch.found(rollout, self.now);
                 if let Some(Stage::Running { batch }) = rollout.status.stage() {
@@ -247,6 +248,7 @@ impl World {
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();
         let compared = self.checks.canary_moves(rollout, members.iter());
         let told = self.checks.leaves_nobody_out_in_silence(rollout, members.iter().map(|m| &m.host));
+        let opened = self.checks.gates_were_open(rollout, members.iter());
         let moves = self.checks.rollout_moves(rollout, members.iter(), now);
         let watched = self.checks.is_watched(rollout, members.iter(), self.now);
         let hosts = &self.hosts;
@@ -261,6 +263,7 @@ impl World {
         self.must(restarted);
         self.strike_as_it_moves(rollout);
         self.must(told);
+        self.must(opened);
         self.must(moves);
         self.must(drilled);
         self.must(watched);

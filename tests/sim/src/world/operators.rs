@@ -41,6 +41,10 @@ impl World {
         {
             return self.ask(command);
         }
+        let holder = self.holder();
+        if self.answer_gates(holder) {
+            return;
+        }
         if self.healed {
             if !self.leave_nobody_out() {
                 self.answer_what_is_asked();
@@ -169,6 +173,9 @@ impl World {
         }
         if !repeated {
             self.checks.word_taken_back(&command.action);
+            if let Some(controller) = &self.controller.running {
+                self.checks.says_of_gate(&controller.state, &command.action);
+            }
             self.resolve_truth(&command.action);
             if matches!(command.action, Action::Resume { .. } | Action::RetryFailed { .. }) {
                 self.checks.database.asked_again();
@@ -648,6 +655,7 @@ fn name(action: &Action) -> String {
         Action::Resume { rollout } => format!("resume {rollout}"),
         Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),
         Action::Promote { rollout } => format!("promote {rollout}"),
+        Action::AnswerGate { rollout, gate, verdict, .. } => format!("gate {gate} of {rollout} is {verdict}"),
         Action::Approve { rollout, .. } => format!("approve {rollout}"),
         Action::Reject { rollout, .. } => format!("reject {rollout}"),
         Action::WithdrawApprovals { of } => format!("withdraw the approvals of {of}"),

@@ -26,6 +26,18 @@ impl World {
                     rollout.status = Status::Active { stage: Stage::Running { batch: 2 } };
                 }
             }),
+            Some(Sabotage::GatesForgotten) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Gated { at } } = &rollout.status {
+                    rollout.status = Status::Active { stage: Stage::Running { batch: at.next } };
+                }
+            }),
+            Some(Sabotage::GateWordsKept) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Gated { at } } = &mut rollout.status
+                    && at.answers.is_empty()
+                {
+                    at.overruled = at.next > 1;
+                }
+            }),
             Some(Sabotage::WatchIgnored) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Watching { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };

@@ -1,0 +1,116 @@
+//! What somebody says of a gate that a rollout waits at.
+
+use landfall_common::{GateName, RolloutId};
+
+use crate::command::Answer;
+use crate::gate::{self, AtGates, GateAnswer, GateVerdict, Standing};
+use crate::log::{Actor, LogEvent};
+use crate::record::Record;
+use crate::refusal::Refusal;
+use crate::rollout::{Rollout, Stage, Status};
+
+use super::Draft;
+
+impl Draft<'_> {
+    /// Notes what was said. It is for the batch that is to begin next, and for no other; whoever knows which one he
+    /// means says so.
+    pub(super) fn answer_gate(
+        &mut self,
+        id: &RolloutId,
+        name: &GateName,
+        batch: Option<u32>,
+        verdict: GateVerdict,
+        reason: &str,
+    ) -> Result<Answer, Refusal> {
+        let mut rollout = self.unfinished(id)?.clone();
+        if reason.trim().is_empty() {
+            return Err(Refusal::GateWithoutReason { gate: name.clone(), verdict });
+        }
+        let held = gate::standings(self.state, &rollout);
+        if !held.iter().any(|standing| standing.gate.name == *name) {
+            return Err(Refusal::GateNotAsked {
+                gate: name.clone(),
+                rollout: id.clone(),
+                status: rollout.status.word(),
+                reason: not_asked(&held, self.known_gate(&rollout, name)),
+            });
+        }
+        let answer = Answer::Rollout { id: id.clone() };
+        let (Status::Active { stage: Stage::Gated { at } }
+        | Status::Paused { stage: Stage::Gated { at }, .. }) = &mut rollout.status
+        else {
+            return Ok(answer);
+        };
+        let next = at.next;
+        if let Some(batch) = batch.filter(|batch| *batch != next) {
+            return Err(Refusal::OtherBatch { gate: name.clone(), rollout: id.clone(), batch, next });
+        }
+        let said = GateAnswer {
+            verdict,
+            by: self.command.by.clone(),
+            at: self.now,
+            reason: reason.trim().to_owned(),
+        };
+        let same = |known: &GateAnswer| {
+            (known.verdict, &known.by, &known.reason) == (verdict, &said.by, &said.reason)
+        };
+        if at.answers.get(name).is_some_and(same) {
+            return Ok(answer);
+        }
+        at.answers.insert(name.clone(), said);
+        self.log(LogEvent::GateAnswered {
+            rollout: id.clone(),
+            gate: name.clone(),
+            batch: u64::from(next),
+            release: rollout.release.clone(),
+            verdict,
+            reason: reason.trim().to_owned(),
+        });
+        self.put(Record::Rollout(Box::new(rollout)));
+        Ok(answer)
+    }
+
+    /// Somebody says that the batch begins whatever the gates say. What they have paused waits for this word.
+    pub(super) fn overrule_gates(&mut self, mut rollout: Rollout, at: AtGates) -> Answer {
+        let answer = Answer::Rollout { id: rollout.id.clone() };
+        if at.overruled {
+            return answer;
+        }
+        let standings = gate::standings(self.state, &rollout);
+        let shut = standings
+            .iter()
+            .filter(|standing| !standing.is_open())
+            .map(|standing| format!("gate {standing}"));
+        let (id, overruled) = (rollout.id.clone(), shut.collect::<Vec<_>>().join("; "));
+        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: u64::from(at.next), overruled });
+        let stage = Stage::Gated { at: AtGates { overruled: true, ..at } };
+        if matches!(rollout.status, Status::Paused { by: Actor::Controller, .. }) {
+            self.log(LogEvent::RolloutResumed { rollout: id });
+            rollout.status = Status::Active { stage: stage.clone() };
+        }
+        rollout.enter(stage, self.now);
+        self.put(Record::Rollout(Box::new(rollout)));
+        answer
+    }
+
+    /// Before which batches this rollout asks a gate, if it ever does.
+    fn known_gate(&self, rollout: &Rollout, name: &GateName) -> Option<String> {
+        let place = self.state.place(&rollout.place)?;
+        let gates = gate::of(self.state, place, &rollout.release);
+        gates.into_iter().find(|gate| gate.name == *name).map(|gate| gate.before.to_string())
+    }
+}
+
+fn not_asked(held: &[Standing<'_>], before: Option<String>) -> String {
+    let asked: Vec<&str> = held.iter().map(|standing| standing.gate.name.as_str()).collect();
+    let now = match asked.as_slice() {
+        [] => "no gate is asked now".to_owned(),
+        asked => format!("it waits for {}", asked.join(", ")),
+    };
+    match before {
+        None => format!("it has no gate of this name, and {now}; `ctl gate list` shows its gates"),
+        Some(before) => format!(
+            "it asks this one before {before}, and {now}; say it when `ctl gate list` shows it as asked"
+        ),
+    }
+}

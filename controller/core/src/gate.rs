@@ -1,0 +1,181 @@
+//! Gates that others hold: which of them a rollout must find open before a batch begins, and what was said of each.
+//!
+//! An answer is for one rollout, and so for one release by its digest, and for one batch; only what is said while the
+//! rollout waits there counts, and so after the batch before was proven.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::strategy::Gate;
+use landfall_common::{GateName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::log::Actor;
+use crate::record::{Place, PlaceRecord};
+use crate::rollout::{Rollout, RolloutKind, Stage};
+use crate::state::State;
+
+/// What was said of a gate. That nobody has said anything is no verdict of these, and opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateVerdict {
+    /// The batch may begin.
+    Open,
+    /// Not now: it waits, for as long as that is what was said last.
+    Closed,
+    /// The release is not good: it goes back.
+    Failed,
+}
+
+impl GateVerdict {
+    /// All of them, with the words by which `ctl` and answers know them.
+    pub const ALL: [(Self, &str); 3] =
+        [(Self::Open, "open"), (Self::Closed, "closed"), (Self::Failed, "failed")];
+
+    /// What a gate is or does, in a sentence.
+    pub(crate) fn is(self) -> &'static str {
+        match self {
+            Self::Open => "is open",
+            Self::Closed => "is closed",
+            Self::Failed => "says no",
+        }
+    }
+}
+
+impl fmt::Display for GateVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(Self::ALL.iter().find(|(verdict, _)| verdict == self).map_or("", |(_, word)| word))
+    }
+}
+
+/// What was said last of a gate, by whom, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateAnswer {
+    /// What.
+    pub verdict: GateVerdict,
+    /// By whom.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is known of the gates before a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtGates {
+    /// The batch that is to begin.
+    pub next: u32,
+    /// What was said since the rollout waits there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<GateName, GateAnswer>,
+    /// Whether somebody has let it go although nobody is left of the canary, so that nothing will be proven.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_canary: bool,
+    /// Whether somebody has said that the batch begins whatever the gates say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overruled: bool,
+}
+
+impl AtGates {
+    /// Nothing was said yet.
+    #[must_use]
+    pub fn before(next: u32) -> Self {
+        Self { next, ..Self::default() }
+    }
+}
+
+/// A gate, and what was said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// Which.
+    pub gate: &'a Gate,
+    /// What was said last, if anything was.
+    pub answer: Option<&'a GateAnswer>,
+}
+
+impl Standing<'_> {
+    /// The verdict; none is no answer.
+    #[must_use]
+    pub fn verdict(&self) -> Option<GateVerdict> {
+        self.answer.map(|answer| answer.verdict)
+    }
+
+    /// Whether the batch may begin as far as this gate is concerned.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.verdict() == Some(GateVerdict::Open)
+    }
+}
+
+/// `qa-signoff is closed: by anna: the database moves`, or that there was no answer.
+impl fmt::Display for Standing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.gate.name;
+        match self.answer {
+            None => write!(f, "{name} has no answer"),
+            Some(GateAnswer { verdict, by, reason, .. }) => {
+                write!(f, "{name} {}, by {by}: {reason}", verdict.is())
+            }
+        }
+    }
+}
+
+/// The gates of a place for a release: those of the release in force, and those that the release brings. A release does
+/// not lift what holds in its place: of two with the same name the one in force counts.
+#[must_use]
+pub fn of<'a>(state: &'a State, place: &'a PlaceRecord, release: &ReleaseRef) -> Vec<&'a Gate> {
+    let in_force = place.in_force().map(|proven| &proven.release);
+    let mut all: Vec<&Gate> =
+        in_force.into_iter().flat_map(|release| defined(state, &place.place, release)).collect();
+    for gate in defined(state, &place.place, release) {
+        if !all.iter().any(|known| known.name == gate.name) {
+            all.push(gate);
+        }
+    }
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all
+}
+
+fn defined<'a>(state: &'a State, place: &Place, release: &ReleaseRef) -> &'a [Gate] {
+    let record = state.release(&place.application, &release.name);
+    let strategy = record.and_then(|record| record.environments.get(&place.environment));
+    strategy.map_or(&[], |strategy| &strategy.gates)
+}
+
+/// The gates that a rollout must find open before a batch begins. A way back waits for none.
+#[must_use]
+pub fn held<'a>(state: &'a State, rollout: &Rollout, batch: u32) -> Vec<&'a Gate> {
+    let Some(place) = state.place(&rollout.place) else { return Vec::new() };
+    let gates = of(state, place, &rollout.release).into_iter();
+    gates.filter(|gate| holds(gate, rollout.kind, batch, rollout.batches)).collect()
+}
+
+/// Whether a gate must be open before a batch, of so many.
+#[must_use]
+pub fn holds(gate: &Gate, kind: RolloutKind, batch: u32, of: u32) -> bool {
+    match kind {
+        RolloutKind::Forward => gate.holds(batch, of),
+        // It has no second batch, and brings nothing to those that would be in one.
+        RolloutKind::Drill => gate.holds(batch, of.max(2)),
+        RolloutKind::Rollback => false,
+    }
+}
+
+/// The batch that waits for gates, if one does.
+#[must_use]
+pub fn next(rollout: &Rollout) -> Option<u32> {
+    match rollout.status.stage()? {
+        Stage::Gated { at } => Some(at.next),
+        _ => None,
+    }
+}
+
+/// How the gates stand that a rollout waits at; empty for one that waits at none.
+#[must_use]
+pub fn standings<'a>(state: &'a State, rollout: &'a Rollout) -> Vec<Standing<'a>> {
+    let Some(Stage::Gated { at }) = rollout.status.stage() else { return Vec::new() };
+    let gates = held(state, rollout, at.next).into_iter();
+    gates.map(|gate| Standing { gate, answer: at.answers.get(&gate.name) }).collect()
+}

@@ -1,0 +1,121 @@
+//! The gates that others hold: before a batch begins somebody outside says yes. What was said before the batch before
+//! was proven does not count, no answer opens nothing, and whoever says no has the release go back.
+
+use landfall_common::time::human;
+
+use crate::gate::{self, AtGates, GateVerdict, Standing};
+use crate::log::LogEvent;
+use crate::reason::{AtGate, Wait};
+use crate::refusal::seconds;
+use crate::rollout::Stage;
+
+use super::Turn;
+use super::canary;
+use super::run;
+use super::stage;
+use super::table::Table;
+
+/// A batch may begin as far as the hosts are concerned: it does, or its gates are asked from now on. `without_canary` if
+/// somebody has let it go although nobody is left of the canary.
+pub(super) fn before(table: &mut Table<'_>, batch: u32, without_canary: bool) -> Turn {
+    if gate::held(table.state, table.rollout(), batch).is_empty() {
+        return begin(table, batch);
+    }
+    let now = table.now;
+    let at = AtGates { without_canary, ..AtGates::before(batch) };
+    table.rollout_mut().enter(Stage::Gated { at }, now);
+    Turn::Taken
+}
+
+fn begin(table: &mut Table<'_>, batch: u32) -> Turn {
+    if batch == 1 { stage::leave(table) } else { run::open(table, batch) }
+}
+
+/// Lets the batch begin once every gate is open, or somebody has overruled them.
+pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
+    let done = at.next - 1;
+    if let Err(turn) = run::begin(table, done) {
+        return turn;
+    }
+    let state = table.state;
+    let gates = gate::held(state, table.rollout(), at.next);
+    let standings: Vec<Standing<'_>> =
+        gates.into_iter().map(|gate| Standing { gate, answer: at.answers.get(&gate.name) }).collect();
+    let said_no = standings.iter().find(|standing| standing.verdict() == Some(GateVerdict::Failed));
+    if let Some(standing) = said_no.filter(|_| !at.overruled) {
+        return run::turn_back(table, format!("gate {standing}"), "`ctl promote` overrules the gates");
+    }
+    let open = at.overruled || standings.iter().all(Standing::is_open);
+    // The hosts are asked anew: what they had shown when the gates were asked may be over.
+    let look = (done > 0).then(|| run::look(table, done, table.rollout().strategy.min_healthy));
+    // Its hosts were left out or removed since: whether the others follow without its evidence is for a person to say.
+    let is_gone = look.as_ref().is_some_and(|look| look.empty) && done == 1 && table.rollout().has_canary();
+    if is_gone && !at.without_canary && !at.overruled {
+        return canary::gone(table);
+    }
+    let kept = look.as_ref().is_none_or(|look| look.settled && (look.proven > 0 || done > 1 || look.empty));
+    if open && kept {
+        log(table, at, &standings);
+        return begin(table, at.next);
+    }
+    let silent = standings.iter().find(|standing| standing.answer.is_none()).filter(|_| !open);
+    if let Some(Standing { gate, .. }) = silent.filter(|silent| table.seen_for() >= silent.gate.deadline) {
+        return table.pause(format!(
+            "gate {} has had no answer for {}, and batch {} of {} waits for it: `ctl gate open {} --reason …` and `ctl \
+             resume` go on, `ctl promote` overrules the gates, `ctl rollback` goes back",
+            gate.name,
+            seconds(table.seen_for()),
+            at.next,
+            table.rollout().batches,
+            gate.name,
+        ));
+    }
+    let waits = look.map_or_else(Vec::new, |look| look.waits);
+    if open && opened_for(table, at) >= table.rollout().strategy.progress_deadline {
+        let healthy = human::format(table.rollout().strategy.min_healthy);
+        let why = waits.first().map_or_else(String::new, ToString::to_string);
+        return table.pause(format!(
+            "the gates before batch {} are open, and batch {done} was not healthy for {healthy} since: {why}. `ctl \
+             resume` waits on, `ctl rollback` goes back",
+            at.next
+        ));
+    }
+    report(table, at, &standings);
+    run::report(table, waits);
+    Turn::None
+}
+
+/// For how long the gates have been open under the eyes of this controller.
+fn opened_for(table: &Table<'_>, at: &AtGates) -> landfall_common::Duration {
+    let last = at.answers.values().map(|answer| table.state.counted(answer.at, table.now)).max();
+    let since = last.unwrap_or_default().max(table.state.started_at);
+    table.seen_for().min(table.now.since(since))
+}
+
+fn report(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) {
+    let (rollout, of) = (table.rollout().id.clone(), table.rollout().batches);
+    for Standing { gate, answer } in standings.iter().filter(|standing| !standing.is_open() && !at.overruled)
+    {
+        let why = match answer {
+            None => AtGate::NoAnswer { period: table.seen_for(), deadline: gate.deadline },
+            Some(answer) => AtGate::Said {
+                verdict: answer.verdict,
+                by: answer.by.to_string(),
+                since: answer.at,
+                reason: answer.reason.clone(),
+            },
+        };
+        table.wait(Wait::Gate { rollout: rollout.clone(), gate: gate.name.clone(), next: at.next, of, why });
+    }
+}
+
+/// Writes down on whose word the batch begins.
+fn log(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) {
+    let event = LogEvent::GatesPassed {
+        rollout: table.rollout().id.clone(),
+        batch: u64::from(at.next),
+        gates: standings.iter().map(ToString::to_string).collect(),
+        overruled: at.overruled,
+    };
+    table.log(event);
+}

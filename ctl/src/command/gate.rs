@@ -1,0 +1,108 @@
+//! `ctl gate`: what others hold, before a batch begins.
+
+use std::time::Duration;
+
+use landfall_common::time::human;
+
+use super::{Session, follow};
+use crate::cli;
+use crate::error::{Error, Exit};
+use crate::output::format;
+use crate::view::{Gate, GateVerdict, Rollout};
+
+pub(super) async fn run(session: &Session, arguments: &cli::Gate) -> Result<Exit, Error> {
+    match arguments {
+        cli::Gate::List { rollout, environment } => {
+            let (_, client) = session.connect().await?;
+            let env = environment.env.as_ref();
+            let rollout = session.running_rollout(&client, rollout.as_deref(), env).await?;
+            list(session, &rollout);
+            Ok(Exit::Succeeded)
+        }
+        cli::Gate::Open(answer) => say(session, answer, GateVerdict::Open).await,
+        cli::Gate::Close(answer) => say(session, answer, GateVerdict::Closed).await,
+        cli::Gate::Fail(answer) => say(session, answer, GateVerdict::Failed).await,
+    }
+}
+
+async fn say(session: &Session, answer: &cli::GateAnswer, verdict: GateVerdict) -> Result<Exit, Error> {
+    let cli::GateAnswer { gate, rollout, environment, batch, reason } = answer;
+    let (_, client) = session.connect().await?;
+    let rollout = session.running_rollout(&client, rollout.as_deref(), environment.env.as_ref()).await?;
+    let rollout = client.answer_gate(&rollout.id, gate, *batch, verdict, reason.clone()).await?;
+    session.output.line(follow::describe(&session.output, &rollout));
+    let next = match rollout.status {
+        crate::view::Status::Paused => format!("next: ctl resume {}, which is paused", rollout.id),
+        _ => format!("next: ctl status --watch {}", rollout.id),
+    };
+    session.output.line(next);
+    session.output.json("rollout", &rollout);
+    Ok(Exit::Succeeded)
+}
+
+fn list(session: &Session, rollout: &Rollout) {
+    let output = session.output;
+    let Rollout { id, to, application, environment, .. } = rollout;
+    if rollout.gates.is_empty() {
+        output.line(format!("rollout {id} of {to}, {application} in {environment}, has no gates"));
+    }
+    for gate in &rollout.gates {
+        output.line(describe(gate));
+    }
+    if let Some(gate) =
+        rollout.gates.iter().find(|gate| gate.asked.is_some() && gate.verdict != Some(GateVerdict::Open))
+    {
+        output.line(format!("next: ctl gate open {} --reason '…', or close, or fail", gate.name));
+    }
+    output.json("gates", &rollout.gates);
+}
+
+/// `qa-signoff before the second batch: batch 2 waits, no answer yet`.
+pub(super) fn describe(gate: &Gate) -> String {
+    let Gate { name, before, asked, verdict, by, at, reason, deadline_ms } = gate;
+    let stands = match (asked, verdict) {
+        (None, _) => "not asked now".to_owned(),
+        (Some(batch), None) => {
+            let deadline = human::format(Duration::from_millis(*deadline_ms));
+            format!(
+                "batch {batch} waits, and there is no answer; after {deadline} without one the rollout pauses"
+            )
+        }
+        (Some(batch), Some(verdict)) => {
+            let at = at.map(format::time).unwrap_or_default();
+            format!("{} for batch {batch}, by {by} at {at}: {reason}", verdict.word())
+        }
+    };
+    format!("{name} before {before}: {stands}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_proto::v1;
+
+    #[test]
+    fn a_gate_is_told_in_a_line() {
+        let asked = v1::RolloutGate {
+            name: "qa".into(),
+            before: "the second batch".into(),
+            asked: 2,
+            deadline_ms: 600_000,
+            ..v1::RolloutGate::default()
+        };
+        let said = v1::RolloutGate {
+            verdict: v1::GateVerdict::Closed.into(),
+            by: "ci".into(),
+            at_ms: 1_795_255_200_000,
+            reason: "the load test runs\n".into(),
+            ..asked.clone()
+        };
+        let waits = v1::RolloutGate { asked: 0, ..asked.clone() };
+        let all: Vec<String> = [waits, asked, said].map(|gate| describe(&Gate::from(gate))).into();
+        insta::assert_snapshot!(all.join("\n"), @r"
+        qa before the second batch: not asked now
+        qa before the second batch: batch 2 waits, and there is no answer; after 10m without one the rollout pauses
+        qa before the second batch: closed for batch 2, by ci at 2026-11-21 10:00:00: the load test runs
+        ");
+    }
+}

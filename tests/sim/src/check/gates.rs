@@ -1,0 +1,131 @@
+//! P5, gates that others hold: no batch begins beyond one without somebody's word that it is open, said for this
+//! rollout and this batch after the batch before was proven, and not taken back since; or without somebody's word that
+//! it does not matter. No way back waits for one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_common::strategy::{Before, Gate};
+use landfall_common::{GateName, RolloutId};
+use landfall_controller_core::State;
+use landfall_controller_core::command::Action;
+use landfall_controller_core::gate::GateVerdict;
+use landfall_controller_core::member::{Member, MemberState};
+use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage};
+
+use super::{Checks, Violation};
+
+/// What was said, by what integrations and operators were answered.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Of a gate before a batch, what was said last, and of whom of the batch before it was not known by then that
+    /// it runs the release.
+    said: BTreeMap<(RolloutId, u32, GateName), (GateVerdict, Option<String>)>,
+    overruled: BTreeSet<(RolloutId, u32)>,
+}
+
+impl Words {
+    /// What a process of the controller finds in its store: words whose answers died with the one before are among it.
+    pub fn found(&mut self, state: &State) {
+        for rollout in state.rollouts() {
+            let Some(Stage::Gated { at }) = rollout.status.stage() else { continue };
+            for (gate, answer) in &at.answers {
+                let key = (rollout.id.clone(), at.next, gate.clone());
+                let known = self.said.entry(key).or_insert((answer.verdict, None));
+                known.0 = answer.verdict;
+            }
+            if at.overruled {
+                self.overruled.insert((rollout.id.clone(), at.next));
+            }
+        }
+    }
+}
+
+impl Checks {
+    /// A word is about to be given: what it is about is told by what has begun by now.
+    pub fn says_of_gate(&mut self, state: &State, action: &Action) {
+        match action {
+            Action::AnswerGate { rollout, gate, verdict, .. } => {
+                let next = self.next_batch(rollout);
+                let digest = state.rollout(rollout).map(|rollout| rollout.release.digest);
+                let early = state.members(rollout).filter(|member| member.batch + 1 == next).find(|member| {
+                    let proven =
+                        digest.is_some_and(|digest| self.proven.contains(&(member.host.clone(), digest)));
+                    let under_way = matches!(member.state, MemberState::Granted { .. });
+                    let committed = matches!(member.state, MemberState::Committed { .. });
+                    under_way || (committed && !proven)
+                });
+                let early = early.map(|member| format!("{} was {:?} by then", member.host, member.state));
+                self.gates.said.insert((rollout.clone(), next, gate.clone()), (*verdict, early));
+            }
+            Action::Promote { rollout } => {
+                let gated = state.rollout(rollout).and_then(|rollout| rollout.status.stage());
+                if let Some(Stage::Gated { .. }) = gated {
+                    self.gates.overruled.insert((rollout.clone(), self.next_batch(rollout)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn next_batch(&self, rollout: &RolloutId) -> u32 {
+        self.open_batch.get(rollout).map_or(1, |open| open + 1)
+    }
+
+    /// A rollout's record has changed; look before what has begun is noted. `members` are those of the rollout.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn gates_were_open<'m>(
+        &self,
+        rollout: &Rollout,
+        mut members: impl Iterator<Item = &'m Member>,
+    ) -> Result<(), Violation> {
+        let begun = match rollout.status.stage() {
+            Some(Stage::Running { batch }) => *batch,
+            // With it the rollout begins to change things.
+            Some(Stage::Migrating { .. }) => 1,
+            _ => return Ok(()),
+        };
+        let broken = |what: String| Err(Violation::new("P5", what));
+        let first = self.next_batch(&rollout.id);
+        for (gate, batch) in (first..=begun).flat_map(|batch| self.gates_before(rollout, batch)) {
+            if self.gates.overruled.contains(&(rollout.id.clone(), batch)) {
+                continue;
+            }
+            let said = self.gates.said.get(&(rollout.id.clone(), batch, gate.clone()));
+            let what = format!("batch {batch} of rollout {} begins, and gate {gate}", rollout.id);
+            match said {
+                Some((GateVerdict::Open, None)) => {}
+                Some((GateVerdict::Open, Some(early))) => {
+                    return broken(format!("{what} was opened too early: {early}"));
+                }
+                Some((verdict, _)) => return broken(format!("{what} is {verdict}")),
+                None => return broken(format!("{what} has no answer")),
+            }
+        }
+        let let_go = members
+            .find(|member| member.batch > begun && matches!(member.state, MemberState::Granted { .. }));
+        let_go
+            .map_or(Ok(()), |member| broken(format!("{} of batch {} was let go", member.host, member.batch)))
+    }
+
+    /// By the definitions: those of the release, and those of the one before it, which count where both have one.
+    fn gates_before(&self, rollout: &Rollout, batch: u32) -> Vec<(GateName, u32)> {
+        let of = match rollout.kind {
+            RolloutKind::Forward => rollout.batches,
+            RolloutKind::Drill => 2,
+            RolloutKind::Rollback => return Vec::new(),
+        };
+        let gates =
+            |digest| self.releases.get(digest).map_or(&[][..], |release| &release.plan.strategy.gates);
+        let before = rollout.previous.as_ref().map_or(&[][..], |previous| gates(&previous.digest));
+        let own = gates(&rollout.release.digest).iter();
+        let own = own.filter(|gate| before.iter().all(|other| other.name != gate.name));
+        let holds = |gate: &&Gate| match gate.before {
+            Before::First => batch == 1,
+            Before::Second => batch == 2 || (batch == 1 && of == 1),
+            Before::Each => true,
+        };
+        before.iter().chain(own).filter(holds).map(|gate| (gate.name.clone(), batch)).collect()
+    }
+}
