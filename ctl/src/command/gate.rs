@@ -94,7 +94,7 @@ mod tests {
             verdict: v1::GateVerdict::Closed.into(),
             by: "ci".into(),
             at_ms: 1_795_255_200_000,
-            reason: "the load test runs\n".into(),
+            reason: "the load test runs".into(),
             ..asked.clone()
         };
         let waits = v1::RolloutGate { asked: 0, ..asked.clone() };
