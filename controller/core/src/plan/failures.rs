@@ -1,5 +1,6 @@
 //! What follows from hosts that fail: how many may, and when the others go back on their account.
 
+use crate::gate::GateVerdict;
 use crate::member::MemberState;
 use crate::rollout::Stage;
 
@@ -43,7 +44,12 @@ fn first_failure(table: &Table<'_>) -> String {
 /// at, and goes back.
 pub(super) fn too_late_to_go_back(table: &Table<'_>) -> Option<String> {
     let rollout = table.rollout();
-    let is_late = matches!(rollout.status.stage(), Some(Stage::Running { .. } | Stage::Contracting { .. }));
+    let is_late = match rollout.status.stage() {
+        Some(Stage::Running { .. } | Stage::Contracting { .. }) => true,
+        // Whoever holds a gate and says no means the release.
+        Some(Stage::Gated { at }) => at.answers.values().all(|said| said.verdict != GateVerdict::Failed),
+        _ => false,
+    };
     if rollout.strategy.late_rollback || !is_late {
         return None;
     }

@@ -376,3 +376,32 @@ fn a_migration_that_waited_for_a_gate_may_have_run_since_the_backup() {
     say(&mut world, &id, "dba", GateVerdict::Open).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
+
+/// The few that fail do not undo what nearly all hosts run, wherever the rollout waits; whoever says no does.
+#[test]
+fn a_late_failure_at_a_gate_pauses_and_a_late_no_goes_back() {
+    use landfall_common::strategy::{Amount, Canary};
+    let late = |says_no: bool| {
+        let mut world = World::new(20);
+        let wide = Strategy {
+            canary: Canary::Count(0),
+            batch: Amount::Count(19),
+            max_unavailable: Amount::Count(20),
+            ..gated(&[("qa", Before::Second)])
+        };
+        world.publish("v1", 1, None, strategy());
+        world.publish("v2", 2, None, wide);
+        world.must_succeed("v1");
+        let id = world.release("v2").unwrap();
+        waits(&mut world, &id);
+        if says_no {
+            say(&mut world, &id, "qa", GateVerdict::Failed).unwrap();
+        } else {
+            world.host(1).behaviour.insert(name("v2"), Behaviour::Flaps);
+        }
+        world.until("an end or a pause", |w| w.rollout(&id).ended() || w.word(&id) == StatusWord::Paused);
+        world.word(&id)
+    };
+    assert_eq!(late(false), StatusWord::Paused);
+    assert_eq!(late(true), StatusWord::RolledBack);
+}
