@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Approver, Deployer, Gatekeeper, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 48] = [
+pub const TABLE: [(&str, Access); 49] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),

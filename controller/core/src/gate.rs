@@ -159,7 +159,8 @@ pub fn holds(gate: &Gate, kind: RolloutKind, batch: u32, of: u32) -> bool {
         RolloutKind::Forward => gate.holds(batch, of),
         // It has no second batch, and brings nothing to those that would be in one.
         RolloutKind::Drill => gate.holds(batch, of.max(2)),
-        RolloutKind::Rollback => false,
+        // It brings nothing new.
+        RolloutKind::Rollback | RolloutKind::Restart => false,
     }
 }
 

@@ -438,7 +438,7 @@ impl Checks {
         let of = match rollout.kind {
             RolloutKind::Forward => rollout.batches,
             RolloutKind::Drill => 2,
-            RolloutKind::Rollback => return,
+            RolloutKind::Rollback | RolloutKind::Restart => return,
         };
         for gate in in_force.iter().chain(new) {
             let asked = |batch: &u32| match gate.before {

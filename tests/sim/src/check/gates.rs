@@ -114,7 +114,7 @@ impl Checks {
         let of = match rollout.kind {
             RolloutKind::Forward => rollout.batches,
             RolloutKind::Drill => 2,
-            RolloutKind::Rollback => return Vec::new(),
+            RolloutKind::Rollback | RolloutKind::Restart => return Vec::new(),
         };
         let gates =
             |digest| self.releases.get(digest).map_or(&[][..], |release| &release.plan.strategy.gates);

@@ -44,11 +44,9 @@ impl Proofs {
             "rollback_requested" => drop(self.back.insert(id)),
             "drill_requested" => drop(self.drills.insert(id)),
             "proof_overridden" => drop(self.free.insert(id)),
-            "rollout_started" if is_staging => {
-                if self.back.contains(&id) {
-                    let to = counter(release);
-                    self.brought.retain(|_, (counter, _)| *counter <= to);
-                }
+            "rollout_started" if is_staging && self.back.contains(&id) => {
+                let to = counter(release);
+                self.brought.retain(|_, (counter, _)| *counter <= to);
             }
             "rollout_finished" if is_staging => {
                 let whole = match event["end"].as_str().unwrap_or_default() {
@@ -60,7 +58,7 @@ impl Proofs {
                     self.brought.entry(digest).or_insert((counter(release), false)).1 |= whole;
                 }
             }
-            "rollout_started" if !self.back.contains(&id) && !self.free.contains(&id) => {
+            "rollout_started" if !is_staging && !self.back.contains(&id) && !self.free.contains(&id) => {
                 let asks = |release: &Value| {
                     let release = digest(release).and_then(|digest| releases.get(&digest));
                     release.is_some_and(|release| release.plan.staged)

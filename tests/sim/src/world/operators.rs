@@ -552,12 +552,11 @@ impl World {
         let Some(controller) = &self.controller.running else { return };
         let Some(rollout) = controller.state.rollout(&id) else { return };
         if rollout.in_line().is_some() && matches!(rollout.status, Status::Active { .. }) {
-            return if self.is_past_hope(&id) {
-                let reason = "staging does not get it proven".to_owned();
-                self.ask_anew(Action::Abort { rollout: id, go_back: false, reason })
-            } else {
-                self.say_yes(&id)
-            };
+            if !self.is_past_hope(&id) {
+                return self.say_yes(&id);
+            }
+            let reason = "staging does not get it proven".to_owned();
+            return self.ask_anew(Action::Abort { rollout: id, go_back: false, reason });
         }
         let stage = rollout.status.stage();
         if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
