@@ -21,12 +21,28 @@ pub struct Words {
     /// it runs the release.
     said: BTreeMap<(RolloutId, u32, GateName), (GateVerdict, Option<String>)>,
     overruled: BTreeSet<(RolloutId, u32)>,
+    /// The last batch of a rollout that has begun.
+    begun: BTreeMap<RolloutId, u32>,
+}
+
+/// The last batch that has begun, by a record. More than one may have in one decision.
+fn begun(rollout: &Rollout) -> Option<u32> {
+    match rollout.status.stage()? {
+        Stage::Running { batch } => Some(*batch),
+        // With it the rollout begins to change things.
+        Stage::Migrating { .. } => Some(1),
+        Stage::Gated { at } => Some(at.next - 1),
+        _ => None,
+    }
 }
 
 impl Words {
     /// What a process of the controller finds in its store: words whose answers died with the one before are among it.
     pub fn found(&mut self, state: &State) {
         for rollout in state.rollouts() {
+            if let Some(batch) = begun(rollout) {
+                self.begun.insert(rollout.id.clone(), batch);
+            }
             let Some(Stage::Gated { at }) = rollout.status.stage() else { continue };
             for (gate, answer) in &at.answers {
                 let key = (rollout.id.clone(), at.next, gate.clone());
@@ -68,24 +84,19 @@ impl Checks {
     }
 
     fn next_batch(&self, rollout: &RolloutId) -> u32 {
-        self.open_batch.get(rollout).map_or(1, |open| open + 1)
+        self.gates.begun.get(rollout).map_or(1, |begun| begun + 1)
     }
 
-    /// A rollout's record has changed; look before what has begun is noted. `members` are those of the rollout.
+    /// A rollout's record has changed. `members` are those of the rollout.
     ///
     /// # Errors
     /// [`Violation`].
     pub fn gates_were_open<'m>(
-        &self,
+        &mut self,
         rollout: &Rollout,
         mut members: impl Iterator<Item = &'m Member>,
     ) -> Result<(), Violation> {
-        let begun = match rollout.status.stage() {
-            Some(Stage::Running { batch }) => *batch,
-            // With it the rollout begins to change things.
-            Some(Stage::Migrating { .. }) => 1,
-            _ => return Ok(()),
-        };
+        let Some(begun) = begun(rollout) else { return Ok(()) };
         let broken = |what: String| Err(Violation::new("P5", what));
         let first = self.next_batch(&rollout.id);
         for (gate, batch) in (first..=begun).flat_map(|batch| self.gates_before(rollout, batch)) {
@@ -102,6 +113,11 @@ impl Checks {
                 Some((verdict, _)) => return broken(format!("{what} is {verdict}")),
                 None => return broken(format!("{what} has no answer")),
             }
+        }
+        // A migration that did not take effect is handed out anew, and its gates are asked anew before that.
+        if self.gates.begun.insert(rollout.id.clone(), begun).is_some_and(|before| before > begun) {
+            self.gates.said.retain(|(id, batch, _), _| *id != rollout.id || *batch <= begun);
+            self.gates.overruled.retain(|(id, batch)| *id != rollout.id || *batch <= begun);
         }
         let let_go = members
             .find(|member| member.batch > begun && matches!(member.state, MemberState::Granted { .. }));
