@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::strategy::{Before, Calendar, Entry, Strategy};
+use landfall_common::strategy::{Amount, Before, Calendar, Entry, Strategy};
 use landfall_common::time::human;
 use landfall_common::{Duration, GateName};
 use landfall_controller_core::command::{Action, IfHeld, RollRequest};
@@ -157,6 +157,21 @@ fn scenes() -> Moves {
     world.behaves("v11", crate::hosts::Behaviour::Unstageable);
     let never = world.release("v11").unwrap();
     assert_eq!(world.ended(&never), StatusWord::Failed);
+    world.moves.extend(fails_in_the_watch());
+    world.moves
+}
+
+/// It fails on one host while it is watched, and may.
+fn fails_in_the_watch() -> Moves {
+    let mut world = World::new(3);
+    let (watch, failure_budget) = (Duration::from_secs(600), Amount::Count(1));
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, Strategy { watch, failure_budget, ..strategy() });
+    world.must_succeed("v1");
+    let id = world.release("v2").unwrap();
+    world.until("a watch", |w| w.word(&id) == StatusWord::Watching);
+    world.host(2).behaviour.insert(name("v2"), crate::hosts::Behaviour::Bad);
+    assert_eq!(world.ended(&id), StatusWord::Failed);
     world.moves
 }
 
