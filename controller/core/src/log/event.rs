@@ -4,8 +4,8 @@ use landfall_common::assignment::{ReleaseRef, RestartKind};
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, GateName, Generation, HostId, OperatorName, ReleaseName, RolloutId, ServiceName,
-    Sha256, Timestamp,
+    AppName, Duration, EnvName, GateName, Generation, HostId, OperatorName, ReleaseName, RolloutId,
+    ServiceName, Sha256, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
