@@ -206,6 +206,7 @@ impl Executor {
                 let mut context = self.context(&migrating.release, Some(&step.name), token(&self.migrating));
                 context.deadline = Some(clock::mono().saturating_add(asked_to_end_after(left)));
                 let fence = migrating.fence;
+                context.fence = Some(fence);
                 let note = notes::path(&self.config.state_dir, fence);
                 let is_new = matches!(effect, Effect::Migrate { .. });
                 let kind = match migrating.direction {
@@ -484,6 +485,7 @@ impl Executor {
                 let name = format!("{}.{step}.log", self.identity.application);
                 self.config.log_dir.join("steps").join(name)
             }),
+            fence: None,
             group_note: None,
             deadline: None,
             cancel,

@@ -269,6 +269,7 @@ fn context(root: &Path) -> StepContext {
         directory: root.to_owned(),
         home: root.to_owned(),
         log: None,
+        fence: None,
         group_note: None,
         deadline: None,
         cancel: CancellationToken::new(),

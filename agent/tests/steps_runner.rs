@@ -55,6 +55,14 @@ async fn a_step_has_a_clean_environment_and_nothing_to_read() {
 }
 
 #[tokio::test]
+async fn a_migration_knows_the_number_of_its_lease() {
+    let site = Site::new();
+    let context = StepContext { fence: Some(7), ..site.context("v1") };
+    let output = steps::run(&step("echo $LANDFALL_FENCE", 10_000), &context).await.unwrap();
+    assert_eq!(output.output.first, "7\n");
+}
+
+#[tokio::test]
 async fn a_failure_has_its_code_and_its_last_lines() {
     let site = Site::new();
     let failure = run(&site, "seq 1 100; echo broken >&2; exit 7", 10_000).await.unwrap_err();

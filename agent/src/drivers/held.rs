@@ -43,6 +43,7 @@ impl Held {
             directory: self.directory.clone(),
             home: self.home.clone(),
             log: None,
+            fence: None,
             group_note: now.group_note.clone(),
             deadline: None,
             cancel: now.cancel.clone(),

@@ -18,6 +18,7 @@ fn context() -> StepContext {
         directory: Path::new("/").to_owned(),
         home: Path::new("/").to_owned(),
         log: None,
+        fence: None,
         group_note: None,
         deadline: None,
         cancel: Default::default(),

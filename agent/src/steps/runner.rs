@@ -58,11 +58,15 @@ impl Order {
         if left == Some(Duration::ZERO) {
             return Err("its deadline had passed before it could begin".to_owned());
         }
+        let mut environment = words
+            .environment(&context.identity, &context.home, &step.environment)
+            .map_err(|error| error.to_string())?;
+        if let Some(fence) = context.fence {
+            environment.insert("LANDFALL_FENCE".to_owned(), fence.to_string());
+        }
         Ok(Self {
             argv: words.command(&step.command).map_err(|error| error.to_string())?,
-            environment: words
-                .environment(&context.identity, &context.home, &step.environment)
-                .map_err(|error| error.to_string())?,
+            environment,
             directory: context.directory.clone(),
             log: context.log.clone(),
             heading: format!("--- {} {} {}\n", context.identity.release, step.name, crate::clock::wall()),

@@ -73,6 +73,7 @@ impl Site {
             directory,
             home: self.root.clone(),
             log: None,
+            fence: None,
             group_note: None,
             deadline: None,
             cancel: Default::default(),

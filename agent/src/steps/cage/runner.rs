@@ -105,7 +105,7 @@ fn prepare(
             format!("its unit should have no network, and has {device}: systemd could not take it away");
         return Err(refused(reason));
     }
-    let context = context(config, places, &pin, &request, &step);
+    let context = context(config, places, &pin, id, &request, &step);
     let order = Order::new(&step, &context).map_err(&refused)?;
     let prepared = app_dir.join(layout::prepared(&request.release));
     let approved = Approved { step: step.name, order, prepared };
@@ -113,7 +113,14 @@ fn prepare(
 }
 
 /// As the agent itself makes it for a step below itself, of files that are root's and of the signed manifest.
-fn context(config: &Config, places: &Places, pin: &Pin, request: &Request, step: &Step) -> StepContext {
+fn context(
+    config: &Config,
+    places: &Places,
+    pin: &Pin,
+    id: &RunId,
+    request: &Request,
+    step: &Step,
+) -> StepContext {
     let app_dir = config.app_dir(&pin.application);
     let log = format!("{}.{}.log", pin.application, step.name);
     StepContext {
@@ -126,6 +133,7 @@ fn context(config: &Config, places: &Places, pin: &Pin, request: &Request, step:
         directory: app_dir.join(layout::release(&request.release)),
         home: places.home(),
         log: Some(places.logs.join(log)),
+        fence: id.fence(),
         group_note: None,
         deadline: request.deadline_ms.map(Duration::from_millis),
         cancel: CancellationToken::new(),

@@ -35,6 +35,7 @@ fn place() -> Place {
         words,
         home: root.path().to_owned(),
         log: None,
+        fence: None,
         group_note: None,
         deadline: None,
         cancel: Default::default(),
