@@ -19,6 +19,13 @@ pub struct Failures {
     forgiven: BTreeMap<HostId, u64>,
 }
 
+impl Failures {
+    /// Whether somebody has said since that all may begin anew.
+    pub(super) fn is_forgiven(&self, host: &HostId, generation: u64) -> bool {
+        self.forgiven.get(host).is_some_and(|newest| generation <= *newest)
+    }
+}
+
 impl Checks {
     /// An operator wants to see it tried (again): what failed until now counts no more.
     pub fn may_try(&mut self) {
@@ -46,7 +53,7 @@ impl Checks {
             outcome.result,
             OutcomeKind::Reverted { .. } | OutcomeKind::Held { .. } | OutcomeKind::UndoFailed { .. }
         );
-        let forgiven = self.failures.forgiven.get(host).is_some_and(|newest| generation <= *newest);
+        let forgiven = self.failures.is_forgiven(host, generation);
         let Some(order) = self.sent.get(&(host.clone(), generation)) else { return };
         // What did not come up again had been proven: that is no failure of its release.
         let is_restart = matches!(order.order, Order::Restart { .. });

@@ -55,7 +55,9 @@ impl Checks {
     pub(super) fn told_of_restart(&mut self, host: &HostId, report: &HostReport) {
         let Some(outcome) = &report.outcome else { return };
         let Some(order) = self.sent.get(&(host.clone(), outcome.generation.0)) else { return };
-        if !matches!(order.order, Order::Restart { .. }) {
+        // A report from before somebody has said that all may begin anew may come after his word.
+        let is_forgiven = self.failures.is_forgiven(host, outcome.generation.0);
+        if is_forgiven || !matches!(order.order, Order::Restart { .. }) {
             return;
         }
         let failed = self.restarts.failed.entry(order.rollout.clone()).or_default();
