@@ -36,7 +36,7 @@ lint: ## format, clippy with warnings denied, cargo-deny
 	@tests/deny.sh
 
 .PHONY: sim
-sim: ## the simulated world: SEEDS=10000 from a random start, or SEED=N to replay one
+sim: ## the simulated world: SEEDS=10000 from a random start, SEED=N to replay one, HOSTILE=NAME for a hostile schedule
 	@tests/sim/run.sh
 
 .PHONY: bench

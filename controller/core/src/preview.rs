@@ -316,7 +316,9 @@ pub fn preview_restart(state: &State, request: &RestartRequest, now: Timestamp) 
     let RestartRequest { place, kind, services, .. } = request;
     let record = place_record(state, place)?;
     let none = |reason: String| Refusal::NoRestart { kind: *kind, place: Box::new(place.clone()), reason };
-    let in_force = record.in_force().ok_or_else(|| none("no release was ever proven there".to_owned()))?;
+    let in_force = record
+        .in_force()
+        .ok_or_else(|| none("no release was ever proven there; `ctl release` brings one".to_owned()))?;
     let release = in_force.release.clone();
     if let Convergence::Held { reason } | Convergence::Stopped { reason } = &record.convergence {
         return Err(none(format!(

@@ -148,6 +148,28 @@ impl Scene {
         self.stage.run_ctl(&all)
     }
 
+    /// The same on the machine of somebody else, whose keys lie in `config`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn ctl_as(&self, config: &Path, arguments: &[&str]) -> io::Result<Said> {
+        let mut command = self.stage.ctl();
+        command.env("LANDFALL_CONFIG_DIR", config).current_dir(self.stage.root.join("operator"));
+        Ok(command.args(["--app", APPLICATION]).args(arguments).output()?.into())
+    }
+
+    /// Lets somebody with this role log in on a machine of his own; where his keys lie.
+    ///
+    /// # Errors
+    /// If that is refused.
+    pub fn log_in(&self, name: &str, role: &str) -> io::Result<PathBuf> {
+        let said = self.ctl(&["operators", "token", name, "--role", role])?;
+        let config = self.path(name);
+        let login = ["login", &token_in(&said)?, "--controller", &self.stage.address];
+        self.ctl_as(&config, &login)?.expect_code(0)?;
+        Ok(config)
+    }
+
     /// What `ctl … -o json` printed.
     ///
     /// # Errors

@@ -426,6 +426,19 @@ impl Drop for Stage {
     }
 }
 
+/// Holds what was said against the exit code, and against words that must stand in it.
+///
+/// # Panics
+/// If it is otherwise.
+#[track_caller]
+pub fn told(said: &Said, code: i32, words: &[&str]) {
+    assert_eq!(said.code, code, "{said:?}");
+    let all = format!("{}{}", said.out, said.err);
+    for word in words {
+        assert!(all.contains(word), "no {word:?} in:\n{all}");
+    }
+}
+
 /// The token in what a command printed.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
 //! What must hold before a rollout begins, as people type it to `ctl`, each on a machine of his own.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use landfall_e2e::process::wait_until;
-use landfall_e2e::scene::{APPLICATION, Scene};
-use landfall_e2e::stage::{Said, token_in};
+use landfall_e2e::scene::Scene;
+use landfall_e2e::stage::{Said, token_in, told};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -14,27 +14,8 @@ fn scene() -> Scene {
     Scene::new(Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap(), &["web-1"]).unwrap()
 }
 
-/// Lets somebody log in on a machine of his own.
-fn login(scene: &Scene, name: &str, role: &str) -> PathBuf {
-    let token = token_in(&scene.ctl(&["operators", "token", name, "--role", role]).unwrap()).unwrap();
-    let config = scene.path(name);
-    told(&ctl(scene, &config, &["login", &token, "--controller", &scene.stage.address]), 0, &["logged in"]);
-    config
-}
-
 fn ctl(scene: &Scene, config: &Path, arguments: &[&str]) -> Said {
-    let mut command = scene.stage.ctl();
-    command.env("LANDFALL_CONFIG_DIR", config).current_dir(scene.stage.root.join("operator"));
-    command.args(["--app", APPLICATION]).args(arguments).output().unwrap().into()
-}
-
-#[track_caller]
-fn told(said: &Said, code: i32, words: &[&str]) {
-    assert_eq!(said.code, code, "{said:?}");
-    let all = format!("{}{}", said.out, said.err);
-    for word in words {
-        assert!(all.contains(word), "no {word:?} in:\n{all}");
-    }
+    scene.ctl_as(config, arguments).unwrap()
 }
 
 /// Begins to release an artifact whose environment says `line` too, and does not follow it.
@@ -56,7 +37,7 @@ fn in_line(scene: &Scene) -> String {
 fn a_release_waits_for_the_approval_of_somebody_else() {
     let mut scene = scene();
     told(&scene.release("v1").unwrap(), 0, &["succeeded"]);
-    let (bo, cy) = (login(&scene, "bo", "deployer"), login(&scene, "cy", "approver"));
+    let (bo, cy) = (scene.log_in("bo", "deployer").unwrap(), scene.log_in("cy", "approver").unwrap());
 
     told(&release(&scene, "v2", "approvals = 1", &["--publish-only"]), 0, &[]);
     let note = "it stands in line until somebody other than whoever asks has approved it with `ctl approve`";
@@ -141,7 +122,7 @@ fn a_release_goes_from_one_environment_to_the_next() {
     let token =
         token_in(&scene.ctl(&["hosts", "token", "--env", "staging", "--name", "stage-1", "--yes"]).unwrap());
     scene.stage.join("stage-1", &token.unwrap()).unwrap();
-    let bo = login(&scene, "bo", "deployer");
+    let bo = scene.log_in("bo", "deployer").unwrap();
     let staging = "\n[environment.staging]\nmin_healthy = \"1s\"\n";
     let artifacts = ["v1", "v2", "v3"].map(|release| {
         // The last one does not ask for it any more.

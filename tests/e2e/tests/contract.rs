@@ -67,9 +67,11 @@ impl World {
     fn contract(&self, go: &str, statement: &str) -> String {
         let go = self.scene.path(go);
         let (go, database) = (go.to_str().unwrap(), self.database.to_str().unwrap());
+        let fences = self.scene.path("fences");
         let script = format!(
-            "test -e {go} || {{ echo 'people is locked' >&2; exit 3; }}; touch {go}.begun; \
-             while [ ! -e {go}.end ]; do sleep 0.05; done; exec python3 -c \"$0\" {database} \"$1\""
+            "echo $LANDFALL_FENCE >> {}; test -e {go} || {{ echo 'people is locked' >&2; exit 3; }}; touch {go}.begun; \
+             while [ ! -e {go}.end ]; do sleep 0.05; done; exec python3 -c \"$0\" {database} \"$1\"",
+            fences.display()
         );
         format!(
             "\n[contract]\ncommand = [\"sh\", \"-c\", {script:?}, {SQL:?}, {statement:?}]\ntimeout = \"5m\"\n"
@@ -201,6 +203,11 @@ fn a_contract_waits_for_the_last_old_host_runs_once_and_ends_every_way_back() {
     world.well(&["migration", "resolve", "--not-applied", "--reason", "the column is there"]);
     world.until_it_is("succeeded");
     assert_eq!(world.columns(), "[('given_name',)]");
+
+    // Each of the four runs had the number of its lease, and each a greater one.
+    let fences = fs::read_to_string(world.scene.path("fences")).unwrap();
+    let fences: Vec<u64> = fences.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(fences.len() == 4 && fences.is_sorted_by(|one, next| one < next), "{fences:?}");
 
     let log = world.ctl(&["log", "--all"]).out;
     for line in [

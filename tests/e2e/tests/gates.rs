@@ -1,12 +1,12 @@
 //! Gates that others hold, with real processes: somebody opens and closes one through the gRPC API.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use landfall_e2e::process::wait_until;
-use landfall_e2e::scene::{APPLICATION, Scene};
-use landfall_e2e::stage::{Said, token_in};
+use landfall_e2e::scene::Scene;
+use landfall_e2e::stage::{Said, told};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -14,27 +14,8 @@ fn scene(hosts: &[&str]) -> Scene {
     Scene::new(Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap(), hosts).unwrap()
 }
 
-/// Lets an integration log in, on a machine of its own.
-fn login(scene: &Scene, name: &str, role: &str) -> PathBuf {
-    let token = token_in(&scene.ctl(&["operators", "token", name, "--role", role]).unwrap()).unwrap();
-    let config = scene.path(name);
-    told(&ctl(scene, &config, &["login", &token, "--controller", &scene.stage.address]), 0, &["logged in"]);
-    config
-}
-
 fn ctl(scene: &Scene, config: &Path, arguments: &[&str]) -> Said {
-    let mut command = scene.stage.ctl();
-    command.env("LANDFALL_CONFIG_DIR", config).current_dir(scene.stage.root.join("operator"));
-    command.args(["--app", APPLICATION]).args(arguments).output().unwrap().into()
-}
-
-#[track_caller]
-fn told(said: &Said, code: i32, words: &[&str]) {
-    assert_eq!(said.code, code, "{said:?}");
-    let all = format!("{}{}", said.out, said.err);
-    for word in words {
-        assert!(all.contains(word), "no {word:?} in:\n{all}");
-    }
+    scene.ctl_as(config, arguments).unwrap()
 }
 
 fn release(scene: &Scene, release: &str, gates: &str, more: &[&str]) -> Said {
@@ -59,7 +40,7 @@ fn runs(scene: &Scene) -> [String; 2] {
 fn a_batch_waits_until_an_integration_opens_its_gate() {
     let mut scene = scene(&["web-1", "web-2"]);
     told(&scene.release("v1").unwrap(), 0, &["succeeded"]);
-    let ci = login(&scene, "ci", "gatekeeper");
+    let ci = scene.log_in("ci", "gatekeeper").unwrap();
     let gate = "{ name = \"qa-signoff\" }";
     told(&release(&scene, "v2", gate, &["--publish-only"]), 0, &[]);
     let then = "the next batch follows when gate qa-signoff is open";

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landfall_e2e::scene::{APPLICATION, Scene};
-use landfall_e2e::stage::{Said, token_in};
+use landfall_e2e::stage::{Said, token_in, told};
 
 /// A machine of another operator.
 struct Machine<'s> {
@@ -19,9 +19,7 @@ impl<'s> Machine<'s> {
     }
 
     fn ctl(&self, arguments: &[&str]) -> Said {
-        let mut command = self.scene.stage.ctl();
-        command.env("LANDFALL_CONFIG_DIR", &self.config).current_dir(self.scene.stage.root.join("operator"));
-        command.args(["--app", APPLICATION]).args(arguments).output().unwrap().into()
+        self.scene.ctl_as(&self.config, arguments).unwrap()
     }
 
     fn login(&self, token: &str) -> Said {
@@ -30,15 +28,6 @@ impl<'s> Machine<'s> {
 
     fn has_key(&self, name: &str) -> bool {
         self.config.join("keys").join(name).exists()
-    }
-}
-
-#[track_caller]
-fn told(said: &Said, code: i32, words: &[&str]) {
-    assert_eq!(said.code, code, "{said:?}");
-    let all = format!("{}{}", said.out, said.err);
-    for word in words {
-        assert!(all.contains(word), "no {word:?} in:\n{all}");
     }
 }
 

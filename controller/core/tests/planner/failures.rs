@@ -8,19 +8,9 @@ use landfall_controller_core::rollout::StatusWord;
 use crate::hosts::Behaviour;
 use crate::world::{World, host_id, name, place, strategy};
 
-/// A fleet on v1, and a published v2.
-fn on_v1(hosts: usize, strategy: Strategy) -> World {
-    let mut world = World::new(hosts);
-    world.publish("v1", 1, None, strategy.clone());
-    world.publish("v2", 2, None, strategy);
-    world.must_succeed("v1");
-    world.most_out = 0;
-    world
-}
-
 #[test]
 fn a_bad_release_goes_back_by_itself_and_is_never_called_a_success() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     world.behaves("v2", Behaviour::Bad);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
@@ -31,7 +21,7 @@ fn a_bad_release_goes_back_by_itself_and_is_never_called_a_success() {
 
 #[test]
 fn a_release_that_fails_later_takes_the_hosts_that_took_it_back() {
-    let mut world = on_v1(6, strategy());
+    let mut world = World::on_v1(6, strategy());
     for number in [4, 5] {
         world.host(number).behaviour.insert(name("v2"), Behaviour::Bad);
     }
@@ -48,7 +38,7 @@ fn a_release_that_fails_later_takes_the_hosts_that_took_it_back() {
 #[test]
 fn failures_within_the_budget_do_not_undo_the_others() {
     let strategy = Strategy { failure_budget: Amount::Count(1), ..strategy() };
-    let mut world = on_v1(5, strategy);
+    let mut world = World::on_v1(5, strategy);
     world.host(5).behaviour.insert(name("v2"), Behaviour::Bad);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
@@ -74,7 +64,7 @@ fn the_first_release_of_an_environment_has_nothing_to_go_back_to() {
 
 /// The last of twenty hosts has failed, and nothing goes back for it.
 fn paused_late() -> (World, RolloutId) {
-    let mut world = on_v1(20, strategy());
+    let mut world = World::on_v1(20, strategy());
     world.host(20).behaviour.insert(name("v2"), Behaviour::Bad);
     let id = world.release("v2").unwrap();
     world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
@@ -114,7 +104,7 @@ fn whoever_failed_late_is_tried_again_or_left_out() {
 
 #[test]
 fn what_fails_late_in_the_watch_goes_back() {
-    let mut world = on_v1(20, Strategy { watch: Duration::from_secs(600), ..strategy() });
+    let mut world = World::on_v1(20, Strategy { watch: Duration::from_secs(600), ..strategy() });
     let id = world.release("v2").unwrap();
     world.until("the watch", |w| w.word(&id) == StatusWord::Watching);
     world.host(20).behaviour.insert(name("v2"), Behaviour::Bad);
@@ -123,14 +113,14 @@ fn what_fails_late_in_the_watch_goes_back() {
 
 #[test]
 fn more_than_a_tenth_is_no_late_failure_and_who_wants_it_goes_back_late_too() {
-    let mut world = on_v1(20, strategy());
+    let mut world = World::on_v1(20, strategy());
     for number in [18, 19, 20] {
         world.host(number).behaviour.insert(name("v2"), Behaviour::Bad);
     }
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
 
-    let mut world = on_v1(20, Strategy { late_rollback: true, ..strategy() });
+    let mut world = World::on_v1(20, Strategy { late_rollback: true, ..strategy() });
     world.host(20).behaviour.insert(name("v2"), Behaviour::Bad);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
@@ -140,7 +130,7 @@ fn more_than_a_tenth_is_no_late_failure_and_who_wants_it_goes_back_late_too() {
 /// With nine hosts each of them is more than a tenth.
 #[test]
 fn a_small_fleet_knows_no_late_failure() {
-    let mut world = on_v1(9, strategy());
+    let mut world = World::on_v1(9, strategy());
     world.host(9).behaviour.insert(name("v2"), Behaviour::Bad);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);

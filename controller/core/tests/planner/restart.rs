@@ -168,7 +168,7 @@ fn it_is_refused_where_it_makes_no_sense_or_something_else_goes_on() {
     let mut world = World::new(2);
     world.publish("v1", 1, None, strategy());
     world.publish("v2", 2, None, strategy());
-    insta::assert_snapshot!(restart(&mut world).unwrap_err(), @"no restart in tenants in production: no release was ever proven there");
+    insta::assert_snapshot!(restart(&mut world).unwrap_err(), @"no restart in tenants in production: no release was ever proven there; `ctl release` brings one");
     world.must_succeed("v1");
     let wanted = RestartRequest { release: Sha256::of(b"another"), ..request(&world) };
     insta::assert_snapshot!(ask(&mut world, wanted).unwrap_err(), @"no restart in tenants in production: v1 has come into force meanwhile; ask again");

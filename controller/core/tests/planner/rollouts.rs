@@ -10,19 +10,9 @@ use landfall_controller_core::{Refusal, decide};
 use crate::hosts::Behaviour;
 use crate::world::{World, host_id, name, place, strategy};
 
-/// A fleet on v1, and a published v2.
-fn on_v1(hosts: usize, strategy: Strategy) -> World {
-    let mut world = World::new(hosts);
-    world.publish("v1", 1, None, strategy.clone());
-    world.publish("v2", 2, None, strategy);
-    world.must_succeed("v1");
-    world.most_out = 0;
-    world
-}
-
 #[test]
 fn a_good_release_reaches_every_host_within_the_budget() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     world.must_succeed("v2");
     assert_eq!(world.runs(), ["v2"; 5]);
     assert!(world.most_out <= 2, "{} were out", world.most_out);
@@ -31,7 +21,7 @@ fn a_good_release_reaches_every_host_within_the_budget() {
 
 #[test]
 fn the_canary_goes_alone_and_first() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     let id = world.release("v2").unwrap();
     world.until("a commit", |w| w.runs().contains(&"v2".to_owned()));
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
@@ -41,7 +31,7 @@ fn the_canary_goes_alone_and_first() {
 
 #[test]
 fn a_release_that_cannot_be_staged_touches_nothing() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     world.host(3).behaviour.insert(name("v2"), Behaviour::Unstageable);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
@@ -53,7 +43,7 @@ fn a_release_that_cannot_be_staged_touches_nothing() {
 /// CodeDeploy reports success if one of nine succeeded; Knight Capital missed one of eight.
 #[test]
 fn a_host_that_cannot_be_reached_is_not_done_and_never_a_success() {
-    let mut world = on_v1(4, strategy());
+    let mut world = World::on_v1(4, strategy());
     world.cut.push(host_id(3));
     world.run(40);
     let id = world.release("v2").unwrap();
@@ -70,7 +60,7 @@ fn a_host_that_cannot_be_reached_is_not_done_and_never_a_success() {
 #[test]
 fn unknown_hosts_use_the_budget_up() {
     let strategy = Strategy { max_unavailable: Amount::Count(1), ..strategy() };
-    let mut world = on_v1(4, strategy);
+    let mut world = World::on_v1(4, strategy);
     world.cut.push(host_id(4));
     world.run(40);
     let id = world.release("v2").unwrap();
@@ -84,7 +74,7 @@ fn unknown_hosts_use_the_budget_up() {
 /// A canary that can never start stalled for ever (Nomad #10465).
 #[test]
 fn a_canary_that_never_answers_ends_in_a_rollback() {
-    let mut world = on_v1(4, strategy());
+    let mut world = World::on_v1(4, strategy());
     world.host(1).behaviour.insert(name("v2"), Behaviour::Hangs);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
@@ -96,7 +86,7 @@ fn a_canary_that_never_answers_ends_in_a_rollback() {
 #[test]
 fn a_host_that_reports_and_takes_no_order_does_not_hold_the_deadline_up() {
     for canary in [true, false] {
-        let mut world = on_v1(4, strategy());
+        let mut world = World::on_v1(4, strategy());
         let deaf = if canary { 1 } else { 4 };
         world.host(deaf).hears = |order| matches!(order, Order::Stage);
         let id = world.release("v2").unwrap();
@@ -122,7 +112,7 @@ fn a_host_that_reports_and_takes_no_order_does_not_hold_the_deadline_up() {
 
 #[test]
 fn a_host_that_takes_no_order_on_the_way_back_does_not_hold_the_deadline_up() {
-    let mut world = on_v1(4, strategy());
+    let mut world = World::on_v1(4, strategy());
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.runs()[0] == "v2" && w.most_out > 0);
     world.run(15);
@@ -138,7 +128,7 @@ fn a_host_that_takes_no_order_on_the_way_back_does_not_hold_the_deadline_up() {
 
 #[test]
 fn a_host_that_stages_nothing_does_not_hold_the_deadline_up() {
-    let mut world = on_v1(3, Strategy { progress_deadline: Duration::from_secs(1200), ..strategy() });
+    let mut world = World::on_v1(3, Strategy { progress_deadline: Duration::from_secs(1200), ..strategy() });
     world.host(3).hears = |_| false;
     let id = world.release("v2").unwrap();
     world.run(1500);
@@ -148,7 +138,7 @@ fn a_host_that_stages_nothing_does_not_hold_the_deadline_up() {
 
 #[test]
 fn a_host_that_flaps_just_below_min_healthy_ends_in_a_rollback() {
-    let mut world = on_v1(4, strategy());
+    let mut world = World::on_v1(4, strategy());
     world.host(1).behaviour.insert(name("v2"), Behaviour::Flaps);
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
@@ -164,7 +154,7 @@ fn a_host_that_went_back_by_itself_is_given_the_time_to_say_that_it_is_well() {
         healthy_deadline: Duration::from_secs(4),
         ..strategy()
     };
-    let mut world = on_v1(3, knobs);
+    let mut world = World::on_v1(3, knobs);
     // The deadline is shorter than the time between two words of a host.
     world.heartbeat = Duration::from_secs(10);
     world.behaves("v2", Behaviour::Bad);
@@ -177,7 +167,7 @@ fn a_host_that_went_back_by_itself_is_given_the_time_to_say_that_it_is_well() {
 
 #[test]
 fn the_way_back_is_proven_as_the_release_before_asks() {
-    let mut world = on_v1(3, Strategy { canary: Canary::Count(0), ..strategy() });
+    let mut world = World::on_v1(3, Strategy { canary: Canary::Count(0), ..strategy() });
     // What is wrong with v3 is its deadline: a host needs longer to start.
     let hasty = Duration::from_millis(300);
     let wrong =
@@ -203,7 +193,7 @@ fn the_way_back_is_proven_as_the_release_before_asks() {
 
 #[test]
 fn a_way_back_that_fails_says_where_and_why() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     world.host(2).behaviour.insert(name("v2"), Behaviour::Bad);
     world.host(1).behaviour.insert(name("v1"), Behaviour::Bad);
     let id = world.release("v2").unwrap();
@@ -218,7 +208,7 @@ fn a_way_back_that_fails_says_where_and_why() {
 
 #[test]
 fn rolling_back_by_hand_skips_the_canary_and_keeps_the_budget() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     world.must_succeed("v2");
     world.most_out = 0;
     let id = world.rollback(None).unwrap();
@@ -232,7 +222,7 @@ fn rolling_back_by_hand_skips_the_canary_and_keeps_the_budget() {
 
 #[test]
 fn a_rollback_asked_for_under_way_turns_the_rollout_and_a_second_one_changes_nothing() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     let id = world.release("v2").unwrap();
     world.until("half", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
     assert_eq!(world.rollback(None).unwrap(), id);
@@ -247,7 +237,7 @@ fn a_rollback_asked_for_under_way_turns_the_rollout_and_a_second_one_changes_not
 /// It answered that all was well, and the rollout stayed paused.
 #[test]
 fn asking_to_go_back_resumes_a_way_back_that_is_paused() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     let id = world.release("v2").unwrap();
     world.until("half", |w| w.runs().iter().filter(|r| *r == "v2").count() == 3);
     world.rollback(None).unwrap();
@@ -264,7 +254,7 @@ fn asking_to_go_back_resumes_a_way_back_that_is_paused() {
 #[test]
 fn going_back_unasked_passes_over_what_was_not_proven_on_the_whole() {
     for mended in [false, true] {
-        let mut world = on_v1(4, Strategy { failure_budget: Amount::Count(1), ..strategy() });
+        let mut world = World::on_v1(4, Strategy { failure_budget: Amount::Count(1), ..strategy() });
         world.publish("v3", 3, None, strategy());
         world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
         let id = world.release("v2").unwrap();
@@ -302,7 +292,7 @@ fn what_was_proven_in_part_is_gone_back_to_by_its_name() {
 
 #[test]
 fn a_second_rollout_is_refused_with_who_and_since_when() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     world.publish("v3", 3, None, strategy());
     world.release("v2").unwrap();
     let refusal = world.release("v3").unwrap_err();
@@ -311,7 +301,7 @@ fn a_second_rollout_is_refused_with_who_and_since_when() {
 
 #[test]
 fn the_same_request_is_answered_in_the_same_way_and_another_under_its_id_is_refused() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     let mut command = world.command(Action::Roll(Box::new(World::request("v2"))));
     let Answer::Rollout { id } = world.send(&command).unwrap() else { panic!() };
     let before: Vec<_> = world.state.records().collect();
@@ -328,7 +318,7 @@ fn the_same_request_is_answered_in_the_same_way_and_another_under_its_id_is_refu
 
 #[test]
 fn a_paused_rollout_begins_nothing_and_its_deadlines_stand_still() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.runs()[0] == "v2");
     world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
@@ -341,7 +331,7 @@ fn a_paused_rollout_begins_nothing_and_its_deadlines_stand_still() {
 
 #[test]
 fn an_abort_leaves_the_fleet_as_it_is_until_somebody_says_what_should_run() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.runs()[0] == "v2");
     world.ask(Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() }).unwrap();
@@ -354,7 +344,7 @@ fn an_abort_leaves_the_fleet_as_it_is_until_somebody_says_what_should_run() {
 
 #[test]
 fn a_restart_of_the_controller_between_two_batches_loses_nothing_and_moves_nothing_blindly() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.runs()[0] == "v2");
     world.crash_controller();
@@ -368,7 +358,7 @@ fn a_restart_of_the_controller_between_two_batches_loses_nothing_and_moves_nothi
 
 #[test]
 fn half_the_fleet_partitioned_at_the_gate_stops_the_rollout_and_healing_lets_it_end() {
-    let mut world = on_v1(6, strategy());
+    let mut world = World::on_v1(6, strategy());
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.runs()[0] == "v2");
     world.cut.extend([host_id(4), host_id(5), host_id(6)]);
@@ -388,7 +378,7 @@ fn half_the_fleet_partitioned_at_the_gate_stops_the_rollout_and_healing_lets_it_
 #[test]
 fn a_clock_that_is_set_back_does_not_hold_the_deadline_up() {
     for restarts in [false, true] {
-        let mut world = on_v1(6, strategy());
+        let mut world = World::on_v1(6, strategy());
         let id = world.release("v2").unwrap();
         world.until("the canary", |w| w.runs()[0] == "v2");
         world.cut.extend([host_id(4), host_id(5), host_id(6)]);
@@ -410,7 +400,7 @@ fn a_clock_that_is_set_back_does_not_hold_the_deadline_up() {
 /// Silence after an activation is no proof against the release, and none for it.
 #[test]
 fn a_host_that_is_lost_while_it_activates_counts_as_failed_and_is_corrected_on_return() {
-    let mut world = on_v1(4, strategy());
+    let mut world = World::on_v1(4, strategy());
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.runs()[0] == "v2");
     world.cut.push(host_id(1));
@@ -427,7 +417,7 @@ fn a_host_that_is_lost_while_it_activates_counts_as_failed_and_is_corrected_on_r
 #[test]
 fn a_host_that_is_tried_again_goes_back_with_the_others() {
     let knobs = Strategy { failure_budget: Amount::Count(1), auto_rollback: false, ..strategy() };
-    let mut world = on_v1(4, knobs);
+    let mut world = World::on_v1(4, knobs);
     world.host(2).behaviour.insert(name("v2"), Behaviour::Hangs);
     world.host(3).behaviour.insert(name("v2"), Behaviour::Bad);
     let id = world.release("v2").unwrap();
@@ -444,7 +434,7 @@ fn a_host_that_is_tried_again_goes_back_with_the_others() {
 #[test]
 fn a_way_back_that_the_budget_holds_up_pauses_and_names_the_host() {
     let knobs = Strategy { max_unavailable: Amount::Count(1), ..strategy() };
-    let mut world = on_v1(3, knobs);
+    let mut world = World::on_v1(3, knobs);
     let id = world.release("v2").unwrap();
     world.until("the canary", |w| w.issued.iter().filter(|a| a.release.name == name("v2")).count() == 2);
     world.until("it is proven", |w| w.runs()[1] == "v2");
@@ -460,7 +450,7 @@ fn a_way_back_that_the_budget_holds_up_pauses_and_names_the_host() {
 
 #[test]
 fn a_new_host_takes_the_release_in_force() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     world.enrol(4);
     world.until("it joined", |w| w.runs() == ["v1"; 4]);
     // Not the one that is being rolled out, until that is in force.
@@ -475,7 +465,7 @@ fn a_new_host_takes_the_release_in_force() {
 
 #[test]
 fn a_silent_host_that_lacks_the_release_in_force_is_told_of_and_takes_it_on_coming_back() {
-    let mut world = on_v1(5, strategy());
+    let mut world = World::on_v1(5, strategy());
     world.host(5).up = false;
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
@@ -487,7 +477,7 @@ fn a_silent_host_that_lacks_the_release_in_force_is_told_of_and_takes_it_on_comi
 
 #[test]
 fn a_host_that_is_removed_is_no_longer_waited_for() {
-    let mut world = on_v1(4, strategy());
+    let mut world = World::on_v1(4, strategy());
     world.cut.push(host_id(4));
     world.run(40);
     let id = world.release("v2").unwrap();
@@ -500,7 +490,7 @@ fn a_host_that_is_removed_is_no_longer_waited_for() {
 
 #[test]
 fn an_older_release_is_a_rollback_and_an_unproven_one_is_none() {
-    let mut world = on_v1(2, strategy());
+    let mut world = World::on_v1(2, strategy());
     world.publish("v3", 3, None, strategy());
     world.must_succeed("v3");
     insta::assert_snapshot!(world.release("v2").unwrap_err(), @"v2 is older than v3, which is in force for tenants in production; it was never proven here, publish its content anew under another name");
@@ -510,7 +500,7 @@ fn an_older_release_is_a_rollback_and_an_unproven_one_is_none() {
 
 #[test]
 fn a_plan_that_is_no_longer_true_is_refused() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     let plan = landfall_controller_core::preview(&world.state, &World::request("v2"), world.now).unwrap();
     assert_eq!(plan.batches.iter().map(|batch| batch.hosts.len()).collect::<Vec<_>>(), [1, 2]);
     let request =
@@ -527,14 +517,14 @@ fn a_plan_that_is_no_longer_true_is_refused() {
 
 #[test]
 fn the_release_in_force_again_restarts_nothing() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     world.must_succeed("v1");
     assert!(world.hosts.values().all(|host| host.activations == 1));
 }
 
 #[test]
 fn generations_go_on_above_what_a_host_reports() {
-    let mut world = on_v1(3, strategy());
+    let mut world = World::on_v1(3, strategy());
     // As after a restore from an old backup.
     for host in world.hosts.values_mut() {
         host.accepted = landfall_common::Generation(1000);
@@ -546,7 +536,7 @@ fn generations_go_on_above_what_a_host_reports() {
 #[test]
 fn the_deadline_of_a_plan_is_never_reached_by_waiting_for_health_alone() {
     let strategy = Strategy { min_healthy: Duration::from_secs(20), ..strategy() };
-    let mut world = on_v1(8, strategy);
+    let mut world = World::on_v1(8, strategy);
     world.must_succeed("v2");
     assert_eq!(world.runs(), ["v2"; 8]);
 }

@@ -158,6 +158,16 @@ impl World {
         world
     }
 
+    /// A fleet on v1, and a published v2, both with this strategy.
+    pub fn on_v1(hosts: usize, strategy: Strategy) -> Self {
+        let mut world = Self::new(hosts);
+        world.publish("v1", 1, None, strategy.clone());
+        world.publish("v2", 2, None, strategy);
+        world.must_succeed("v1");
+        world.most_out = 0;
+        world
+    }
+
     /// So many that to enrol them one by one would take its time.
     pub fn of_many(hosts: usize) -> Self {
         let mut world = Self::new(1);

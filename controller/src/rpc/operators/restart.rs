@@ -48,7 +48,7 @@ pub(super) async fn start(
         ControllerError::from(Refusal::NoRestart { kind, place: Box::new(place.clone()), reason })
     };
     let Some(release) = context.reactor.read(in_force).await? else {
-        return Err(refusal("no release was ever proven there".to_owned()));
+        return Err(refusal("no release was ever proven there; `ctl release` brings one".to_owned()));
     };
     let bytes = context.depot.read(release.digest, MAX_MANIFEST_BYTES).await?;
     let manifest = Manifest::from_bytes(&bytes).map_err(|error| refusal(error.in_full()))?;
