@@ -5,6 +5,7 @@
 //! back as events. Nothing here is asynchronous, reads a clock or starts a process, so that the simulation
 //! runs the very same code over a disk and a runner of its own.
 
+mod manifests;
 pub mod standing;
 pub mod task;
 mod traffic;
@@ -28,6 +29,7 @@ use crate::apply::{self, inventory, mend, unpack};
 use crate::error::{AgentError, chain};
 use crate::ledger::{self, Ledger};
 
+use manifests::Manifests;
 pub use task::{Runner, Task};
 
 /// Events that wait while the ledger cannot be written; more are refused, for a check answers again anyway.
@@ -47,6 +49,7 @@ pub struct Engine<R> {
     machine: Machine,
     ledger: Ledger,
     disks: Disks,
+    manifests: Manifests,
     runner: R,
     waiting: VecDeque<Event>,
     sweep: Option<Sweep>,
@@ -126,7 +129,8 @@ impl<R: Runner> Engine<R> {
         let (ledger, record) = Ledger::open(disks.state.clone())?;
         apply::init(&*disks.app)?;
         let machine = Machine::new(record);
-        Ok(Self { machine, ledger, disks, runner, waiting: VecDeque::new(), sweep: None, _lock: lock })
+        let (manifests, waiting) = Default::default();
+        Ok(Self { machine, ledger, disks, manifests, runner, waiting, sweep: None, _lock: lock })
     }
 
     /// The machine as it stands.
@@ -466,17 +470,16 @@ impl<R: Runner> Engine<R> {
     /// decided when it came, and stays so however the host's variables change meanwhile.
     fn known(&self, release: &ReleaseName) -> Result<Manifest, Failure> {
         let Installed { release: found, outline } = self.installed(release)?;
-        let mut manifest = self
+        let manifest = self
             .manifest(release, found.digest)
             .map_err(|error| Failure::new(name("manifest"), chain(&error)))?;
+        let mut manifest = Arc::unwrap_or_clone(manifest);
         manifest.program.services.retain(|service| outline.services.contains(&service.name));
         Ok(manifest)
     }
 
-    fn manifest(&self, release: &ReleaseName, digest: Sha256) -> Result<Manifest, AgentError> {
-        Store::new(self.disks.app.clone())
-            .manifest(release, digest)?
-            .ok_or_else(|| AgentError::ManifestLost { release: release.to_string(), digest })
+    fn manifest(&self, release: &ReleaseName, digest: Sha256) -> Result<Arc<Manifest>, AgentError> {
+        self.manifests.read(&Store::new(self.disks.app.clone()), release, digest)
     }
 
     /// The releases whose files a new one may share: the active one, and the newest beside it.

@@ -72,10 +72,17 @@ impl Store {
     /// # Errors
     /// [`AgentError::Disk`], [`AgentError::Manifest`].
     pub fn manifest(&self, name: &ReleaseName, digest: Sha256) -> Result<Option<Manifest>, AgentError> {
-        match self.disk.read(&layout::manifest(name))? {
-            Some(bytes) if Sha256::of(&bytes) == digest => Ok(Some(Manifest::from_bytes(&bytes)?)),
-            _ => Ok(None),
-        }
+        let bytes = self.manifest_bytes(name, digest)?;
+        Ok(bytes.map(|bytes| Manifest::from_bytes(&bytes)).transpose()?)
+    }
+
+    /// Its bytes, as they were signed; `None` as above.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`].
+    pub fn manifest_bytes(&self, name: &ReleaseName, digest: Sha256) -> Result<Option<Vec<u8>>, AgentError> {
+        let bytes = self.disk.read(&layout::manifest(name))?;
+        Ok(bytes.filter(|bytes| Sha256::of(bytes) == digest))
     }
 
     /// Keeps a manifest whose digest was held against what is signed.

@@ -20,7 +20,7 @@ use landfall_common::disk::{
 };
 use rand::RngCore;
 
-use state::State;
+use state::{Node, State};
 
 /// What may go wrong while the power is on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,6 +120,21 @@ impl SimDisk {
         state.power_off = Arc::default();
         state.restart();
         Self { state: Arc::new(Mutex::new(state)), syncs: Arc::default() }
+    }
+
+    /// Where a symlink leads, seen from outside, without faults; `None` if nothing is there.
+    ///
+    /// # Errors
+    /// If something else is there.
+    pub fn seen_link(&self, path: &Path) -> Result<Option<PathBuf>, EntryKind> {
+        let state = self.state();
+        let node = state.resolve(path, false).and_then(|id| state.node(id));
+        match node {
+            Err(_) => Ok(None),
+            Ok(Node::Symlink(target)) => Ok(Some(target.clone())),
+            Ok(Node::File(_)) => Err(EntryKind::File),
+            Ok(Node::Dir(_)) => Err(EntryKind::Dir),
+        }
     }
 
     /// The bytes that the live files hold.

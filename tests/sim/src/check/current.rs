@@ -103,7 +103,7 @@ impl Checks {
         if !at_rest || !matches!(report.health, Health::Healthy { .. }) {
             return Ok(());
         }
-        let found = active(&disk.fork());
+        let found = active(disk);
         if found.as_ref().ok().and_then(Option::as_ref) != Some(&said.release.name) {
             let what = format!("{host} says that {} is active, and current is {found:?}", said.release.name);
             return Err(Violation::new("P2", what));
@@ -170,17 +170,11 @@ fn is_slot(service: &ServiceName) -> bool {
     service.as_str().ends_with("-blue") || service.as_str().ends_with("-green")
 }
 
-/// The release that `current` names.
+/// The release that `current` names, seen from outside.
 pub(crate) fn active(disk: &SimDisk) -> Result<Option<ReleaseName>, String> {
-    let path = Path::new("current");
-    match disk.kind(path).map_err(|error| error.to_string())? {
-        None => Ok(None),
-        Some(EntryKind::Symlink) => {
-            let target = disk.read_link(path).map_err(|error| error.to_string())?.unwrap_or_default();
-            let name = target.strip_prefix("releases").ok().and_then(|rest| rest.to_str());
-            let name = name.and_then(|name| ReleaseName::new(name).ok());
-            name.map(Some).ok_or_else(|| format!("a link to {}", target.display()))
-        }
-        Some(kind) => Err(format!("no link but {kind:?}")),
-    }
+    let link = disk.seen_link(Path::new("current")).map_err(|kind| format!("no link but {kind:?}"))?;
+    let Some(target) = link else { return Ok(None) };
+    let name = target.strip_prefix("releases").ok().and_then(|rest| rest.to_str());
+    let name = name.and_then(|name| ReleaseName::new(name).ok());
+    name.map(Some).ok_or_else(|| format!("a link to {}", target.display()))
 }

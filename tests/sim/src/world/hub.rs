@@ -217,7 +217,7 @@ impl World {
         let records = controller.state.hosts(&place).map(|host| &host.record);
         let in_step = self.checks.in_step(assignment, rollout, records);
         let host = self.hosts.iter().find(|host| host.id == assignment.host);
-        let active = host.and_then(|host| current::active(&host.app_disk.fork()).ok().flatten());
+        let active = host.and_then(|host| current::active(&host.app_disk).ok().flatten());
         let ready = self.checks.schema_is_ready(assignment, active.as_ref(), self.now);
         let touched = self.checks.may_be_touched(assignment);
         let is_canary = (controller.state.members(&assignment.rollout))
@@ -254,7 +254,7 @@ impl World {
         let hosts = &self.hosts;
         let runs = |id: &landfall_common::HostId| {
             let host = hosts.iter().find(|host| host.id == *id)?;
-            Some((host.index, current::active(&host.app_disk.fork()).unwrap_or_default()))
+            Some((host.index, current::active(&host.app_disk).unwrap_or_default()))
         };
         let ended = self.checks.rollout_ended(rollout, members.iter(), runs, now);
         let place = controller.state.place(&rollout.place);

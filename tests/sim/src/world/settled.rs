@@ -33,7 +33,7 @@ impl World {
         }
         let in_force = record.in_force()?;
         for host in self.hosts.iter().filter(|host| host.enrolled && self.place_of(host.index) == *place) {
-            let really = current::active(&host.app_disk.fork()).unwrap_or_default();
+            let really = current::active(&host.app_disk).unwrap_or_default();
             // A slot that requests are not led to may be kept for a while.
             let kept = |service: &landfall_common::ServiceName| {
                 super::tasks::is_slot(service) && host.led_to.as_ref() != Some(service)

@@ -496,7 +496,7 @@ impl World {
             }),
         };
         let hosts = self.hosts.iter().filter(|host| host.enrolled);
-        let hosts = hosts.map(|host| (&host.id, current::active(&host.app_disk.fork()).unwrap_or_default()));
+        let hosts = hosts.map(|host| (&host.id, current::active(&host.app_disk).unwrap_or_default()));
         let last = self.checks.contract_begins(&run, hosts);
         self.must(last);
         self.statistics.migrations += 1;
