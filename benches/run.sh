@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The figures of benches/README.md on this machine. As root it measures on a fresh ext4 with a journal and beside
 # Fabric over SSH to loopback; otherwise below $TMPDIR and without Fabric, and says so. PART=one-host, fleets,
-# idle, requests, swarm or traffic measures only that; traffic (root only, an hour) is not part of all. WAYS="nginx
+# idle, requests, swarm, planner or traffic measures only that; traffic (root only, an hour) is not part of all. WAYS="nginx
 # haproxy" measures only those ways of it; ROUNDS, REQUESTS and RATE are what `traffic` says of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,6 +26,11 @@ if [ "$part" = traffic ]; then
     read -ra ways <<<"${WAYS:-}"
     CARGO_TARGET_DIR=$target/bench chrt --rr 1 "$target/release/traffic" "${ways[@]}"
     exit
+fi
+if [ "$part" = all ] || [ "$part" = planner ]; then
+    printf '\n### One run of the planner\n\n'
+    cargo run --quiet --locked --release -p landfall-controller-core --example plan_cost
+    [ "$part" = all ] || exit 0
 fi
 tests/setup.sh demo
 cargo build --locked --release -p landfall-controller -p landfall-agent -p landfall-ctl -p landfall-benches --bins

@@ -1,17 +1,17 @@
-//! What a run of the planner costs at 100, 1,000 and 10,000 hosts: `cargo run --release -p
-//! landfall-controller-core --example plan_cost`. The fleet stands in the middle of a rollout, where each
-//! run looks at every host.
+//! What a run of the planner costs, from a hundred hosts to ten thousand: `PART=planner make bench`, or with other sizes
+//! `cargo run --release -p landfall-controller-core --example plan_cost -- 500 5000`. The fleet stands in the middle of a
+//! rollout, where each run looks at every host.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::manifest::Origin;
 use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase};
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RequestId, RolloutId,
-    Sha256, Timestamp,
+    AppName, EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RequestId, RolloutId, Sha256,
+    Timestamp,
 };
 use landfall_controller_core::command::{Action, Command, RollRequest};
 use landfall_controller_core::log::Actor;
@@ -19,14 +19,37 @@ use landfall_controller_core::observation::Observation;
 use landfall_controller_core::record::{Content, HostRecord, Place, ReleaseRecord};
 use landfall_controller_core::{Output, State, decide, plan};
 
+const HEAD: &str = "\
+| hosts | everybody is to stage | growth | half of them done | growth | a report is taken |
+| --- | --- | --- | --- | --- | --- |";
+
 #[expect(clippy::print_stdout, reason = "it exists to print a table")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("{:>8} {:>14} {:>14} {:>14}", "hosts", "all stage", "half done", "report taken");
-    for hosts in [100, 1_000, 10_000] {
-        let [stage, half, report] = measure(hosts)?;
-        println!("{hosts:>8} {stage:>12.3?} {half:>12.3?} {report:>12.3?}");
+    let mut sizes: Vec<usize> =
+        std::env::args().skip(1).map(|size| size.parse()).collect::<Result<_, _>>()?;
+    if sizes.is_empty() {
+        sizes = vec![100, 1_000, 10_000];
+    }
+    println!("{HEAD}");
+    let mut before: Option<(usize, [Duration; 3])> = None;
+    for hosts in sizes {
+        let measured @ [stage, half, report] = measure(hosts)?;
+        let growth = |at: usize| match before {
+            Some((fewer, times)) => format!("{:.2}", growth((fewer, times[at]), (hosts, measured[at]))),
+            None => "–".to_owned(),
+        };
+        let (of_stage, of_half) = (growth(0), growth(1));
+        println!("| {hosts} | {stage:.3?} | {of_stage} | {half:.3?} | {of_half} | {report:.3?} |");
+        before = Some((hosts, measured));
     }
     Ok(())
+}
+
+/// By how much longer a run takes than n log n allows for so many more hosts: 1 is just that, less is better.
+#[expect(clippy::cast_precision_loss, reason = "numbers of hosts")]
+fn growth((fewer, before): (usize, Duration), (more, after): (usize, Duration)) -> f64 {
+    let n_log_n = |n: usize| n as f64 * (n as f64).ln();
+    after.as_secs_f64() / before.as_secs_f64() / (n_log_n(more) / n_log_n(fewer))
 }
 
 fn commit(state: &mut State, output: &Output) {
@@ -142,7 +165,9 @@ fn report(
         phase: Phase::Idle,
         active: Some(Active { release, proven: true }),
         outcome: result.map(|result| Outcome { generation, result }),
-        health: Health::Healthy { period: Duration::from_secs(if healthy { 60 } else { 1 }) },
+        health: Health::Healthy {
+            period: landfall_common::Duration::from_secs(if healthy { 60 } else { 1 }),
+        },
         restarts: true,
     }
 }

@@ -11,7 +11,7 @@ use landfall_common::{
 };
 use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
-use landfall_controller_core::member::MemberState;
+use landfall_controller_core::member::{Member, MemberState};
 use landfall_controller_core::record::{Change, Record};
 use landfall_controller_core::rollout::{Rollout, RolloutKind, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output, State};
@@ -158,6 +158,9 @@ impl Checks {
             let release = state.release(&place().application, &in_force.name)?;
             release.environments.get(&place().environment).cloned()
         });
+        let all = state.hosts(&place()).count();
+        // Counted once, for there may be thousands: each that is let go adds itself.
+        let mut out = None;
         for effect in &output.effects {
             let Effect::Send { host, assignment } = effect else { continue };
             assert!(!self.cordoned.contains(host), "{host} is cordoned, and is asked for {assignment:?}");
@@ -175,13 +178,15 @@ impl Checks {
                         self.in_step(state, rollout, assignment);
                     }
                     self.let_go.insert(host.clone(), (**assignment).clone());
-                    let all = state.hosts(&place()).count();
                     let strategy = strategy.as_ref().expect("a release was published");
                     let max = strategy.max_unavailable.at_least_one(all);
-                    if self.available(host, now) {
-                        let out = state.hosts(&place()).filter(|h| !self.available(&h.record.id, now));
-                        let out = out.count();
-                        assert!(out < max, "P4: {host} was taken out while {out} were, of {max}");
+                    let is_out = |host: &HostId| !self.available(host, now);
+                    let out = out.get_or_insert_with(|| {
+                        state.hosts(&place()).filter(|host| is_out(&host.record.id)).count()
+                    });
+                    if !is_out(host) {
+                        assert!(*out < max, "P4: {host} was taken out while {out} were, of {max}");
+                        *out += 1;
                         self.activations_checked += 1;
                     }
                     self.grants.insert(host.clone(), (assignment.generation, assignment.expires_at));
@@ -191,6 +196,7 @@ impl Checks {
     }
 
     pub fn after(&mut self, state: &State, output: &Output, hosts: &BTreeMap<HostId, Host>) {
+        let mut members: BTreeMap<&RolloutId, BTreeMap<&HostId, &Member>> = BTreeMap::new();
         for effect in &output.effects {
             let Effect::Send { host, assignment } = effect else { continue };
             if !assignment.order.takes_out() {
@@ -214,7 +220,10 @@ impl Checks {
             let Some(rollout) = state.rollout(&assignment.rollout).filter(|rollout| !rollout.ended()) else {
                 continue;
             };
-            let Some(member) = state.members(&rollout.id).find(|member| member.host == *host) else {
+            let members = members
+                .entry(&rollout.id)
+                .or_insert_with(|| state.members(&rollout.id).map(|member| (&member.host, member)).collect());
+            let Some(member) = members.get(host) else {
                 // Whoever joined meanwhile is brought along before the contract.
                 let stage = rollout.status.stage();
                 assert!(
@@ -464,9 +473,12 @@ impl Checks {
         let (host, now) = (&assignment.host, assignment.issued_at);
         // Nobody waits longer for an answer.
         let patience = Duration::from_secs(60) + strategy.healthy_deadline * 2 + Duration::from_secs(120);
-        let others: Vec<&Assignment> = self
-            .let_go
-            .values()
+        let together = strategy.kind == StrategyKind::Rolling && strategy.window == Window::Batch;
+        let may_be_any = together && strategy.spread.is_none();
+        let let_go = (!may_be_any).then_some(&self.let_go);
+        let others: Vec<&Assignment> = let_go
+            .into_iter()
+            .flat_map(BTreeMap::values)
             .filter(|other| other.host != *host && other.rollout == rollout.id)
             .filter(|other| other.release == rollout.release && now.since(other.issued_at) < patience)
             .filter(|other| state.host(&other.host).is_some())
@@ -489,6 +501,9 @@ impl Checks {
                 let (own, others) = (zone(host), zone(&other.host));
                 assert_eq!(own, others, "{host} is let go beside {} of another group", other.host);
             }
+        }
+        if strategy.stagger.is_zero() {
+            return;
         }
         let newest =
             state.hosts(&place()).filter_map(|host| host.issued.assignment.as_ref()).filter(|last| {

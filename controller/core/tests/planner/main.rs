@@ -26,6 +26,8 @@ mod gates;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod leave_out;
