@@ -31,7 +31,7 @@ use Access::{Agent, Anyone, Operator};
 use Role::{Admin, Approver, Deployer, Gatekeeper, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 49] = [
+pub const TABLE: [(&str, Access); 50] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer)),
@@ -54,6 +54,7 @@ pub const TABLE: [(&str, Access); 49] = [
     ("/landfall.v1.Operators/GetRelease", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRepositoryFile", Operator(Viewer)),
     ("/landfall.v1.Operators/GetRollout", Operator(Viewer)),
+    ("/landfall.v1.Operators/GetRunbook", Operator(Viewer)),
     ("/landfall.v1.Operators/IncludeHosts", Operator(Deployer)),
     ("/landfall.v1.Operators/ListDrift", Operator(Viewer)),
     ("/landfall.v1.Operators/ListEnvironments", Operator(Viewer)),

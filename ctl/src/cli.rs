@@ -9,6 +9,7 @@ mod leave_out;
 mod lock;
 mod promote;
 mod restart;
+mod runbook;
 mod trust;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use leave_out::{Exclude, Include};
 pub use lock::{Lock, Unlock};
 pub use promote::Promote;
 pub use restart::Restart;
+pub use runbook::Runbook;
 pub use trust::{Draft, KeyOf, RotationOf, Trust};
 
 /// Puts releases onto production servers, and tells what runs where.
@@ -162,6 +164,8 @@ pub enum Command {
     Diff(Diff),
     /// Go back to an older release
     Rollback(Rollback),
+    /// Print how one would go back from here: what would run, what would refuse it, what to type
+    Runbook(Runbook),
     /// Rehearse the way back: take the canary to another release, and back
     Drill(Drill),
     /// Restart services batch by batch, without a new release

@@ -25,6 +25,7 @@ mod release;
 mod releases;
 mod restart;
 mod rollback;
+mod runbook;
 mod status;
 mod trust;
 mod why;
@@ -349,6 +350,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Releases => releases::run(&session).await,
         Command::Diff(arguments) => diff::run(&session, &arguments).await,
         Command::Rollback(arguments) => rollback::run(&session, &arguments).await,
+        Command::Runbook(arguments) => runbook::run(&session, &arguments).await,
         Command::Drill(arguments) => drill::run(&session, &arguments).await,
         Command::Restart(arguments) => restart::run(&session, &arguments, RestartKind::Restart).await,
         Command::Reload(arguments) => restart::run(&session, &arguments, RestartKind::Reload).await,

@@ -20,6 +20,7 @@ mod gate;
 mod host;
 mod operator;
 mod rollout;
+mod runbook;
 
 pub use account::{
     Account, Deadline, FirstFailure, HostAccount, LastFailure, LastOrder, NextCommand, RolloutAccount, Runs,
@@ -33,6 +34,7 @@ pub use operator::Operator;
 pub use rollout::{
     Approval, Approvals, Batch, Failure, HostState, LeftOut, Progress, Restart, Rollout, Status,
 };
+pub use runbook::{Runbook, RunbookBatch, RunbookRelease, RunbookStep, RunbookWay};
 
 /// A moment, where there is one.
 fn moment(ms: u64) -> Option<Timestamp> {

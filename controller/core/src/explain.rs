@@ -37,7 +37,7 @@ pub struct Runs {
 }
 
 /// Hosts by what they run, the most common first.
-fn runs<'h>(hosts: impl Iterator<Item = &'h Host>, now: Timestamp) -> Vec<Runs> {
+pub(crate) fn runs<'h>(hosts: impl Iterator<Item = &'h Host>, now: Timestamp) -> Vec<Runs> {
     let mut found: std::collections::BTreeMap<(Option<ReleaseName>, bool), Runs> = Default::default();
     for host in hosts {
         let active = host.seen.report.as_ref().and_then(|received| received.report.active.as_ref());

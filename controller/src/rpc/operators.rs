@@ -16,6 +16,7 @@ pub(crate) mod people;
 mod releases;
 mod restart;
 mod rollouts;
+mod runbook;
 mod shown;
 mod tokens;
 
@@ -273,6 +274,10 @@ impl Operators for OperatorsService {
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::ExplainResponse> {
         Ok(Response::new(explain::explain(&self.0, request.into_inner()).await?))
+    }
+
+    async fn get_runbook(&self, request: Request<pb::GetRunbookRequest>) -> Answer<pb::GetRunbookResponse> {
+        Ok(Response::new(runbook::get(&self.0, request.into_inner()).await?))
     }
 
     async fn list_hosts(&self, request: Request<pb::ListHostsRequest>) -> Answer<pb::ListHostsResponse> {

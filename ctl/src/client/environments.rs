@@ -53,6 +53,24 @@ impl Client {
         present(answer.await?.environment)
     }
 
+    /// How one would go back in an environment now.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn runbook(
+        &self,
+        application: &AppName,
+        environment: &EnvName,
+    ) -> Result<view::Runbook, Error> {
+        let request = v1::GetRunbookRequest {
+            application: application.to_string(),
+            environment: environment.to_string(),
+        };
+        let answer = self.call(request, |mut o, q| async move { o.get_runbook(q).await });
+        let missing = || Error::Answer("it holds no runbook".to_owned());
+        answer.await?.runbook.map(view::Runbook::from).ok_or_else(missing)
+    }
+
     /// Environments that have hosts; none of a controller that does not know of them yet.
     ///
     /// # Errors

@@ -127,7 +127,7 @@ fn deadline(deadline: &Deadline, now: Timestamp) -> String {
     format!("{}{about}{}: {}", deadline.name, at.unwrap_or_default(), deadline.then)
 }
 
-fn runs(runs: &Runs) -> String {
+pub(super) fn runs(runs: &Runs) -> String {
     let release = if runs.release.is_empty() { "nothing that is known" } else { &runs.release };
     let proven = if runs.proven || runs.release.is_empty() { "" } else { " (unproven)" };
     let named = runs.hosts.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");

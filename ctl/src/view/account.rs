@@ -152,6 +152,12 @@ impl From<v1::Deadline> for Deadline {
     }
 }
 
+impl From<v1::ReleaseOnHosts> for Runs {
+    fn from(runs: v1::ReleaseOnHosts) -> Self {
+        Self { release: line(&runs.release), proven: runs.proven, hosts: each(runs.hosts), fresh: runs.fresh }
+    }
+}
+
 impl From<v1::NextCommand> for NextCommand {
     fn from(next: v1::NextCommand) -> Self {
         Self { command: line(&next.command), does: line(&next.does) }
@@ -171,16 +177,7 @@ impl From<v1::RolloutAccount> for RolloutAccount {
                 failure: first.failure.unwrap_or_default().into(),
             }),
             failed_besides: account.failed_besides,
-            runs: account
-                .runs
-                .into_iter()
-                .map(|runs| Runs {
-                    release: line(&runs.release),
-                    proven: runs.proven,
-                    hosts: each(runs.hosts),
-                    fresh: runs.fresh,
-                })
-                .collect(),
+            runs: account.runs.into_iter().map(Runs::from).collect(),
             next: account.next.into_iter().map(NextCommand::from).collect(),
         }
     }

@@ -83,18 +83,24 @@ impl From<v1::Environment> for Environment {
                 since: moment(lock.since_ms),
                 until: moment(lock.until_ms),
             }),
-            rehearsed: environment.rehearsed.map(|rehearsal| Rehearsal {
-                rollout: line(&rehearsal.rollout),
-                release: line(&rehearsal.release.unwrap_or_default().name),
-                back_to: line(&rehearsal.back_to.unwrap_or_default().name),
-                at: moment(rehearsal.at_ms),
-                hosts: rehearsal.hosts,
-                there_ms: rehearsal.there_ms,
-                back_ms: rehearsal.back_ms,
-            }),
+            rehearsed: environment.rehearsed.map(Rehearsal::from),
             closed: environment
                 .closed
                 .map(|closed| Closed { why: line(&closed.why), opens: moment(closed.opens_ms) }),
+        }
+    }
+}
+
+impl From<v1::Rehearsal> for Rehearsal {
+    fn from(rehearsal: v1::Rehearsal) -> Self {
+        Self {
+            rollout: line(&rehearsal.rollout),
+            release: line(&rehearsal.release.unwrap_or_default().name),
+            back_to: line(&rehearsal.back_to.unwrap_or_default().name),
+            at: moment(rehearsal.at_ms),
+            hosts: rehearsal.hosts,
+            there_ms: rehearsal.there_ms,
+            back_ms: rehearsal.back_ms,
         }
     }
 }

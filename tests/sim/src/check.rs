@@ -22,6 +22,7 @@ pub mod migration;
 pub mod pace;
 pub mod proof;
 pub mod restart;
+pub mod runbook;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

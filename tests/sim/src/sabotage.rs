@@ -63,6 +63,8 @@ pub enum Sabotage {
     ProofsIgnored,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
+    /// P10: the runbook is one that was printed a while ago.
+    RunbookOutdated,
     /// P12: a refused request leaves a trace in the store.
     RefusalWrites,
 }

@@ -31,6 +31,7 @@ use landfall_common::{ReleaseName, RequestId, RolloutId, ServiceName, Sha256, Ti
 use landfall_controller_core::command::Command;
 use landfall_controller_core::observation::CheckFigures;
 use landfall_controller_core::record::Place;
+use landfall_controller_core::runbook::Runbook;
 
 use crate::artifact::{self, Release};
 use crate::check::{Checks, Violation};
@@ -150,6 +151,8 @@ pub struct Statistics {
     pub migrations: u64,
     /// Commands that were refused.
     pub refused: u64,
+    /// Runbooks that were held against what is answered.
+    pub runbooks: u64,
     /// Assignments that were sent.
     pub assignments: u64,
     /// Canaries that were compared until something followed from it.
@@ -175,6 +178,7 @@ impl Statistics {
         self.controller_crashes += other.controller_crashes;
         self.migrations += other.migrations;
         self.refused += other.refused;
+        self.runbooks += other.runbooks;
         self.assignments += other.assignments;
         self.analysed += other.analysed;
         self.taken_back_wrongly += other.taken_back_wrongly;
@@ -209,6 +213,8 @@ pub struct World {
     unanswered: Option<RequestId>,
     /// How often the operator has tried to get a rollout on.
     patience: BTreeMap<String, u32>,
+    /// The runbook that somebody printed last.
+    printed: Option<Runbook>,
     /// Whether the operators are about staging at the moment.
     in_staging: bool,
     /// What has been planted already, where once is enough.
@@ -256,6 +262,7 @@ impl World {
             commands: Vec::new(),
             unanswered: None,
             patience: BTreeMap::new(),
+            printed: None,
             in_staging: false,
             planted: BTreeSet::new(),
             struck_hosts: BTreeSet::new(),

@@ -441,3 +441,8 @@ fn a_generation_that_is_used_twice_is_noticed() {
 fn a_refusal_that_leaves_a_trace_is_noticed() {
     is_noticed(Sabotage::RefusalWrites, "P12", |scenario| scenario.operators = Operators::Restless);
 }
+
+#[test]
+fn a_runbook_that_does_not_hold_any_more_is_noticed() {
+    is_noticed(Sabotage::RunbookOutdated, "P10", |scenario| scenario.operators = Operators::Restless);
+}

@@ -1,11 +1,12 @@
 //! Commands that act on a rollout under way.
 
 use landfall_common::RolloutId;
-use landfall_common::assignment::{Direction, Order};
+use landfall_common::assignment::Order;
 use landfall_common::report::OutcomeKind;
 
 use crate::analysis::Verdict;
 use crate::command::Answer;
+use crate::course::{self, Course};
 use crate::gate::{self, AtGates};
 use crate::line;
 use crate::log::{Actor, LogEvent, MigrationVerdict};
@@ -14,7 +15,7 @@ use crate::observation::{Host, Standing};
 use crate::record::{Convergence, Issued, Place, PlaceRecord, Record};
 use crate::refusal::Refusal;
 use crate::rollout::{Back, End, MigrationRun, Promotion, Rollout, Stage, Status};
-use crate::turn::{self, Fleet, NoReturn};
+use crate::turn::{self, Fleet};
 
 use super::Draft;
 
@@ -107,7 +108,7 @@ impl Draft<'_> {
             return self.turn_back(id, reason);
         }
         let mut rollout = self.unfinished(id)?.clone();
-        self.no_open_migration(&rollout)?;
+        course::no_open_migration(self.state, &rollout, self.now)?;
         let mut place = self.place_of(&rollout);
         let touched = self.state.members(id).any(|member| member.touched);
         let fleet = match rollout.status.stage() {
@@ -143,30 +144,15 @@ impl Draft<'_> {
     /// Makes a rollout go back. One that does already is left alone, and goes on if it was paused.
     pub(super) fn turn_back(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
-        let answer = Answer::Rollout { id: id.clone() };
-        if matches!(rollout.status.stage(), Some(Stage::RollingBack { .. })) {
-            let previous = rollout.previous.as_ref().map(|previous| &previous.name);
-            self.keep_waiting(&self.place_of(&rollout), previous);
-            return self.resume(id);
-        }
-        self.no_open_migration(&rollout)?;
         let place = self.place_of(&rollout);
         let reason = format!("{} asked for it{}{reason}", self.command.by, sep(reason));
-        let stage = turn::way_back(self.state, &rollout, &place, &reason).map_err(|why| match why {
-            NoReturn::IsRollback => wrong(&rollout, "it is itself the way back; resume or abort it"),
-            NoReturn::IsRestart => wrong(
-                &rollout,
-                "the same release runs before and after a restart, so that there is nothing to go back to; `ctl abort` \
-                 leaves the others as they are",
-            ),
-            NoReturn::NothingBefore => Refusal::NothingBefore {
-                reason: format!("no other release was in force for {} before", rollout.place),
-            },
-            NoReturn::Schema { reason, needed } => {
-                let release = rollout.previous.as_ref().unwrap_or(&rollout.release).name.clone();
-                Refusal::Irreversible { release, reason, needed }
+        let stage = match course::of_rollout(self.state, &rollout, &place, &reason, self.now)? {
+            Course::Turns { stage, .. } => *stage,
+            Course::GoesBack(_) | Course::Begins(_) => {
+                self.keep_waiting(&place, rollout.previous.as_ref().map(|previous| &previous.name));
+                return self.resume(id);
             }
-        })?;
+        };
         if let Some(to) = rollout.previous.clone() {
             self.log(LogEvent::RollbackStarted { rollout: id.clone(), to, reason });
         }
@@ -174,7 +160,7 @@ impl Draft<'_> {
         rollout.status = Status::Active { stage };
         rollout.since = self.now;
         self.put(Record::Rollout(Box::new(rollout)));
-        Ok(answer)
+        Ok(Answer::Rollout { id: id.clone() })
     }
 
     pub(super) fn resolve(
@@ -325,24 +311,6 @@ impl Draft<'_> {
         let no_such_rollout = || Refusal::NoSuchRollout { rollout: id.clone() };
         let rollout = self.state.rollout(id).ok_or_else(no_such_rollout)?;
         if rollout.ended() { Err(ended(rollout)) } else { Ok(rollout) }
-    }
-
-    /// A second migration must not begin beside one that may still run, and code must not go back before it is
-    /// known which schema it would meet.
-    pub(super) fn no_open_migration(&self, rollout: &Rollout) -> Result<(), Refusal> {
-        let stage = rollout.status.stage();
-        let in_doubt = stage.and_then(Stage::migration).and_then(MigrationRun::in_doubt);
-        let Some(lease) = in_doubt.or(stage.and_then(Stage::open_lease)) else { return Ok(()) };
-        let (rollout, host) = (rollout.id.clone(), lease.host.clone());
-        let direction = match lease.direction {
-            Direction::Up => "migration",
-            Direction::Down => "way back of the migration",
-            Direction::Contract => "contract",
-        };
-        if in_doubt.is_some() {
-            return Err(Refusal::MigrationUnknown { rollout, host, direction });
-        }
-        Err(Refusal::MigrationOpen { rollout, host, until: self.state.over_at(lease, self.now), direction })
     }
 
     pub(super) fn place_of(&self, rollout: &Rollout) -> PlaceRecord {

@@ -5,6 +5,7 @@ use landfall_common::{ReleaseName, RolloutId};
 use crate::approval;
 use crate::begin::{self, Beginning};
 use crate::command::{Answer, IfHeld, RollRequest};
+use crate::course::{self, Course};
 use crate::entry;
 use crate::line::{self, Hindrance};
 use crate::log::{CommitLine, LogEvent};
@@ -51,18 +52,13 @@ impl Draft<'_> {
         to: Option<&ReleaseName>,
         reason: &str,
     ) -> Result<Answer, Refusal> {
-        let record = self.place_record(place);
-        if let Some(holder) = record.holder.as_ref().and_then(|id| self.state.rollout(id)) {
-            let previous = holder.previous.as_ref().map(|previous| &previous.name);
-            if to.is_some() && to != previous {
-                return Err(Hindrance::Held(holder).refusal(&record));
+        let plan = match course::of(self.state, place, to, reason, self.now)? {
+            Course::Begins(plan) => *plan,
+            Course::Turns { rollout, .. } | Course::GoesBack(rollout) => {
+                return self.turn_back(&rollout.id.clone(), reason);
             }
-            return self.turn_back(&holder.id.clone(), reason);
-        }
-        let plan = preview::preview_rollback(self.state, place, to, self.now)?;
-        if let Some(lock) = self.state.lock(&record, self.now) {
-            return Err(Hindrance::Locked(lock).refusal(&record));
-        }
+        };
+        let record = self.place_record(place);
         self.log(LogEvent::RollbackRequested {
             rollout: self.command.fresh.clone(),
             application: place.application.clone(),
@@ -253,7 +249,7 @@ impl Draft<'_> {
             if matches!(holder.status.stage(), Some(Stage::RollingBack { .. })) {
                 return Err(not("it is on its way back"));
             }
-            self.no_open_migration(&holder)?;
+            course::no_open_migration(self.state, &holder, self.now)?;
             if approval::needed(self.state, &place, &plan.release) > 0 {
                 return Err(not("it is not ended for one that others have to approve first"));
             }

@@ -50,6 +50,8 @@ mod retention;
 #[cfg(test)]
 mod rollouts;
 #[cfg(test)]
+mod runbook;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod watch;

@@ -122,6 +122,7 @@ fn story(seed: u64) -> (usize, Vec<StatusWord>, Moves) {
     let mut released = 1;
     for _ in 0..rng.random_range(300..1500) {
         world.tick();
+        crate::runbook::promises_nothing_else(&mut world);
         trouble(&mut world, &mut rng, hosts);
         operate(&mut world, &mut rng, &mut released);
     }

@@ -3,7 +3,7 @@
 use landfall_common::Duration;
 use landfall_controller_core::command::Action;
 use landfall_controller_core::entry;
-use landfall_controller_core::record::{Place, PlaceRecord};
+use landfall_controller_core::record::{Place, PlaceRecord, Rehearsal};
 use landfall_proto::v1 as pb;
 
 use super::rollouts::command;
@@ -74,15 +74,7 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
         in_force: record.in_force().map(|proven| convert::release_ref(&proven.release)),
         rollout: record.holder.as_ref().map(ToString::to_string).unwrap_or_default(),
         queue: record.line.iter().map(ToString::to_string).collect(),
-        rehearsed: record.rehearsed.as_ref().map(|rehearsal| pb::Rehearsal {
-            rollout: rehearsal.rollout.to_string(),
-            release: Some(convert::release_ref(&rehearsal.release)),
-            back_to: Some(convert::release_ref(&rehearsal.back_to)),
-            at_ms: rehearsal.at.ms(),
-            hosts: rehearsal.hosts,
-            there_ms: milliseconds(rehearsal.there),
-            back_ms: milliseconds(rehearsal.back),
-        }),
+        rehearsed: record.rehearsed.as_ref().map(rehearsal),
         lock: view.state.lock(record, view.now).map(|lock| pb::EnvironmentLock {
             by: lock.by.to_string(),
             message: lock.message.clone(),
@@ -93,6 +85,18 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
             opens_ms: closed.opens.map_or(0, |opens| opens.ms()),
             why: closed.to_string(),
         }),
+    }
+}
+
+pub(super) fn rehearsal(rehearsal: &Rehearsal) -> pb::Rehearsal {
+    pb::Rehearsal {
+        rollout: rehearsal.rollout.to_string(),
+        release: Some(convert::release_ref(&rehearsal.release)),
+        back_to: Some(convert::release_ref(&rehearsal.back_to)),
+        at_ms: rehearsal.at.ms(),
+        hosts: rehearsal.hosts,
+        there_ms: milliseconds(rehearsal.there),
+        back_ms: milliseconds(rehearsal.back),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why a rollout or a host is as it is.
 
 use landfall_common::{HostId, RolloutId, Timestamp};
-use landfall_controller_core::explain::{self, Deadline, HostAccount, Next, RolloutAccount};
+use landfall_controller_core::explain::{self, Deadline, HostAccount, Next, RolloutAccount, Runs};
 use landfall_proto::v1 as pb;
 use pb::explain_response::Account;
 
@@ -81,15 +81,7 @@ fn of_rollout(
             failure: Some(convert::failure_message(&failed.failure)),
         }),
         failed_besides: failed_besides as u64,
-        runs: runs
-            .into_iter()
-            .map(|runs| pb::ReleaseOnHosts {
-                release: runs.release.map(|release| release.to_string()).unwrap_or_default(),
-                proven: runs.proven,
-                hosts: runs.hosts.iter().map(ToString::to_string).collect(),
-                fresh: runs.fresh as u64,
-            })
-            .collect(),
+        runs: runs.into_iter().map(on_hosts).collect(),
         next: next.into_iter().map(command).collect(),
     })
 }
@@ -132,6 +124,15 @@ fn deadline(deadline: Deadline) -> pb::Deadline {
     }
 }
 
-fn command(next: Next) -> pb::NextCommand {
+pub(super) fn on_hosts(runs: Runs) -> pb::ReleaseOnHosts {
+    pb::ReleaseOnHosts {
+        release: runs.release.map(|release| release.to_string()).unwrap_or_default(),
+        proven: runs.proven,
+        hosts: runs.hosts.iter().map(ToString::to_string).collect(),
+        fresh: runs.fresh as u64,
+    }
+}
+
+pub(super) fn command(next: Next) -> pb::NextCommand {
     pb::NextCommand { command: next.command, does: next.does }
 }

@@ -1,12 +1,12 @@
 //! Rollouts: planned, begun, controlled, watched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Window;
 use landfall_common::time::human;
-use landfall_common::{Duration, EnvName, ReleaseName, RolloutId};
+use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, RolloutId};
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::line;
@@ -360,12 +360,28 @@ fn environments(place: &Place, names: &[String]) -> Result<BTreeSet<EnvName>, Co
 }
 
 /// What going back would bring: the release before the one under way, or an older one that was proven.
-fn aim(view: &View<'_>, place: &Place, to: Option<&ReleaseName>) -> Option<ReleaseRef> {
+pub(super) fn aim(view: &View<'_>, place: &Place, to: Option<&ReleaseName>) -> Option<ReleaseRef> {
     let holder = view.state.place(place).and_then(|record| view.state.rollout(record.holder.as_ref()?));
     match holder {
         Some(holder) => holder.previous.clone(),
         None => preview_rollback(view.state, place, to, view.now).ok().map(|plan| plan.release),
     }
+}
+
+/// Why every host would refuse a release, if it lies below the signed floor of its application.
+pub(super) fn below_floor(
+    view: &View<'_>,
+    floors: &BTreeMap<AppName, ReleaseCounter>,
+    Place { application, .. }: &Place,
+    ReleaseRef { name, counter, .. }: &ReleaseRef,
+) -> Option<String> {
+    let floor = *floors.get(application).filter(|floor| counter < *floor)?;
+    let first = view.state.releases(application).find(|record| record.release.counter == floor);
+    let first = first.map_or_else(String::new, |record| format!(" ({})", record.release.name));
+    Some(format!(
+        "{name} of {application} is number {counter}, and the signed floor is number {floor}{first}: every host refuses \
+         what is below, also to go back, and a floor only rises. What {name} holds can be released again under a new name"
+    ))
 }
 
 /// Every host would refuse a release below the signed floor: that is said before a rollout begins.
@@ -375,15 +391,8 @@ pub(super) async fn above_floor(
 ) -> Result<(), ControllerError> {
     let floors = context.repository.summary().floors;
     let below = move |view: &View<'_>| {
-        let (Place { application, .. }, ReleaseRef { name, counter, .. }) = aim(view)?;
-        let floor = *floors.get(&application).filter(|floor| counter < **floor)?;
-        let first = view.state.releases(&application).find(|record| record.release.counter == floor);
-        let first = first.map_or_else(String::new, |record| format!(" ({})", record.release.name));
-        Some(format!(
-            "{name} of {application} is number {counter}, and the signed floor is number {floor}{first}: every \
-             host refuses what is below, also to go back, and a floor only rises. What {name} holds can be \
-             released again under a new name"
-        ))
+        let (place, release) = aim(view)?;
+        below_floor(view, &floors, &place, &release)
     };
     let below = context.reactor.read(below).await?;
     below.map_or(Ok(()), |sentence| Err(ControllerError::refused(Reason::BelowFloor, sentence)))

@@ -11,7 +11,7 @@ use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, Place, ReleaseRecord};
 use landfall_controller_core::restart::RestartRequest;
 use landfall_controller_core::rollout::{MigrationRun, Stage, Status, StatusWord};
-use landfall_controller_core::{decide, preview};
+use landfall_controller_core::{decide, preview, runbook};
 
 use super::{Event, World};
 use crate::check::Violation;
@@ -32,6 +32,7 @@ impl World {
         if self.set_up() {
             return;
         }
+        self.read_the_runbook();
         if self.scenario.staging > 0 {
             self.in_staging = self.dice.chance(500_000);
         }
@@ -56,6 +57,24 @@ impl World {
         } else {
             self.be_restless();
         }
+    }
+
+    /// Now and then somebody wants to know how one would go back.
+    fn read_the_runbook(&mut self) {
+        if !self.checks.dice.chance(250_000) {
+            return;
+        }
+        let (now, place) = (self.controller_now(), self.place());
+        let Some(controller) = &self.controller.running else { return };
+        let Some(page) = runbook::runbook(&controller.state, &place, now) else { return };
+        self.statistics.runbooks += 1;
+        let old = self.printed.replace(page.clone());
+        let page = match (old, self.scenario.sabotage) {
+            (Some(old), Some(Sabotage::RunbookOutdated)) => old,
+            _ => page,
+        };
+        let kept = crate::check::runbook::is_kept(&page, &controller.state, now);
+        self.must(kept);
     }
 
     /// Enrols hosts and publishes releases that the controller does not know.
