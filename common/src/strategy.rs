@@ -6,6 +6,7 @@ mod calendar;
 mod canary;
 mod entry;
 mod gate;
+mod ranges;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, Unkno
 pub use canary::{Canary, InvalidCanary};
 pub use entry::{Entry, MAX_APPROVALS};
 pub use gate::{Before, Gate, MAX_GATES};
+pub use ranges::{Asked, Knob, KnobKind, Range, Ranges};
 
 use crate::assignment::MAX_HEALTHY_DEADLINE;
 use crate::ids::LabelKey;
@@ -60,6 +62,9 @@ pub enum Spread {
 }
 
 impl Spread {
+    /// The word for no label.
+    pub const NONE: &str = "none";
+
     /// The label, if there is one.
     #[must_use]
     pub fn label(&self) -> Option<LabelKey> {
@@ -175,6 +180,9 @@ pub struct Strategy {
     /// What others must have opened before certain batches begin.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Gate>,
+    /// What may be set otherwise for one rollout, and how far; all of it if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Ranges>,
     /// What must hold before a rollout begins.
     #[serde(default, skip_serializing_if = "Entry::is_open")]
     pub entry: Entry,
@@ -215,6 +223,7 @@ impl Default for Strategy {
             late_rollback: false,
             watch: Duration::ZERO,
             gates: Vec::new(),
+            overrides: None,
             entry: Entry::default(),
         }
     }
@@ -302,6 +311,7 @@ impl Strategy {
         }
         self.canary.check()?;
         gate::check(&self.gates)?;
+        self.overrides.iter().try_for_each(Ranges::check)?;
         self.entry.check()?;
         if self.canary_hold > MAX_CANARY_HOLD {
             let (have, most) = (human::format(self.canary_hold), human::format(MAX_CANARY_HOLD));

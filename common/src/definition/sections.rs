@@ -5,6 +5,7 @@ mod analysis;
 mod docker;
 mod environments;
 mod gates;
+mod overrides;
 mod services;
 mod traffic;
 

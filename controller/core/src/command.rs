@@ -362,6 +362,7 @@ impl Overrides {
             late_rollback: base.late_rollback,
             watch: self.watch.unwrap_or(base.watch),
             gates: base.gates.clone(),
+            overrides: base.overrides.clone(),
             entry: base.entry.clone(),
         }
     }

@@ -35,6 +35,7 @@ pub mod output;
 mod plan;
 pub mod preview;
 pub mod proof;
+mod ranges;
 pub mod reason;
 pub mod record;
 pub mod refusal;

@@ -14,6 +14,7 @@ use crate::contract::{self, ContractFacts};
 use crate::gate;
 use crate::group::Group;
 use crate::observation::Host;
+use crate::ranges;
 use crate::reason::Hosts;
 use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind, Word};
 use crate::refusal::Refusal;
@@ -125,6 +126,7 @@ struct DependsOn<'a> {
 pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<Plan, Refusal> {
     let record = published(state, &request.place, &request.release)?;
     let base = defined(record, &request.place)?;
+    ranges::check(state, &request.place, record, (base, &request.overrides))?;
     let strategy = request.overrides.over(base);
     strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
     let place = place_record(state, &request.place)?;
@@ -350,6 +352,9 @@ pub fn preview_restart(state: &State, request: &RestartRequest, now: Timestamp) 
         return Err(Refusal::Strategy { rule });
     }
     let own = state.release(&place.application, &release.name);
+    if let Some((known, base)) = own.and_then(|own| Some((own, own.environments.get(&place.environment)?))) {
+        ranges::check(state, place, known, (base, &request.overrides))?;
+    }
     let own = own.and_then(|own| own.environments.get(&place.environment).cloned()).unwrap_or_default();
     // There is nothing to compare with, and nothing that was brought to be watched.
     let strategy =

@@ -325,6 +325,23 @@ pub enum Refusal {
         /// The rule that is broken.
         rule: String,
     },
+    /// A knob is set otherwise than the definition lets it be set.
+    #[error(
+        "{knob} cannot be {value} for one rollout: landfall.toml of {release} {rule} in {environment} \
+         (`[environment.{environment}.overrides]`)", environment = place.environment
+    )]
+    Range {
+        /// Its name in the definition.
+        knob: &'static str,
+        /// What was asked for.
+        value: String,
+        /// Where.
+        place: Box<Place>,
+        /// Whose definition.
+        release: ReleaseName,
+        /// What it says, as `lets it be at most 50%`.
+        rule: String,
+    },
     /// The world has moved since the plan was shown.
     #[error("the plan has changed since it was shown; look at it again with `ctl plan {release}`")]
     PlanChanged {

@@ -96,7 +96,7 @@ impl From<Refusal> for ControllerError {
             Refusal::Locked { .. } | Refusal::LockOfAnother { .. } => Reason::Locked,
             Refusal::Unproven(_) => Reason::NotProven,
             Refusal::Closed { .. } => Reason::Closed,
-            Refusal::Strategy { .. } => Reason::StrategyInvalid,
+            Refusal::Strategy { .. } | Refusal::Range { .. } => Reason::StrategyInvalid,
             Refusal::PlanChanged { .. } => Reason::PlanChanged,
             Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } | Refusal::SchemaAhead { .. } => {
                 Reason::NoWayBack

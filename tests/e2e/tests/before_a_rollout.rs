@@ -190,3 +190,23 @@ fn a_release_goes_from_one_environment_to_the_next() {
     told(&scene.ctl(&same).unwrap(), 2, &["staging is brought nothing from staging"]);
     told(&scene.ctl(&["promote", "--queue"]).unwrap(), 2, &["--queue is about a release that is brought"]);
 }
+
+#[test]
+fn the_command_line_changes_what_the_definition_lets_it_change() {
+    let scene = scene();
+    let ranges = "overrides = { canary = { min = 1 }, watch = true }";
+    told(&release(&scene, "v1", ranges, &["--publish-only"]), 0, &[]);
+    let plan = |knob: &str, value: &str| scene.ctl(&["plan", "v1", knob, value]).unwrap();
+    told(&plan("--canary", "100%"), 0, &["canary    web-1"]);
+    told(&plan("--watch", "1h"), 0, &["1h"]);
+    let rule = "canary cannot be 0 for one rollout: landfall.toml of v1 lets it be at least 1 in production";
+    told(&plan("--canary", "0"), 2, &[rule, "[environment.production.overrides]"]);
+    let refused = release(&scene, "v1", ranges, &["--min-healthy", "1ms"]);
+    told(
+        &refused,
+        2,
+        &["min_healthy cannot be 1ms for one rollout", "lets only canary, watch be set otherwise"],
+    );
+    assert!(!scene.ctl(&["log", "--all"]).unwrap().out.contains("rollout"), "nothing has begun");
+    told(&release(&scene, "v1", ranges, &["--wait", "1m", "--canary", "1"]), 0, &["succeeded"]);
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
-use super::{analysis, duration, gates};
+use super::{analysis, duration, gates, overrides};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
@@ -104,6 +104,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
         late_rollback: section.boolean("late_rollback").unwrap_or(default.late_rollback),
         watch: duration(section, "watch", default.watch),
         gates: gates::gates(section),
+        overrides: overrides::overrides(section),
         entry: Entry {
             approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default(),
             calendar: calendar(section),

@@ -338,3 +338,68 @@ fn gates_are_read_and_what_is_wrong_with_one_is_named() {
       help: known keys: name, before, deadline
     "#);
 }
+
+#[test]
+fn ranges_of_overrides_are_read_and_what_is_wrong_with_one_is_named() {
+    let ranges = |keys: &str| {
+        let ranges = strategy(keys).overrides.unwrap();
+        let told = |knob| format!("{knob}: {}", ranges.of(knob).unwrap());
+        ranges.knobs().map(told).collect::<Vec<_>>().join("; ")
+    };
+    insta::assert_snapshot!(ranges(
+        "[environment.production.overrides]\nbatch = { max = \"50%\" }\ncanary = { min = 1, max = \"10%\" }\n\
+         canary_hold = { min = \"1m\" }\nwatch = { min = \"10m\", max = \"2h\" }\nstagger = true\n\
+         analysis = [\"on\"]\nstrategy = [\"rolling\", \"one_at_a_time\"]\nspread = [\"zone\", \"none\"]\n"
+    ), @r#"strategy: "rolling" or "one_at_a_time"; canary: 1 to 10%; canary_hold: at least 1m; analysis: "on"; batch: at most 50%; spread: "zone" or "none"; stagger: anything; watch: 10m to 2h"#);
+    assert_eq!(ranges("[environment.production.overrides]\n"), "");
+    assert_eq!(strategy("").overrides, None);
+    insta::assert_snapshot!(wrong(
+        "[environment.a]\noverrides = true\n[environment.b.overrides]\nbatch = \"50%\"\nbach = true\n\
+         [environment.c.overrides]\nbatch = { max = \"half\" }\nwatch = { max = 5 }\ncanary = { most = 1 }\n\
+         [environment.d.overrides]\nanalysis = [\"maybe\"]\nstrategy = false\nwindow = { max = 1 }\n\
+         [environment.e.overrides]\nbatch = { min = 3, max = 2 }\nlate_rollback = true\nspread = []\n"
+    ), @r#"
+    landfall.toml:4:13: `overrides` must be a table, not a boolean
+      4 | overrides = true
+        |             ^^^^
+    landfall.toml:6:9: the range of `batch` must be true, or bounds such as { max = "50%" }
+      6 | batch = "50%"
+        |         ^^^^^
+    landfall.toml:7:1: unknown key `bach` in `overrides`
+      7 | bach = true
+        | ^^^^
+      help: did you mean `batch`?
+    landfall.toml:9:17: `max`: "half" is neither a number of hosts nor a share
+      9 | batch = { max = "half" }
+        |                 ^^^^^^
+      help: write `max = 2` or `max = "25%"`
+    landfall.toml:10:17: `max` must be a duration with its unit, not an integer
+      10 | watch = { max = 5 }
+         |                 ^
+      help: write `max = "5s"`
+    landfall.toml:11:12: unknown key `most` in `canary`
+      11 | canary = { most = 1 }
+         |            ^^^^
+      help: known keys: min, max
+    landfall.toml:13:12: "maybe" is nothing that analysis can be: "on" or "off"
+      13 | analysis = ["maybe"]
+         |            ^^^^^^^^^
+    landfall.toml:14:12: `strategy` is false
+      14 | strategy = false
+         |            ^^^^^
+      help: remove `strategy`: what is not named cannot be set
+    landfall.toml:15:10: the range of `window` must be true, or a list of the words that it may be
+      15 | window = { max = 1 }
+         |          ^^^^^^^^^^^
+    landfall.toml:17:9: the range of batch is empty: min (3) is more than max (2)
+      17 | batch = { min = 3, max = 2 }
+         |         ^^^^^^^^^^^^^^^^^^^^
+    landfall.toml:18:1: unknown key `late_rollback` in `overrides`
+      18 | late_rollback = true
+         | ^^^^^^^^^^^^^
+      help: did you mean `auto_rollback`?
+    landfall.toml:19:10: the range of spread is empty; leave spread out and it cannot be set
+      19 | spread = []
+         |          ^^
+    "#);
+}

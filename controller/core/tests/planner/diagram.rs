@@ -203,6 +203,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         late_rollback,
         watch,
         gates,
+        overrides,
         entry: Entry { approvals, calendar: Calendar { zone, windows, freezes }, after },
     } = Strategy::default();
     let period = |period: landfall_common::Duration| {
@@ -228,6 +229,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         ("late_rollback", late_rollback.to_string()),
         ("watch", period(watch)),
         ("gates", among(gates.len())),
+        ("overrides", overrides.map_or("all", |_| "some").to_owned()),
         ("approvals", approvals.to_string()),
         ("release_windows", among(windows.len())),
         ("time_zone", zone.to_string()),

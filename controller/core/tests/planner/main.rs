@@ -42,6 +42,8 @@ mod pace;
 #[cfg(test)]
 mod proven;
 #[cfg(test)]
+mod ranges;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod restored;

@@ -95,6 +95,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         late_rollback: false,
         watch: Duration::from_secs(pick(rng, &[0, 0, 60])),
         gates: gates(rng),
+        overrides: None,
         entry: Entry::default(),
     }
 }
