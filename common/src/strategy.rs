@@ -2,6 +2,7 @@
 
 mod amount;
 mod analysis;
+mod ask;
 mod calendar;
 mod canary;
 mod entry;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
 pub use analysis::{CanaryAnalysis, FailureMetric, LatencyMetric, MIN_WINDOW, Missing, Share};
+pub use ask::{Ask, GateUrl, InvalidGateUrl};
 pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, UnknownZone, ZoneName, closed};
 pub use canary::{Canary, InvalidCanary};
 pub use entry::{Entry, MAX_APPROVALS};

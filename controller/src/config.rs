@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use landfall_common::Duration;
+use landfall_common::strategy::GateUrl;
 use landfall_common::time::{duration_text, human};
 use landfall_controller_core::timing::HISTORY;
 use serde::Deserialize;
@@ -25,6 +26,9 @@ pub struct Config {
     /// How long the files of releases stay.
     #[serde(default)]
     pub retention: Retention,
+    /// Where gates may be asked by HTTP; nowhere when absent.
+    #[serde(default)]
+    pub gates: Vec<GateAccess>,
     /// How the program's own messages look.
     #[serde(default)]
     pub log: LogConfig,
@@ -70,6 +74,44 @@ impl Retention {
         if !Self::GRACE.contains(grace) {
             let grace = human::format(*grace);
             return Err(format!("retention.grace is {grace}, and must be from 1h to 90d"));
+        }
+        Ok(())
+    }
+}
+
+/// Where gates may be asked: a release says where its gates are, and whoever runs the controller whether it goes there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateAccess {
+    /// There, and at what lies below.
+    pub url: GateUrl,
+    /// Holds the token that it shows there; absolute.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Holds the certificates of those who vouch for it, PEM; the system's when absent. Absolute.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl GateAccess {
+    fn check(&self) -> Result<(), String> {
+        let Self { url, token_file, ca_file } = self;
+        if url.has_query() {
+            return Err(format!("url {url} of gates has a query, and must end with its path"));
+        }
+        for (key, file) in [("token_file", token_file), ("ca_file", ca_file)] {
+            if let Some(file) = file.as_ref().filter(|file| !file.is_absolute()) {
+                let file = file.display();
+                return Err(format!("{key} of gates below {url} is {file:?}, and must be an absolute path"));
+            }
+        }
+        if token_file.is_some() && !url.is_secure() && !url.is_loopback() {
+            return Err(format!(
+                "gates below {url} have a token_file, and a token goes over https only, or to an address of this machine"
+            ));
+        }
+        if ca_file.is_some() && !url.is_secure() {
+            return Err(format!("gates below {url} have a ca_file, and are not asked over https"));
         }
         Ok(())
     }
@@ -127,6 +169,17 @@ impl Config {
             }
         }
         config.retention.check().map_err(&invalid)?;
+        for (at, access) in config.gates.iter().enumerate() {
+            access.check().map_err(&invalid)?;
+            let same =
+                |other: &&GateAccess| other.url.lies_below(&access.url) && access.url.lies_below(&other.url);
+            if let Some(other) = config.gates[..at].iter().find(same) {
+                return Err(invalid(format!(
+                    "gates has {} and {}, which is the same",
+                    other.url, access.url
+                )));
+            }
+        }
         if let Some(filter) = &config.log.filter
             && let Err(error) = filter.parse::<tracing_subscriber::filter::EnvFilter>()
         {
@@ -200,6 +253,19 @@ mod tests {
         assert_eq!(retention, Retention { releases: 3, grace: Duration::from_secs(7200) });
     }
 
+    fn gates(keys: &str) -> String {
+        format!("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[[gates]]\n{keys}")
+    }
+
+    #[test]
+    fn gates_may_be_asked_where_it_says_so() {
+        let text =
+            gates("url = \"http://127.0.0.1:9000/\"\ntoken_file = \"/t\"\n[[gates]]\nurl = \"https://ci/\"");
+        let gates = parse(&text).unwrap().gates;
+        assert_eq!(gates.len(), 2);
+        assert_eq!((gates[0].url.as_str(), gates[1].ca_file.as_ref()), ("http://127.0.0.1:9000/", None));
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         for (text, part) in [
@@ -216,6 +282,14 @@ mod tests {
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[retention]\nreleases = 1", "from 2 to 50"),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[retention]\ngrace = \"5m\"", "from 1h to 90d"),
             ("listen = \"127.0.0.1:1\"\nstate_dir = \"/x\"\n[retention]\ngrace = \"soon\"", "soon"),
+            (&gates("url = \"ci.example.org\""), "it must look like https://ci.example.org/gates/slo"),
+            (&gates("token_file = \"/t\""), "url"),
+            (&gates("url = \"https://ci/\"\ntoken = \"secret\""), "token"),
+            (&gates("url = \"https://ci/?a=b\""), "must end with its path"),
+            (&gates("url = \"https://ci/\"\ntoken_file = \"t\""), "token_file of gates below https://ci/"),
+            (&gates("url = \"http://ci/\"\ntoken_file = \"/t\""), "over https only"),
+            (&gates("url = \"http://ci/\"\nca_file = \"/c\""), "not asked over https"),
+            (&gates("url = \"https://ci/a\"\n[[gates]]\nurl = \"https://CI:443/a/\""), "which is the same"),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(part), "{part}: {message}");

@@ -44,6 +44,14 @@ pub enum ControllerError {
         /// Line and rule.
         message: String,
     },
+    /// What `controller.toml` says of gates cannot be used.
+    #[error("gates below {url} cannot be asked: {reason}")]
+    Gates {
+        /// Of which entry.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// The address to listen on.
     #[error("cannot listen on {address}: {hint}")]
     Listen {

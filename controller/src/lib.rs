@@ -3,6 +3,7 @@
 //! [`serve`] puts it together. What decides is in `landfall-controller-core`; here is what does.
 
 pub mod admin;
+pub mod asker;
 pub mod authorise;
 pub mod backup;
 pub mod ca;

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use landfall_common::{Duration, OperatorName};
 use landfall_controller::admin::{self, Answer, Request};
+use landfall_controller::asker::Asker;
 use landfall_controller::cli::{Arguments, Command};
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Config, Layout, LogFormat};
@@ -101,7 +102,8 @@ fn start_tracing(config: &Config, command: bool) {
 async fn serve_until_stopped(config: &Config) -> anyhow::Result<()> {
     let listener = serve::bind(config.listen)?;
     let address = listener.local_addr().context("cannot learn the address")?;
-    let running = serve::start(config.layout(), config.retention, listener, address, Clock::steady()).await?;
+    let (layout, asker) = (config.layout(), Asker::open(&config.gates)?);
+    let running = serve::start(layout, config.retention, asker, listener, address, Clock::steady()).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "controller serves");
     tell_systemd(&[NotifyState::Ready]);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use landfall_common::assignment::{ASSIGNMENT_TYPE, Assignment};
 use landfall_common::report::HostReport;
 use landfall_common::{Duration, HostId, RolloutId, Timestamp, canonical};
+use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::log::NewEntry;
 use landfall_controller_core::observation::{Attention, CheckFigures, Observation};
@@ -23,9 +24,11 @@ use landfall_controller_core::record::{Change, Key, Place, Record};
 use landfall_controller_core::{Effect, Output, State, decide, plan};
 use landfall_trust::director::sign_document;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::asker::Asker;
 use crate::clock::Clock;
 use crate::error::{ControllerError, Reason};
 use crate::keys::OnlineKeys;
@@ -108,6 +111,7 @@ impl Reactor {
         store: &dyn Store,
         writer: Arc<Writer>,
         keys: Arc<OnlineKeys>,
+        asker: Asker,
         clock: Clock,
         stop: CancellationToken,
     ) -> Result<(Self, tokio::task::JoinHandle<Result<(), ControllerError>>), ControllerError> {
@@ -119,7 +123,8 @@ impl Reactor {
                 records.push(record);
             }
         }
-        let state = State::load(records, clock.now());
+        let mut state = State::load(records, clock.now());
+        state.allow_gates(asker.allowed());
         let (events, queue) = mpsc::channel(QUEUE);
         let (tick, changed) = watch::channel(0);
         let core = Core {
@@ -128,6 +133,8 @@ impl Reactor {
             sessions: Sessions::default(),
             writer,
             keys,
+            asker: Arc::new(asker),
+            questions: JoinSet::new(),
             leaps: clock.leaps(),
             clock,
             tick,
@@ -245,6 +252,9 @@ struct Core {
     sessions: Sessions,
     writer: Arc<Writer>,
     keys: Arc<OnlineKeys>,
+    asker: Arc<Asker>,
+    /// Those to gates that are under way; they end with this.
+    questions: JoinSet<(Question, Result<Word, String>)>,
     clock: Clock,
     leaps: u64,
     tick: watch::Sender<u64>,
@@ -270,6 +280,10 @@ impl Core {
                     Some(event) => Some(event),
                     None => return Ok(()),
                 },
+                Some(asked) = self.questions.join_next() => {
+                    self.answered(asked);
+                    None
+                }
                 () = async {
                     match due {
                         Some(due) => tokio::time::sleep_until(due).await,
@@ -356,6 +370,38 @@ impl Core {
         self.tell();
     }
 
+    /// Asks the gates whose turn it is. Ended tasks are no more of this process's: nothing is asked while another has
+    /// the state.
+    fn ask_gates(&mut self) {
+        let now = self.now();
+        for question in self.state.questions(now) {
+            let asker = self.asker.clone();
+            self.questions.spawn(async move {
+                let came = asker.ask(&question).await;
+                (question, came)
+            });
+        }
+    }
+
+    /// Something has come of a question. One whose task has died counts as lost in a while.
+    fn answered(&mut self, asked: Result<(Question, Result<Word, String>), JoinError>) {
+        let (question, came) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return tracing::error!(%error, "a question to a gate has died"),
+        };
+        if let Err(why) = &came {
+            tracing::warn!(
+                gate = %question.about.gate, rollout = %question.about.rollout, url = %question.ask.url, why,
+                "a gate has not answered"
+            );
+        }
+        let now = self.now();
+        if self.state.answered(&question, came, now) == Attention::Plan {
+            self.plan_within(self.plan_pause);
+        }
+        self.tell();
+    }
+
     fn plan_within(&mut self, pause: Duration) {
         let due = Instant::now() + pause;
         self.plan_due = Some(self.plan_due.map_or(due, |earlier| earlier.min(due)));
@@ -384,6 +430,7 @@ impl Core {
         if planned.output.is_empty() {
             self.unstored_since = None;
             self.report = planned.report;
+            self.ask_gates();
             return Ok(());
         }
         match self.carry_out(planned.output, Along::default()).await {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::admin;
+use crate::asker::Asker;
 use crate::authorise::{AuthoriseLayer, DenyList};
 use crate::clock::Clock;
 use crate::collection::Counted;
@@ -102,6 +103,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ControllerError> {
 pub async fn start<L: Listen>(
     layout: Layout,
     retention: Retention,
+    asker: Asker,
     listener: L,
     address: SocketAddr,
     clock: Clock,
@@ -124,6 +126,7 @@ pub async fn start<L: Listen>(
         &state.store,
         state.writer.clone(),
         state.keys.clone(),
+        asker,
         clock.clone(),
         stop_reactor.clone(),
     )

@@ -110,7 +110,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "after",
         ],
     ),
-    ("gates", &["name", "before", "deadline"]),
+    ("gates", &["name", "before", "deadline", "url", "every", "timeout"]),
     (
         "overrides",
         &[

@@ -1,9 +1,11 @@
-//! Gates that others hold: what a rollout asks of somebody outside of it before a batch begins.
+//! Gates that others hold: what a rollout asks of somebody outside of it before a batch begins. They come and open it,
+//! or the controller asks them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ask::Ask;
 use crate::ids::GateName;
 use crate::time::{Duration, duration_ms, human};
 
@@ -16,7 +18,8 @@ const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Shorter, and a gate pauses a rollout before anybody could open it.
 const MIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Something that must be open before certain batches begin. Somebody opens it: no answer never does.
+/// Something that must be open before certain batches begin. Somebody opens it, or says that it is open when the
+/// controller asks: no answer never does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
@@ -28,6 +31,9 @@ pub struct Gate {
     /// Without an answer for so long, the rollout pauses.
     #[serde(rename = "deadline_ms", with = "duration_ms")]
     pub deadline: Duration,
+    /// How the controller asks it. One that it does not ask, others open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
 }
 
 /// Before which batches a gate must be open.
@@ -100,7 +106,7 @@ impl Gate {
             let (name, have) = (&self.name, human::format(self.deadline));
             return Err(format!("deadline ({have}) of gate {name} must be from 10s to 7d"));
         }
-        Ok(())
+        self.ask.as_ref().map_or(Ok(()), |ask| ask.check(&self.name, self.deadline))
     }
 }
 
@@ -123,7 +129,7 @@ mod tests {
     use super::*;
 
     fn gate(name: &str, before: Before) -> Gate {
-        Gate { name: GateName::new(name).unwrap(), before, deadline: Gate::DEADLINE }
+        Gate { name: GateName::new(name).unwrap(), before, deadline: Gate::DEADLINE, ask: None }
     }
 
     #[test]
@@ -152,5 +158,23 @@ mod tests {
         let json = serde_json::to_string(&gate("qa", Before::Second)).unwrap();
         assert_eq!(json, r#"{"name":"qa","deadline_ms":86400000}"#);
         assert_eq!(serde_json::from_str::<Gate>(&json).unwrap(), gate("qa", Before::Second));
+    }
+
+    #[test]
+    fn one_that_is_asked_has_its_bounds_too() {
+        let asked = |every: u64, timeout: u64, deadline: u64| {
+            let url = "https://ci.example.org/gates/slo".parse().unwrap();
+            let (every, timeout) = (Duration::from_secs(every), Duration::from_secs(timeout));
+            let deadline = Duration::from_secs(deadline);
+            Gate { ask: Some(Ask { url, every, timeout }), deadline, ..gate("slo", Before::Second) }
+        };
+        assert_eq!(check(&[asked(10, 5, 600)]), Ok(()));
+        insta::assert_snapshot!(check(&[asked(601, 5, 6000)]).unwrap_err(), @"every (10m1s) of gate slo must be from 1s to 10m");
+        insta::assert_snapshot!(check(&[asked(10, 61, 600)]).unwrap_err(), @"timeout (1m1s) of gate slo must be from 1s to 1m");
+        insta::assert_snapshot!(check(&[asked(60, 5, 60)]).unwrap_err(), @"deadline (1m) of gate slo must be at least every (1m) and timeout (5s) together");
+        let json = serde_json::to_string(&asked(10, 5, 600)).unwrap();
+        insta::assert_snapshot!(json, @r#"{"name":"slo","deadline_ms":600000,"ask":{"url":"https://ci.example.org/gates/slo","every_ms":10000,"timeout_ms":5000}}"#);
+        assert_eq!(serde_json::from_str::<Gate>(&json).unwrap(), asked(10, 5, 600));
+        assert!(serde_json::from_str::<Gate>(&json.replace("https:", "ftp:")).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Gates that others hold: which of them a rollout must find open before a batch begins, and what was said of each.
+//! Gates that others hold: which of them a rollout must find open before a batch begins, and what was said of each, by
+//! those who came to say it or by those whom the [controller asked](crate::asked).
 //!
 //! An answer is for one rollout, and so for one release by its digest, and for one batch; only what is said while the
 //! rollout waits there counts, and so after the batch before was proven.
@@ -7,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::strategy::Gate;
-use landfall_common::{GateName, Timestamp};
+use landfall_common::strategy::{Gate, GateUrl};
+use landfall_common::{Duration, GateName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::log::Actor;
 use crate::record::{Place, PlaceRecord};
+use crate::refusal::Refusal;
 use crate::rollout::{Rollout, RolloutKind, Stage};
 use crate::state::State;
 
@@ -91,15 +93,82 @@ impl AtGates {
 pub struct Standing<'a> {
     /// Which.
     pub gate: &'a Gate,
-    /// What was said last, if anything was.
-    pub answer: Option<&'a GateAnswer>,
+    /// What was said last, if anything was that counts.
+    pub said: Option<Said<'a>>,
+    /// When one that the controller asks has last answered, whether that counts still or not.
+    pub heard_at: Option<Timestamp>,
+    /// Why the last question to one that the controller asks had no answer.
+    pub error: Option<&'a str>,
 }
 
-impl Standing<'_> {
+/// What counts of what was said of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// What.
+    pub verdict: GateVerdict,
+    /// By whom.
+    pub by: By<'a>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why; whoever is asked may leave it out.
+    pub reason: &'a str,
+}
+
+/// Who has said something of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By<'a> {
+    /// Somebody came and said it.
+    Somebody(&'a Actor),
+    /// It was asked there.
+    Asked(&'a GateUrl),
+}
+
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Somebody(actor) => actor.fmt(f),
+            Self::Asked(url) => url.fmt(f),
+        }
+    }
+}
+
+impl<'a> Standing<'a> {
+    /// How a gate before a batch stands.
+    pub(crate) fn of(
+        state: &'a State,
+        rollout: &Rollout,
+        at: &'a AtGates,
+        gate: &'a Gate,
+        now: Timestamp,
+    ) -> Self {
+        let Some(ask) = &gate.ask else {
+            let said = at.answers.get(&gate.name).map(|GateAnswer { verdict, by, at, reason }| Said {
+                verdict: *verdict,
+                by: By::Somebody(by),
+                since: *at,
+                reason,
+            });
+            return Self { gate, said, heard_at: None, error: None };
+        };
+        let heard = state.asking.heard(rollout, at.next, gate, now);
+        let said = heard.word.map(|(word, since)| Said {
+            verdict: word.verdict,
+            by: By::Asked(&ask.url),
+            since,
+            reason: &word.reason,
+        });
+        Self { gate, said, heard_at: heard.at, error: heard.error }
+    }
+
     /// The verdict; none is no answer.
     #[must_use]
     pub fn verdict(&self) -> Option<GateVerdict> {
-        self.answer.map(|answer| answer.verdict)
+        self.said.map(|said| said.verdict)
+    }
+
+    /// For how long it has had no answer, where the rollout has been seen to wait for so long.
+    pub(crate) fn silent_for(&self, seen: Duration, now: Timestamp) -> Duration {
+        self.heard_at.map_or(seen, |at| seen.min(now.since(at)))
     }
 
     /// Whether the batch may begin as far as this gate is concerned.
@@ -113,9 +182,14 @@ impl Standing<'_> {
 impl fmt::Display for Standing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.gate.name;
-        match self.answer {
-            None => write!(f, "{name} has no answer"),
-            Some(GateAnswer { verdict, by, reason, .. }) => {
+        match (&self.said, &self.gate.ask) {
+            (None, None) => write!(f, "{name} has no answer"),
+            (None, Some(ask)) => {
+                write!(f, "{name} has no answer from {}", ask.url)?;
+                self.error.map_or(Ok(()), |error| write!(f, ": {error}"))
+            }
+            (Some(Said { verdict, by, reason: "", .. }), _) => write!(f, "{name} {}, by {by}", verdict.is()),
+            (Some(Said { verdict, by, reason, .. }), _) => {
                 write!(f, "{name} {}, by {by}: {reason}", verdict.is())
             }
         }
@@ -175,8 +249,24 @@ pub fn next(rollout: &Rollout) -> Option<u32> {
 
 /// How the gates stand that a rollout waits at; empty for one that waits at none.
 #[must_use]
-pub fn standings<'a>(state: &'a State, rollout: &'a Rollout) -> Vec<Standing<'a>> {
+pub fn standings<'a>(state: &'a State, rollout: &'a Rollout, now: Timestamp) -> Vec<Standing<'a>> {
     let Some(Stage::Gated { at }) = rollout.status.stage() else { return Vec::new() };
     let gates = held(state, rollout, at.next).into_iter();
-    gates.map(|gate| Standing { gate, answer: at.answers.get(&gate.name) }).collect()
+    gates.map(|gate| Standing::of(state, rollout, at, gate, now)).collect()
+}
+
+/// What a release asks where this controller may not.
+///
+/// # Errors
+/// [`Refusal::GateNotAllowed`] for the first one.
+pub(crate) fn may_be_asked(state: &State, release: &ReleaseRef, gates: &[Gate]) -> Result<(), Refusal> {
+    let asked = gates.iter().filter_map(|gate| Some((gate, gate.ask.as_ref()?)));
+    let not = asked.into_iter().find(|(_, ask)| !state.may_ask(&ask.url));
+    not.map_or(Ok(()), |(gate, ask)| {
+        Err(Refusal::GateNotAllowed {
+            gate: gate.name.clone(),
+            release: release.name.clone(),
+            url: Box::new(ask.url.clone()),
+        })
+    })
 }

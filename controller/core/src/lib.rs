@@ -1,8 +1,9 @@
 //! The planner: pure decisions about rollouts.
 //!
-//! The shell (the controller's reactor) holds one [`State`] and goes through three doors:
+//! The shell (the controller's reactor) holds one [`State`] and goes through four doors:
 //!
 //! - [`State::observe`] takes in what was seen of a host. Volatile.
+//! - [`State::questions`] says what gates are to be asked, and [`State::answered`] takes in what came of it. Volatile.
 //! - [`decide`] answers a command of an operator.
 //! - [`plan`] looks at everything and decides what happens next.
 //!
@@ -16,6 +17,7 @@
 
 pub mod analysis;
 pub mod approval;
+pub mod asked;
 mod begin;
 pub mod command;
 pub mod comparison;

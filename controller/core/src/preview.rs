@@ -70,6 +70,9 @@ pub struct PlannedGate {
     pub gate: Gate,
     /// Before which of the batches.
     pub batches: Vec<u32>,
+    /// Whether the controller can get an answer of it: it is not to be asked, or may be. One of the release in force that
+    /// may not be asked any more holds all the same.
+    pub can_answer: bool,
 }
 
 /// Hosts that change together.
@@ -148,6 +151,7 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
         });
     }
     some_canary(state, &request.place, &strategy)?;
+    gate::may_be_asked(state, &record.release, &strategy.gates)?;
     knows_the_schema(place, &record.release)?;
     content_is_here(record)?;
     let schema = schema::forward(place, record);
@@ -294,6 +298,7 @@ pub fn preview_drill(
         return Err(no_drill(format!("{name} has no canary there; a drill is the canary's")));
     }
     some_canary(state, place, base)?;
+    gate::may_be_asked(state, there, &base.gates)?;
     content_is_here(target)?;
     let strategy = Strategy {
         canary_hold: landfall_common::Duration::ZERO,
@@ -544,7 +549,8 @@ fn gates(
     let gates = gate::of(state, record, release).into_iter().map(|gate| {
         let held =
             batches.iter().map(|batch| batch.number).filter(|batch| gate::holds(gate, kind, *batch, of));
-        PlannedGate { gate: gate.clone(), batches: held.collect() }
+        let can_answer = gate.ask.as_ref().is_none_or(|ask| state.may_ask(&ask.url));
+        PlannedGate { gate: gate.clone(), batches: held.collect(), can_answer }
     });
     gates.filter(|planned| !planned.batches.is_empty()).collect()
 }

@@ -545,10 +545,11 @@ impl fmt::Display for Wait {
                     .try_for_each(|(at, finding)| write!(f, "{}{finding}", if at == 0 { ": " } else { "; " }))
             }
             Self::Gate { gate, next, of, why, .. } => {
-                write!(
-                    f,
-                    "batch {next} of {of} waits for gate {gate}: {why}; `ctl gate open {gate} --reason …` opens it"
-                )
+                write!(f, "batch {next} of {of} waits for gate {gate}: {why}")?;
+                match why {
+                    AtGate::Unanswered { .. } | AtGate::Answered { .. } => Ok(()),
+                    _ => write!(f, "; `ctl gate open {gate} --reason …` opens it"),
+                }
             }
             Self::ReturnBatch { batch, under_way, waiting } => write!(
                 f,

@@ -2,6 +2,7 @@
 
 use landfall_common::assignment::RestartKind;
 use landfall_common::strategy::Closed;
+use landfall_common::strategy::GateUrl;
 use landfall_common::time::human;
 use landfall_common::{AppName, EnvName, GateName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
 
@@ -445,6 +446,29 @@ pub enum Refusal {
         status: StatusWord,
         /// What that means for what was asked.
         reason: &'static str,
+    },
+    /// A gate that the controller asks itself.
+    #[error(
+        "gate {gate} is asked by the controller, at {url}, and nobody else answers for it: `ctl promote` overrules the gates before this batch, `ctl pause` holds the rollout, `ctl rollback` goes back"
+    )]
+    GateIsAsked {
+        /// Which.
+        gate: GateName,
+        /// Where.
+        url: Box<GateUrl>,
+    },
+    /// A gate that this controller may not ask.
+    #[error(
+        "gate {gate} of {release} is asked at {url}, and this controller may not ask there: whoever runs it adds `[[gates]]` with `url = {:?}`, or with what it lies below, to controller.toml, and restarts it",
+        url.without_query()
+    )]
+    GateNotAllowed {
+        /// Which.
+        gate: GateName,
+        /// Of which release.
+        release: ReleaseName,
+        /// Where.
+        url: Box<GateUrl>,
     },
     /// A gate that is not asked now.
     #[error("rollout {rollout} is {status}, and does not ask gate {gate} now: {reason}")]

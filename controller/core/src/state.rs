@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use landfall_common::assignment::Assignment;
 use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, StepName, Timestamp};
 
+use crate::asked::Asking;
 use crate::comparison::{Comparison, On};
 use crate::member::Member;
 use crate::observation::{Attention, CheckFigures, Host, Observation};
@@ -24,6 +25,8 @@ pub struct State {
     pub(crate) requests: BTreeMap<RequestId, RequestRecord>,
     /// Of each place whose canary is being compared. Volatile.
     comparisons: BTreeMap<Place, Comparison>,
+    /// Of each place whose rollout waits for gates, what they have answered. Volatile.
+    pub(crate) asking: Asking,
     /// When this controller started to listen: silence is counted from here at the earliest. A clock that
     /// was set back begins anew.
     pub(crate) started_at: Timestamp,
@@ -56,6 +59,7 @@ impl State {
             members: BTreeMap::new(),
             requests: BTreeMap::new(),
             comparisons: BTreeMap::new(),
+            asking: Asking::default(),
             started_at: now,
             latest: now,
         };
@@ -95,10 +99,7 @@ impl State {
 
     /// Takes in what was seen of a host. Nothing of it is durable.
     pub fn observe(&mut self, observation: Observation, now: Timestamp) -> Attention {
-        if self.latest > now + CLOCK_SKEW {
-            self.begin_anew(now);
-        }
-        self.latest = self.latest.max(now);
+        self.sees(now);
         if let Observation::Measured { host, connection, checks } = &observation {
             self.measured(host, *connection, checks, now);
             return Attention::Noted;
@@ -120,6 +121,14 @@ impl State {
         self.begin_anew(now);
     }
 
+    /// Something was seen now.
+    pub(crate) fn sees(&mut self, now: Timestamp) {
+        if self.latest > now + CLOCK_SKEW {
+            self.begin_anew(now);
+        }
+        self.latest = self.latest.max(now);
+    }
+
     /// The clock was set back: no moment that was seen may lie ahead, or nothing would be overdue until then.
     fn begin_anew(&mut self, now: Timestamp) {
         self.latest = now;
@@ -128,6 +137,7 @@ impl State {
             host.seen.none_after(now);
         }
         self.comparisons.values_mut().for_each(Comparison::forget_window);
+        self.asking.begin_anew();
     }
 
     /// What the checks of a host measured, while the canary of its place is compared with others.
@@ -337,6 +347,7 @@ impl State {
             }
             Record::Rollout(rollout) => {
                 self.compare(&rollout);
+                self.asking.moved(self.rollouts.get(&rollout.id), &rollout);
                 self.rollouts.insert(rollout.id.clone(), *rollout);
             }
             Record::Member(member) => {

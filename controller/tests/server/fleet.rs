@@ -15,6 +15,7 @@ use landfall_common::{
     AppName, Duration, EnvName, OperatorName, ReleaseCounter, ReleaseName, Sha256, Timestamp,
 };
 use landfall_controller::admin::{self, Answer, Request};
+use landfall_controller::asker::Asker;
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Layout, Retention};
 use landfall_controller::identity::Role;
@@ -77,8 +78,15 @@ impl Server {
     pub async fn run(&mut self) {
         let listener = serve::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         self.address = listener.local_addr().unwrap();
-        let started =
-            serve::start(self.layout.clone(), self.retention, listener, self.address, self.clock()).await;
+        let started = serve::start(
+            self.layout.clone(),
+            self.retention,
+            Asker::default(),
+            listener,
+            self.address,
+            self.clock(),
+        )
+        .await;
         self.running = Some(started.unwrap_or_else(|error| panic!("{}", error.chain())));
     }
 

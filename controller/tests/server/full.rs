@@ -9,6 +9,7 @@ use landfall_common::report::{Active, Health, HostReport, Phase};
 use landfall_common::{
     EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, Sha256, Timestamp,
 };
+use landfall_controller::asker::Asker;
 use landfall_controller::clock::Clock;
 use landfall_controller::keys::OnlineKeys;
 use landfall_controller::reactor::{Orders, Reactor};
@@ -100,7 +101,8 @@ async fn that_decisions_cannot_be_stored_is_told_first_until_they_can() {
     let clock = Clock::system();
     let writer = Arc::new(Writer::open(store.clone(), keys.clone(), clock.clone()).await.unwrap());
     let stop = CancellationToken::new();
-    let (reactor, task) = Reactor::start(&*store, writer, keys, clock.clone(), stop.clone()).await.unwrap();
+    let (reactor, task) =
+        Reactor::start(&*store, writer, keys, Asker::default(), clock.clone(), stop.clone()).await.unwrap();
     // The host runs another release than the one in force, and would be sent there.
     let (orders, mut assignments, _ended) = Orders::new();
     reactor.connected(host.clone(), 1, orders).await.unwrap();

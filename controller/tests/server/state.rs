@@ -1,6 +1,7 @@
 //! The state directory: damaged, shared, saved and restored.
 
 use landfall_common::OperatorName;
+use landfall_controller::asker::Asker;
 use landfall_controller::clock::Clock;
 use landfall_controller::config::Retention;
 use landfall_controller::serve;
@@ -14,7 +15,7 @@ use crate::rollouts::{follow, start};
 async fn refused(layout: landfall_controller::config::Layout) -> ControllerError {
     let listener = serve::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
-    serve::start(layout, Retention::default(), listener, address, Clock::system())
+    serve::start(layout, Retention::default(), Asker::default(), listener, address, Clock::system())
         .await
         .err()
         .expect("it started")
@@ -63,8 +64,16 @@ async fn a_damaged_index_is_rebuilt_from_the_journal() {
     let layout = server.layout.clone();
     let listener = serve::bind(([127, 0, 0, 1], 0).into()).unwrap();
     server.address = listener.local_addr().unwrap();
-    let running =
-        serve::start(layout, Retention::default(), listener, server.address, server.clock()).await.unwrap();
+    let running = serve::start(
+        layout,
+        Retention::default(),
+        Asker::default(),
+        listener,
+        server.address,
+        server.clock(),
+    )
+    .await
+    .unwrap();
     let releases =
         server.operators(&admin).await.list_releases(pb::ListReleasesRequest::default()).await.unwrap();
     assert_eq!(releases.into_inner().releases.len(), 1);

@@ -83,12 +83,8 @@ async fn watch(
     let mut lost_since: Option<Instant> = None;
     let mut paused_since: Option<Instant> = None;
     while !rollout.status.has_ended() {
-        paused_since = match rollout.status {
-            status if status.waits_for_somebody() && !output.is_live() => {
-                paused_since.or_else(|| Some(Instant::now()))
-            }
-            _ => None,
-        };
+        let waits = rollout.waits_for_somebody() && !output.is_live();
+        paused_since = waits.then(|| paused_since.unwrap_or_else(Instant::now));
         let paused_until = paused_since.map(|since| since + PAUSED_PATIENCE);
         let open = stream.take();
         let answer = {

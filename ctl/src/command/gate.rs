@@ -49,9 +49,7 @@ fn list(session: &Session, rollout: &Rollout) {
     for gate in &rollout.gates {
         output.line(describe(gate));
     }
-    if let Some(gate) =
-        rollout.gates.iter().find(|gate| gate.asked.is_some() && gate.verdict != Some(GateVerdict::Open))
-    {
+    if let Some(gate) = rollout.gates.iter().find(|gate| gate.waits_for_somebody()) {
         output.line(format!("next: ctl gate open {} --reason '…', or close, or fail", gate.name));
     }
     output.json("gates", &rollout.gates);
@@ -59,18 +57,38 @@ fn list(session: &Session, rollout: &Rollout) {
 
 /// `qa-signoff before the second batch: batch 2 waits, no answer yet`.
 pub(super) fn describe(gate: &Gate) -> String {
-    let Gate { name, before, asked, verdict, by, at, reason, deadline_ms } = gate;
+    let Gate { name, before, asked, verdict, by, at, reason, deadline_ms, url, every_ms, error } = gate;
     let stands = match (asked, verdict) {
-        (None, _) => "not asked now".to_owned(),
+        (None, _) => match url {
+            None => "not asked now".to_owned(),
+            Some(url) => format!("not asked now; the controller asks {url} then"),
+        },
         (Some(batch), None) => {
             let deadline = human::format(Duration::from_millis(*deadline_ms));
+            let of = url.as_ref().map_or_else(String::new, |url| format!(" of {url}"));
+            let error = if error.is_empty() { String::new() } else { format!(" ({error})") };
             format!(
-                "batch {batch} waits, and there is no answer; after {deadline} without one the rollout pauses"
+                "batch {batch} waits, and there is no answer{of}{error}; after {deadline} without one the rollout pauses"
             )
         }
         (Some(batch), Some(verdict)) => {
             let at = at.map(format::time).unwrap_or_default();
-            format!("{} for batch {batch}, by {by} at {at}: {reason}", verdict.word())
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            match url {
+                None => format!("{} for batch {batch}, by {by} at {at}{reason}", verdict.word()),
+                Some(url) => {
+                    let every = human::format(Duration::from_millis(*every_ms));
+                    let error = if error.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; the last question: {error}")
+                    };
+                    format!(
+                        "{} for batch {batch}, by {url} since {at}{reason}; asked every {every}{error}",
+                        verdict.word()
+                    )
+                }
+            }
         }
     };
     format!("{name} before {before}: {stands}")
@@ -98,11 +116,27 @@ mod tests {
             ..asked.clone()
         };
         let waits = v1::RolloutGate { asked: 0, ..asked.clone() };
-        let all: Vec<String> = [waits, asked, said].map(|gate| describe(&Gate::from(gate))).into();
+        let by_http = |gate: &v1::RolloutGate| v1::RolloutGate {
+            url: "https://ci/qa".into(),
+            every_ms: 10_000,
+            by: if gate.by.is_empty() { String::new() } else { "https://ci/qa".into() },
+            ..gate.clone()
+        };
+        let in_vain = v1::RolloutGate { error: "it answered 503".into(), ..by_http(&asked) };
+        let by_controller = [by_http(&waits), by_http(&asked), in_vain, by_http(&said)];
+        let all: Vec<String> = [waits, asked, said]
+            .into_iter()
+            .chain(by_controller)
+            .map(|gate| describe(&Gate::from(gate)))
+            .collect();
         insta::assert_snapshot!(all.join("\n"), @r"
         qa before the second batch: not asked now
         qa before the second batch: batch 2 waits, and there is no answer; after 10m without one the rollout pauses
         qa before the second batch: closed for batch 2, by ci at 2026-11-21 10:00:00: the load test runs
+        qa before the second batch: not asked now; the controller asks https://ci/qa then
+        qa before the second batch: batch 2 waits, and there is no answer of https://ci/qa; after 10m without one the rollout pauses
+        qa before the second batch: batch 2 waits, and there is no answer of https://ci/qa (it answered 503); after 10m without one the rollout pauses
+        qa before the second batch: closed for batch 2, by https://ci/qa since 2026-11-21 10:00:00: the load test runs; asked every 10s
         ");
     }
 }

@@ -224,7 +224,7 @@ fn change_line(rollout: &Rollout) -> String {
         counts.iter().rev().map(|(progress, count)| format!("{count} {}", progress.words())).collect();
     let mut line = format!("{} {}: {}", rollout.to, rollout.status.words(), counts.join(", "));
     // Where somebody has to act, the sentence that says so does not wait for the next heartbeat.
-    if rollout.status.waits_for_somebody()
+    if rollout.waits_for_somebody()
         && let Some(reason) = rollout.reasons.first()
     {
         line.push_str("; ");

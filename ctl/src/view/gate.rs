@@ -26,6 +26,20 @@ pub struct Gate {
     pub reason: String,
     /// Without an answer for so many milliseconds, the rollout pauses.
     pub deadline_ms: u64,
+    /// Where the controller asks it; none if others open it.
+    pub url: Option<String>,
+    /// How often, in milliseconds; 0 if others open it.
+    pub every_ms: u64,
+    /// Why the last question to it had no answer; empty if it had one.
+    pub error: String,
+}
+
+impl Gate {
+    /// Whether a batch waits for somebody to open it.
+    #[must_use]
+    pub fn waits_for_somebody(&self) -> bool {
+        self.asked.is_some() && self.url.is_none() && self.verdict != Some(Verdict::Open)
+    }
 }
 
 /// What is said of a gate.
@@ -79,6 +93,9 @@ impl From<v1::RolloutGate> for Gate {
             at: moment(gate.at_ms),
             reason: line(&gate.reason),
             deadline_ms: gate.deadline_ms,
+            url: Some(line(&gate.url)).filter(|url| !url.is_empty()),
+            every_ms: gate.every_ms,
+            error: line(&gate.error),
         }
     }
 }

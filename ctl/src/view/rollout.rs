@@ -352,6 +352,19 @@ impl From<v1::Failure> for Failure {
     }
 }
 
+impl Rollout {
+    /// Whether it stands still until somebody says something. Those whom the controller asks by itself are nobody to wait
+    /// for.
+    #[must_use]
+    pub fn waits_for_somebody(&self) -> bool {
+        let mut asked = self.gates.iter().filter(|gate| gate.asked.is_some()).peekable();
+        match self.status {
+            Status::Waiting if asked.peek().is_some() => asked.any(Gate::waits_for_somebody),
+            status => status.waits_for_somebody(),
+        }
+    }
+}
+
 impl From<v1::Rollout> for Rollout {
     fn from(rollout: v1::Rollout) -> Self {
         let status = rollout.status().into();

@@ -149,6 +149,16 @@ impl Stage {
         self.keep = true;
     }
 
+    /// Adds to the controller's configuration, for its next start.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn configure_controller(&self, more: &str) -> io::Result<()> {
+        let path = self.controller_config();
+        let text = fs::read_to_string(&path)?;
+        fs::write(path, format!("{text}\n{more}"))
+    }
+
     fn controller_config(&self) -> PathBuf {
         self.root.join("controller/controller.toml")
     }

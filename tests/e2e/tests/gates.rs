@@ -1,7 +1,11 @@
-//! Gates that others hold, with real processes: somebody opens and closes one through the gRPC API.
+//! Gates that others hold, with real processes: somebody opens and closes one through the gRPC API, or the controller asks
+//! it over HTTP.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use landfall_e2e::process::wait_until;
@@ -115,4 +119,128 @@ fn without_an_answer_a_rollout_pauses_and_somebody_overrules() {
         0,
         &["and overrules its gates: gate qa-signoff has no answer"],
     );
+}
+
+/// Whoever is asked: what it answers with, nothing where it just hangs up, and what it was asked.
+#[derive(Clone, Default)]
+struct Door {
+    answers: Arc<Mutex<Option<String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Door {
+    /// Answers on a port of its own, for as long as the test lasts.
+    fn open() -> (Self, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let door = Self::default();
+        let own = door.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                let mut question = Vec::new();
+                let mut buffer = [0; 4096];
+                while !question.ends_with(b"}") {
+                    match stream.read(&mut buffer) {
+                        Ok(count) if count > 0 => question.extend_from_slice(&buffer[..count]),
+                        _ => break,
+                    }
+                }
+                own.asked.lock().unwrap().push(String::from_utf8_lossy(&question).into_owned());
+                let answer = own.answers.lock().unwrap().clone();
+                if let Some(answer) = answer {
+                    // Whoever asked may be gone.
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            }
+        });
+        (door, port)
+    }
+
+    fn says(&self, body: &str) {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        *self.answers.lock().unwrap() = Some(answer);
+    }
+
+    fn is_silent(&self) {
+        *self.answers.lock().unwrap() = None;
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn a_gate_that_the_controller_asks_lets_a_batch_begin_or_not() {
+    let mut scene = scene(&["web-1", "web-2"]);
+    told(&scene.release("v1").unwrap(), 0, &["succeeded"]);
+    let (door, port) = Door::open();
+    let url = format!("http://127.0.0.1:{port}/gates/slo");
+    let gate = format!(
+        "{{ name = \"slo\", url = \"{url}\", every = \"1s\", timeout = \"2s\", deadline = \"10s\" }}"
+    );
+
+    // A release does not say where the controller goes.
+    told(&release(&scene, "v2", &gate, &["--publish-only"]), 0, &[]);
+    let refusal = format!("gate slo of v2 is asked at {url}, and this controller may not ask there");
+    let needed = format!("`url = \"{url}\"`");
+    told(&scene.ctl(&["plan", "v2"]).unwrap(), 1, &[&refusal, &needed, "controller.toml"]);
+    told(&release(&scene, "v2", &gate, &[]), 1, &[&refusal]);
+    assert_eq!((runs(&scene), door.asked().len()), (["v1".to_owned(), "v1".to_owned()], 0));
+
+    let token = scene.path("gates.token");
+    std::fs::write(&token, "s3cr3t\n").unwrap();
+    let access = format!("[[gates]]\nurl = \"http://127.0.0.1:{port}/gates\"\ntoken_file = {token:?}\n");
+    scene.stage.configure_controller(&access).unwrap();
+    scene.stage.stop_controller().unwrap();
+    scene.stage.start_controller().unwrap();
+    let note = format!("the controller asks {url} every 1s; without an answer for 10s the rollout pauses");
+    told(&scene.ctl(&["plan", "v2"]).unwrap(), 0, &["the next batch follows when gate slo is open", &note]);
+
+    // It answers that it is closed, and no deadline runs against somebody who has answered.
+    door.says(r#"{"state": "closed", "reason": "the load test runs"}"#);
+    told(&release(&scene, "v2", &gate, &["--detach"]), 0, &[]);
+    let id = waits(&scene, "has answered closed, and is asked every 1s: the load test runs");
+    wait_until("many questions", PATIENCE, || door.asked().len() > 12).unwrap();
+    let list = scene.ctl(&["gate", "list"]).unwrap();
+    told(
+        &list,
+        0,
+        &["slo before the second batch: closed for batch 2, by http", ": the load test runs; asked every 1s"],
+    );
+    let open = scene.ctl(&["gate", "open", "slo", "--reason", "I say so"]).unwrap();
+    told(&open, 1, &["gate slo is asked by the controller, at http", "`ctl promote` overrules the gates"]);
+    assert_eq!(runs(&scene), ["v2", "v1"]);
+    let asked = door.asked().concat();
+    for part in
+        ["POST /gates/slo HTTP/1.1", "authorization: Bearer s3cr3t", &id, r#""release":"v2""#, r#""batch":2"#]
+    {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+
+    // It does not answer any more: that opens nothing, and pauses with the error.
+    door.is_silent();
+    let silent = format!("gate slo has had no answer from {url} for 10s (no answer: ");
+    waits(&scene, &silent);
+    assert_eq!(runs(&scene), ["v2", "v1"]);
+    told(&scene.ctl(&["why"]).unwrap(), 0, &[&silent, "ctl resume", "ctl promote"]);
+    let list = scene.json(&["gate", "list"]).unwrap();
+    assert_eq!(
+        (&list["gates"][0]["verdict"], &list["gates"][0]["url"]),
+        (&serde_json::Value::Null, &url.as_str().into())
+    );
+
+    // What it says then counts once somebody says that the rollout goes on.
+    door.says(r#"{"state": "open", "reason": "the load test has passed"}"#);
+    told(&scene.ctl(&["resume"]).unwrap(), 0, &[]);
+    told(&scene.ctl(&["status", "--watch", &id]).unwrap(), 0, &["succeeded: v2 runs on all 2 hosts"]);
+    let passed = format!("slo is open, by {url}: the load test has passed");
+    told(&scene.ctl(&["log", "--all"]).unwrap(), 0, &[&passed]);
+
+    // The gate of the release in force holds the next one. Nobody is waited for, and who follows it sees the end.
+    door.says(r#"{"state": "failed", "reason": "the basket is empty"}"#);
+    let end = format!("gate slo says no, by {url}: the basket is empty");
+    told(&release(&scene, "v3", "", &[]), 3, &["rolled back", &end]);
+    assert_eq!(runs(&scene), ["v2", "v2"]);
 }

@@ -82,7 +82,8 @@ impl Controller {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (store, _) = EmbeddedStore::open(disk, STORE, &*MemoryIndex::source(), options())?;
         let durable = read(&store)?;
-        let state = State::load(records(&durable), now);
+        let mut state = State::load(records(&durable), now);
+        state.allow_gates(crate::world::allowed());
         self.process += 1;
         self.running = Some(Running {
             store,

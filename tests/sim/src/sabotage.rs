@@ -19,6 +19,8 @@ pub enum Sabotage {
     GatesForgotten,
     /// P5: the controller takes a word of the batch before for one of the next.
     GateWordsKept,
+    /// P5: the controller takes what a gate may have said before for what it answers now.
+    AnswersKept,
     /// P5: the controller does not watch what it has brought.
     WatchIgnored,
     /// P6: every host is said to answer as fast as any other.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{
-    Amount, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, Missing, ReleaseWindow,
+    Amount, Ask, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, Missing, ReleaseWindow,
     Share, Strategy, StrategyKind, Window,
 };
 use landfall_common::{Duration, GateName, LabelKey};
@@ -358,13 +358,19 @@ fn with_gates(seed: u64, releases: &mut [ReleasePlan]) {
         return;
     }
     let mut dice = Dice::new(seed ^ 0x6761_7465_732d_2d2d);
+    let mut asked = Dice::new(seed ^ 0x6173_6b65_642d_2d2d);
     for plan in releases {
         for name in crate::world::GATES {
             if dice.chance(500_000) {
                 let name = GateName::new(name).expect("a valid name");
                 let before = *dice.pick(&Before::ALL.map(|(before, _)| before));
                 let deadline = Duration::from_secs(*dice.pick(&[60, 600]));
-                plan.strategy.gates.push(Gate { name, before, deadline });
+                let ask = asked.chance(400_000).then(|| Ask {
+                    url: format!("{}/{name}", crate::world::GATES_AT).parse().expect("a valid URL"),
+                    every: Duration::from_secs(*asked.pick(&[2, 10, 30])),
+                    timeout: Duration::from_secs(5),
+                });
+                plan.strategy.gates.push(Gate { name, before, deadline, ask });
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod agents;
 mod approvals;
+mod asked;
 mod faults;
 mod figures;
 mod hostile;
@@ -18,6 +19,7 @@ mod planted;
 mod settled;
 mod tasks;
 
+pub use asked::{GATES_AT, allowed};
 pub use integrations::GATES;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,7 @@ use landfall_common::assignment::{Assignment, ReleaseRef};
 use landfall_common::manifest::Step;
 use landfall_common::report::HostReport;
 use landfall_common::{ReleaseName, RequestId, RolloutId, ServiceName, Sha256, Timestamp};
+use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::Command;
 use landfall_controller_core::observation::CheckFigures;
 use landfall_controller_core::record::Place;
@@ -62,6 +65,7 @@ enum Event {
     Figures { host: usize, connection: u64, checks: Vec<CheckFigures> },
     HostNotices { host: usize, connection: u64 },
     ControllerNotices { host: usize, connection: u64 },
+    GateAnswers { process: u64, question: Box<Question>, came: Result<Word, String> },
     StartController,
     ControllerFalls { process: u64 },
     Wake { process: u64 },
@@ -358,6 +362,7 @@ impl World {
             Event::Figures { host, connection, checks } => self.figures_arrive(host, connection, checks),
             Event::HostNotices { host, connection } => self.host_notices(host, connection),
             Event::ControllerNotices { host, connection } => self.controller_notices(host, connection),
+            Event::GateAnswers { process, question, came } => self.gate_answers(process, &question, came),
             Event::StartController => self.start_controller(),
             Event::ControllerFalls { process } => self.controller_falls(process),
             Event::Wake { process } => self.wake(process),

@@ -1,11 +1,11 @@
 //! A modest number of worlds, those that once showed a mistake, and the planted defects.
 
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
+use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
 use landfall_common::{Duration, GateName};
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
-use landfall_sim::world::Statistics;
+use landfall_sim::world::{GATES_AT, Statistics};
 use landfall_sim::{Outcome, Scenario, World, replay_command, run};
 
 fn must_hold(outcome: &Outcome) {
@@ -241,7 +241,7 @@ fn a_slow_release_goes_back_in_a_calm_world() {
 fn with_gates(scenario: &mut Scenario, before: Before) {
     for plan in scenario.releases.iter_mut().skip(1) {
         let (name, deadline) = (GateName::new("qa").expect("a valid name"), Duration::from_secs(600));
-        plan.strategy.gates = vec![Gate { name, before, deadline }];
+        plan.strategy.gates = vec![Gate { name, before, deadline, ask: None }];
     }
 }
 
@@ -251,6 +251,16 @@ fn gates_that_are_not_asked_are_noticed() {
         is_noticed(Sabotage::GatesForgotten, "P5", |scenario| with_gates(scenario, before));
     }
     is_noticed(Sabotage::GateWordsKept, "P5", |scenario| with_gates(scenario, Before::Each));
+    is_noticed(Sabotage::AnswersKept, "P5", |scenario| {
+        with_gates(scenario, Before::Each);
+        for gate in scenario.releases.iter_mut().flat_map(|plan| &mut plan.strategy.gates) {
+            gate.ask = Some(Ask {
+                url: format!("{GATES_AT}/qa").parse().expect("a valid URL"),
+                every: Ask::EVERY,
+                timeout: Ask::TIMEOUT,
+            });
+        }
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::duration;
 use crate::definition::diagnostic::nearest;
 use crate::definition::reader::{At, Section};
 use crate::ids::GateName;
-use crate::strategy::{Before, Gate};
+use crate::strategy::{Ask, Before, Gate, GateUrl};
 
 /// `gates = [{ name = "qa-signoff" }]`, or `[[environment.NAME.gates]]`.
 pub(super) fn gates(environment: &Section<'_>) -> Vec<Gate> {
@@ -16,9 +16,32 @@ fn gate(section: &Section<'_>) -> Option<Gate> {
         section.missing("name", "name = \"qa-signoff\"");
     }
     let before = section.string("before").map_or(Before::default(), |text| before(section, &text));
-    let deadline = duration(section, "deadline", Gate::DEADLINE);
+    let is_asked = section.has("url");
+    let ask = if is_asked { ask(section) } else { not_asked(section) };
+    let deadline = duration(section, "deadline", if is_asked { Ask::DEADLINE } else { Gate::DEADLINE });
     let name = section.name("name", GateName::new)?.value;
-    Some(Gate { name, before, deadline })
+    Some(Gate { name, before, deadline, ask })
+}
+
+fn ask(section: &Section<'_>) -> Option<Ask> {
+    let every = duration(section, "every", Ask::EVERY);
+    let timeout = duration(section, "timeout", Ask::TIMEOUT);
+    let text = section.string("url")?;
+    match GateUrl::parse(&text.value) {
+        Ok(url) => Some(Ask { url, every, timeout }),
+        Err(error) => {
+            section.reader.wrong(text.span.clone(), format!("`url`: {error}"), None);
+            None
+        }
+    }
+}
+
+fn not_asked(section: &Section<'_>) -> Option<Ask> {
+    for key in ["every", "timeout"].into_iter().filter(|key| section.has(key)) {
+        let message = format!("`{key}` has no meaning without `url`: others open this gate");
+        section.reader.wrong(section.key_span(key), message, Some("add `url`, or remove it".to_owned()));
+    }
+    None
 }
 
 fn before(section: &Section<'_>, text: &At<String>) -> Before {

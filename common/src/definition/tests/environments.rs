@@ -291,20 +291,37 @@ fn an_analysis_that_could_tell_nothing_is_refused_at_its_place() {
 #[test]
 fn gates_are_read_and_what_is_wrong_with_one_is_named() {
     let gates = |keys: &str| {
-        let told =
-            |gate: &Gate| format!("{} before {}, {}", gate.name, gate.before, human::format(gate.deadline));
+        let told = |gate: &Gate| {
+            let asked = gate.ask.as_ref().map_or_else(String::new, |ask| {
+                format!(", {} every {} for {}", ask.url, human::format(ask.every), human::format(ask.timeout))
+            });
+            format!("{} before {}, {}{asked}", gate.name, gate.before, human::format(gate.deadline))
+        };
         strategy(keys).gates.iter().map(told).collect::<Vec<_>>()
     };
     assert_eq!(gates("gates = [{ name = \"qa-signoff\" }]"), ["qa-signoff before the second batch, 1d"]);
     let two = "[[environment.production.gates]]\nname = \"slo\"\nbefore = \"each\"\ndeadline = \"10m\"\n\
                [[environment.production.gates]]\nname = \"dba\"\nbefore = \"first\"\n";
     assert_eq!(gates(two), ["slo before each batch, 10m", "dba before the first batch, 1d"]);
+    let url = "https://ci.example.org/gates/slo";
+    let asked = format!("gates = [{{ name = \"slo\", url = \"{url}\" }}]");
+    assert_eq!(
+        gates(&asked),
+        ["slo before the second batch, 10m, https://ci.example.org/gates/slo every 10s for 5s"]
+    );
+    let asked = asked.replace(" }", ", every = \"1m\", timeout = \"2s\", deadline = \"1h\" }");
+    assert_eq!(
+        gates(&asked),
+        ["slo before the second batch, 1h, https://ci.example.org/gates/slo every 1m for 2s"]
+    );
     insta::assert_snapshot!(wrong(
         "[environment.a]\ngates = [\"qa\"]\n[environment.b]\ngates = [{ before = \"batch\" }]\n\
          [environment.c]\ngates = [{ name = \"q a\", before = \"secnod\" }]\n\
          [environment.d]\ngates = [{ name = \"qa\" }, { name = \"qa\" }]\n\
          [environment.e]\ncanary = 2\ngates = [{ name = \"qa\", deadline = \"30d\" }]\n\
-         [[environment.f.gates]]\nname = \"qa\"\nevery = \"1m\"\n"
+         [[environment.f.gates]]\nname = \"qa\"\nevery = \"1m\"\nafter = \"1m\"\n\
+         [environment.g]\ngates = [{ name = \"qa\", url = \"https://ci/%2e%2e\" }]\n\
+         [environment.h]\ngates = [{ name = \"qa\", url = \"https://ci/qa\", timeout = \"2m\" }]\n"
     ), @r#"
     landfall.toml:4:10: `gates` must be a list of tables
       4 | gates = ["qa"]
@@ -332,10 +349,20 @@ fn gates_are_read_and_what_is_wrong_with_one_is_named() {
     landfall.toml:13:1: deadline (30d) of gate qa must be from 10s to 7d
       13 | gates = [{ name = "qa", deadline = "30d" }]
          | ^^^^^
-    landfall.toml:16:1: unknown key `every` in gates
+    landfall.toml:16:1: `every` has no meaning without `url`: others open this gate
       16 | every = "1m"
          | ^^^^^
-      help: known keys: name, before, deadline
+      help: add `url`, or remove it
+    landfall.toml:17:1: unknown key `after` in gates
+      17 | after = "1m"
+         | ^^^^^
+      help: known keys: name, before, deadline, url, every, timeout
+    landfall.toml:19:31: `url`: "https://ci/%2e%2e" is no URL of a gate: its path may have letters, digits and -._~:@+,= only: what is encoded is read in more than one way
+      19 | gates = [{ name = "qa", url = "https://ci/%2e%2e" }]
+         |                               ^^^^^^^^^^^^^^^^^^^
+    landfall.toml:21:1: timeout (2m) of gate qa must be from 1s to 1m
+      21 | gates = [{ name = "qa", url = "https://ci/qa", timeout = "2m" }]
+         | ^^^^^
     "#);
 }
 

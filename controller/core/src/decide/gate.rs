@@ -1,5 +1,6 @@
 //! What somebody says of a gate that a rollout waits at.
 
+use landfall_common::strategy::{Before, Gate};
 use landfall_common::{GateName, RolloutId};
 
 use crate::command::Answer;
@@ -26,13 +27,16 @@ impl Draft<'_> {
         if reason.trim().is_empty() {
             return Err(Refusal::GateWithoutReason { gate: name.clone(), verdict });
         }
-        let held = gate::standings(self.state, &rollout);
+        if let Some(Gate { ask: Some(ask), .. }) = self.known_gate(&rollout, name) {
+            return Err(Refusal::GateIsAsked { gate: name.clone(), url: Box::new(ask.url.clone()) });
+        }
+        let held = gate::standings(self.state, &rollout, self.now);
         if !held.iter().any(|standing| standing.gate.name == *name) {
             return Err(Refusal::GateNotAsked {
                 gate: name.clone(),
                 rollout: id.clone(),
                 status: rollout.status.word(),
-                reason: not_asked(&held, self.known_gate(&rollout, name)),
+                reason: not_asked(&held, self.known_gate(&rollout, name).map(|gate| gate.before)),
             });
         }
         let answer = Answer::Rollout { id: id.clone() };
@@ -76,7 +80,7 @@ impl Draft<'_> {
         if at.overruled {
             return answer;
         }
-        let standings = gate::standings(self.state, &rollout);
+        let standings = gate::standings(self.state, &rollout, self.now);
         let shut = standings
             .iter()
             .filter(|standing| !standing.is_open())
@@ -93,15 +97,15 @@ impl Draft<'_> {
         answer
     }
 
-    /// Before which batches this rollout asks a gate, if it ever does.
-    fn known_gate(&self, rollout: &Rollout, name: &GateName) -> Option<String> {
+    /// The gate of this name that holds a rollout, if one ever does.
+    fn known_gate(&self, rollout: &Rollout, name: &GateName) -> Option<&Gate> {
         let place = self.state.place(&rollout.place)?;
         let gates = gate::of(self.state, place, &rollout.release);
-        gates.into_iter().find(|gate| gate.name == *name).map(|gate| gate.before.to_string())
+        gates.into_iter().find(|gate| gate.name == *name)
     }
 }
 
-fn not_asked(held: &[Standing<'_>], before: Option<String>) -> String {
+fn not_asked(held: &[Standing<'_>], before: Option<Before>) -> String {
     let asked: Vec<&str> = held.iter().map(|standing| standing.gate.name.as_str()).collect();
     let now = match asked.as_slice() {
         [] => "no gate is asked now".to_owned(),

@@ -78,8 +78,9 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
     if let Stage::Gated { at } = stage
         && !at.overruled
     {
-        let gates = gate::standings(state, rollout);
-        if let Some(standing) = gates.iter().find(|standing| !standing.is_open()) {
+        let gates = gate::standings(state, rollout, now);
+        let mut for_people = gates.iter().filter(|standing| standing.gate.ask.is_none());
+        if let Some(standing) = for_people.find(|standing| !standing.is_open()) {
             let open = format!("ctl gate open {} --reason '…'", standing.gate.name);
             all.push(type_(open, format!("opens it for batch {}; or close, or fail", at.next)));
         }

@@ -1,6 +1,8 @@
-//! The gates that others hold: before a batch begins somebody outside says yes. What was said before the batch before
-//! was proven does not count, no answer opens nothing, and whoever says no has the release go back.
+//! The gates that others hold: before a batch begins somebody outside says yes, by himself or because he was asked. What
+//! was said before the batch before was proven does not count, no answer opens nothing, and whoever says no has the
+//! release go back.
 
+use landfall_common::Duration;
 use landfall_common::time::human;
 
 use crate::gate::{self, AtGates, GateVerdict, Standing};
@@ -38,9 +40,9 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
         return turn;
     }
     let state = table.state;
-    let gates = gate::held(state, table.rollout(), at.next);
+    let gates = gate::held(state, table.rollout(), at.next).into_iter();
     let standings: Vec<Standing<'_>> =
-        gates.into_iter().map(|gate| Standing { gate, answer: at.answers.get(&gate.name) }).collect();
+        gates.map(|gate| Standing::of(state, table.rollout(), at, gate, table.now)).collect();
     let said_no = standings.iter().find(|standing| standing.verdict() == Some(GateVerdict::Failed));
     if let Some(standing) = said_no.filter(|_| !at.overruled) {
         return run::turn_back(table, format!("gate {standing}"), "`ctl promote` overrules the gates");
@@ -58,20 +60,13 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
         log(table, at, &standings);
         return begin(table, at.next);
     }
-    let silent = standings.iter().find(|standing| standing.answer.is_none()).filter(|_| !open);
-    if let Some(Standing { gate, .. }) = silent.filter(|silent| table.seen_for() >= silent.gate.deadline) {
-        return table.pause(format!(
-            "gate {} has had no answer for {}, and batch {} of {} waits for it: `ctl gate open {} --reason …` and `ctl \
-             resume` go on, `ctl promote` overrules the gates, `ctl rollback` goes back",
-            gate.name,
-            seconds(table.seen_for()),
-            at.next,
-            table.rollout().batches,
-            gate.name,
-        ));
+    let silent_for = |standing: &Standing<'_>| standing.silent_for(table.seen_for(), table.now);
+    let mut silent = standings.iter().filter(|standing| standing.said.is_none() && !open);
+    if let Some(silent) = silent.find(|silent| silent_for(silent) >= silent.gate.deadline) {
+        return table.pause(unanswered(silent, silent_for(silent), at.next, table.rollout().batches));
     }
     let waits = look.map_or_else(Vec::new, |look| look.waits);
-    if open && opened_for(table, at) >= table.rollout().strategy.progress_deadline {
+    if open && opened_for(table, &standings) >= table.rollout().strategy.progress_deadline {
         let healthy = human::format(table.rollout().strategy.min_healthy);
         let why = waits.first().map_or_else(String::new, ToString::to_string);
         return table.pause(format!(
@@ -85,24 +80,57 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
     Turn::None
 }
 
+/// Why a rollout pauses of which nobody has said anything for too long.
+fn unanswered(silent: &Standing<'_>, period: Duration, next: u32, of: u32) -> String {
+    let (name, period) = (&silent.gate.name, seconds(period));
+    let after = "`ctl promote` overrules the gates, `ctl rollback` goes back";
+    match &silent.gate.ask {
+        None => format!(
+            "gate {name} has had no answer for {period}, and batch {next} of {of} waits for it: `ctl gate open {name} \
+             --reason …` and `ctl resume` go on, {after}"
+        ),
+        Some(ask) => {
+            let last = silent.error.map_or_else(String::new, |error| format!(" ({error})"));
+            format!(
+                "gate {name} has had no answer from {} for {period}{last}, and batch {next} of {of} waits for it: `ctl \
+                 resume` asks again, {after}",
+                ask.url
+            )
+        }
+    }
+}
+
 /// For how long the gates have been open under the eyes of this controller.
-fn opened_for(table: &Table<'_>, at: &AtGates) -> landfall_common::Duration {
-    let last = at.answers.values().map(|answer| table.state.counted(answer.at, table.now)).max();
+fn opened_for(table: &Table<'_>, standings: &[Standing<'_>]) -> Duration {
+    let said = standings.iter().filter_map(|standing| standing.said);
+    let last = said.map(|said| table.state.counted(said.since, table.now)).max();
     let since = last.unwrap_or_default().max(table.state.started_at);
     table.seen_for().min(table.now.since(since))
 }
 
 fn report(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) {
     let (rollout, of) = (table.rollout().id.clone(), table.rollout().batches);
-    for Standing { gate, answer } in standings.iter().filter(|standing| !standing.is_open() && !at.overruled)
-    {
-        let why = match answer {
-            None => AtGate::NoAnswer { period: table.seen_for(), deadline: gate.deadline },
-            Some(answer) => AtGate::Said {
-                verdict: answer.verdict,
-                by: answer.by.to_string(),
-                since: answer.at,
-                reason: answer.reason.clone(),
+    for standing in standings.iter().filter(|standing| !standing.is_open() && !at.overruled) {
+        let (gate, period) = (standing.gate, standing.silent_for(table.seen_for(), table.now));
+        let why = match (&standing.said, &gate.ask) {
+            (None, None) => AtGate::NoAnswer { period, deadline: gate.deadline },
+            (None, Some(ask)) => AtGate::Unanswered {
+                url: ask.url.clone(),
+                period,
+                deadline: gate.deadline,
+                error: standing.error.unwrap_or_default().to_owned(),
+            },
+            (Some(said), None) => AtGate::Said {
+                verdict: said.verdict,
+                by: said.by.to_string(),
+                since: said.since,
+                reason: said.reason.to_owned(),
+            },
+            (Some(said), Some(ask)) => AtGate::Answered {
+                url: ask.url.clone(),
+                verdict: said.verdict,
+                reason: said.reason.to_owned(),
+                every: ask.every,
             },
         };
         table.wait(Wait::Gate { rollout: rollout.clone(), gate: gate.name.clone(), next: at.next, of, why });

@@ -137,12 +137,13 @@ fn analysis(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
 /// When it pauses since nobody has said anything of a gate.
 fn of_gates(table: &Table<'_>, rollout: &Rollout) -> Vec<Deadline> {
     let overruled = matches!(rollout.status.stage(), Some(Stage::Gated { at }) if at.overruled);
-    let silent =
-        gate::standings(table.state, rollout).into_iter().filter(|gate| gate.answer.is_none() && !overruled);
+    let silent = gate::standings(table.state, rollout, table.now)
+        .into_iter()
+        .filter(|gate| gate.said.is_none() && !overruled);
     let deadline = |gate: gate::Standing<'_>| Deadline {
         name: "deadline of a gate",
         host: None,
-        at: table.now + gate.gate.deadline.saturating_sub(table.seen_for()),
+        at: table.now + gate.gate.deadline.saturating_sub(gate.silent_for(table.seen_for(), table.now)),
         then: format!("it pauses, unless there is an answer of gate {} by then", gate.gate.name),
     };
     silent.map(deadline).collect()

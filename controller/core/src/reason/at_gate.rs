@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use landfall_common::strategy::GateUrl;
 use landfall_common::time::{duration_ms, human};
 use landfall_common::{Duration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,31 @@ pub enum AtGate {
         /// Why.
         reason: String,
     },
+    /// Whoever is asked has not answered.
+    Unanswered {
+        /// Where.
+        url: GateUrl,
+        /// For how long.
+        #[serde(rename = "for_ms", with = "duration_ms")]
+        period: Duration,
+        /// After which time the rollout pauses.
+        #[serde(rename = "deadline_ms", with = "duration_ms")]
+        deadline: Duration,
+        /// Why the last question had no answer; empty before that is known.
+        error: String,
+    },
+    /// Whoever is asked has.
+    Answered {
+        /// Where.
+        url: GateUrl,
+        /// What.
+        verdict: GateVerdict,
+        /// Why; empty if it has not said so.
+        reason: String,
+        /// How often it is asked.
+        #[serde(rename = "every_ms", with = "duration_ms")]
+        every: Duration,
+    },
 }
 
 impl fmt::Display for AtGate {
@@ -41,6 +67,22 @@ impl fmt::Display for AtGate {
             Self::NoAnswer { period, deadline } => {
                 let (period, deadline) = (seconds(*period), human::format(*deadline));
                 write!(f, "it has had no answer for {period} of {deadline}, after which the rollout pauses")
+            }
+            Self::Unanswered { url, period, deadline, error } => {
+                let (period, deadline) = (seconds(*period), human::format(*deadline));
+                let error = if error.is_empty() { String::new() } else { format!(": {error}") };
+                write!(
+                    f,
+                    "{url} has not answered for {period} of {deadline}, after which the rollout pauses{error}"
+                )
+            }
+            Self::Answered { url, verdict, reason, every } => {
+                let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                write!(
+                    f,
+                    "{url} has answered {verdict}, and is asked every {}{reason}",
+                    human::format(*every)
+                )
             }
             Self::Said { verdict, by, since, reason } => {
                 write!(f, "{by} has said {verdict} at {}: {reason}", moment(*since))

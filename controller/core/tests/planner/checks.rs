@@ -36,7 +36,7 @@ pub struct Checks {
     /// Rollouts that somebody has promoted.
     promoted: BTreeSet<RolloutId>,
     /// Of each gate before a batch of a rollout, what was said last, and the batches whose gates were overruled.
-    said: BTreeMap<(RolloutId, u64, GateName), GateVerdict>,
+    pub said: BTreeMap<(RolloutId, u64, GateName), GateVerdict>,
     overruled: BTreeSet<(RolloutId, u64)>,
     /// Since when rollouts are watched, and those of which somebody has seen enough.
     watched: BTreeMap<RolloutId, Timestamp>,

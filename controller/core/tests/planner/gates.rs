@@ -13,7 +13,7 @@ use crate::hosts::Behaviour;
 use crate::world::{World, migration, name, place, strategy};
 
 pub fn gate(name: &str, before: Before) -> Gate {
-    Gate { name: GateName::new(name).unwrap(), before, deadline: Duration::from_secs(600) }
+    Gate { name: GateName::new(name).unwrap(), before, deadline: Duration::from_secs(600), ask: None }
 }
 
 fn gated(gates: &[(&str, Before)]) -> Strategy {

@@ -267,7 +267,7 @@ fn truth(world: &World) -> Option<MigrationVerdict> {
 
 /// Whoever holds the gates opens them.
 fn open_gates(world: &mut World, rollout: &RolloutId) {
-    let asked: Vec<GateName> = gate::standings(&world.state, world.rollout(rollout))
+    let asked: Vec<GateName> = gate::standings(&world.state, world.rollout(rollout), world.now)
         .into_iter()
         .filter(|standing| !standing.is_open())
         .map(|standing| standing.gate.name.clone())

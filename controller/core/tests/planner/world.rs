@@ -85,6 +85,8 @@ pub struct World {
     pub mute: Vec<HostId>,
     /// The contracts of releases that are to be published with one.
     pub contracts: BTreeMap<ReleaseName, ContractFacts>,
+    /// Those whom the controller asks for its gates.
+    pub doors: crate::asked::Doors,
 }
 
 pub fn place() -> Place {
@@ -152,6 +154,7 @@ impl World {
             answers: BTreeMap::new(),
             mute: Vec::new(),
             contracts: BTreeMap::new(),
+            doors: crate::asked::Doors::default(),
         };
         (1..=hosts).for_each(|number| world.enrol(number));
         world.run(2);
@@ -417,6 +420,7 @@ impl World {
         self.state = State::load(self.store.values().cloned(), self.now);
         self.connections.clear();
         self.checks.restarted();
+        self.doors_forget();
     }
 
     /// The controller's state of some moment, as a backup holds it.
@@ -483,6 +487,7 @@ impl World {
             }
             self.carry(|| Message::Report(id.clone(), connection, Box::new(report.clone())));
         }
+        self.ask_gates();
         let planned = plan_place(&self.state, &place(), self.now);
         self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
         if self.commit(planned.output) {

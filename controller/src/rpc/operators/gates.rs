@@ -1,10 +1,11 @@
 //! Gates that others hold: what an integration says of one, and how those of a rollout stand.
 
-use landfall_common::GateName;
 use landfall_common::strategy::Gate;
+use landfall_common::time::human;
+use landfall_common::{Duration, GateName};
 use landfall_controller_core::command::Action;
-use landfall_controller_core::gate::{self, GateAnswer, GateVerdict};
-use landfall_controller_core::preview::{Batch, Plan};
+use landfall_controller_core::gate::{self, GateVerdict};
+use landfall_controller_core::preview::{Batch, Plan, PlannedGate};
 use landfall_controller_core::rollout::Rollout;
 use landfall_proto::v1 as pb;
 
@@ -41,7 +42,7 @@ pub(super) fn shown(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutGate> 
     let Some(place) = view.state.place(&rollout.place).filter(|_| !rollout.ended()) else {
         return Vec::new();
     };
-    let asked = gate::standings(view.state, rollout);
+    let asked = gate::standings(view.state, rollout, view.now);
     let next = gate::next(rollout);
     let all = gate::of(view.state, place, &rollout.release).into_iter();
     let all = all.filter(|gate| {
@@ -49,16 +50,21 @@ pub(super) fn shown(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutGate> 
     });
     let gate = |gate: &Gate| {
         let asked = asked.iter().find(|standing| standing.gate.name == gate.name);
-        let answer = asked.and_then(|standing| standing.answer);
+        let said = asked.and_then(|standing| standing.said);
+        let ask = gate.ask.as_ref();
+        let ms = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
         pb::RolloutGate {
             name: gate.name.to_string(),
             before: gate.before.to_string(),
             asked: asked.and(next).unwrap_or_default(),
-            verdict: answer.map_or(pb::GateVerdict::Unspecified, |answer| verdict(answer.verdict)).into(),
-            by: answer.map(|answer| answer.by.to_string()).unwrap_or_default(),
-            at_ms: answer.map(|answer| answer.at.ms()).unwrap_or_default(),
-            reason: answer.map(|GateAnswer { reason, .. }| reason.clone()).unwrap_or_default(),
-            deadline_ms: u64::try_from(gate.deadline.as_millis()).unwrap_or(u64::MAX),
+            verdict: said.map_or(pb::GateVerdict::Unspecified, |said| verdict(said.verdict)).into(),
+            by: said.map(|said| said.by.to_string()).unwrap_or_default(),
+            at_ms: said.map(|said| said.since.ms()).unwrap_or_default(),
+            reason: said.map(|said| said.reason.to_owned()).unwrap_or_default(),
+            deadline_ms: ms(gate.deadline),
+            url: ask.map(|ask| ask.url.to_string()).unwrap_or_default(),
+            every_ms: ask.map(|ask| ms(ask.every)).unwrap_or_default(),
+            error: asked.and_then(|standing| standing.error).unwrap_or_default().to_owned(),
         }
     };
     all.map(gate).collect()
@@ -85,12 +91,24 @@ pub(super) fn after(plan: &Plan, batch: &Batch) -> Option<String> {
 
 /// What is to be known of the gates before a rollout begins.
 pub(super) fn notes(plan: &Plan) -> Vec<String> {
-    let note = |gate: &Gate| {
-        let deadline = landfall_common::time::human::format(gate.deadline);
+    let note = |PlannedGate { gate, can_answer, .. }: &PlannedGate| {
+        let Gate { name, before, deadline, ask } = gate;
+        let who = match ask {
+            None => format!("`ctl gate open {name}`"),
+            Some(ask) if *can_answer => {
+                format!("the controller asks {} every {}", ask.url, human::format(ask.every))
+            }
+            // A release that brings one is refused.
+            Some(ask) => format!(
+                "the release in force has it asked at {}, which controller.toml does not allow, and `ctl promote` \
+                 overrules it",
+                ask.url
+            ),
+        };
+        let deadline = human::format(*deadline);
         format!(
-            "gate {} must be open before {}: `ctl gate open {0}`; without an answer for {deadline} the rollout pauses",
-            gate.name, gate.before
+            "gate {name} must be open before {before}: {who}; without an answer for {deadline} the rollout pauses"
         )
     };
-    plan.gates.iter().map(|planned| note(&planned.gate)).collect()
+    plan.gates.iter().map(note).collect()
 }

@@ -1,16 +1,18 @@
 //! P5, gates that others hold: no batch begins beyond one without somebody's word that it is open, said for this
 //! rollout and this batch after the batch before was proven, and not taken back since; or without somebody's word that
-//! it does not matter. No way back waits for one.
+//! it does not matter. Of one that the controller asks itself, it was asked since the batch waits, not long ago, and has
+//! answered nothing else since. No way back waits for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::strategy::{Before, Gate};
+use landfall_common::strategy::{Ask, Before, Gate};
 use landfall_common::{GateName, RolloutId};
 use landfall_controller_core::State;
+use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::Action;
 use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::member::{Member, MemberState};
-use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage};
+use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage, Status};
 
 use super::{Checks, Violation};
 
@@ -23,6 +25,12 @@ pub struct Words {
     overruled: BTreeSet<(RolloutId, u32)>,
     /// The last batch of a rollout that has begun.
     begun: BTreeMap<RolloutId, u32>,
+    /// Since when each rollout that is not paused has waited for the gates before a batch, in the world's time.
+    waits: BTreeMap<RolloutId, (u32, u64)>,
+    /// Of each gate that the controller asks, the newest question, by its process and its number, and when it was asked.
+    asked: BTreeMap<(RolloutId, u32, GateName), ((u64, u64), u64)>,
+    /// And what was answered last to one that was the newest by then, with the time of that question.
+    heard: BTreeMap<(RolloutId, u32, GateName), (GateVerdict, u64)>,
 }
 
 /// The last batch that has begun, by a record. More than one may have in one decision.
@@ -38,7 +46,12 @@ fn begun(rollout: &Rollout) -> Option<u32> {
 
 impl Words {
     /// What a process of the controller finds in its store: words whose answers died with the one before are among it.
-    pub fn found(&mut self, state: &State) {
+    pub fn found(&mut self, state: &State, now: u64) {
+        // What was asked died with the one before.
+        self.asked.clear();
+        self.heard.clear();
+        self.waits.clear();
+        state.rollouts().for_each(|rollout| self.waits_from(rollout, now));
         for rollout in state.rollouts() {
             if let Some(batch) = begun(rollout) {
                 self.begun.insert(rollout.id.clone(), batch);
@@ -56,7 +69,62 @@ impl Words {
     }
 }
 
+impl Words {
+    /// From when on answers count.
+    fn waits_from(&mut self, rollout: &Rollout, now: u64) {
+        match &rollout.status {
+            Status::Active { stage: Stage::Gated { at } } => {
+                if self.waits.get(&rollout.id).is_none_or(|(batch, _)| *batch != at.next) {
+                    self.waits.insert(rollout.id.clone(), (at.next, now));
+                }
+            }
+            _ => drop(self.waits.remove(&rollout.id)),
+        }
+    }
+
+    /// Whether a gate that the controller asks has let a batch begin.
+    fn has_answered(
+        &self,
+        gate: &Gate,
+        ask: &Ask,
+        rollout: &RolloutId,
+        batch: u32,
+        now: u64,
+    ) -> Result<(), String> {
+        let Some((verdict, asked_at)) = self.heard.get(&(rollout.clone(), batch, gate.name.clone())) else {
+            return Err("has not answered".to_owned());
+        };
+        let since = self.waits.get(rollout).filter(|(waits, _)| *waits == batch).map(|(_, since)| *since);
+        let most = u64::try_from((ask.every * 2 + ask.timeout).as_millis()).unwrap_or(u64::MAX);
+        match verdict {
+            GateVerdict::Open if now - asked_at > most => Err(format!("was asked {} ms ago", now - asked_at)),
+            GateVerdict::Open if since.is_none_or(|since| *asked_at < since) => {
+                Err(format!("was asked at {asked_at}, and the batch waits since {since:?}"))
+            }
+            GateVerdict::Open => Ok(()),
+            verdict => Err(format!("has answered {verdict}")),
+        }
+    }
+}
+
 impl Checks {
+    /// The controller asks a gate.
+    pub fn asks_gate(&mut self, question: &Question, process: u64, now: u64) {
+        let about = &question.about;
+        let key = (about.rollout.clone(), about.batch, about.gate.clone());
+        self.gates.asked.insert(key, ((process, question.number), now));
+    }
+
+    /// And it is told something, of which it knows when it has asked for it.
+    pub fn gate_answers(&mut self, question: &Question, came: &Result<Word, String>) {
+        let about = &question.about;
+        let key = (about.rollout.clone(), about.batch, about.gate.clone());
+        let asked = self.gates.asked.get(&key).filter(|((_, number), _)| *number == question.number);
+        if let (Some((_, at)), Ok(word)) = (asked, came) {
+            self.gates.heard.insert(key, (word.verdict, *at));
+        }
+    }
+
     /// A word is about to be given: what it is about is told by what has begun by now.
     pub fn says_of_gate(&mut self, state: &State, action: &Action) {
         match action {
@@ -94,7 +162,19 @@ impl Checks {
     pub fn gates_were_open<'m>(
         &mut self,
         rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member>,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let opened = self.were_open(rollout, members, now);
+        self.gates.waits_from(rollout, now);
+        opened
+    }
+
+    fn were_open<'m>(
+        &mut self,
+        rollout: &Rollout,
         mut members: impl Iterator<Item = &'m Member>,
+        now: u64,
     ) -> Result<(), Violation> {
         let Some(begun) = begun(rollout) else { return Ok(()) };
         let broken = |what: String| Err(Violation::new("P5", what));
@@ -103,8 +183,13 @@ impl Checks {
             if self.gates.overruled.contains(&(rollout.id.clone(), batch)) {
                 continue;
             }
-            let said = self.gates.said.get(&(rollout.id.clone(), batch, gate.clone()));
-            let what = format!("batch {batch} of rollout {} begins, and gate {gate}", rollout.id);
+            let what = format!("batch {batch} of rollout {} begins, and gate {}", rollout.id, gate.name);
+            if let Some(ask) = &gate.ask {
+                let answered = self.gates.has_answered(&gate, ask, &rollout.id, batch, now);
+                answered.or_else(|why| broken(format!("{what} {why}")))?;
+                continue;
+            }
+            let said = self.gates.said.get(&(rollout.id.clone(), batch, gate.name.clone()));
             match said {
                 Some((GateVerdict::Open, None)) => {}
                 Some((GateVerdict::Open, Some(early))) => {
@@ -126,7 +211,7 @@ impl Checks {
     }
 
     /// By the definitions: those of the release, and those of the one before it, which count where both have one.
-    fn gates_before(&self, rollout: &Rollout, batch: u32) -> Vec<(GateName, u32)> {
+    fn gates_before(&self, rollout: &Rollout, batch: u32) -> Vec<(Gate, u32)> {
         let of = match rollout.kind {
             RolloutKind::Forward => rollout.batches,
             RolloutKind::Drill => 2,
@@ -142,6 +227,6 @@ impl Checks {
             Before::Second => batch == 2 || (batch == 1 && of == 1),
             Before::Each => true,
         };
-        before.iter().chain(own).filter(holds).map(|gate| (gate.name.clone(), batch)).collect()
+        before.iter().chain(own).filter(holds).map(|gate| (gate.clone(), batch)).collect()
     }
 }

@@ -66,7 +66,7 @@ impl World {
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate, or left a host out.
             self.checks.alone.found(&controller.state);
-            self.checks.gates.found(&controller.state);
+            self.checks.gates.found(&controller.state, self.now);
             for rollout in controller.state.rollouts() {
                 self.checks.watch.found(rollout, self.now);
                 if let Some(Stage::Running { batch }) = rollout.status.stage() {
@@ -112,6 +112,7 @@ impl World {
             self.plan_within(u64::try_from(at.since(now).as_millis()).unwrap_or(1_000).max(20));
         }
         if is_empty {
+            self.ask_gates();
             return;
         }
         match self.carry_out(planned.output) {
@@ -248,7 +249,7 @@ impl World {
         let members: Vec<_> = controller.state.members(&rollout.id).cloned().collect();
         let compared = self.checks.canary_moves(rollout, members.iter());
         let told = self.checks.leaves_nobody_out_in_silence(rollout, members.iter().map(|m| &m.host));
-        let opened = self.checks.gates_were_open(rollout, members.iter());
+        let opened = self.checks.gates_were_open(rollout, members.iter(), self.now);
         let moves = self.checks.rollout_moves(rollout, members.iter(), now);
         let watched = self.checks.is_watched(rollout, members.iter(), self.now);
         let hosts = &self.hosts;

@@ -16,11 +16,14 @@ impl World {
         let Some(rollout) = holder.filter(|_| has_gates) else { return false };
         let Some(controller) = &self.controller.running else { return false };
         let Some(record) = controller.state.rollout(&rollout) else { return false };
-        let standings = gate::standings(&controller.state, record).into_iter();
+        let standings = gate::standings(&controller.state, record, self.controller_now()).into_iter();
         let shut: Vec<GateName> =
             standings.filter(|gate| !gate.is_open()).map(|standing| standing.gate.name.clone()).collect();
+        let asked = gate::held(&controller.state, record, gate::next(record).unwrap_or(1)).into_iter();
+        let by_controller: Vec<GateName> =
+            asked.filter(|gate| gate.ask.is_some()).map(|gate| gate.name.clone()).collect();
         if self.healed {
-            let Some(gate) = shut.first() else { return false };
+            let Some(gate) = shut.iter().find(|gate| !by_controller.contains(gate)) else { return false };
             self.say(rollout, gate.clone(), None, GateVerdict::Open);
             return true;
         }
