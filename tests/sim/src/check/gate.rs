@@ -17,6 +17,16 @@ const UNREACHABLE_MS: u64 = 120_000;
 const HEARD_WITHIN_MS: u64 = 30_000;
 
 impl Checks {
+    /// The last batch that has begun. One of which nobody can be heard of may begin and be over in one decision, and the
+    /// next waits for its gates then.
+    pub fn begun(stage: &Stage) -> Option<u32> {
+        match stage {
+            Stage::Running { batch } => Some(*batch),
+            Stage::Gated { at } => Some(at.next - 1).filter(|batch| *batch > 0),
+            _ => None,
+        }
+    }
+
     /// A rollout's record changes: if that opens the gate to a batch, the one before must be proven.
     ///
     /// # Errors
@@ -27,9 +37,9 @@ impl Checks {
         members: impl Iterator<Item = &'m Member>,
         now: Timestamp,
     ) -> Result<(), Violation> {
-        let Some(Stage::Running { batch }) = rollout.status.stage() else { return Ok(()) };
-        let before = self.open_batch.insert(rollout.id.clone(), *batch).unwrap_or(1);
-        if *batch <= before {
+        let Some(batch) = rollout.status.stage().and_then(Self::begun) else { return Ok(()) };
+        let before = self.open_batch.insert(rollout.id.clone(), batch).unwrap_or(1);
+        if batch <= before {
             return Ok(());
         }
         let strategy = &rollout.strategy;
@@ -42,7 +52,7 @@ impl Checks {
             return Err(Violation::new("P5", what));
         }
         let members: Vec<&Member> =
-            members.filter(|member| member.batch >= before && member.batch < *batch).collect();
+            members.filter(|member| member.batch >= before && member.batch < batch).collect();
         let (alone, members): (Vec<&Member>, Vec<&Member>) =
             members.into_iter().partition(|member| self.alone.holds(&member.host));
         let gone = members.iter().all(|member| member.batch > 1) && alone.iter().any(|m| m.batch == 1);

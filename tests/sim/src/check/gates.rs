@@ -131,7 +131,9 @@ impl Checks {
             Action::AnswerGate { rollout, gate, verdict, .. } => {
                 let next = self.next_batch(rollout);
                 let digest = state.rollout(rollout).map(|rollout| rollout.release.digest);
-                let early = state.members(rollout).filter(|member| member.batch + 1 == next).find(|member| {
+                // Nobody waits for those that somebody has left out in the middle of it.
+                let waited_for = state.members(rollout).filter(|member| member.left_out.is_none());
+                let early = waited_for.filter(|member| member.batch + 1 == next).find(|member| {
                     let proven =
                         digest.is_some_and(|digest| self.proven.contains(&(member.host.clone(), digest)));
                     let under_way = matches!(member.state, MemberState::Granted { .. });

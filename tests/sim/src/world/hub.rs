@@ -2,11 +2,11 @@
 
 use landfall_controller::store::StoreError;
 use landfall_controller_core::record::{Change, Record};
-use landfall_controller_core::rollout::{End, Rollout, Stage, Status};
+use landfall_controller_core::rollout::{End, Rollout, Status};
 use landfall_controller_core::{Effect, Output, plan};
 
 use super::{Event, World};
-use crate::check::{Violation, current};
+use crate::check::{Checks, Violation, current};
 use crate::controller::read_fresh;
 use crate::sabotage::Sabotage;
 
@@ -69,8 +69,8 @@ impl World {
             self.checks.gates.found(&controller.state, self.now);
             for rollout in controller.state.rollouts() {
                 self.checks.watch.found(rollout, self.now);
-                if let Some(Stage::Running { batch }) = rollout.status.stage() {
-                    self.checks.open_batch.insert(rollout.id.clone(), *batch);
+                if let Some(batch) = rollout.status.stage().and_then(Checks::begun) {
+                    self.checks.open_batch.insert(rollout.id.clone(), batch);
                 }
             }
         }
