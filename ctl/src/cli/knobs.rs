@@ -3,12 +3,12 @@
 use clap::Args;
 use landfall_common::LabelKey;
 use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
-use landfall_common::time::Duration;
+use landfall_common::time::{Duration, human};
 
 use super::duration;
 
 /// Knobs of one rollout, instead of those in landfall.toml.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Knobs of this rollout (default: landfall.toml)")]
 pub struct Knobs {
     /// How hosts follow each other: rolling, one_at_a_time or all_at_once
@@ -82,6 +82,37 @@ impl Knobs {
         }
     }
 
+    /// As they are typed.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let label =
+            |spread: &Spread| spread.label().map_or_else(|| Spread::NONE.to_owned(), |l| l.to_string());
+        let time = |time: &Duration| human::format(*time);
+        let valued = [
+            ("strategy", self.strategy.map(|kind| kind.word().to_owned())),
+            ("canary", self.canary.as_ref().map(Canary::to_string)),
+            ("canary-hold", self.canary_hold.as_ref().map(time)),
+            ("batch", self.batch.map(|amount| amount.to_string())),
+            ("window", self.window.map(|window| window.word().to_owned())),
+            ("spread", self.spread.as_ref().map(label)),
+            ("stagger", self.stagger.as_ref().map(time)),
+            ("max-unavailable", self.max_unavailable.map(|amount| amount.to_string())),
+            ("min-healthy", self.min_healthy.as_ref().map(time)),
+            ("failure-budget", self.failure_budget.map(|amount| amount.to_string())),
+            ("watch", self.watch.as_ref().map(time)),
+        ];
+        let flags = [
+            ("auto-promote", self.auto_promote),
+            ("no-auto-promote", self.no_auto_promote),
+            ("analysis", self.analysis),
+            ("no-analysis", self.no_analysis),
+            ("no-auto-rollback", self.no_auto_rollback),
+        ];
+        let valued = valued.into_iter().filter_map(|(knob, value)| Some([format!("--{knob}"), value?]));
+        let flags = flags.into_iter().filter(|(_, said)| *said).map(|(flag, _)| format!("--{flag}"));
+        valued.flatten().chain(flags).collect()
+    }
+
     /// The strategy with these differences.
     #[must_use]
     pub fn over(&self, base: &Strategy) -> Strategy {
@@ -135,7 +166,7 @@ fn canary(text: &str) -> Result<Canary, String> {
 }
 
 fn spread(text: &str) -> Result<Spread, String> {
-    if text == "none" {
+    if text == Spread::NONE {
         return Ok(Spread::None);
     }
     LabelKey::new(text).map(Spread::Label).map_err(|error| error.to_string())
@@ -148,4 +179,36 @@ fn window(text: &str) -> Result<Window, String> {
 fn kind(text: &str) -> Result<StrategyKind, String> {
     let words = StrategyKind::ALL.map(|(_, word)| word).join(", ");
     StrategyKind::named(text).ok_or_else(|| format!("write one of {words}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        knobs: Knobs,
+    }
+
+    #[test]
+    fn what_was_typed_can_be_typed_again() {
+        let typed = [
+            "--strategy one_at_a_time --canary role=canary,zone=a --canary-hold 10m --stagger 1m30s --spread zone",
+            "--canary 5% --batch 2 --window sliding --spread none --auto-promote --no-analysis --watch 1h",
+            "--max-unavailable 50% --min-healthy 30s --failure-budget 1 --no-auto-promote --analysis",
+            "--no-auto-rollback --canary 0 --canary-hold 0s",
+        ];
+        for typed in typed {
+            let knobs = |words: Vec<String>| {
+                let words = ["ctl".to_owned()].into_iter().chain(words);
+                Line::try_parse_from(words).map(|line| line.knobs).unwrap()
+            };
+            let read = knobs(typed.split(' ').map(str::to_owned).collect());
+            assert_eq!(read.words().len(), typed.split(' ').count(), "{:?}", read.words());
+            assert_eq!(knobs(read.words()), read);
+        }
+    }
 }

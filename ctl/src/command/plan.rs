@@ -1,14 +1,17 @@
 //! `ctl plan`: what a release would do.
 
 use super::{Session, if_held, overrides, release};
-use crate::cli::Plan;
+use crate::cli::{Knobs, Plan};
 use crate::client::{IfHeld, Intent};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::view;
 
-/// More hosts than this are not named one by one.
+/// How many hosts of a batch are named where a plan is asked whether it shall be carried out.
 const NAMED: usize = 8;
+
+/// How many hosts are named in a line.
+const IN_A_LINE: usize = 8;
 
 pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Error> {
     let (_, client) = session.connect().await?;
@@ -26,14 +29,14 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
         unproven: arguments.held.unproven.clone(),
     };
     let plan = client.plan(&intent).await.map_err(|error| unpublished(error, &intent))?;
-    session.output.line(text(&session.output, &intent, &plan, &[]));
+    session.output.line(text(&session.output, &intent, &plan, &[], usize::MAX));
     if plan.refusals.is_empty() {
         session.output.line(format!(
             "next: ctl release {} --env {} --plan-id {}{}",
             intent.release,
             intent.environment,
             plan.plan_id,
-            flags(&intent)
+            flags(&intent, &arguments.knobs)
         ));
     }
     session.output.json("plan", &release::plan_value(&intent, &plan));
@@ -41,7 +44,7 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
 }
 
 /// What has to be said again for the plan to be carried out as it was asked for.
-fn flags(intent: &Intent) -> String {
+fn flags(intent: &Intent, knobs: &Knobs) -> String {
     let held = match intent.if_held {
         IfHeld::Refuse => "",
         IfHeld::Queue => " --queue",
@@ -54,7 +57,13 @@ fn flags(intent: &Intent) -> String {
     };
     let outside = because("outside-window", &intent.outside_window);
     let unproven = because("unproven", &intent.unproven);
-    format!("{held}{no_way_back}{outside}{unproven}")
+    let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,=%".contains(c));
+    let quoted = |word: String| match is_plain(&word) {
+        true => format!(" {word}"),
+        false => format!(" '{}'", word.replace('\'', "'\\''")),
+    };
+    let knobs: String = knobs.words().into_iter().map(quoted).collect();
+    format!("{knobs}{held}{no_way_back}{outside}{unproven}")
 }
 
 /// Only what is published can be planned: says how it gets there.
@@ -71,10 +80,11 @@ fn unpublished(error: Error, intent: &Intent) -> Error {
 
 /// Shows a plan on the way to a rollout.
 pub(super) fn show_plan(output: Output, intent: &Intent, plan: &view::Plan, changes: &[String]) {
-    output.note(text(&output, intent, plan, changes));
+    output.note(text(&output, intent, plan, changes, NAMED));
 }
 
-fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String]) -> String {
+/// At most so many hosts of each batch are named.
+fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String], most: usize) -> String {
     let from = plan.from.as_deref().unwrap_or("nothing");
     let hosts: usize = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
     let mut lines = vec![format!(
@@ -91,11 +101,13 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String])
     )];
     for (index, batch) in plan.batches.iter().enumerate() {
         let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", index + 1) };
-        let named: Vec<&str> = batch.hosts.iter().take(NAMED).map(String::as_str).collect();
-        let more = batch.hosts.len().saturating_sub(NAMED);
+        let named: Vec<&str> = batch.hosts.iter().take(most).map(String::as_str).collect();
+        let named: Vec<String> = named.chunks(IN_A_LINE).map(|names| names.join(", ")).collect();
+        let named = named.join(&format!(",\n  {:<9} ", ""));
+        let more = batch.hosts.len().saturating_sub(most);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let why = if batch.why.is_empty() { String::new() } else { format!(" ({})", batch.why) };
-        lines.push(format!("  {name:<9} {}{more}{why}", named.join(", ")));
+        lines.push(format!("  {name:<9} {named}{more}{why}"));
         if !batch.then.is_empty() {
             lines.push(format!("  {:<9} {}", "", batch.then));
         }
@@ -177,7 +189,12 @@ mod tests {
             ],
         };
         let changes = ["abc1234 a new page".to_owned()];
-        insta::assert_snapshot!(text(&Output::plain(), &intent, &plan, &changes), @r#"
+        let all = text(&Output::plain(), &intent, &plan, &changes, usize::MAX);
+        insta::assert_snapshot!(all.lines().skip(3).take(2).collect::<Vec<_>>().join("\n"), @r"
+        batch 2   web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9,
+                  web-10, web-11, web-12
+        ");
+        insta::assert_snapshot!(text(&Output::plain(), &intent, &plan, &changes, NAMED), @r#"
     v1.3 -> v1.4, tenants in production: 12 hosts, 2 batches
       canary    web-1 (role=canary)
                 the next batch follows when somebody types `ctl promote`

@@ -198,7 +198,7 @@ fn the_command_line_changes_what_the_definition_lets_it_change() {
     told(&release(&scene, "v1", ranges, &["--publish-only"]), 0, &[]);
     let plan = |knob: &str, value: &str| scene.ctl(&["plan", "v1", knob, value]).unwrap();
     told(&plan("--canary", "100%"), 0, &["canary    web-1"]);
-    told(&plan("--watch", "1h"), 0, &["1h"]);
+    told(&plan("--watch", "1h"), 0, &["next: ctl release v1 ", "--watch 1h"]);
     let rule = "canary cannot be 0 for one rollout: landfall.toml of v1 lets it be at least 1 in production";
     told(&plan("--canary", "0"), 2, &[rule, "[environment.production.overrides]"]);
     let refused = release(&scene, "v1", ranges, &["--min-healthy", "1ms"]);
