@@ -30,6 +30,7 @@ use landfall_common::{ServiceName, Sha256, StepName};
 
 use crate::holder::{Launcher, Places};
 use crate::steps::{Output, StepContext};
+use crate::usage::Roots;
 use held::Held;
 use note::{Incarnations, Notes};
 
@@ -117,6 +118,8 @@ pub enum DriverState {
         release: Option<Sha256>,
         /// How often it was started again after it had ended by itself.
         restarts: u32,
+        /// By what its use of the host can be read, and that restarts are counted; none where the driver sees neither.
+        roots: Option<Roots>,
     },
     /// It is being started, or started again; not ready yet.
     Starting,

@@ -36,6 +36,7 @@ use crate::runtime::EngineHandle;
 use crate::steps::cage::{self, Cage, Kind, Started};
 use crate::steps::supervisor::{self, Supervision};
 use crate::steps::{self, StepContext, StepFailure, Words};
+use crate::usage::Usages;
 use crate::{apply, clock};
 
 /// How long a repair may take to get its files.
@@ -54,6 +55,8 @@ pub struct Executor {
     link: Link,
     /// How the checks go.
     pub latencies: Arc<Latencies>,
+    /// What the services use.
+    pub usages: Arc<Usages>,
     /// Ends fetches and steps that are not wanted any more.
     wanted: std::sync::Mutex<CancellationToken>,
     /// Ends a migration whose lease is long over, and nothing else does: it outlives an agent that stops.
@@ -106,6 +109,7 @@ impl Executor {
             engine,
             link,
             latencies: Arc::default(),
+            usages: Arc::default(),
             wanted: std::sync::Mutex::new(stop.child_token()),
             migrating: std::sync::Mutex::default(),
             watching: std::sync::Mutex::new(stop.child_token()),

@@ -32,4 +32,5 @@ pub mod steps;
 pub mod tls;
 pub mod traffic;
 pub mod trust;
+pub mod usage;
 pub mod wire;

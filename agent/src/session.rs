@@ -33,6 +33,7 @@ use crate::outputs::Outputs;
 use crate::runtime::{EngineHandle, Said};
 use crate::tls::{self, ANSWER, Anchor, Dialler, in_time};
 use crate::trust::{self, Distrust};
+use crate::usage::Usages;
 use crate::{clock, drift, wire};
 
 /// The protocol that this agent speaks.
@@ -77,6 +78,8 @@ pub struct Session {
     pub meter: Meter,
     /// How the checks go.
     pub latencies: Arc<Latencies>,
+    /// What the services use.
+    pub usages: Arc<Usages>,
     /// Kernel, distribution, runtimes: read anew for each connection.
     pub facts: Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
     /// What is not as it was applied.
@@ -222,7 +225,8 @@ impl Session {
                     if is_busy && !self.send_report(told, out).await {
                         return Ok("the controller hung up");
                     }
-                    let figures = wire::figures(&self.meter.read(), &self.latencies.take());
+                    let usages = self.usages.take(Instant::now());
+                    let figures = wire::figures(&self.meter.read(), &self.latencies.take(), &usages);
                     if out.send(AgentMessage { message: Some(Out::Figures(figures)) }).await.is_err() {
                         return Ok("the controller hung up");
                     }

@@ -9,6 +9,7 @@ use landfall_proto::v1 as pb;
 use crate::drift::Report;
 use crate::figures::Figures;
 use crate::latency::Latency;
+use crate::usage::Usage;
 
 /// A report.
 #[must_use]
@@ -27,9 +28,9 @@ pub fn report(report: &HostReport) -> pb::HostReport {
     }
 }
 
-/// Figures of the host and of its checks.
+/// Figures of the host, of its checks and of its services.
 #[must_use]
-pub fn figures(figures: &Figures, checks: &[Latency]) -> pb::HostFigures {
+pub fn figures(figures: &Figures, checks: &[Latency], services: &[Usage]) -> pb::HostFigures {
     pb::HostFigures {
         cpu_per_mille: figures.cpu_per_mille,
         memory_used_bytes: figures.memory_used_bytes,
@@ -48,6 +49,16 @@ pub fn figures(figures: &Figures, checks: &[Latency]) -> pb::HostFigures {
                 failed: latency.failed,
                 p50_us: micros(latency.p50),
                 max_us: micros(latency.max),
+            })
+            .collect(),
+        services: services
+            .iter()
+            .map(|usage| pb::ServiceFigures {
+                service: usage.service.to_string(),
+                period_ms: millis(usage.period),
+                cpu_us: usage.cpu.map(micros),
+                memory_bytes: usage.memory_bytes,
+                restarts: usage.restarts,
             })
             .collect(),
     }

@@ -12,7 +12,10 @@ mod ranges;
 use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
-pub use analysis::{CanaryAnalysis, FailureMetric, LatencyMetric, MIN_WINDOW, Missing, Share};
+pub use analysis::{
+    CanaryAnalysis, CpuMetric, FailureMetric, LatencyMetric, MAX_FLOOR_PER_HOUR, MIN_WINDOW, MemoryMetric,
+    Missing, RestartMetric, Share,
+};
 pub use ask::{Ask, GateUrl, InvalidGateUrl};
 pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, UnknownZone, ZoneName, closed};
 pub use canary::{Canary, InvalidCanary};

@@ -18,7 +18,7 @@ use landfall_common::{Duration, HostId, RolloutId, Timestamp, canonical};
 use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::log::NewEntry;
-use landfall_controller_core::observation::{Attention, CheckFigures, Observation};
+use landfall_controller_core::observation::{Attention, Figures, Observation};
 use landfall_controller_core::reason::PlanningReport;
 use landfall_controller_core::record::{Change, Key, Place, Record};
 use landfall_controller_core::{Effect, Output, State, decide, plan};
@@ -79,7 +79,7 @@ enum Event {
     Connected { host: HostId, connection: u64, orders: Orders },
     Disconnected { host: HostId, connection: u64 },
     Reported { host: HostId, connection: u64, report: Box<HostReport> },
-    Measured { host: HostId, connection: u64, checks: Vec<CheckFigures> },
+    Measured { host: HostId, connection: u64, figures: Figures },
     RepairDrift { host: HostId, request_id: String, reply: oneshot::Sender<bool> },
     Read(Box<dyn FnOnce(&View<'_>) + Send>),
 }
@@ -222,7 +222,7 @@ impl Reactor {
         self.send(Event::Reported { host, connection, report: Box::new(report) }).await
     }
 
-    /// A host tells how its checks went.
+    /// A host tells what it has measured.
     ///
     /// # Errors
     /// [`ControllerError::Stopping`].
@@ -230,9 +230,9 @@ impl Reactor {
         &self,
         host: HostId,
         connection: u64,
-        checks: Vec<CheckFigures>,
+        figures: Figures,
     ) -> Result<(), ControllerError> {
-        self.send(Event::Measured { host, connection, checks }).await
+        self.send(Event::Measured { host, connection, figures }).await
     }
 
     /// Changes whenever the state may look different.
@@ -332,10 +332,10 @@ impl Core {
                     self.send(&assignment);
                 }
             }
-            Event::Measured { host, connection, checks } => {
+            Event::Measured { host, connection, figures } => {
                 let now = self.now();
                 // The planner runs often enough while a canary is held, and nobody is told of each.
-                let _ = self.state.observe(Observation::Measured { host, connection, checks }, now);
+                let _ = self.state.observe(Observation::Measured { host, connection, figures }, now);
             }
             Event::RepairDrift { host, request_id, reply } => {
                 // Who asked may have gone away.

@@ -474,9 +474,11 @@ impl Docker<'_> {
                 Some(Health::Unhealthy(_)) => DriverState::Failing { reason: self.sentence(container) },
                 Some(Health::Starting) => DriverState::Starting,
                 None | Some(Health::Healthy) if container.on_trial => DriverState::Starting,
-                None | Some(Health::Healthy) => {
-                    DriverState::Running { release: container.release, restarts: container.restarts }
-                }
+                None | Some(Health::Healthy) => DriverState::Running {
+                    release: container.release,
+                    restarts: container.restarts,
+                    roots: Some(container.roots()),
+                },
             };
         }
         // The one that was tried last; what was stopped for it is there as well.

@@ -43,7 +43,7 @@ impl Driver for Exec<'_> {
             return DriverState::Unknown { reason: "the service has no status command".to_owned() };
         };
         match steps::run(step, self.context).await {
-            Ok(_) => DriverState::Running { release: None, restarts: 0 },
+            Ok(_) => DriverState::Running { release: None, restarts: 0, roots: None },
             Err(failure) if matches!(failure.cause, Cause::Exited { .. }) => {
                 let said =
                     failure.output.last_lines().pop().map(|line| format!(": {line}")).unwrap_or_default();

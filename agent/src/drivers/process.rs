@@ -18,6 +18,7 @@ use super::{Driver, DriverHost, DriverState, step_name};
 use crate::holder::spec::{EndNote, Life, UNREADABLE};
 use crate::holder::{ChildKey, ChildSpec, Client, ClientError, HolderSpec, Reply, Request, Status};
 use crate::steps::{StepContext, UnknownWord};
+use crate::usage::Roots;
 
 /// How often a holder is asked how a handover goes.
 const POLL: Duration = Duration::from_millis(25);
@@ -329,9 +330,11 @@ fn state(status: &Status) -> DriverState {
         };
     };
     match &serving.life {
-        Life::Running { .. } => {
-            DriverState::Running { release: Some(serving.key.release), restarts: serving.restarts }
-        }
+        Life::Running { pid, .. } => DriverState::Running {
+            release: Some(serving.key.release),
+            restarts: serving.restarts,
+            roots: Some(Roots { processes: vec![*pid], ..Roots::default() }),
+        },
         Life::Starting { .. } => DriverState::Starting,
         Life::Waiting { .. } => {
             let note = serving.last_end.as_ref();

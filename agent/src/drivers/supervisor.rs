@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::note::{End, Incarnations, Note, Notes, Trouble};
 use super::{Driver, DriverHost, DriverState, Seen, evidence, last_lines, seat};
 use crate::steps::StepContext;
+use crate::usage::Roots;
 use rpc::{Param, RpcError, Value, fault};
 
 /// How often a process that changes is looked at.
@@ -464,7 +465,9 @@ impl Supervisor<'_> {
             _ => None,
         };
         let restarts = self.host.restarts(self.context, self.name, activated.as_ref(), &now);
-        DriverState::Running { release, restarts }
+        let roots =
+            Roots { processes: processes.iter().map(|process| process.pid).collect(), ..Roots::default() };
+        DriverState::Running { release, restarts, roots: Some(roots) }
     }
 }
 

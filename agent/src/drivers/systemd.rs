@@ -26,6 +26,7 @@ pub(crate) use journal::last_words;
 use super::note::{Incarnations, Note, Notes, Trouble};
 use super::{Driver, DriverHost, DriverState, evidence, seat};
 use crate::steps::StepContext;
+use crate::usage::Roots;
 
 /// How often a unit that changes is looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -386,6 +387,10 @@ impl Systemd<'_> {
         let running = |(unit, state): &(String, UnitState)| DriverState::Running {
             release: self.release(unit, state, seen),
             restarts: state.restarts,
+            roots: Some(Roots {
+                groups: vec![state.group.clone()],
+                processes: Some(state.main_pid).filter(|pid| *pid > 0).into_iter().collect(),
+            }),
         };
         let is_running = |state: &UnitState| matches!(state.active.as_str(), "active" | "reloading");
         // While one takes the place of the other, the older one serves.

@@ -48,6 +48,9 @@ pub(super) fn begin_services(
     digest: landfall_common::Sha256,
     ended: &CancellationToken,
 ) {
+    let seen = services.iter().filter(|service| service_check(service).is_some());
+    let seen = seen.map(|service| service.name.clone()).collect();
+    executor.usages.begin(&seen, std::time::Instant::now());
     for service in services {
         let Some(check) = service_check(&service) else { continue };
         let (executor, ended, release) = (executor.clone(), ended.clone(), release.clone());
@@ -59,6 +62,12 @@ pub(super) fn begin_services(
                     let begun = tokio::time::Instant::now();
                     let state = drivers::status(&executor.host, &service, &context).await;
                     ran |= matches!(state, DriverState::Running { .. });
+                    match &state {
+                        DriverState::Running { restarts, roots, .. } => {
+                            executor.usages.runs(&service.name, roots.as_ref(), *restarts);
+                        }
+                        _ => executor.usages.rests(&service.name),
+                    }
                     let answer = answer(&state, ran);
                     executor.engine.send(Event::Checked { watch, check: check.clone(), answer });
                     if let DriverState::HolderGone { orphan } = &state {

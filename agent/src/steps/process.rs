@@ -332,6 +332,8 @@ pub(crate) struct Stat {
     pub group: i32,
     /// Its session.
     pub session: i32,
+    /// The processor time that it took, in clock ticks.
+    pub ticks: u64,
     /// When it was started, in clock ticks since the host was: with the process id, its identity.
     pub started: u64,
 }
@@ -343,14 +345,16 @@ impl Stat {
     }
 
     /// The name of the program, in parentheses, may itself hold spaces and parentheses (proc(5)).
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
-        let started = fields.nth(15)?.parse().ok()?;
-        Some(Self { ended: matches!(state, "Z" | "X" | "x"), parent, group, session, started })
+        let (user, system): (u64, u64) = (fields.nth(7)?.parse().ok()?, fields.next()?.parse().ok()?);
+        let started = fields.nth(6)?.parse().ok()?;
+        let ticks = user.saturating_add(system);
+        Some(Self { ended: matches!(state, "Z" | "X" | "x"), parent, group, session, ticks, started })
     }
 }
 
@@ -385,9 +389,9 @@ mod tests {
 
     #[test]
     fn a_program_with_a_parenthesis_in_its_name_is_read() {
-        let text = "42 (a) Z (b)) S 1 40 39 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
+        let text = "42 (a) Z (b)) S 1 40 39 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 1 0 777 1 1";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!(stat, Stat { ended: false, parent: 1, group: 40, session: 39, started: 777 });
+        assert_eq!(stat, Stat { ended: false, parent: 1, group: 40, session: 39, ticks: 11, started: 777 });
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Where a driver is tried: a host in a directory, releases that are laid out in it, and what really runs.
 
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_agent::drivers::{self, DriverState};
+use landfall_agent::usage::Usages;
+use landfall_common::ServiceName;
 use landfall_common::manifest::{Driver, Service};
 use landfall_common::report::Failure;
 use tokio_util::sync::CancellationToken;
@@ -184,6 +186,29 @@ impl Stage {
         let digest = release_digest(release);
         let runs = |state: &DriverState| matches!(state, DriverState::Running { release: Some(told), .. } if *told == digest);
         self.until("it runs again", runs).await;
+    }
+
+    /// That the use of what runs can be read by what the driver says.
+    pub fn expect_seen(&self, state: &DriverState) {
+        let DriverState::Running { roots, .. } = state else { panic!("it does not run: {state:?}") };
+        assert_eq!(roots.is_some(), self.traits.counts_restarts, "who sees processes sees them end");
+        let name = ServiceName::new("web").unwrap();
+        let usages = Usages::default();
+        let now = std::time::Instant::now();
+        usages.begin(&[name.clone()].into(), now);
+        usages.runs(&name, roots.as_ref(), 0);
+        let _ = usages.take(now + Duration::from_secs(1));
+        let used = usages.take(now + Duration::from_secs(2));
+        assert_eq!(used.iter().any(|usage| usage.cpu.is_some()), roots.is_some(), "{roots:?}: {used:?}");
+        // Where processes of others are hidden, and the kernel counts no memory of control groups of version 2, it is
+        // unknown.
+        let counts =
+            |group: &String| Path::new("/sys/fs/cgroup").join(&group[1..]).join("memory.stat").exists();
+        let groups = roots.as_ref().map(|roots| roots.groups.clone()).unwrap_or_default();
+        if groups.is_empty() || groups.iter().any(counts) {
+            let is_known = used.iter().any(|usage| usage.memory_bytes > Some(0));
+            assert_eq!(is_known, roots.is_some(), "{roots:?}: {used:?}");
+        }
     }
 
     /// That this release runs and nothing else, and that the driver says so.

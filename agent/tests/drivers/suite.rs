@@ -186,6 +186,7 @@ pub async fn an_agent_that_is_killed_while_the_new_one_fails_is_told_how_it_ende
 pub async fn what_ends_by_itself_is_started_again_and_counted(stage: &Stage) {
     stage.release("v1", Behaviour::Serve);
     stage.expect("v1", "g1").await;
+    stage.expect_seen(&stage.state().await);
     if !stage.traits.counts_restarts {
         return;
     }

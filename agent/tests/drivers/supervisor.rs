@@ -180,9 +180,10 @@ async fn with_a_signal_nothing_is_stopped() {
     let starts = stage.starts();
     assert_eq!(starts.iter().map(|(release, _)| release.as_str()).collect::<Vec<_>>(), ["v1", "v2"]);
     assert_eq!(starts[0].1, starts[1].1, "it is the same process");
-    assert_eq!(
-        stage.state().await,
-        DriverState::Running { release: Some(release_digest("v2")), restarts: 0 }
+    let state = stage.state().await;
+    assert!(
+        matches!(state, DriverState::Running { release: Some(told), restarts: 0, .. } if told == release_digest("v2")),
+        "{state:?}"
     );
     let failure = stage.activate("v3", "g3").await.unwrap_err();
     assert!(failure.reason.contains("SIGHUP ended it"), "{failure:?}");

@@ -134,9 +134,15 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ),
     ("range", &["min", "max"]),
     ("freezes", &["from", "until", "reason"]),
-    ("analysis", &["window", "deadline", "alpha", "beta", "latency", "failures"]),
+    (
+        "analysis",
+        &["window", "deadline", "alpha", "beta", "latency", "failures", "cpu", "memory", "restarts"],
+    ),
     ("latency", &["tolerance", "slack", "critical", "missing"]),
     ("failures", &["tolerance", "floor", "critical", "missing"]),
+    ("cpu", &["tolerance", "slack", "critical", "missing"]),
+    ("memory", &["tolerance", "slack", "critical", "missing"]),
+    ("restarts", &["tolerance", "floor", "critical", "missing"]),
     ("[retention]", &["releases"]),
     (
         "[traffic]",

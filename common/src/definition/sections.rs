@@ -36,6 +36,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(60);
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RETENTION: u32 = 1000;
+const MIB: u64 = 1024 * 1024;
 
 /// Whether the words `{…}` of a text are replaced: on hosts they are, in a build they cannot be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,26 @@ pub(super) enum Place {
 
 /// The names that are taken, and what took them.
 pub(super) type Taken = BTreeMap<String, String>;
+
+/// `"512MiB"`, in powers of two.
+fn bytes(section: &Section<'_>, key: &str, text: &At<String>) -> Option<u64> {
+    let digits = text.value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.value.split_at(digits);
+    let unit = match unit {
+        "KiB" => Some(1024),
+        "MiB" => Some(MIB),
+        "GiB" => Some(1024 * MIB),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit));
+    let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
+    if bytes.is_none() {
+        let message = format!("`{key}`: {:?} is not a size", text.value);
+        let help = "write a whole number with its unit, such as \"512MiB\" or \"2GiB\"";
+        section.reader.wrong(text.span.clone(), message, Some(help.to_owned()));
+    }
+    bytes
+}
 
 /// Refuses a name that something else has.
 pub(super) fn unique(section: &Section<'_>, name: &At<impl ToString>, taken: &mut Taken) {

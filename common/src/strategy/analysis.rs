@@ -1,9 +1,13 @@
 //! The canary analysis, as an environment asks for it: what is compared, how much worse a canary may be, and how sure
 //! the comparison has to be. Whole numbers only: this is signed with the manifest.
 
+mod services;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::{Duration, duration_ms, human};
+
+pub use services::{CpuMetric, MAX_FLOOR_PER_HOUR, MemoryMetric, RestartMetric};
 
 /// A window must hold figures of every host, and these come every ten seconds.
 pub const MIN_WINDOW: Duration = Duration::from_secs(10);
@@ -40,6 +44,15 @@ pub struct CanaryAnalysis {
     pub latency: LatencyMetric,
     /// How many of the checks' probes fail.
     pub failures: FailureMetric,
+    /// How much of the processor the services take.
+    #[serde(default, skip_serializing_if = "CpuMetric::is_default")]
+    pub cpu: CpuMetric,
+    /// How much memory they hold.
+    #[serde(default, skip_serializing_if = "MemoryMetric::is_default")]
+    pub memory: MemoryMetric,
+    /// How often they start again by themselves.
+    #[serde(default, skip_serializing_if = "RestartMetric::is_default")]
+    pub restarts: RestartMetric,
 }
 
 /// How long a check takes, each check by itself.
@@ -155,6 +168,9 @@ impl Default for CanaryAnalysis {
             beta: Share::percent(5),
             latency: LatencyMetric::default(),
             failures: FailureMetric::default(),
+            cpu: CpuMetric::default(),
+            memory: MemoryMetric::default(),
+            restarts: RestartMetric::default(),
         }
     }
 }
@@ -219,7 +235,18 @@ impl CanaryAnalysis {
         if self.failures.floor >= Share::percent(50) {
             return Err(format!("floor ({}) of failures must be below 50%", self.failures.floor));
         }
-        if !self.latency.critical && !self.failures.critical {
+        services::check(&self.cpu, &self.memory, &self.restarts)?;
+        // What may be missing decides nothing where it is.
+        let (cpu, memory, restarts) = (&self.cpu, &self.memory, &self.restarts);
+        let of_services = [
+            (cpu.critical, cpu.missing),
+            (memory.critical, memory.missing),
+            (restarts.critical, restarts.missing),
+        ];
+        let decides = self.latency.critical
+            || self.failures.critical
+            || of_services.iter().any(|(critical, missing)| *critical && *missing != Missing::Ignore);
+        if !decides {
             return Err("critical is false for every metric of the analysis: nothing would decide".to_owned());
         }
         Ok(())

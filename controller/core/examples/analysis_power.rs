@@ -1,7 +1,8 @@
 //! How often the canary analysis is wrong, and how soon it is right, over simulated rollouts: the tables of
 //! `docs/reference/analysis.md`.
 //!
-//! `cargo run --profile checked -p landfall-controller-core --example analysis_power [ROLLOUTS]`
+//! `cargo run --profile checked -p landfall-controller-core --example analysis_power [ROLLOUTS [KIND]]`; only rollouts whose
+//! name begins with KIND, if that is given.
 
 #![allow(
     clippy::print_stdout,
@@ -20,13 +21,15 @@ const WINDOWS: u32 = 60;
 
 fn main() {
     let rollouts = std::env::args().nth(1).map_or(10_000, |count| count.parse().unwrap());
+    let kind = std::env::args().nth(2).unwrap_or_default();
+    let is_wanted = |world: &World| world.name.starts_with(&kind);
     println!("{rollouts} rollouts of each kind, {WINDOWS} windows, alpha and beta 0.05\n");
     println!(
         "| canaries that are no worse than their tolerance | taken back | with odds of 1 instead of 2 |"
     );
     println!("|---|---|---|");
     let independent = Settings::default().with_persistence(1.0).unwrap();
-    for world in nulls().into_iter().chain(beyond_what_is_assumed()) {
+    for world in nulls().into_iter().chain(beyond_what_is_assumed()).filter(is_wanted) {
         let failed = |settings| {
             let failed = endings(&world, settings, rollouts, true);
             per_cent(failed.iter().filter(|ending| matches!(ending, Ending::Failed { .. })).count(), rollouts)
@@ -35,7 +38,7 @@ fn main() {
     }
     println!("\n| what is true | failed | passed | undecided | windows until then: median, nine in ten |");
     println!("|---|---|---|---|---|");
-    for world in effects() {
+    for world in effects().into_iter().filter(is_wanted) {
         row(&world, &endings(&world, Settings::default(), rollouts, false));
     }
     println!(
@@ -49,7 +52,9 @@ fn main() {
         ("latency 2 times after 30 windows", 30),
     ] {
         let world = turning(name, 1.2, 2.0, well_for, Latency { memory: 0.5, ..QUIET });
-        row(&world, &endings(&world, Settings::default(), rollouts, true));
+        if is_wanted(&world) {
+            row(&world, &endings(&world, Settings::default(), rollouts, true));
+        }
     }
 }
 

@@ -91,6 +91,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
         contract: None,
         environments: [(place.environment.clone(), strategy)].into(),
         checks: Vec::new(),
+        services: Vec::new(),
         hosts_keep: 0,
         content: Content::Here,
     };

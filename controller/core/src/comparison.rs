@@ -3,26 +3,43 @@
 //!
 //! What the test is and what it assumes is in [`crate::analysis`]; what follows from its verdict in the planner.
 
+mod service;
+
 use std::collections::BTreeMap;
 
 use landfall_common::strategy::{CanaryAnalysis, Missing};
-use landfall_common::{Duration, HostId, RolloutId, StepName, Timestamp};
+use landfall_common::{Duration, HostId, RolloutId, ServiceName, StepName, Timestamp};
 
 use crate::analysis::{
-    Analysis, Count, Metric, OnMissing, Report, Settings, Tolerance, Unit, Verdict, Window, Worse,
+    Analysis, Count, Metric, OnMissing, Outcome, Report, Settings, Tolerance, Unit, Verdict, Window, Worse,
 };
-use crate::observation::CheckFigures;
+use crate::observation::{CheckFigures, Figures};
+use crate::record::ReleaseRecord;
+
+use service::Use;
 
 /// So many checks of a release are compared, the first ones of its definition: each takes memory for each host of an
 /// environment, and of the rate of false alarms.
 pub const MAX_CHECKS: usize = 8;
+
+/// And so many services.
+pub const MAX_SERVICES: usize = 8;
+
+/// What a release has in common with the one before it, in its own order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subjects {
+    /// Checks, by name.
+    pub checks: Vec<StepName>,
+    /// Services, by name.
+    pub services: Vec<ServiceName>,
+}
 
 /// The comparison of one rollout.
 #[derive(Debug, Clone)]
 pub struct Comparison {
     rollout: RolloutId,
     length: Duration,
-    checks: Vec<StepName>,
+    subjects: Subjects,
     analysis: Analysis,
     report: Report,
     open: Open,
@@ -38,8 +55,15 @@ struct Open {
     baseline: Side,
 }
 
-/// Of each host, what its checks measured, in the order of the checks that are compared.
-type Side = BTreeMap<HostId, Vec<Tally>>;
+/// Of each host what it measured, in the order of what is compared.
+type Side = BTreeMap<HostId, Measured>;
+
+/// What a host measured in a window.
+#[derive(Debug, Clone, Default)]
+struct Measured {
+    checks: Vec<Tally>,
+    services: Vec<Use>,
+}
 
 /// What a check of a host measured in a window.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,19 +82,21 @@ pub(crate) enum On {
 }
 
 impl Comparison {
-    /// Of these checks; `whole` if the canary is held from now on.
+    /// Of these checks and services; `whole` if the canary is held from now on.
     pub(crate) fn new(
         rollout: RolloutId,
         asked: &CanaryAnalysis,
-        mut checks: Vec<StepName>,
+        mut subjects: Subjects,
         whole: bool,
     ) -> Self {
-        checks.truncate(MAX_CHECKS);
+        subjects.checks.truncate(MAX_CHECKS);
+        subjects.services.truncate(MAX_SERVICES);
         let settings = Settings::new(asked.alpha.fraction(), asked.beta.fraction()).unwrap_or_default();
-        let metrics = checks.iter().flat_map(|check| metrics(check, asked)).collect();
-        let analysis = Analysis::new(settings, metrics);
+        let of_checks = subjects.checks.iter().flat_map(|check| metrics(check, asked));
+        let of_services = subjects.services.iter().flat_map(|service| service::metrics(service, asked));
+        let analysis = Analysis::new(settings, of_checks.chain(of_services).collect());
         let report = analysis.report();
-        Self { rollout, length: asked.window, checks, analysis, report, open: Open::default(), whole }
+        Self { rollout, length: asked.window, subjects, analysis, report, open: Open::default(), whole }
     }
 
     /// Of which rollout.
@@ -103,15 +129,17 @@ impl Comparison {
         &self.report
     }
 
-    /// What follows so far. Nothing follows from no comparison (P5).
+    /// What follows so far. Nothing follows from no comparison (P5), nor from figures that are all missing.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let decides = self.report.findings.iter().any(|finding| finding.metric.critical);
+        let is_compared = |outcome| !matches!(outcome, Outcome::Ignored(_));
+        let mut findings = self.report.findings.iter();
+        let decides = findings.any(|finding| finding.metric.critical && is_compared(finding.outcome));
         if decides { self.report.verdict } else { Verdict::Inconclusive }
     }
 
     /// Takes in what a host measured since it last said so. A window ends with the first figures after its time.
-    pub(crate) fn take(&mut self, host: &HostId, on: On, figures: &[CheckFigures], now: Timestamp) {
+    pub(crate) fn take(&mut self, host: &HostId, on: On, figures: &Figures, now: Timestamp) {
         let since = *self.open.since.get_or_insert(now);
         if now.since(since) >= self.length {
             self.end_window();
@@ -121,10 +149,20 @@ impl Comparison {
             On::Canary => &mut self.open.canary,
             On::Baseline => &mut self.open.baseline,
         };
-        let tallies = side.entry(host.clone()).or_insert_with(|| vec![Tally::default(); self.checks.len()]);
-        for (tally, check) in tallies.iter_mut().zip(&self.checks) {
-            if let Some(figures) = figures.iter().find(|figures| figures.check == *check) {
+        let measured = side.entry(host.clone()).or_insert_with(|| Measured {
+            checks: vec![Tally::default(); self.subjects.checks.len()],
+            services: vec![Use::default(); self.subjects.services.len()],
+        });
+        for (tally, check) in measured.checks.iter_mut().zip(&self.subjects.checks) {
+            if let Some(figures) = figures.checks.iter().find(|figures| figures.check == *check) {
                 tally.add(figures);
+            }
+        }
+        for (used, service) in measured.services.iter_mut().zip(&self.subjects.services) {
+            let figures = figures.services.iter().find(|figures| figures.service == *service);
+            // What a host that was away has measured meanwhile is not of this window.
+            if let Some(figures) = figures.filter(|figures| figures.period <= self.length * 2) {
+                used.add(figures);
             }
         }
     }
@@ -137,17 +175,54 @@ impl Comparison {
     fn end_window(&mut self) {
         let Open { canary, baseline, .. } = std::mem::take(&mut self.open);
         let mut window = BTreeMap::new();
-        for (at, check) in self.checks.iter().enumerate() {
-            let levels = |side: &Side| side.values().filter_map(|tallies| tallies[at].level()).collect();
-            let counts = |side: &Side| side.values().map(|tallies| tallies[at].count()).collect();
-            let level = Window::Level { canary: levels(&canary), baseline: levels(&baseline) };
-            let events = Window::Events { canary: counts(&canary), baseline: counts(&baseline) };
-            window.insert(latency_of(check), level);
-            window.insert(failures_of(check), events);
+        for (at, check) in self.subjects.checks.iter().enumerate() {
+            let level = |of: &Measured| of.checks[at].level();
+            let count = |of: &Measured| of.checks[at].count();
+            window.insert(latency_of(check), levels(&canary, &baseline, level));
+            window.insert(failures_of(check), events(&canary, &baseline, count));
+        }
+        for (at, service) in self.subjects.services.iter().enumerate() {
+            let of = |of: &Measured| of.services[at];
+            window.insert(service::cpu_of(service), levels(&canary, &baseline, |host| of(host).cpu()));
+            window.insert(service::memory_of(service), levels(&canary, &baseline, |host| of(host).memory()));
+            let restarts = events(&canary, &baseline, |host| of(host).restarts());
+            window.insert(service::restarts_of(service), restarts);
         }
         self.analysis.observe(&window);
         self.report = self.analysis.report();
     }
+}
+
+/// A figure of each host that has one.
+fn levels(canary: &Side, baseline: &Side, of: impl Fn(&Measured) -> Option<f64>) -> Window {
+    let side = |side: &Side| side.values().filter_map(&of).collect();
+    Window::Level { canary: side(canary), baseline: side(baseline) }
+}
+
+/// The count of each host.
+fn events(canary: &Side, baseline: &Side, of: impl Fn(&Measured) -> Count) -> Window {
+    let side = |side: &Side| side.values().map(&of).collect();
+    Window::Events { canary: side(canary), baseline: side(baseline) }
+}
+
+impl Subjects {
+    /// Of one that was published to an older controller nothing is known: then what is missing shows as missing.
+    pub(crate) fn of(release: Option<&ReleaseRecord>, before: Option<&ReleaseRecord>) -> Self {
+        Self {
+            checks: in_common(release, before, |release| &release.checks),
+            services: in_common(release, before, |release| &release.services),
+        }
+    }
+}
+
+fn in_common<N: Clone + PartialEq>(
+    release: Option<&ReleaseRecord>,
+    before: Option<&ReleaseRecord>,
+    all: impl Fn(&ReleaseRecord) -> &Vec<N>,
+) -> Vec<N> {
+    let before = before.map(&all).map(Vec::as_slice).unwrap_or_default();
+    let common = |name: &&N| before.is_empty() || before.contains(name);
+    release.into_iter().flat_map(&all).filter(common).cloned().collect()
 }
 
 impl Tally {
@@ -176,7 +251,6 @@ fn failures_of(check: &StepName) -> String {
 }
 
 fn metrics(check: &StepName, asked: &CanaryAnalysis) -> [Metric; 2] {
-    let ratio = |percent: u32| 1.0 + f64::from(percent) / 100.0;
     let (latency, failures) = (&asked.latency, &asked.failures);
     [
         Metric {
@@ -204,6 +278,11 @@ fn metrics(check: &StepName, asked: &CanaryAnalysis) -> [Metric; 2] {
     ]
 }
 
+/// So many per cent more, as so many times.
+fn ratio(more_percent: u32) -> f64 {
+    1.0 + f64::from(more_percent) / 100.0
+}
+
 fn on_missing(missing: Missing) -> OnMissing {
     match missing {
         Missing::Pause => OnMissing::Inconclusive,
@@ -216,9 +295,10 @@ fn on_missing(missing: Missing) -> OnMissing {
 mod tests {
     use super::*;
 
-    fn figures(count: u32, failed: u32, p50_ms: u64) -> Vec<CheckFigures> {
+    fn figures(count: u32, failed: u32, p50_ms: u64) -> Figures {
         let check = StepName::new("web").unwrap();
-        vec![CheckFigures { check, count, failed, p50: Duration::from_millis(p50_ms) }]
+        let checks = vec![CheckFigures { check, count, failed, p50: Duration::from_millis(p50_ms) }];
+        Figures { checks, services: Vec::new() }
     }
 
     fn host(number: u32) -> HostId {
@@ -227,7 +307,8 @@ mod tests {
 
     fn comparison(checks: &[&str]) -> Comparison {
         let checks = checks.iter().map(|check| StepName::new(*check).unwrap()).collect();
-        Comparison::new(RolloutId::new("r-1").unwrap(), &CanaryAnalysis::default(), checks, true)
+        let subjects = Subjects { checks, ..Subjects::default() };
+        Comparison::new(RolloutId::new("r-1").unwrap(), &CanaryAnalysis::default(), subjects, true)
     }
 
     /// One canary against three others, each heard of every ten seconds.

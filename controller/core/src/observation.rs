@@ -3,7 +3,7 @@
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
-use landfall_common::{Duration, Generation, HostId, Sha256, StepName, Timestamp};
+use landfall_common::{Duration, Generation, HostId, ServiceName, Sha256, StepName, Timestamp};
 
 use crate::record::{HostRecord, Issued};
 use crate::timing::{CLOCK_SKEW, HEARD_WITHIN};
@@ -35,15 +35,24 @@ pub enum Observation {
         /// What.
         report: Box<HostReport>,
     },
-    /// A host tells how its checks went since it last did.
+    /// A host tells what it has measured since it last did.
     Measured {
         /// Which.
         host: HostId,
         /// By which connection.
         connection: u64,
-        /// Each check that was asked.
-        checks: Vec<CheckFigures>,
+        /// What.
+        figures: Figures,
     },
+}
+
+/// What a host has measured over a few seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Each check that was asked.
+    pub checks: Vec<CheckFigures>,
+    /// Each service that is seen.
+    pub services: Vec<ServiceFigures>,
 }
 
 /// How one check of a host went over a few seconds.
@@ -57,6 +66,21 @@ pub struct CheckFigures {
     pub failed: u32,
     /// How long it took, in the median.
     pub p50: Duration,
+}
+
+/// What one service of a host used over a few seconds. What the host cannot see is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFigures {
+    /// Which.
+    pub service: ServiceName,
+    /// Over how long.
+    pub period: Duration,
+    /// The processor time of its processes.
+    pub cpu: Option<Duration>,
+    /// The memory that they hold, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// How often it was started again after it had ended by itself.
+    pub restarts: u32,
 }
 
 impl Observation {

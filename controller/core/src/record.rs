@@ -10,8 +10,8 @@ use landfall_common::manifest::{Manifest, Origin, WayBack};
 use landfall_common::strategy::Strategy;
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, HostId, LabelKey, ReleaseName, RequestId, RolloutId, Sha256,
-    StepName, Timestamp,
+    AppName, Duration, EnvName, Generation, HostId, LabelKey, ReleaseName, RequestId, RolloutId, ServiceName,
+    Sha256, StepName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,9 @@ pub struct ReleaseRecord {
     /// Its checks; none is known of one that was published to an older controller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<StepName>,
+    /// Its services; none is known of one that was published to an older controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceName>,
     /// How many releases its definition lets a host keep; the controller keeps no fewer.
     #[serde(default)]
     pub hosts_keep: u32,
@@ -139,6 +142,7 @@ impl ReleaseRecord {
                 .map(|contract| ContractFacts { lease: contract.lease, idempotent: contract.idempotent }),
             environments: manifest.environments.clone(),
             checks: manifest.program.checks.iter().map(|check| check.name.clone()).collect(),
+            services: manifest.program.services.iter().map(|service| service.name.clone()).collect(),
             hosts_keep: manifest.program.retention.releases,
             content: Content::Here,
         }

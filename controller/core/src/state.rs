@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::Assignment;
-use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, StepName, Timestamp};
+use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
 
 use crate::asked::Asking;
-use crate::comparison::{Comparison, On};
+use crate::comparison::{Comparison, On, Subjects};
 use crate::member::Member;
-use crate::observation::{Attention, CheckFigures, Host, Observation};
+use crate::observation::{Attention, Figures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
 use crate::rollout::{Lease, Rollout, Stage};
 use crate::timing::CLOCK_SKEW;
@@ -100,8 +100,8 @@ impl State {
     /// Takes in what was seen of a host. Nothing of it is durable.
     pub fn observe(&mut self, observation: Observation, now: Timestamp) -> Attention {
         self.sees(now);
-        if let Observation::Measured { host, connection, checks } = &observation {
-            self.measured(host, *connection, checks, now);
+        if let Observation::Measured { host, connection, figures } = &observation {
+            self.measured(host, *connection, figures, now);
             return Attention::Noted;
         }
         let Some(place) = self.host_place.get(observation.host()) else { return Attention::Ignored };
@@ -140,8 +140,8 @@ impl State {
         self.asking.begin_anew();
     }
 
-    /// What the checks of a host measured, while the canary of its place is compared with others.
-    fn measured(&mut self, host: &HostId, connection: u64, checks: &[CheckFigures], now: Timestamp) {
+    /// What a host has measured, while the canary of its place is compared with others.
+    fn measured(&mut self, host: &HostId, connection: u64, figures: &Figures, now: Timestamp) {
         let Some(place) = self.host_place.get(host) else { return };
         let Some(found) = self.places.get(place) else { return };
         let Some(rollout) = found.record.holder.as_ref().and_then(|id| self.rollouts.get(id)) else { return };
@@ -164,11 +164,11 @@ impl State {
         let (id, place) = (rollout.id.clone(), place.clone());
         let known = self.comparisons.get(&place).is_some_and(|comparison| *comparison.rollout() == id);
         if !known {
-            let comparison = Comparison::new(id, analysis, self.compared_checks(rollout), false);
+            let comparison = Comparison::new(id, analysis, self.compared(rollout), false);
             self.comparisons.insert(place.clone(), comparison);
         }
         if let Some(comparison) = self.comparisons.get_mut(&place) {
-            comparison.take(host, on, checks, now);
+            comparison.take(host, on, figures, now);
         }
     }
 
@@ -183,8 +183,8 @@ impl State {
             // One that is held as the controller starts is compared from its first figures on.
             (false, true) if self.rollouts.contains_key(&rollout.id) => {
                 if let Some((asked, _)) = rollout.compares() {
-                    let checks = self.compared_checks(rollout);
-                    let comparison = Comparison::new(rollout.id.clone(), asked, checks, true);
+                    let compared = self.compared(rollout);
+                    let comparison = Comparison::new(rollout.id.clone(), asked, compared, true);
                     self.comparisons.insert(rollout.place.clone(), comparison);
                 }
             }
@@ -192,16 +192,11 @@ impl State {
         }
     }
 
-    /// The checks that a release has in common with the one before it, in its own order. Of one that was published to
-    /// an older controller they are not known: then what is missing shows as missing.
-    pub(crate) fn compared_checks(&self, rollout: &Rollout) -> Vec<StepName> {
-        let checks = |name: &ReleaseName| {
-            let release = self.release(&rollout.place.application, name);
-            release.map(|release| release.checks.clone()).unwrap_or_default()
-        };
-        let before = rollout.previous.as_ref().map(|previous| checks(&previous.name)).unwrap_or_default();
-        let common = |check: &StepName| before.is_empty() || before.contains(check);
-        checks(&rollout.release.name).into_iter().filter(common).collect()
+    /// What is compared in a rollout.
+    pub(crate) fn compared(&self, rollout: &Rollout) -> Subjects {
+        let record = |name: &ReleaseName| self.release(&rollout.place.application, name);
+        let before = rollout.previous.as_ref().and_then(|previous| record(&previous.name));
+        Subjects::of(record(&rollout.release.name), before)
     }
 
     /// How the canary of a rollout does beside the others, once there are figures of it.

@@ -302,9 +302,9 @@ async fn take(
             context.reactor.reported(host.clone(), connection, convert::report(report)?).await
         }
         Some(pb::agent_message::Message::Figures(figures)) => {
-            let checks = convert::check_figures(&figures);
+            let measured = convert::figures(&figures);
             context.live.figures(host, figures);
-            context.reactor.measured(host.clone(), connection, checks).await
+            context.reactor.measured(host.clone(), connection, measured).await
         }
         Some(pb::agent_message::Message::Drift(drift)) => {
             super::operators::drift::said(context, host, drift).await

@@ -11,7 +11,7 @@ use landfall_common::{
 };
 use landfall_controller_core::command::Overrides;
 use landfall_controller_core::log::CommitLine;
-use landfall_controller_core::observation::CheckFigures;
+use landfall_controller_core::observation::{CheckFigures, Figures, ServiceFigures};
 use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 use landfall_trust::PublicKey;
@@ -265,8 +265,8 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
     })
 }
 
-/// What the checks of a host measured. One whose name is none is left out: nothing could be compared by it.
-pub fn check_figures(figures: &pb::HostFigures) -> Vec<CheckFigures> {
+/// What a host has measured. What has no name that could be one is left out: nothing could be compared by it.
+pub fn figures(figures: &pb::HostFigures) -> Figures {
     let check = |check: &pb::CheckLatency| {
         Some(CheckFigures {
             check: StepName::new(check.check.as_str()).ok()?,
@@ -275,7 +275,19 @@ pub fn check_figures(figures: &pb::HostFigures) -> Vec<CheckFigures> {
             p50: Duration::from_micros(check.p50_us),
         })
     };
-    figures.checks.iter().take(super::live::MAX_CHECKS).filter_map(check).collect()
+    let service = |service: &pb::ServiceFigures| {
+        Some(ServiceFigures {
+            service: ServiceName::new(service.service.as_str()).ok()?,
+            period: Duration::from_millis(service.period_ms),
+            cpu: service.cpu_us.map(Duration::from_micros),
+            memory_bytes: service.memory_bytes,
+            restarts: service.restarts,
+        })
+    };
+    Figures {
+        checks: figures.checks.iter().take(super::live::MAX_CHECKS).filter_map(check).collect(),
+        services: figures.services.iter().take(super::live::MAX_SERVICES).filter_map(service).collect(),
+    }
 }
 
 fn one_of<T: Copy>(field: &str, text: &str, all: &[(T, &str)]) -> Parsed<Option<T>> {
@@ -562,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn what_checks_measured_is_taken_as_far_as_it_can_be_compared() {
+    fn what_was_measured_is_taken_as_far_as_it_can_be_compared() {
         let check = |name: &str| pb::CheckLatency {
             check: name.to_owned(),
             count: 9,
@@ -571,12 +583,25 @@ mod tests {
             max_us: 90_000,
         };
         let checks = vec![check("web"), check("no name"), check("")];
-        let read = check_figures(&pb::HostFigures { checks, ..pb::HostFigures::default() });
-        let [web] = &read[..] else { panic!("{read:?}") };
+        let service = |name: &str| pb::ServiceFigures {
+            service: name.to_owned(),
+            period_ms: 10_000,
+            cpu_us: Some(7),
+            memory_bytes: None,
+            restarts: 2,
+        };
+        let services = vec![service("app"), service("no name")];
+        let read = figures(&pb::HostFigures { checks, services, ..pb::HostFigures::default() });
+        let [app] = &read.services[..] else { panic!("{read:?}") };
+        assert_eq!((app.service.as_str(), app.period), ("app", Duration::from_secs(10)));
+        assert_eq!((app.cpu, app.memory_bytes, app.restarts), (Some(Duration::from_micros(7)), None, 2));
+        let [web] = &read.checks[..] else { panic!("{read:?}") };
         assert_eq!((web.check.as_str(), web.count, web.failed), ("web", 9, 1));
         assert_eq!(web.p50, Duration::from_micros(1_500));
-        let many = pb::HostFigures { checks: vec![check("web"); 1000], ..pb::HostFigures::default() };
-        assert_eq!(check_figures(&many).len(), super::super::live::MAX_CHECKS);
+        let (checks, services) = (vec![check("web"); 1000], vec![service("app"); 1000]);
+        let many = figures(&pb::HostFigures { checks, services, ..pb::HostFigures::default() });
+        assert_eq!(many.checks.len(), super::super::live::MAX_CHECKS);
+        assert_eq!(many.services.len(), super::super::live::MAX_SERVICES);
     }
 
     #[test]

@@ -15,6 +15,9 @@ const MAX_TEXT_BYTES: usize = 256;
 /// Checks of one host whose latencies are shown.
 pub const MAX_CHECKS: usize = 64;
 
+/// Services of one host whose use is shown.
+pub const MAX_SERVICES: usize = 64;
+
 /// One host's findings that are shown, their bytes, and the most kinds, notes and failures beside them.
 const MAX_FINDINGS: usize = 50;
 const MAX_FINDINGS_BYTES: usize = 16 * 1024;
@@ -114,6 +117,10 @@ impl Live {
         figures.checks.truncate(MAX_CHECKS);
         for check in &mut figures.checks {
             check.check = cut(std::mem::take(&mut check.check));
+        }
+        figures.services.truncate(MAX_SERVICES);
+        for service in &mut figures.services {
+            service.service = cut(std::mem::take(&mut service.service));
         }
         if let Some(said) = self.lock().get_mut(host) {
             said.figures = Some(Box::new(figures));

@@ -299,6 +299,11 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
     let left_out = rollout.left_out.iter().filter(|_| !rollout.status.has_ended());
     lines.extend(left_out.map(|host| format!("  left out {}", leave_out::describe(host))));
     lines.extend(rollout.reasons.iter().skip(1).map(|reason| format!("  {reason}")));
+    // What decides is told by what the rollout waits for.
+    let compared = rollout.analysis.iter().flat_map(|analysis| &analysis.findings);
+    lines.extend(
+        compared.filter(|found| !found.critical).map(|found| format!("  aside    {}", found.sentence)),
+    );
     for (_, host) in rollout.hosts().filter(|(_, host)| host.failure.is_some()) {
         lines.push(live::failure(output, rollout, host));
     }
@@ -364,6 +369,32 @@ mod tests {
           next: ctl status r-7; upgrade landfall-agent on web-1 and 1 other, then ctl release v1.4 again; or correct it and release it under a new name
         ");
         assert!(shown(vec![third]).contains("mend what failed, then ctl release v1.4 again"));
+    }
+
+    #[test]
+    fn what_is_compared_and_decides_nothing_is_shown_as_well() {
+        let finding = |metric: &str, critical| crate::view::MetricFinding {
+            metric: metric.into(),
+            critical,
+            verdict: crate::view::Verdict::Inconclusive,
+            unit: "cores".into(),
+            canary: Some(0.5),
+            baseline: Some(0.4),
+            worse_in: 0,
+            paired: 3,
+            p: 1.0,
+            sentence: format!("{metric}: 0.5 cores on the canary against 0.4 cores"),
+        };
+        let findings = vec![finding("restarts of web", true), finding("cpu of web", false)];
+        let verdict = crate::view::Verdict::Inconclusive;
+        let analysis = crate::view::Analysis { verdict, windows: 3, window_ms: 30_000, findings };
+        let rollout = Rollout { analysis: Some(analysis), ..ended(Status::Running, "it waits", vec![]) };
+        let shown = describe(&Output::plain(), &rollout);
+        assert!(
+            shown.ends_with("\n  aside    cpu of web: 0.5 cores on the canary against 0.4 cores"),
+            "{shown}"
+        );
+        assert!(!shown.contains("aside    restarts"), "{shown}");
     }
 
     #[test]

@@ -272,6 +272,7 @@ mod tests {
                     p50_us: 4_321,
                     max_us: 9_000,
                 }],
+                services: Vec::new(),
             }),
             facts: BTreeMap::new(),
             agent_version: String::new(),

@@ -37,7 +37,9 @@ pub struct MetricFinding {
     pub critical: bool,
     /// Of this metric alone.
     pub verdict: Verdict,
-    /// Seconds, or a share between 0 and 1.
+    /// Of which unit the figures are: `seconds`, `share` (between 0 and 1), `cores`, `bytes` or `per_second`.
+    pub unit: String,
+    /// The median of the windows, or of all of them together.
     pub canary: Option<f64>,
     /// The same of the hosts on the release before.
     pub baseline: Option<f64>,
@@ -68,6 +70,7 @@ impl From<v1::CanaryAnalysis> for Analysis {
             verdict: finding.verdict().into(),
             metric: line(&finding.metric),
             critical: finding.critical,
+            unit: line(&finding.unit),
             canary: finding.canary,
             baseline: finding.baseline,
             worse_in: finding.worse_in,

@@ -105,6 +105,9 @@ pub struct Figures {
     pub agent_rss_bytes: u64,
     /// Latencies of the checks.
     pub checks: Vec<Latency>,
+    /// What the services use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceUse>,
 }
 
 /// How one check went over the last period.
@@ -122,6 +125,21 @@ pub struct Latency {
     pub max_us: u64,
 }
 
+/// What one service used over the last period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceUse {
+    /// Its name.
+    pub service: String,
+    /// How long the period was, in milliseconds.
+    pub period_ms: u64,
+    /// Processor time in it, in microseconds, where that is seen.
+    pub cpu_us: Option<u64>,
+    /// Memory at its end, where that is seen.
+    pub memory_bytes: Option<u64>,
+    /// How often it was started again by itself.
+    pub restarts: u32,
+}
+
 impl From<v1::HostFigures> for Figures {
     fn from(figures: v1::HostFigures) -> Self {
         let latency = |c: v1::CheckLatency| Latency {
@@ -130,6 +148,13 @@ impl From<v1::HostFigures> for Figures {
             failed: c.failed,
             p50_us: c.p50_us,
             max_us: c.max_us,
+        };
+        let service = |s: v1::ServiceFigures| ServiceUse {
+            service: line(&s.service),
+            period_ms: s.period_ms,
+            cpu_us: s.cpu_us,
+            memory_bytes: s.memory_bytes,
+            restarts: s.restarts,
         };
         Self {
             cpu_per_mille: figures.cpu_per_mille,
@@ -142,6 +167,7 @@ impl From<v1::HostFigures> for Figures {
             network_sent_bytes_per_s: figures.network_sent_bytes_per_s,
             agent_rss_bytes: figures.agent_rss_bytes,
             checks: figures.checks.into_iter().map(latency).collect(),
+            services: figures.services.into_iter().map(service).collect(),
         }
     }
 }

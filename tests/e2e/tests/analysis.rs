@@ -80,6 +80,95 @@ fn a_release_that_answers_slowly_goes_back_by_itself_and_one_that_does_not_goes_
     assert!(log.contains("passed its analysis after "), "{log}");
 }
 
+/// As above, of what the services use: memory decides, and a restart now and then does not.
+const OF_SERVICES: &str = r#"
+[environment.production.analysis]
+window = "10s"
+deadline = "10m"
+alpha = "50%"
+beta = "50%"
+latency = { critical = false }
+failures = { floor = "40%" }
+memory = { tolerance = "50%", missing = "pause" }
+restarts = { floor = 360, missing = "pause" }
+"#;
+
+#[test]
+fn a_release_that_holds_far_more_memory_goes_back_by_itself_and_restarts_are_counted() {
+    let bin = Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap();
+    let scene = Scene::new(bin, &["web-1", "web-2", "web-3"]).unwrap();
+    let said = scene.release("v1").unwrap();
+    assert_eq!(said.code, 0, "{said:?}\n{}", scene.last_words());
+    let hosts = || {
+        let said = scene.ctl(&["-o", "json", "hosts"]).unwrap().expect_code(0).unwrap().out;
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()
+    };
+    wait_until("what the service uses", PATIENCE, || {
+        find(&hosts(), "services")
+            .is_some_and(|services| services[0]["memory_bytes"].as_u64() > Some(1 << 20))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", hosts()));
+
+    // It answers as fast, and its checks pass.
+    let hoards = scene.artifact("v2", |text| text + OF_SERVICES).unwrap();
+    std::fs::write(hoards.join("hoard.txt"), "150").unwrap();
+    let said = scene.release_command("v2", &hoards, &[]).output().unwrap();
+    let all = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(said.status.code(), Some(3), "{all}\n{}", scene.last_words());
+    assert!(all.contains("the canary is worse than the hosts on v1: memory of web: 1"), "{all}");
+    assert!(all.contains(" MiB on the canary against ") && all.contains("(at least 32 MiB) in "), "{all}");
+    assert_eq!(runs(&scene), ["v1", "v1", "v1"]);
+
+    // Another one that holds no more; its process on the canary is killed once, and started again by its holder.
+    let held = |text: String| text + "auto_promote = false\n" + OF_SERVICES;
+    let good = scene.artifact("v3", held).unwrap();
+    let said = scene.release_command("v3", &good, &["--detach"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let finding = |metric: &str| {
+        let said = scene.ctl(&["-o", "json", "status"]).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
+        let findings = find(&status, "findings")?.as_array()?.clone();
+        findings.into_iter().find(|finding| finding["metric"] == metric)
+    };
+    let compared = || finding("restarts of web").is_some_and(|found| found["paired"].as_u64() >= Some(1));
+    wait_until("a window", PATIENCE, compared)
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    assert_eq!(runs(&scene), ["v3", "v1", "v1"]);
+    let memory = finding("memory of web").unwrap();
+    assert_eq!(
+        (memory["unit"].as_str(), memory["critical"].as_bool()),
+        (Some("bytes"), Some(true)),
+        "{memory}"
+    );
+    assert!(memory["canary"].as_f64() > Some(1e6) && memory["baseline"].as_f64() > Some(1e6), "{memory}");
+    let cpu = finding("cpu of web").unwrap();
+    assert_eq!((cpu["unit"].as_str(), cpu["critical"].as_bool()), (Some("cores"), Some(false)), "{cpu}");
+    kill_what_works_in(&scene.path("hosts").join("web-1"));
+    wait_until("a restart that was counted", PATIENCE, || {
+        finding("restarts of web").is_some_and(|found| found["canary"].as_f64() > Some(0.0))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}\n{}", finding("restarts of web"), scene.last_words()));
+    let status = scene.ctl(&["status"]).unwrap().expect_code(0).unwrap().out;
+    assert!(status.contains("  aside    cpu of web: "), "{status}");
+    scene.ctl(&["promote"]).unwrap().expect_code(0).unwrap();
+    let said = scene.ctl(&["status", "--watch"]).unwrap();
+    assert_eq!(runs(&scene), ["v3", "v3", "v3"], "{said:?}\n{}", scene.last_words());
+}
+
+/// Kills every process that works in a release below this directory: those of the service.
+fn kill_what_works_in(host: &Path) {
+    let works_there = |pid: &u32| {
+        let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        directory.starts_with(host) && directory.components().any(|part| part.as_os_str() == "releases")
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let killed: Vec<String> = pids.filter(works_there).map(|pid| pid.to_string()).collect();
+    assert!(!killed.is_empty(), "nothing works in {}", host.display());
+    let status = std::process::Command::new("kill").arg("-9").args(&killed).status().unwrap();
+    assert!(status.success(), "{killed:?}");
+}
+
 /// The first value under this key that is not null.
 fn find<'v>(value: &'v serde_json::Value, key: &str) -> Option<&'v serde_json::Value> {
     match value {

@@ -43,6 +43,10 @@ pub struct ReleasePlan {
     pub slots: bool,
     /// Whether it answers twenty times as slowly as others, everywhere.
     pub slow: bool,
+    /// Whether its services end by themselves every few seconds, and are started again, everywhere.
+    pub restless: bool,
+    /// Whether its services hold four times the memory of others, everywhere.
+    pub hungry: bool,
     /// Whether it has to be proven in staging before.
     pub staged: bool,
 }
@@ -137,6 +141,8 @@ impl ReleasePlan {
             badness: 0,
             slots: false,
             slow: false,
+            restless: false,
+            hungry: false,
             staged: false,
         }
     }

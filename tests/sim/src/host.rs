@@ -57,6 +57,8 @@ pub struct Host {
     pub notes: BTreeMap<u64, Note>,
     /// Of each check since the last heartbeat: how often it was asked, how often it failed, and how long it took last.
     pub measured: BTreeMap<StepName, (u32, u32, u64)>,
+    /// The release whose answer a check had last.
+    pub answered: Option<ReleaseName>,
     /// When the next tick comes.
     pub tick_at: Option<u64>,
     /// Whether a piece of leisurely work is due.
@@ -161,6 +163,7 @@ impl Host {
             tasks: BTreeSet::new(),
             notes: BTreeMap::new(),
             measured: BTreeMap::new(),
+            answered: None,
             tick_at: None,
             work_due: false,
             seen_operations: 0,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{
-    Amount, Ask, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, Missing, ReleaseWindow,
-    Share, Strategy, StrategyKind, Window,
+    Amount, Ask, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, MemoryMetric, Missing,
+    ReleaseWindow, Share, Strategy, StrategyKind, Window,
 };
 use landfall_common::{Duration, GateName, LabelKey};
 
@@ -349,6 +349,15 @@ fn with_an_analysis(seed: u64, releases: &mut [ReleasePlan]) {
     for plan in releases.iter_mut().filter(|plan| plan.strategy.has_canary()) {
         plan.strategy.analysis = Some(analysis.clone());
         plan.slow = plan.number > 1 && dice.chance(300_000);
+    }
+    // What came later has dice of its own, so that the worlds of before are what they were.
+    let mut dice = Dice::new(seed ^ 0x7365_7276_6963_6573);
+    let memory = MemoryMetric { critical: dice.chance(500_000), ..MemoryMetric::default() };
+    for plan in releases.iter_mut() {
+        let Some(analysis) = &mut plan.strategy.analysis else { continue };
+        analysis.memory = memory.clone();
+        plan.restless = plan.number > 1 && dice.chance(150_000);
+        plan.hungry = plan.number > 1 && dice.chance(150_000);
     }
 }
 

@@ -32,7 +32,7 @@ use landfall_common::report::HostReport;
 use landfall_common::{ReleaseName, RequestId, RolloutId, ServiceName, Sha256, Timestamp};
 use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::Command;
-use landfall_controller_core::observation::CheckFigures;
+use landfall_controller_core::observation::Figures;
 use landfall_controller_core::record::Place;
 use landfall_controller_core::runbook::Runbook;
 
@@ -62,7 +62,7 @@ enum Event {
     Full { host: Option<usize>, until: u64 },
     ToHost { host: usize, connection: u64, assignment: Box<Assignment> },
     Report { host: usize, connection: u64, report: Box<HostReport> },
-    Figures { host: usize, connection: u64, checks: Vec<CheckFigures> },
+    Figures { host: usize, connection: u64, figures: Figures },
     HostNotices { host: usize, connection: u64 },
     ControllerNotices { host: usize, connection: u64 },
     GateAnswers { process: u64, question: Box<Question>, came: Result<Word, String> },
@@ -359,7 +359,7 @@ impl World {
                 self.assignment_arrives(host, connection, &assignment);
             }
             Event::Report { host, connection, report } => self.report_arrives(host, connection, *report),
-            Event::Figures { host, connection, checks } => self.figures_arrive(host, connection, checks),
+            Event::Figures { host, connection, figures } => self.figures_arrive(host, connection, figures),
             Event::HostNotices { host, connection } => self.host_notices(host, connection),
             Event::ControllerNotices { host, connection } => self.controller_notices(host, connection),
             Event::GateAnswers { process, question, came } => self.gate_answers(process, &question, came),

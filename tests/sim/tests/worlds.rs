@@ -3,6 +3,7 @@
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
 use landfall_common::{Duration, GateName};
+use landfall_sim::artifact::ReleasePlan;
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
 use landfall_sim::world::{GATES_AT, Statistics};
@@ -212,6 +213,25 @@ fn a_slow_canary_whose_figures_are_flattered_is_noticed() {
 }
 
 #[test]
+fn a_canary_whose_services_are_worse_and_whose_figures_are_flattered_is_noticed() {
+    is_noticed(Sabotage::FiguresFlattered, "P6", |scenario| {
+        compared(scenario);
+        scenario.releases[1].restless = true;
+    });
+    is_noticed(Sabotage::FiguresFlattered, "P6", |scenario| {
+        compared(scenario);
+        memory_decides(scenario);
+        scenario.releases[1].hungry = true;
+    });
+}
+
+fn memory_decides(scenario: &mut Scenario) {
+    for analysis in scenario.releases.iter_mut().filter_map(|plan| plan.strategy.analysis.as_mut()) {
+        analysis.memory.critical = true;
+    }
+}
+
+#[test]
 fn of_releases_that_are_as_fast_no_more_go_back_than_is_said() {
     let mut all = Statistics::default();
     for seed in 0..40 {
@@ -229,14 +249,19 @@ fn of_releases_that_are_as_fast_no_more_go_back_than_is_said() {
 }
 
 #[test]
-fn a_slow_release_goes_back_in_a_calm_world() {
-    let mut scenario = Scenario::calm(3, 6, 2);
-    compared(&mut scenario);
-    scenario.releases[1].slow = true;
-    let outcome = World::new(scenario, false).run();
-    must_hold(&outcome);
-    let statistics = outcome.statistics;
-    assert!(statistics.rolled_back >= 1 && statistics.succeeded == 1, "{statistics:?}");
+fn a_release_that_is_worse_in_what_is_measured_goes_back_in_a_calm_world() {
+    let worse: [fn(&mut ReleasePlan); 3] =
+        [|plan| plan.slow = true, |plan| plan.restless = true, |plan| plan.hungry = true];
+    for make in worse {
+        let mut scenario = Scenario::calm(3, 6, 2);
+        compared(&mut scenario);
+        memory_decides(&mut scenario);
+        make(&mut scenario.releases[1]);
+        let outcome = World::new(scenario, false).run();
+        must_hold(&outcome);
+        let statistics = outcome.statistics;
+        assert!(statistics.rolled_back >= 1 && statistics.succeeded == 1, "{statistics:?}");
+    }
 }
 
 /// Somebody opens each gate, or does not.

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::usage::Roots;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody,
     HealthStatusEnum, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
@@ -149,6 +150,8 @@ pub(super) struct Seen {
     /// Why it could not be started.
     pub error: String,
     pub restarts: u32,
+    /// Of its first process, on the host; 0 where none runs.
+    pub pid: u32,
     pub started_at: Option<jiff::Timestamp>,
     /// It is not started again by itself yet: it has to prove itself.
     pub on_trial: bool,
@@ -202,6 +205,7 @@ impl Seen {
             ran_out_of_memory: state.oom_killed.unwrap_or(false),
             error: state.error.unwrap_or_default(),
             restarts: answer.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+            pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
             started_at: state.started_at.and_then(|text| text.parse().ok()),
             on_trial: !matches!(
                 policy,
@@ -217,6 +221,14 @@ impl Seen {
         })
     }
 
+    /// By what its use of the host can be read. Docker names control groups in one of two ways, as it is set up.
+    pub fn roots(&self) -> Roots {
+        Roots {
+            groups: vec![format!("/system.slice/docker-{0}.scope", self.id), format!("/docker/{0}", self.id)],
+            processes: Some(self.pid).filter(|pid| *pid > 0).into_iter().collect(),
+        }
+    }
+
     /// One that was just made.
     #[cfg(test)]
     pub fn named(name: &str) -> Self {
@@ -229,6 +241,7 @@ impl Seen {
             ran_out_of_memory: false,
             error: String::new(),
             restarts: 0,
+            pid: 0,
             started_at: None,
             on_trial: true,
             release: None,

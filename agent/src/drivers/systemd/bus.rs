@@ -101,6 +101,8 @@ pub(crate) struct UnitState {
     pub kind: String,
     pub result: String,
     pub main_pid: u32,
+    /// The control group of all its processes; empty while there is none.
+    pub group: String,
     pub exit_kind: i32,
     pub exit_status: i32,
     pub restarts: u32,
@@ -195,6 +197,7 @@ impl Bus {
             kind: own.text("Type"),
             result: own.text("Result"),
             main_pid: own.number("MainPID"),
+            group: own.text("ControlGroup"),
             exit_kind: own.signed("ExecMainCode"),
             exit_status: own.signed("ExecMainStatus"),
             restarts: own.number("NRestarts"),

@@ -2,10 +2,13 @@
 
 use toml::de::DeValue;
 
-use super::duration;
+use super::{bytes, duration};
 use crate::definition::reader::Section;
 use crate::manifest::Check;
-use crate::strategy::{CanaryAnalysis, FailureMetric, LatencyMetric, Missing, Share};
+use crate::strategy::{
+    CanaryAnalysis, CpuMetric, FailureMetric, LatencyMetric, MAX_FLOOR_PER_HOUR, MemoryMetric, Missing,
+    RestartMetric, Share,
+};
 use crate::time::{Duration, human};
 
 /// The analysis of an environment whose canary is held for so long.
@@ -25,6 +28,9 @@ pub(super) fn analysis(environment: &Section<'_>, hold: Duration) -> Option<Cana
     let section = environment.table("analysis", "analysis", "`analysis`")?;
     let latency = section.table("latency", "latency", "`latency`");
     let failures = section.table("failures", "failures", "`failures`");
+    let cpu = section.table("cpu", "cpu", "`cpu`");
+    let memory = section.table("memory", "memory", "`memory`");
+    let restarts = section.table("restarts", "restarts", "`restarts`");
     Some(CanaryAnalysis {
         window: duration(&section, "window", by_default.window),
         deadline: duration(&section, "deadline", by_default.deadline),
@@ -32,6 +38,9 @@ pub(super) fn analysis(environment: &Section<'_>, hold: Duration) -> Option<Cana
         beta: share(&section, "beta").unwrap_or(by_default.beta),
         latency: latency.map_or(by_default.latency, |section| latency_metric(&section)),
         failures: failures.map_or(by_default.failures, |section| failure_metric(&section)),
+        cpu: cpu.map_or(by_default.cpu, |section| cpu_metric(&section)),
+        memory: memory.map_or(by_default.memory, |section| memory_metric(&section)),
+        restarts: restarts.map_or(by_default.restarts, |section| restart_metric(&section)),
     })
 }
 
@@ -50,6 +59,42 @@ fn failure_metric(section: &Section<'_>) -> FailureMetric {
     FailureMetric {
         tolerance_percent: tolerance(section).unwrap_or(by_default.tolerance_percent),
         floor: share(section, "floor").unwrap_or(by_default.floor),
+        critical: section.boolean("critical").unwrap_or(by_default.critical),
+        missing: missing(section).unwrap_or(by_default.missing),
+    }
+}
+
+/// Whoever says how much more may be means that more than that may not be.
+fn cpu_metric(section: &Section<'_>) -> CpuMetric {
+    let by_default = CpuMetric::default();
+    CpuMetric {
+        tolerance_percent: tolerance(section).unwrap_or(by_default.tolerance_percent),
+        slack: share(section, "slack").unwrap_or(by_default.slack),
+        critical: section.boolean("critical").unwrap_or_else(|| section.has("tolerance")),
+        missing: missing(section).unwrap_or(by_default.missing),
+    }
+}
+
+/// As [`cpu_metric`].
+fn memory_metric(section: &Section<'_>) -> MemoryMetric {
+    let by_default = MemoryMetric::default();
+    MemoryMetric {
+        tolerance_percent: tolerance(section).unwrap_or(by_default.tolerance_percent),
+        slack_bytes: slack_bytes(section).unwrap_or(by_default.slack_bytes),
+        critical: section.boolean("critical").unwrap_or_else(|| section.has("tolerance")),
+        missing: missing(section).unwrap_or(by_default.missing),
+    }
+}
+
+fn slack_bytes(section: &Section<'_>) -> Option<u64> {
+    bytes(section, "slack", &section.string("slack")?)
+}
+
+fn restart_metric(section: &Section<'_>) -> RestartMetric {
+    let by_default = RestartMetric::default();
+    RestartMetric {
+        tolerance_percent: tolerance(section).unwrap_or(by_default.tolerance_percent),
+        floor_per_hour: section.integer("floor", 0..=MAX_FLOOR_PER_HOUR).unwrap_or(by_default.floor_per_hour),
         critical: section.boolean("critical").unwrap_or(by_default.critical),
         missing: missing(section).unwrap_or(by_default.missing),
     }

@@ -29,8 +29,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Docker refuses less.
-const MIN_MEMORY: u64 = 6 * MIB;
-const MIB: u64 = 1024 * 1024;
+const MIN_MEMORY: u64 = 6 * super::MIB;
 
 /// More cores than this have not been built into one machine.
 const MAX_CPUS_MILLI: u32 = 4_096_000;
@@ -253,21 +252,7 @@ fn user(section: &Section<'_>, text: At<String>) -> Option<String> {
 
 /// `"512MiB"`, in powers of two.
 fn memory(section: &Section<'_>, text: &At<String>) -> Option<u64> {
-    let digits = text.value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.value.split_at(digits);
-    let unit = match unit {
-        "KiB" => Some(1024),
-        "MiB" => Some(MIB),
-        "GiB" => Some(1024 * MIB),
-        _ => None,
-    };
-    let bytes = unit.and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit));
-    let Some(bytes) = bytes.filter(|bytes| i64::try_from(*bytes).is_ok()) else {
-        let message = format!("`memory`: {:?} is not a size", text.value);
-        let help = "write a whole number with its unit, such as \"512MiB\" or \"2GiB\"";
-        section.reader.wrong(text.span.clone(), message, Some(help.to_owned()));
-        return None;
-    };
+    let bytes = super::bytes(section, "memory", text)?;
     if bytes < MIN_MEMORY {
         let message = format!("`memory` is {}: Docker gives no container less than 6MiB", text.value);
         section.reader.wrong(text.span.clone(), message, None);

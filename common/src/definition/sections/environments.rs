@@ -234,6 +234,9 @@ fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
     if sentence.contains("analysis")
         || sentence.contains(" of latency ")
         || sentence.contains(" of failures ")
+        || sentence.contains(" of cpu ")
+        || sentence.contains(" of memory ")
+        || sentence.contains(" of restarts ")
     {
         return section.key_span("analysis");
     }

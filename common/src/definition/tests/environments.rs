@@ -2,7 +2,10 @@
 
 use super::{parse, wrong};
 use crate::ids::EnvName;
-use crate::strategy::{Canary, CanaryAnalysis, Entry, Gate, Missing, Share, Strategy, StrategyKind, Window};
+use crate::strategy::{
+    Canary, CanaryAnalysis, CpuMetric, Entry, Gate, MemoryMetric, Missing, RestartMetric, Share, Strategy,
+    StrategyKind, Window,
+};
 use crate::time::{Duration, human};
 
 fn strategy(keys: &str) -> Strategy {
@@ -227,6 +230,40 @@ fn a_canary_is_compared_as_is_said() {
 }
 
 #[test]
+fn what_services_use_is_compared_as_is_said() {
+    let of_services = |keys: &str| {
+        let analysis = analysed(&format!("[environment.production.analysis]\n{keys}")).unwrap();
+        (analysis.cpu, analysis.memory, analysis.restarts)
+    };
+    let default = (CpuMetric::default(), MemoryMetric::default(), RestartMetric::default());
+    assert_eq!(of_services(""), default);
+    let (cpu, memory, restarts) = of_services(
+        "cpu = { tolerance = \"20%\", slack = \"5%\" }\n\
+         memory = { tolerance = \"100%\", slack = \"64MiB\", missing = \"pause\" }\n\
+         restarts = { floor = 0, missing = \"fail\" }",
+    );
+    assert_eq!((cpu.tolerance_percent, cpu.slack, cpu.missing), (20, Share::percent(5), Missing::Ignore));
+    assert_eq!((memory.tolerance_percent, memory.slack_bytes), (100, 64 * 1024 * 1024));
+    assert_eq!((restarts.floor_per_hour, restarts.missing), (0, Missing::Fail));
+    assert!(cpu.critical && memory.critical && restarts.critical, "who names a tolerance means it");
+    let (cpu, memory, restarts) = of_services(
+        "cpu.slack = \"5%\"\nmemory = { tolerance = \"9%\", critical = false }\nrestarts.critical = false",
+    );
+    assert!(!cpu.critical && !memory.critical && !restarts.critical);
+}
+
+/// What is as it is by default is not written down: agents of the version before take such a manifest.
+#[test]
+fn what_services_use_is_signed_only_where_it_is_said() {
+    let default = serde_json::to_value(CanaryAnalysis::default()).unwrap();
+    assert!(["cpu", "memory", "restarts"].iter().all(|key| default.get(key).is_none()), "{default}");
+    let restarts = RestartMetric { critical: false, ..RestartMetric::default() };
+    let said = CanaryAnalysis { restarts, ..CanaryAnalysis::default() };
+    let written = serde_json::to_value(&said).unwrap();
+    assert_eq!(serde_json::from_value::<CanaryAnalysis>(written).unwrap(), said);
+}
+
+#[test]
 fn an_analysis_that_could_tell_nothing_is_refused_at_its_place() {
     insta::assert_snapshot!(wrong("[environment.a]\nanalysis = true\n"), @r"
     landfall.toml:4:1: the analysis compares what the checks measure, and there is no [[check]]
@@ -280,6 +317,19 @@ fn an_analysis_that_could_tell_nothing_is_refused_at_its_place() {
       24 | [environment.g.analysis]
          |                ^^^^^^^^
     "#);
+    insta::assert_snapshot!(wrong("[environment.a.analysis]\ncpu.tolerance = \"20000%\"\n[environment.b.analysis]\n\
+         memory.slack = \"64MB\"\nrestarts = { floor = 1000 }\nlatency.critical = false\nfailures.critical = false"), @r#"
+         landfall.toml:6:16: tolerance (20000%) of cpu must be at most 10000%
+           6 | [environment.a.analysis]
+             |                ^^^^^^^^
+         landfall.toml:9:16: `slack`: "64MB" is not a size
+           9 | memory.slack = "64MB"
+             |                ^^^^^^
+           help: write a whole number with its unit, such as "512MiB" or "2GiB"
+         landfall.toml:10:22: `floor` is 1000; it must be from 0 to 360
+           10 | restarts = { floor = 1000 }
+              |                      ^^^^
+         "#);
     let rare = CHECK.replace("name = \"web\"", "name = \"web\"\ninterval = \"1m\"");
     insta::assert_snapshot!(super::wrong(&format!("{rare}[environment.a]\nanalysis = true\n")), @r"
     landfall.toml:8:1: window (30s) of the analysis is shorter than interval (1m) of check web: most windows would have no figures

@@ -70,6 +70,10 @@ pub enum Unit {
     Bytes,
     /// Between 0 and 1, as per cent.
     Share,
+    /// Of the processor.
+    Cores,
+    /// So many a second, as so many an hour.
+    PerSecond,
 }
 
 /// A definition that cannot be tested.
@@ -113,6 +117,19 @@ fn ratio_in_range(ratio: f64) -> Result<f64, Invalid> {
 }
 
 impl Unit {
+    /// Its name, for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+            Self::Share => "share",
+            Self::Cores => "cores",
+            Self::PerSecond => "per_second",
+        }
+    }
+
     /// A figure as people read it, to three digits.
     #[must_use]
     pub fn write(self, value: f64) -> String {
@@ -124,6 +141,8 @@ impl Unit {
         match self {
             Self::Plain => digits(value),
             Self::Share => format!("{} %", digits(value * 100.0)),
+            Self::Cores => format!("{} cores", digits(value)),
+            Self::PerSecond => format!("{} an hour", digits(value * 3600.0)),
             Self::Seconds => scaled(&[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")]),
             Self::Bytes => {
                 let kib = 1024.0;

@@ -179,8 +179,8 @@ impl Finding {
                 write!(
                     f,
                     "{} on the canary against {} ({} of all {}, with {} of what was counted) in {}; allowed: {}",
-                    Unit::Share.write(canary.rate()),
-                    Unit::Share.write(baseline.rate()),
+                    unit.write(canary.rate()),
+                    unit.write(baseline.rate()),
                     canary.events,
                     all.events,
                     Unit::Share.write(number(canary.of) / number(all.of)),
@@ -211,7 +211,7 @@ impl Finding {
     fn allowed(&self) -> String {
         match (self.metric.tolerance, self.metric.worse) {
             (Tolerance::Events { ratio, floor }, Worse::Higher) if floor > 0.0 => {
-                format!("{}, or {ratio} times the others'", Unit::Share.write(floor))
+                format!("{}, or {ratio} times the others'", self.metric.unit.write(floor))
             }
             (Tolerance::Events { ratio, .. }, Worse::Higher) => format!("{ratio} times the others'"),
             (Tolerance::Events { ratio, .. } | Tolerance::Level { ratio, .. }, _) => {

@@ -94,6 +94,6 @@ impl Count {
 
 /// Counts are compared in proportion: what a float cannot tell apart makes no difference.
 #[expect(clippy::cast_precision_loss, reason = "a proportion of counts beyond 2^53 is as good")]
-pub(super) fn number(count: u64) -> f64 {
+pub(crate) fn number(count: u64) -> f64 {
     count as f64
 }

@@ -177,6 +177,69 @@ pub fn failures(name: &'static str, ratio: f64, floor: f64, hosts: usize, like: 
     World { name, tolerances: vec![Tolerance::events(ratio, floor).unwrap()], start: Box::new(start) }
 }
 
+/// As `latencies`, of a process that has just started: in its window number *n*, from 0 on, its figure is `like_new(n)`
+/// times what it will be.
+pub fn fresh(name: &'static str, ratio: f64, like_new: fn(f64) -> f64, like: Latency) -> World {
+    let world = latencies(name, ratio, 1.0, 3, like);
+    let start = move |rng: &mut StdRng| {
+        let mut settled = (world.start)(rng);
+        let mut at = 0.0;
+        let source: Source = Box::new(move |rng| {
+            let mut windows = settled(rng);
+            for window in &mut windows {
+                if let Window::Level { canary, .. } = window {
+                    canary.iter_mut().for_each(|canary| *canary *= like_new(at));
+                }
+            }
+            at += 1.0;
+            windows
+        });
+        source
+    };
+    World { name, tolerances: vec![Tolerance::level(ratio, 0.0).unwrap()], start: Box::new(start) }
+}
+
+/// Services that end by themselves, in windows of 30 s: of one canary and three others.
+#[derive(Clone, Copy)]
+pub struct Restarts {
+    /// On each host.
+    pub an_hour: f64,
+    /// On the canary in place of that.
+    pub on_the_canary: f64,
+    /// Every so many seconds it ends again, for as long as it is in a loop; 0 for ends that know nothing of each other.
+    pub loops_s: u64,
+}
+
+/// May be six an hour in any case.
+pub fn restarts(name: &'static str, like: Restarts) -> World {
+    const WINDOW_S: u64 = 30;
+    let start = move |_: &mut StdRng| {
+        let mut looping = [false; 4];
+        let source: Source = Box::new(move |rng| {
+            let counts = looping.iter_mut().enumerate().map(|(at, looping)| {
+                let an_hour = if at == 0 { like.on_the_canary } else { like.an_hour };
+                let mean = an_hour * WINDOW_S as f64 / 3600.0;
+                let events = match WINDOW_S.checked_div(like.loops_s) {
+                    Some(each) => {
+                        // Four windows in a row, in the mean.
+                        let begins = mean / (4.0 * each as f64);
+                        *looping = rng.random_bool(if *looping { 0.75 } else { begins });
+                        if *looping { each } else { 0 }
+                    }
+                    None => poisson(rng, mean),
+                };
+                Count { events: events.min(WINDOW_S), of: WINDOW_S }
+            });
+            let mut canary: Vec<_> = counts.collect();
+            let baseline = canary.split_off(1);
+            vec![Window::Events { canary, baseline }]
+        });
+        source
+    };
+    let tolerance = Tolerance::events(1.5, 6.0 / 3600.0).unwrap();
+    World { name, tolerances: vec![tolerance], start: Box::new(start) }
+}
+
 /// All of them at once, in one rollout.
 pub fn together(name: &'static str, worlds: Vec<World>) -> World {
     let tolerances = worlds.iter().flat_map(|world| world.tolerances.clone()).collect();
@@ -237,6 +300,27 @@ pub fn nulls() -> Vec<World> {
             3,
             Failures { requests: 100, rate: 1e-9, times: 1e7, ..few },
         ),
+        fresh(
+            "memory that grows from half of the others', hosts that differ by 10 %, tolerance 1.5",
+            1.5,
+            |window| 1.0 - 0.5 * (-window / 20.0).exp(),
+            Latency { noise: 0.1, memory: 0.95, common: 0.1, between_hosts: 0.1 },
+        ),
+        fresh(
+            "cpu, three times the others' at first and settled in two minutes, noise 30 %, tolerance 1.5",
+            1.5,
+            |window| 1.0 + 2.0 * (-window).exp(),
+            Latency { noise: 0.3, memory: 0.5, ..QUIET },
+        ),
+        restarts("restarts, one an hour", Restarts { an_hour: 1.0, on_the_canary: 1.0, loops_s: 0 }),
+        restarts(
+            "restarts, as many as may be: six an hour",
+            Restarts { an_hour: 0.0, on_the_canary: 6.0, loops_s: 0 },
+        ),
+        restarts(
+            "restarts in loops of ten seconds",
+            Restarts { an_hour: 6.0, on_the_canary: 6.0, loops_s: 10 },
+        ),
         together(
             "four metrics in one rollout",
             vec![
@@ -270,6 +354,10 @@ pub fn effects() -> Vec<World> {
         failures("failures 20 %", 1.5, 0.005, 3, web(200.0)),
         failures("failures 5 %, 1 canary against 1", 1.5, 0.005, 1, web(50.0)),
         failures("failures 5 %, 1 canary against 9", 1.5, 0.005, 9, web(50.0)),
+        restarts("restarts the same: one an hour", Restarts { an_hour: 1.0, on_the_canary: 1.0, loops_s: 0 }),
+        restarts("restarts, one in two minutes", Restarts { an_hour: 0.0, on_the_canary: 30.0, loops_s: 0 }),
+        restarts("restarts, one a minute", Restarts { an_hour: 0.0, on_the_canary: 60.0, loops_s: 0 }),
+        restarts("restarts, six a minute", Restarts { an_hour: 0.0, on_the_canary: 360.0, loops_s: 0 }),
     ]
 }
 

@@ -2,13 +2,15 @@
 
 use landfall_common::Duration;
 use landfall_common::RolloutId;
-use landfall_common::strategy::{CanaryAnalysis, LatencyMetric, Missing, Strategy};
+use landfall_common::strategy::{
+    CanaryAnalysis, LatencyMetric, MemoryMetric, Missing, RestartMetric, Strategy,
+};
 use landfall_controller_core::command::{Action, Overrides, RollRequest};
 use landfall_controller_core::log::{AnalysisVerdict, LogEvent, NewEntry};
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{explain, plan};
 
-use crate::world::{World, host_id, name, strategy};
+use crate::world::{Uses, World, host_id, name, strategy};
 
 fn analysed() -> Strategy {
     Strategy { analysis: Some(CanaryAnalysis::default()), ..strategy() }
@@ -78,6 +80,89 @@ fn a_canary_whose_probes_fail_now_and_then_goes_back_by_itself() {
     let id = world.release("v2").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     insta::assert_snapshot!(world.end_reason(&id), @"the canary is worse than the hosts on v1: failures of web: 10 % on the canary against 0 % (21 of all 21, with 20 % of what was counted) in 7 windows; allowed: 1 %, or 1.5 times the others'");
+}
+
+/// A fleet on v1, and a published v2, whose services use so much.
+fn that_uses(v1: Option<Uses>, v2: Option<Uses>, strategy: Strategy) -> World {
+    let mut world = World::new(5);
+    world.uses = [(name("v0"), Uses::default())].into();
+    world.uses.extend(v1.map(|uses| (name("v1"), uses)));
+    world.uses.extend(v2.map(|uses| (name("v2"), uses)));
+    world.publish("v1", 1, None, Strategy { analysis: None, ..strategy.clone() });
+    world.publish("v2", 2, None, strategy);
+    world.must_succeed("v1");
+    world
+}
+
+const USUAL: Uses = Uses { cpu_ms_per_s: 200, memory_mib: 100, restarts: 0 };
+
+#[test]
+fn a_canary_whose_service_starts_again_and_again_goes_back_by_itself() {
+    let mut world = that_uses(Some(USUAL), Some(Uses { restarts: 1, ..USUAL }), analysed());
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    insta::assert_snapshot!(world.end_reason(&id), @"the canary is worse than the hosts on v1: restarts of app: 360 an hour on the canary against 0 an hour (21 of all 21, with 20 % of what was counted) in 7 windows; allowed: 6 an hour, or 1.5 times the others'");
+}
+
+/// A process that has just started holds less and works more: neither decides where nobody has said how much may be.
+#[test]
+fn processor_and_memory_decide_where_a_tolerance_is_named() {
+    let more = Uses { cpu_ms_per_s: 900, memory_mib: 400, ..USUAL };
+    let mut world = that_uses(Some(USUAL), Some(more), analysed());
+    let id = world.release("v2").unwrap();
+    compared(&mut world, 6, &id);
+    let report = world.state.comparison(&id).unwrap().report().clone();
+    let told: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    latency of web: 21.8 ms on the canary against 22.1 ms, beyond its tolerance of 1.5 times (at least 10 ms) in 0 of 6 windows; about 5 more windows would tell
+    failures of web: 0 % on the canary against 0 % (0 of all 0, with 20 % of what was counted) in 6 windows; allowed: 1 %, or 1.5 times the others'; about 5 more windows would tell
+    cpu of app: 0.9 cores on the canary against 0.2 cores, beyond its tolerance of 1.5 times (at least 0.1 cores) in 6 of 6 windows; about 9 more windows would tell
+    memory of app: 401 MiB on the canary against 101 MiB, beyond its tolerance of 1.5 times (at least 32 MiB) in 6 of 6 windows; about 9 more windows would tell
+    restarts of app: 0 an hour on the canary against 0 an hour (0 of all 0, with 20 % of what was counted) in 6 windows; allowed: 6 an hour, or 1.5 times the others'; about 5 more windows would tell
+    ");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+
+    let memory = MemoryMetric { critical: true, ..MemoryMetric::default() };
+    let analysis = Some(CanaryAnalysis { memory, ..CanaryAnalysis::default() });
+    let asked = Strategy { analysis, ..strategy() };
+    let mut world = that_uses(Some(USUAL), Some(more), asked.clone());
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    insta::assert_snapshot!(world.end_reason(&id), @"the canary is worse than the hosts on v1: memory of app: 401 MiB on the canary against 101 MiB, beyond its tolerance of 1.5 times (at least 32 MiB) in 16 of 16 windows");
+    let mut world = that_uses(Some(USUAL), Some(Uses { memory_mib: 120, ..USUAL }), asked);
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// As an agent of an older version does, and a driver that cannot see them: the checks decide, unless it is said that
+/// they do not.
+#[test]
+fn a_host_that_tells_nothing_of_its_services_is_compared_by_its_checks() {
+    let mut world = that_uses(None, None, analysed());
+    let id = world.release("v2").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    let told = world.log.iter().find(|entry| matches!(entry.event, LogEvent::CanaryAnalysed { .. })).unwrap();
+    insta::assert_snapshot!(told.event.summary(), @"the canary of rollout r-9 passed its analysis after 11 windows of 30s: latency of web: 22 ms on the canary against 22 ms, beyond its tolerance of 1.5 times (at least 10 ms) in 0 of 11 windows; failures of web: 0 % on the canary against 0 % (0 of all 0, with 20 % of what was counted) in 11 windows; allowed: 1 %, or 1.5 times the others'; restarts of app: no figures in 11 of 11 windows");
+    let restarts = RestartMetric { missing: Missing::Pause, ..RestartMetric::default() };
+    let analysis = Some(CanaryAnalysis { restarts, ..CanaryAnalysis::default() });
+    let mut world = that_uses(None, None, Strategy { analysis, ..strategy() });
+    let id = world.release("v2").unwrap();
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    insta::assert_snapshot!(world.end_reason(&id), @"the analysis of the canary could not tell in 30m whether it is worse than the hosts on v1: 59 windows of 30s; restarts of app: no figures in 59 of 59 windows. `ctl resume` waits on, `ctl promote` overrules the analysis, `ctl rollback` goes back");
+}
+
+/// Who asks for nothing but what may be missing learns nothing where it is (P5).
+#[test]
+fn nothing_follows_from_figures_that_are_all_missing_and_may_be() {
+    let default = CanaryAnalysis::default();
+    let latency = LatencyMetric { missing: Missing::Ignore, ..default.latency };
+    let failures = landfall_common::strategy::FailureMetric { missing: Missing::Ignore, ..default.failures };
+    let analysis = Some(CanaryAnalysis { latency, failures, ..CanaryAnalysis::default() });
+    let mut world = on_v1(4, Strategy { analysis, ..strategy() });
+    world.mute.push(host_id(1));
+    let id = world.release("v2").unwrap();
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
 }
 
 /// No data is not health (P5).

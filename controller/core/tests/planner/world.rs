@@ -8,12 +8,12 @@ use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
     AppName, Duration, EnvName, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName, RequestId,
-    RolloutId, Sha256, StepName, Timestamp,
+    RolloutId, ServiceName, Sha256, StepName, Timestamp,
 };
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
 use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::{Actor, LogEntry, NewEntry};
-use landfall_controller_core::observation::{Attention, CheckFigures, Observation};
+use landfall_controller_core::observation::{Attention, CheckFigures, Figures, Observation, ServiceFigures};
 use landfall_controller_core::record::{
     Change, Content, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
 };
@@ -55,6 +55,15 @@ enum Message {
     Report(HostId, u64, Box<HostReport>),
 }
 
+/// What a service uses.
+#[derive(Clone, Copy, Default)]
+pub struct Uses {
+    pub cpu_ms_per_s: u64,
+    pub memory_mib: u64,
+    /// In ten seconds.
+    pub restarts: u32,
+}
+
 pub struct World {
     pub faults: Faults,
     pub checks: Checks,
@@ -81,6 +90,8 @@ pub struct World {
     told: BTreeMap<HostId, (Timestamp, HostReport)>,
     /// How fast releases answer that are not as fast as others, in milliseconds, and how many of ten probes fail.
     pub answers: BTreeMap<ReleaseName, (u64, u32)>,
+    /// What the service of each release uses; of releases published while this is empty no service is known.
+    pub uses: BTreeMap<ReleaseName, Uses>,
     /// Hosts whose agents send no figures.
     pub mute: Vec<HostId>,
     /// The contracts of releases that are to be published with one.
@@ -152,6 +163,7 @@ impl World {
             heartbeat: Duration::from_secs(1),
             told: BTreeMap::new(),
             answers: BTreeMap::new(),
+            uses: BTreeMap::new(),
             mute: Vec::new(),
             contracts: BTreeMap::new(),
             doors: crate::asked::Doors::default(),
@@ -256,6 +268,7 @@ impl World {
             contract,
             environments: [(place.environment, strategy)].into(),
             checks: vec![StepName::new("web").unwrap()],
+            services: if self.uses.is_empty() { vec![] } else { vec![ServiceName::new("app").unwrap()] },
             hosts_keep: 0,
             content: Content::Here,
         });
@@ -508,7 +521,17 @@ impl World {
         let p50 = Duration::from_millis(ms + (seconds / 10 * 7 + u64::from(id.as_str().as_bytes()[5])) % 5);
         let check = StepName::new("web").unwrap();
         let checks = vec![CheckFigures { check, count: 10, failed, p50 }];
-        let _ = self.observe(Observation::Measured { host: id.clone(), connection, checks });
+        let noise = seconds / 10 * 3 + u64::from(id.as_str().as_bytes()[5]);
+        let figures = |uses: &Uses| ServiceFigures {
+            service: ServiceName::new("app").unwrap(),
+            period: Duration::from_secs(10),
+            cpu: Some(Duration::from_millis(uses.cpu_ms_per_s * 10 + noise % 7)),
+            memory_bytes: Some((uses.memory_mib + noise % 3) << 20),
+            restarts: uses.restarts,
+        };
+        let services = self.uses.get(&active.release.name).map(figures).into_iter().collect();
+        let figures = Figures { checks, services };
+        let _ = self.observe(Observation::Measured { host: id.clone(), connection, figures });
     }
 
     /// Whether a host would send this: something happened, or it is time for a heartbeat.

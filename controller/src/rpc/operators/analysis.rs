@@ -46,5 +46,6 @@ fn finding(finding: &Finding) -> pb::AnalysisFinding {
         paired: finding.paired,
         p: finding.p,
         sentence: finding.to_string(),
+        unit: finding.metric.unit.word().to_owned(),
     }
 }

@@ -13,6 +13,9 @@ with open("release.txt") as file:
 # How long each answer takes, where a release has that file.
 DELAY_S = float(open("delay.txt").read()) if os.path.exists("delay.txt") else 0
 
+# How many MiB it holds besides, where a release has that file; written to, so that they are there.
+HOARD = b"x" * (int(open("hoard.txt").read()) << 20) if os.path.exists("hoard.txt") else b""
+
 stopping = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
 

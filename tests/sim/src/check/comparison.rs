@@ -8,9 +8,13 @@ use landfall_controller_core::member::Member;
 use landfall_controller_core::rollout::{Rollout, Stage};
 
 use super::{Checks, Violation};
+use crate::artifact::ReleasePlan;
 
 /// So many figures of each side are the least that can be evidence: of five windows each.
 const LEAST: u64 = 5;
+
+/// What a release may be like.
+type Is = fn(&ReleasePlan) -> bool;
 
 /// What the controller's process has heard while a canary was held.
 #[derive(Debug, Clone, Default)]
@@ -72,13 +76,19 @@ impl Checks {
                 ),
             ));
         }
-        let slow = |digest| self.releases.get(digest).is_some_and(|release| release.plan.slow);
-        if slow(&rollout.release.digest) && !slow(&previous.digest) {
-            let what = format!(
-                "{} is far slower than {}, and was let go on by itself",
-                rollout.release.name, previous.name
-            );
-            return Err(Violation::new("P6", what));
+        let decides = rollout.strategy.analysis.as_ref().is_some_and(|analysis| analysis.memory.critical);
+        let worse: [(&str, Is, bool); 3] = [
+            ("is far slower", |plan| plan.slow, true),
+            ("ends by itself far more often", |plan| plan.restless, true),
+            ("holds far more memory", |plan| plan.hungry, decides),
+        ];
+        for (how, is_so, decides) in worse {
+            let is_so = |digest| self.releases.get(digest).is_some_and(|release| is_so(&release.plan));
+            if decides && is_so(&rollout.release.digest) && !is_so(&previous.digest) {
+                let (name, before) = (&rollout.release.name, &previous.name);
+                let what = format!("{name} {how} than {before}, and was let go on by itself");
+                return Err(Violation::new("P6", what));
+            }
         }
         Ok(())
     }

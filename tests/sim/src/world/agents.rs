@@ -11,7 +11,7 @@ use crate::host::{Doom, Note, Wishes};
 use crate::sabotage::Sabotage;
 
 /// From one report to the next.
-const HEARTBEAT_MS: u64 = 10_000;
+pub(super) const HEARTBEAT_MS: u64 = 10_000;
 
 impl World {
     /// A host's ledger is made: enrolment comes before the first fault.
@@ -177,6 +177,7 @@ impl World {
         agent.process += 1;
         agent.watch = None;
         agent.measured.clear();
+        agent.answered = None;
         agent.tasks.clear();
         agent.ensuring = None;
         agent.tick_at = None;

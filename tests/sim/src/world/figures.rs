@@ -1,10 +1,11 @@
-//! What the checks of a host measure, told with its heartbeats.
+//! What a host measures of its checks and its services, told with its heartbeats.
 
 use landfall_common::strategy::Missing;
-use landfall_common::{Duration, ReleaseName, StepName};
+use landfall_common::{Duration, ReleaseName, ServiceName, StepName};
 use landfall_controller_core::log::{AnalysisVerdict, LogEvent, NewEntry};
-use landfall_controller_core::observation::{CheckFigures, Observation};
+use landfall_controller_core::observation::{CheckFigures, Figures, Observation, ServiceFigures};
 
+use super::agents::HEARTBEAT_MS;
 use super::{Event, World};
 use crate::sabotage::Sabotage;
 
@@ -27,11 +28,30 @@ impl World {
         let took_ms = (20 + moment % 17 + own) * if slow { 20 } else { 1 };
         let measured = self.hosts[host].measured.entry(check.clone()).or_default();
         *measured = (measured.0 + 1, measured.1 + u32::from(failed), took_ms);
+        self.hosts[host].answered = runs.cloned();
     }
 
-    /// A host tells what its checks measured. Only worlds in which that is compared have such messages.
+    /// What the services of a host have used since its last heartbeat, as whatever runs there uses it.
+    fn used(&self, host: usize) -> Vec<ServiceFigures> {
+        let runs = self.hosts[host].answered.as_ref();
+        let running =
+            |name: &ReleaseName| self.releases.iter().find(|release| release.reference.name == *name);
+        let Some(plan) = runs.and_then(running).map(|release| &release.plan) else { return Vec::new() };
+        let noise = (self.now / 10_000 * 5 + host as u64 * 3) % 13;
+        let used = |service: &str| ServiceFigures {
+            service: ServiceName::new(service).expect("a valid name"),
+            period: Duration::from_millis(HEARTBEAT_MS),
+            cpu: Some(Duration::from_millis(1_000 + noise * 40)),
+            memory_bytes: Some(((100 + noise) * if plan.hungry { 4 } else { 1 }) << 20),
+            restarts: u32::from(plan.restless),
+        };
+        vec![used("web")]
+    }
+
+    /// A host tells what it has measured. Only worlds in which that is compared have such messages.
     pub(super) fn send_figures(&mut self, host: usize) {
         let measured = std::mem::take(&mut self.hosts[host].measured);
+        let services = self.used(host);
         if self.releases.iter().all(|release| release.plan.strategy.analysis.is_none()) {
             return;
         }
@@ -45,25 +65,28 @@ impl World {
             failed,
             p50: Duration::from_millis(took_ms),
         };
-        let checks: Vec<CheckFigures> = measured.into_iter().map(figures).collect();
+        let told = Figures { checks: measured.into_iter().map(figures).collect(), services };
         for delay in self.delays() {
-            self.after(delay, Event::Figures { host, connection, checks: checks.clone() });
+            self.after(delay, Event::Figures { host, connection, figures: told.clone() });
         }
     }
 
-    pub(super) fn figures_arrive(&mut self, host: usize, connection: u64, mut checks: Vec<CheckFigures>) {
+    pub(super) fn figures_arrive(&mut self, host: usize, connection: u64, mut figures: Figures) {
         if self.is_cut(host) {
             return;
         }
         if self.scenario.sabotage == Some(Sabotage::FiguresFlattered) {
-            checks.iter_mut().for_each(|check| check.p50 = Duration::from_millis(20));
+            figures.checks.iter_mut().for_each(|check| check.p50 = Duration::from_millis(20));
+            for service in &mut figures.services {
+                (service.memory_bytes, service.restarts) = (Some(100 << 20), 0);
+            }
         }
         let id = self.hosts[host].id.clone();
         let now = self.controller_now();
         let Some(controller) = &mut self.controller.running else { return };
-        self.checks.figures_heard(&id, connection, checks.iter().map(|check| check.count).sum());
+        self.checks.figures_heard(&id, connection, figures.checks.iter().map(|check| check.count).sum());
         // The planner runs every second while a canary is held.
-        let _ = controller.state.observe(Observation::Measured { host: id, connection, checks }, now);
+        let _ = controller.state.observe(Observation::Measured { host: id, connection, figures }, now);
     }
 
     /// What the log says of comparisons, beside what the releases really are.
@@ -74,11 +97,12 @@ impl World {
             self.note(format_args!("the canary of {rollout}: {verdict:?}: {}", findings.join("; ")));
             let state = self.controller.running.as_ref().map(|controller| &controller.state);
             let Some(rollout) = state.and_then(|state| state.rollout(rollout)) else { continue };
-            // Neither slow nor bad in any other way, and not of those for whom no figures are a failure.
+            // As good as others in all that is measured, and not bad in any other way, and not of those for whom no figures are a failure.
             let good = self.releases.iter().any(|release| {
                 let pauses = release.plan.strategy.analysis.as_ref().map(|a| a.latency.missing);
                 let is_it = release.reference == rollout.release && pauses == Some(Missing::Pause);
-                is_it && !release.plan.slow && release.plan.bad_ppm == 0
+                let is_worse = release.plan.slow || release.plan.restless || release.plan.hungry;
+                is_it && !is_worse && release.plan.bad_ppm == 0
             });
             if *verdict == AnalysisVerdict::Fail && good {
                 self.statistics.taken_back_wrongly += 1;
