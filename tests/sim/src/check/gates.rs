@@ -16,6 +16,9 @@ use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage, Status};
 
 use super::{Checks, Violation};
 
+/// A gate before a batch of a rollout.
+type Held = (RolloutId, u32, GateName);
+
 /// What was said, by what integrations and operators were answered.
 #[derive(Debug, Default)]
 pub struct Words {
@@ -28,7 +31,7 @@ pub struct Words {
     /// Since when each rollout that is not paused has waited for the gates before a batch, in the world's time.
     waits: BTreeMap<RolloutId, (u32, u64)>,
     /// Of each gate that the controller asks, the newest question, by its process and its number, and when it was asked.
-    asked: BTreeMap<(RolloutId, u32, GateName), ((u64, u64), u64)>,
+    asked: BTreeMap<Held, ((u64, u64), u64)>,
     /// And what was answered last to one that was the newest by then, with the time of that question.
     heard: BTreeMap<(RolloutId, u32, GateName), (GateVerdict, u64)>,
 }
