@@ -43,6 +43,8 @@ fn begun(rollout: &Rollout) -> Option<u32> {
         // With it the rollout begins to change things.
         Stage::Migrating { .. } => Some(1),
         Stage::Gated { at } => Some(at.next - 1),
+        // Its hosts may have been proven, or have come to nothing, in the decision in which it began.
+        Stage::Canary { .. } => Some(1),
         _ => None,
     }
 }
