@@ -165,20 +165,23 @@ impl Host {
         (current && now.since(received.at) <= HEARD_WITHIN).then_some(received)
     }
 
-    /// Whether it serves: fresh word of it, healthy, and nothing done to what runs (P4). Unknown and
-    /// partitioned hosts, and those with an open grant, do not.
+    /// Whether it is sure to serve (P4): it [serves](Self::serves), and nothing was granted that it may still take.
     #[must_use]
     pub fn available(&self, now: Timestamp) -> bool {
+        self.serves(now) && !self.grant_open(now)
+    }
+
+    /// Whether it serves as far as is known: fresh word of it, healthy, and nothing done to what runs. Unknown and
+    /// partitioned hosts do not.
+    #[must_use]
+    pub fn serves(&self, now: Timestamp) -> bool {
         let Some(received) = self.fresh(now) else { return false };
         let report = &received.report;
         let at_rest = matches!(
             report.phase,
             Phase::Idle | Phase::Fetching { .. } | Phase::Preparing { .. } | Phase::Migrating
         );
-        at_rest
-            && report.active.is_some()
-            && matches!(report.health, Health::Healthy { .. })
-            && !self.grant_open(now)
+        at_rest && report.active.is_some() && matches!(report.health, Health::Healthy { .. })
     }
 
     /// Whether an activation was granted that the host may still take, or has taken without saying yet how

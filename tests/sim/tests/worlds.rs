@@ -63,7 +63,10 @@ fn worlds_that_once_showed_a_mistake_hold() {
         91_001_654, // A clock that leapt while the controller was down ended a migration's lease.
         95_539_571_617_486, // A host that was cordoned in the middle of it was taken for one that a gate had to wait for.
         770_257, // A batch that began and was over between two gates was asked about later than it was looked at.
-        22_889_597_352_370, // The same of a first batch, between its gate and the hold of the canary.
+        31_001_004, // A host whose order came alive again, as a clock went back, was let go beside one that was away.
+        31_002_365, // A watch was held against what hosts said after it, while the contract ran.
+        31_003_234, // A host that was away as its batch was proven came back while a gate was asked.
+        22_889_597_352_370, // A batch that began and was over at once: a first one, between its gate and the hold of the canary.
     ] {
         must_hold(&run(seed, false));
     }

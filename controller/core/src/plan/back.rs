@@ -175,7 +175,7 @@ fn reason(table: &Table<'_>) -> String {
     }
 }
 
-/// Hosts that are out go first: they cost nothing.
+/// Hosts that do not serve go first: they cost nothing.
 fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSet<Group>, proof: Proof) {
     let rollout = table.rollout();
     let Some(previous) = rollout.previous.clone() else { return };
@@ -194,20 +194,20 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
         .filter(|(_, seat)| {
             matches!(seat.member_state(), Some(MemberState::ReturnDue)) && seat.fresh.is_some()
         })
-        .map(|(at, seat)| (!seat.out, at))
+        .map(|(at, seat)| (seat.serves, at))
         .collect();
     due.sort_unstable();
     let (mut blocked, mut queued, mut apart) = (Hosts::default(), Hosts::default(), Hosts::default());
     let was_under_way = under_way.clone();
-    for (available, at) in due {
+    for (serves, at) in due {
         let host = table.seats[at].host.record.id.clone();
-        if available && table.out + 1 > max_unavailable {
+        if !table.within_the_budget(&table.seats[at], max_unavailable) {
             blocked.add(&host);
             continue;
         }
         let group = spread.as_ref().map(|label| Group::of(table.seats[at].host, label));
-        // What is out already may go back beside whatever changes: it costs nothing, and a way back must move.
-        if available && groups.iter().any(|other| Some(other) != group.as_ref()) {
+        // What does not serve may go back beside whatever changes: it costs nothing, and a way back must move.
+        if serves && groups.iter().any(|other| Some(other) != group.as_ref()) {
             apart.add(&host);
             continue;
         }

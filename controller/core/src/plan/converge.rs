@@ -79,7 +79,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             (Course::Send, Convergence::On) if !seat.at_rest() => {
                 table.wait(Wait::Converging { host, release: release() });
             }
-            (Course::Send, Convergence::On) if !seat.out && table.out + 1 > max_unavailable => {
+            (Course::Send, Convergence::On) if !table.within_the_budget(seat, max_unavailable) => {
                 blocked.add(&host);
             }
             (Course::Send, Convergence::On)

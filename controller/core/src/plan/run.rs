@@ -92,8 +92,8 @@ pub(super) fn turn_back(table: &mut Table<'_>, reason: String, or: &str) -> Turn
     }
 }
 
-/// Lets staged hosts of the batches that have begun activate. An available host only within the budget; one
-/// that is out already costs nothing.
+/// Lets staged hosts of the batches that have begun activate. A host that serves only within the budget; one
+/// that does not costs nothing.
 fn grant(table: &mut Table<'_>, batch: u32) {
     let rollout = table.rollout();
     let may_revert = turn::may_revert(table.state, rollout, &table.place);
@@ -106,20 +106,20 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         .filter_map(|(at, seat)| {
             let member = seat.member.as_ref()?;
             let ready = matches!(member.state, MemberState::Staged) && member.batch <= batch;
-            (ready && seat.fresh.is_some()).then_some((member.batch, !seat.out, at))
+            (ready && seat.fresh.is_some()).then_some((member.batch, seat.serves, at))
         })
         .collect();
     candidates.sort_unstable();
     let mut blocked = Hosts::default();
     let mut pace = Pace::of(table);
-    for (_, available, at) in candidates {
+    for (_, _, at) in candidates {
         let there = already_there(&table.seats[at], &release).filter(|_| !is_restart);
         if let Some(generation) = there {
             table.seats[at].set(MemberState::Committed { generation }, now);
             pace.passes(&mut table.seats[at]);
             continue;
         }
-        if available && table.out + 1 > max_unavailable {
+        if !table.within_the_budget(&table.seats[at], max_unavailable) {
             blocked.add(&table.seats[at].host.record.id);
             continue;
         }

@@ -56,8 +56,10 @@ pub(super) struct Seat<'a> {
     pub alone: Option<Out>,
     /// What this run asks of it.
     pub issued: Option<Issued>,
-    /// Whether it is out (P4).
+    /// Whether it is out, or may be (P4).
     pub out: bool,
+    /// Whether it serves: to let it go costs something. One that may still take an order serves, and counts as out.
+    pub serves: bool,
 }
 
 /// By which kind of word a host is to be left alone. `excluded` are those that the last rollout has left out, while
@@ -95,7 +97,16 @@ impl<'a> Table<'a> {
                 Some(member) if member.left_out.is_some() => (Some(member), None),
                 member => (None, member.map(Cow::Borrowed)),
             };
-            Seat { host, fresh: host.fresh(now), member, left_out, alone, issued: None, out: is_out }
+            Seat {
+                host,
+                fresh: host.fresh(now),
+                member,
+                left_out,
+                alone,
+                issued: None,
+                out: is_out,
+                serves: host.serves(now),
+            }
         });
         Some(Self {
             now,
@@ -143,6 +154,12 @@ impl<'a> Table<'a> {
     /// How many hosts may be out at the same time.
     pub fn max_unavailable(&self) -> usize {
         self.rollout().strategy.max_unavailable.at_least_one(self.seats.len())
+    }
+
+    /// Whether a host may be let go as far as the budget is concerned (P4): what does not serve costs nothing, and what
+    /// does may go beside fewer others than may be out.
+    pub fn within_the_budget(&self, seat: &Seat<'_>, max_unavailable: usize) -> bool {
+        !seat.serves || self.out - usize::from(seat.out) < max_unavailable
     }
 
     /// How long nothing has got on: no member, no host, not the rollout.

@@ -77,21 +77,27 @@ impl Checks {
     }
 
     fn available(&self, host: &HostId, now: Timestamp) -> bool {
-        let Some((_, report, at)) = self.heard.get(host) else { return false };
-        let open = self.grants.get(host).is_some_and(|(generation, until)| {
-            match report.generation.cmp(generation) {
-                std::cmp::Ordering::Less => *at <= *until + Duration::from_secs(30),
-                std::cmp::Ordering::Equal => {
-                    report.outcome.as_ref().is_none_or(|outcome| outcome.generation != *generation)
-                }
-                std::cmp::Ordering::Greater => false,
+        self.serves(host, now) && !self.may_take_a_grant(host)
+    }
+
+    fn may_take_a_grant(&self, host: &HostId) -> bool {
+        let Some((_, report, at)) = self.heard.get(host) else { return true };
+        self.grants.get(host).is_some_and(|(generation, until)| match report.generation.cmp(generation) {
+            std::cmp::Ordering::Less => *at <= *until + Duration::from_secs(30),
+            std::cmp::Ordering::Equal => {
+                report.outcome.as_ref().is_none_or(|outcome| outcome.generation != *generation)
             }
-        });
+            std::cmp::Ordering::Greater => false,
+        })
+    }
+
+    fn serves(&self, host: &HostId, now: Timestamp) -> bool {
+        let Some((_, report, at)) = self.heard.get(host) else { return false };
         let fresh = now.since(*at) <= Duration::from_secs(30);
         let busy =
             matches!(report.phase, Phase::Activating { .. } | Phase::Proving { .. } | Phase::Undoing { .. });
         let healthy = matches!(report.health, Health::Healthy { .. });
-        fresh && healthy && !busy && !open && report.active.is_some()
+        fresh && healthy && !busy && report.active.is_some()
     }
 
     /// What is durable, whether the controller lives to act upon it or not.
@@ -184,9 +190,14 @@ impl Checks {
                     let out = out.get_or_insert_with(|| {
                         state.hosts(&place()).filter(|host| is_out(&host.record.id)).count()
                     });
-                    if !is_out(host) {
-                        assert!(*out < max, "P4: {host} was taken out while {out} were, of {max}");
-                        *out += 1;
+                    if self.serves(host, now) {
+                        // It counts as out where it may still take an order before this one.
+                        let others = *out - usize::from(is_out(host));
+                        assert!(
+                            others < max,
+                            "P4: {host} was taken out while {others} others were, of {max}"
+                        );
+                        *out = others + 1;
                         self.activations_checked += 1;
                     }
                     self.grants.insert(host.clone(), (assignment.generation, assignment.expires_at));

@@ -540,3 +540,23 @@ fn the_deadline_of_a_plan_is_never_reached_by_waiting_for_health_alone() {
     world.must_succeed("v2");
     assert_eq!(world.runs(), ["v2"; 8]);
 }
+
+/// Whoever may still take an order counts as out, and may well serve: to let it go costs what it would cost otherwise.
+#[test]
+fn a_host_with_an_open_order_is_not_let_go_beside_one_that_is_away() {
+    let knobs = Strategy { max_unavailable: Amount::Count(1), ..strategy() };
+    let mut world = World::on_v1(3, knobs);
+    world.host(1).hears = |order| !order.takes_out();
+    let id = world.release("v2").unwrap();
+    world.until("the canary is asked", |w| w.issued.iter().any(|asked| asked.rollout == id));
+    world.cut.push(host_id(2));
+    world.run(35);
+    world.ask(Action::Abort { rollout: id.clone(), go_back: true, reason: String::new() }).unwrap();
+    let asked = world.issued.len();
+    world.run(20);
+    assert_eq!(world.issued.len(), asked, "it was let go while web-02 was away");
+    world.host(1).hears = |_| true;
+    world.cut.clear();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert_eq!(world.runs(), ["v1"; 3]);
+}

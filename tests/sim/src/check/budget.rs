@@ -12,6 +12,8 @@ use super::{Checks, Violation};
 const HEARD_WITHIN_MS: u64 = 30_000;
 /// How far clocks may be apart before an expired grant could still be taken.
 const SKEW_MS: u64 = 30_000;
+/// Why a host that serves counts as out.
+const MAY_TAKE: &str = "it may take a grant";
 
 impl Checks {
     /// An assignment leaves the controller for the first time.
@@ -25,7 +27,8 @@ impl Checks {
         max_unavailable: Amount,
         now: Timestamp,
     ) -> Result<(), Violation> {
-        if !assignment.order.takes_out() || self.is_out(&assignment.host, now).is_some() {
+        // Whoever may still take an order may serve for all that.
+        if !assignment.order.takes_out() || !self.serves(&assignment.host, now) {
             return Ok(());
         }
         let mut count = 0;
@@ -58,7 +61,11 @@ impl Checks {
         ))
     }
 
-    /// Why a host cannot be counted on.
+    fn serves(&self, host: &HostId, now: Timestamp) -> bool {
+        matches!(self.is_out(host, now), None | Some(MAY_TAKE))
+    }
+
+    /// Why a host cannot be counted on; of several reasons that it may take a grant is the last.
     fn is_out(&self, host: &HostId, now: Timestamp) -> Option<&'static str> {
         let Some(heard) = self.heard.get(host) else { return Some("nothing was heard of it") };
         let stands = self.sessions.get(host) == Some(&heard.connection);
@@ -73,7 +80,7 @@ impl Checks {
             (!fresh, "it has fallen silent"),
             (!at_rest, "it changes"),
             (!serves, "it does not serve"),
-            (self.may_take_a_grant(host), "it may take a grant"),
+            (self.may_take_a_grant(host), MAY_TAKE),
         ];
         whys.into_iter().find(|(is, _)| *is).map(|(_, why)| why)
     }

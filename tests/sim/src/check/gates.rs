@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::strategy::{Ask, Before, Gate};
-use landfall_common::{GateName, RolloutId};
+use landfall_common::{GateName, HostId, RolloutId};
 use landfall_controller_core::State;
 use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::Action;
@@ -30,6 +30,9 @@ pub struct Words {
     begun: BTreeMap<RolloutId, u32>,
     /// Since when each rollout that is not paused has waited for the gates before a batch, in the world's time.
     waits: BTreeMap<RolloutId, (u32, u64)>,
+    /// Hosts of the batches before that were not let go yet when a rollout began to wait: they were away, the batch was
+    /// proven without them, and they may come while it waits.
+    late: BTreeSet<(RolloutId, HostId)>,
     /// Of each gate that the controller asks, the newest question, by its process and its number, and when it was asked.
     asked: BTreeMap<Held, ((u64, u64), u64)>,
     /// And what was answered last to one that was the newest by then, with the time of that question.
@@ -56,7 +59,7 @@ impl Words {
         self.asked.clear();
         self.heard.clear();
         self.waits.clear();
-        state.rollouts().for_each(|rollout| self.waits_from(rollout, now));
+        state.rollouts().for_each(|rollout| self.waits_from(rollout, state.members(&rollout.id), now));
         for rollout in state.rollouts() {
             if let Some(batch) = begun(rollout) {
                 self.begun.insert(rollout.id.clone(), batch);
@@ -75,12 +78,19 @@ impl Words {
 }
 
 impl Words {
-    /// From when on answers count.
-    fn waits_from(&mut self, rollout: &Rollout, now: u64) {
+    /// From when on answers count, and who of the batches before is late.
+    fn waits_from<'m>(&mut self, rollout: &Rollout, members: impl Iterator<Item = &'m Member>, now: u64) {
         match &rollout.status {
             Status::Active { stage: Stage::Gated { at } } => {
                 if self.waits.get(&rollout.id).is_none_or(|(batch, _)| *batch != at.next) {
                     self.waits.insert(rollout.id.clone(), (at.next, now));
+                    let late = members.filter(|member| {
+                        matches!(
+                            member.state,
+                            MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged
+                        )
+                    });
+                    self.late.extend(late.map(|member| (rollout.id.clone(), member.host.clone())));
                 }
             }
             _ => drop(self.waits.remove(&rollout.id)),
@@ -138,7 +148,10 @@ impl Checks {
                 let digest = state.rollout(rollout).map(|rollout| rollout.release.digest);
                 // Nobody waits for those that somebody has left out in the middle of it.
                 let waited_for = state.members(rollout).filter(|member| member.left_out.is_none());
-                let early = waited_for.filter(|member| member.batch + 1 == next).find(|member| {
+                let is_late =
+                    |member: &Member| self.gates.late.contains(&(rollout.clone(), member.host.clone()));
+                let before = waited_for.filter(|member| member.batch + 1 == next && !is_late(member));
+                let early = before.into_iter().find(|member| {
                     let proven =
                         digest.is_some_and(|digest| self.proven.contains(&(member.host.clone(), digest)));
                     let under_way = matches!(member.state, MemberState::Granted { .. });
@@ -169,11 +182,11 @@ impl Checks {
     pub fn gates_were_open<'m>(
         &mut self,
         rollout: &Rollout,
-        members: impl Iterator<Item = &'m Member>,
+        members: impl Iterator<Item = &'m Member> + Clone,
         now: u64,
     ) -> Result<(), Violation> {
-        let opened = self.were_open(rollout, members, now);
-        self.gates.waits_from(rollout, now);
+        let opened = self.were_open(rollout, members.clone(), now);
+        self.gates.waits_from(rollout, members, now);
         opened
     }
 

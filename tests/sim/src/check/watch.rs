@@ -18,6 +18,8 @@ pub struct Watch {
     since: BTreeMap<RolloutId, u64>,
     /// Those of which somebody has seen enough.
     accepted: BTreeSet<RolloutId>,
+    /// Those whose watch was over when the contract was begun, whatever hosts say after.
+    over: BTreeSet<RolloutId>,
 }
 
 impl Watch {
@@ -46,8 +48,10 @@ impl Checks {
         self.watch.found(rollout, true_ms);
         let watch = rollout.strategy.watch;
         let succeeded = matches!(rollout.status, Status::Ended { end: End::Succeeded });
-        let must = succeeded && !watch.is_zero() && rollout.kind == RolloutKind::Forward;
-        if !must || self.watch.accepted.contains(&rollout.id) {
+        let contracts = matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
+        let must = (succeeded || contracts) && !watch.is_zero() && rollout.kind == RolloutKind::Forward;
+        let id = &rollout.id;
+        if !must || self.watch.accepted.contains(id) || self.watch.over.contains(id) {
             return Ok(());
         }
         let watched_ms = self.watch.since.get(&rollout.id).map_or(0, |since| true_ms.saturating_sub(*since));
@@ -58,10 +62,11 @@ impl Checks {
                 || matches!(health, Some(Health::Healthy { period }) if *period >= watch)
         };
         if u128::from(watched_ms) >= watch.as_millis() || members.all(well) {
+            self.watch.over.insert(id.clone());
             return Ok(());
         }
         let what = format!(
-            "rollout {} of {} succeeded after {watched_ms} ms of a watch of {watch:?}",
+            "the watch of rollout {} of {} was over after {watched_ms} ms of {watch:?}",
             rollout.id, rollout.release.name
         );
         Err(Violation::new("P5", what))
