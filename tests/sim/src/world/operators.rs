@@ -609,14 +609,15 @@ impl World {
         self.ask_anew(action);
     }
 
-    /// Whether what stands in line has been looked at so often that its proof will never come.
+    /// Whether what stands in line has been looked at so often that its proof will never come. Several may stand there, and
+    /// all of them have to end in time.
     fn is_past_hope(&mut self, rollout: &RolloutId) -> bool {
         if self.scenario.staging == 0 || self.in_staging || !self.healed {
             return false;
         }
         let looks = self.patience.entry(format!("proof {rollout}")).or_default();
         *looks += 1;
-        *looks > 60
+        *looks > 20
     }
 
     /// After a rollout that ended half way, or before any has succeeded, somebody has to say what should run.
