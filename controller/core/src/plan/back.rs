@@ -197,12 +197,13 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
         .map(|(at, seat)| (seat.serves, at))
         .collect();
     due.sort_unstable();
-    let (mut blocked, mut queued, mut apart) = (Hosts::default(), Hosts::default(), Hosts::default());
+    let mut blocked = Vec::new();
+    let (mut queued, mut apart) = (Hosts::default(), Hosts::default());
     let was_under_way = under_way.clone();
     for (serves, at) in due {
         let host = table.seats[at].host.record.id.clone();
         if !table.within_the_budget(&table.seats[at], max_unavailable) {
-            blocked.add(&host);
+            blocked.push(at);
             continue;
         }
         let group = spread.as_ref().map(|label| Group::of(table.seats[at].host, label));
@@ -226,10 +227,7 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
     if let (Some(group), false) = (groups.first(), apart.is_empty()) {
         table.wait(Wait::Group { in_change: group.to_string(), waiting: apart });
     }
-    if !blocked.is_empty() {
-        let out = table.out_hosts();
-        table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
-    }
+    table.wait_for_the_budget(max_unavailable, &blocked);
     if !queued.is_empty() && !was_under_way.is_empty() {
         table.wait(Wait::ReturnBatch { batch, under_way: was_under_way, waiting: queued });
     }

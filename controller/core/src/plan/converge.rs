@@ -51,7 +51,8 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let courses: Vec<(usize, Course)> =
         off.into_iter().map(|at| (at, course(table, &table.seats[at], &target))).collect();
     stop_if_too_many_failed(table, &courses, &target, &strategy);
-    let (mut blocked, mut left_alone, mut away) = (Hosts::default(), Hosts::default(), Hosts::default());
+    let mut blocked = Vec::new();
+    let (mut left_alone, mut away) = (Hosts::default(), Hosts::default());
     let mut apart = Hosts::default();
     // Neither do they change beside a group that the rollout changes, nor it beside theirs.
     let mut pace = is_active.then(|| Pace::of(table));
@@ -80,7 +81,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
                 table.wait(Wait::Converging { host, release: release() });
             }
             (Course::Send, Convergence::On) if !table.within_the_budget(seat, max_unavailable) => {
-                blocked.add(&host);
+                blocked.push(at);
             }
             (Course::Send, Convergence::On)
                 if pace.as_ref().is_some_and(|pace| !pace.beside(&table.seats[at])) =>
@@ -101,10 +102,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     if let (Some(group), false) = (pace.as_ref().and_then(Pace::group), apart.is_empty()) {
         table.wait(Wait::Group { in_change: group, waiting: apart });
     }
-    if !blocked.is_empty() {
-        let out = table.out_hosts();
-        table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
-    }
+    table.wait_for_the_budget(max_unavailable, &blocked);
     if !away.is_empty() {
         table.wait(Wait::Away { hosts: away, release: target.name.clone() });
     }

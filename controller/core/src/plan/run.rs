@@ -110,7 +110,7 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         })
         .collect();
     candidates.sort_unstable();
-    let mut blocked = Hosts::default();
+    let mut blocked = Vec::new();
     let mut pace = Pace::of(table);
     for (_, _, at) in candidates {
         let there = already_there(&table.seats[at], &release).filter(|_| !is_restart);
@@ -120,7 +120,7 @@ fn grant(table: &mut Table<'_>, batch: u32) {
             continue;
         }
         if !table.within_the_budget(&table.seats[at], max_unavailable) {
-            blocked.add(&table.seats[at].host.record.id);
+            blocked.push(at);
             continue;
         }
         match pace.ask(&table.seats[at], now) {
@@ -147,10 +147,7 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         pace.begun(&table.seats[at], now);
     }
     pace.report(table);
-    if !blocked.is_empty() {
-        let out = table.out_hosts();
-        table.wait(Wait::Budget { max_unavailable, out, waiting: blocked });
-    }
+    table.wait_for_the_budget(max_unavailable, &blocked);
 }
 
 /// A host that runs the release already, proven and healthy, and has nothing else to do, needs no restart.

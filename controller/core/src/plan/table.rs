@@ -223,9 +223,21 @@ impl<'a> Table<'a> {
         Why::Unheard { period: seat.host.silent_for(self.state.started_at, self.now) }
     }
 
-    /// The hosts that are out, for the report.
-    pub fn out_hosts(&self) -> Hosts {
-        self.seats.iter().filter(|seat| seat.out).map(|seat| seat.host.record.id.clone()).collect()
+    /// Says that hosts, by their seats, wait for others that are out. One that may still take an earlier order counts as
+    /// out and waits all the same; it is told of once.
+    pub fn wait_for_the_budget(&mut self, max_unavailable: usize, blocked: &[usize]) {
+        if blocked.is_empty() {
+            return;
+        }
+        let (mut out, mut waiting) = (Hosts::default(), Hosts::default());
+        for (at, seat) in self.seats.iter().enumerate() {
+            if blocked.contains(&at) {
+                waiting.add(&seat.host.record.id);
+            } else if seat.out {
+                out.add(&seat.host.record.id);
+            }
+        }
+        self.wait(Wait::Budget { max_unavailable, out, waiting });
     }
 
     /// Takes the room that it takes to ask something of a host; whether there is any.
