@@ -84,7 +84,8 @@ impl Words {
             Status::Active { stage: Stage::Gated { at } } => {
                 if self.waits.get(&rollout.id).is_none_or(|(batch, _)| *batch != at.next) {
                     self.waits.insert(rollout.id.clone(), (at.next, now));
-                    let late = members.filter(|member| {
+                    let before = members.filter(|member| member.batch < at.next);
+                    let late = before.filter(|member| {
                         matches!(
                             member.state,
                             MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged

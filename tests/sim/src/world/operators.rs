@@ -571,7 +571,7 @@ impl World {
         let Some(controller) = &self.controller.running else { return };
         let Some(rollout) = controller.state.rollout(&id) else { return };
         if rollout.in_line().is_some() && matches!(rollout.status, Status::Active { .. }) {
-            if !self.is_past_hope(&id) {
+            if !self.is_past_hope() {
                 return self.say_yes(&id);
             }
             let reason = "staging does not get it proven".to_owned();
@@ -609,15 +609,22 @@ impl World {
         self.ask_anew(action);
     }
 
-    /// Whether what stands in line has been looked at so often that its proof will never come. Several may stand there, and
-    /// all of them have to end in time.
-    fn is_past_hope(&mut self, rollout: &RolloutId) -> bool {
+    /// Whether what is first in line has been looked at so often that its proof will never come. Whoever looks at one sees
+    /// all that stand there.
+    fn is_past_hope(&mut self) -> bool {
         if self.scenario.staging == 0 || self.in_staging || !self.healed {
             return false;
         }
-        let looks = self.patience.entry(format!("proof {rollout}")).or_default();
-        *looks += 1;
-        *looks > 20
+        let place = self.place();
+        let state = self.controller.running.as_ref().map(|controller| &controller.state);
+        let line = state.and_then(|state| state.place(&place)).map_or(&[][..], |place| &place.line);
+        let mut first = None;
+        for rollout in line {
+            let looks = self.patience.entry(format!("proof {rollout}")).or_default();
+            *looks += 1;
+            first.get_or_insert(*looks > 60);
+        }
+        first == Some(true)
     }
 
     /// After a rollout that ended half way, or before any has succeeded, somebody has to say what should run.
