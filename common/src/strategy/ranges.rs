@@ -312,6 +312,9 @@ mod tests {
         for (window, word) in Window::ALL {
             assert_eq!(Range::OneOf(vec![word.to_owned()]).check(Knob::Window), Ok(()), "{window:?}");
         }
+        let keys: Vec<&str> = Knob::ALL.iter().map(|(_, word)| *word).collect();
+        let (_, written) = crate::definition::TABLES.iter().find(|(table, _)| *table == "overrides").unwrap();
+        assert_eq!(*written, keys, "each can be written");
         for (knob, word) in Knob::ALL {
             assert_eq!(serde_json::to_string(&knob).unwrap(), format!("{word:?}"));
         }
