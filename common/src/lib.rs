@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod printable;
 pub mod report;
+pub mod rights;
 pub mod strategy;
 pub mod time;
 pub mod token;
@@ -24,5 +25,6 @@ pub use ids::{
     AppName, EnvName, GateName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName,
     RequestId, RolloutId, ServiceName, StepName,
 };
+pub use rights::{Right, Rights, Role, Scope};
 pub use time::{Duration, Timestamp};
 pub use token::Token;
