@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use landfall_common::{Duration, OperatorName};
+use landfall_common::{Duration, OperatorName, Rights};
 use landfall_controller_core::log::Actor;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +19,6 @@ use crate::backup;
 use crate::config::Layout;
 use crate::enrolment::{Grant, operator_text};
 use crate::error::ControllerError;
-use crate::identity::Role;
 use crate::initialise::{deny_operator, fresh_request};
 use crate::rpc::operators::approvals;
 use crate::rpc::{Context, operators};
@@ -39,8 +38,9 @@ pub enum Request {
     OperatorToken {
         /// The name.
         name: OperatorName,
-        /// The role.
-        role: Role,
+        /// What the operator may do.
+        #[serde(rename = "role")]
+        rights: Rights,
         /// How long it is good; 0 for the default.
         valid_for_ms: u64,
     },
@@ -129,8 +129,8 @@ async fn answer(
     let request: Result<Request, _> = serde_json::from_str(&line);
     let answer = match request {
         Err(error) => Answer::Failed { message: format!("the request cannot be read: {error}") },
-        Ok(Request::OperatorToken { name, role, valid_for_ms }) => {
-            match token(context, name, role, Duration::from_millis(valid_for_ms)).await {
+        Ok(Request::OperatorToken { name, rights, valid_for_ms }) => {
+            match token(context, name, rights, Duration::from_millis(valid_for_ms)).await {
                 Ok(text) => Answer::Token { text },
                 Err(error) => Answer::Failed { message: error.chain() },
             }
@@ -178,10 +178,10 @@ async fn write_line(stream: &mut UnixStream, answer: &Answer) -> std::io::Result
 async fn token(
     context: &Context,
     name: OperatorName,
-    role: Role,
+    rights: Rights,
     valid_for: Duration,
 ) -> Result<String, ControllerError> {
-    let grant = Grant::Operator { name, role };
+    let grant = Grant::Operator { name, rights };
     let request = fresh_request()?;
     let (token, secret) =
         operators::create_token(context, &request, grant, Actor::Controller, String::new(), valid_for)

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use landfall_common::time::human;
-use landfall_common::{Duration, OperatorName};
-
-use crate::identity::Role;
+use landfall_common::{Duration, OperatorName, Right};
 
 /// The Landfall controller: keeps releases, plans rollouts, and tells agents what to run.
 ///
@@ -43,9 +41,10 @@ pub enum Command {
         /// The operator's name.
         #[arg(long)]
         name: OperatorName,
-        /// viewer, deployer or admin.
-        #[arg(long)]
-        role: Role,
+        /// viewer, gatekeeper, approver, deployer, manager or admin; of one application or environment with :APP or
+        /// :APP/ENV after it. May be given several times.
+        #[arg(long, value_name = "ROLE[:APP[/ENV]]", value_delimiter = ',', required = true)]
+        role: Vec<Right>,
         /// How long the token is good, at most 24h.
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = human::parse)]
         valid_for: Duration,

@@ -11,7 +11,9 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use landfall_common::token::Bearer;
-use landfall_common::{Duration, HostId, LabelKey, OperatorName, RequestId, Sha256, Timestamp, Token};
+use landfall_common::{
+    Duration, HostId, LabelKey, OperatorName, RequestId, Rights, Sha256, Timestamp, Token,
+};
 use landfall_controller_core::log::{Actor, LogEvent, Subject};
 use landfall_controller_core::record::Place;
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::authorise::{DenyList, deny_key};
 use crate::ca::{CertificateAuthority, signed_by_key_of};
 use crate::error::{ControllerError, Reason};
-use crate::identity::{Identity, PeerCertificate, Role};
+use crate::identity::{Identity, PeerCertificate};
+use crate::rpc::convert;
+use crate::store::{Batch, Store, Versioned};
 pub use admission::{Admission, Issuing, Removing};
 
 /// The longest life of a token.
@@ -82,15 +86,54 @@ pub enum Grant {
     Operator {
         /// The name in it.
         name: OperatorName,
-        /// The role in it.
-        role: Role,
+        /// What is in it that the operator may do.
+        #[serde(rename = "role")]
+        rights: Rights,
     },
 }
 
-/// The key of a token in the store.
+/// Where tokens stand in the store. Those of operators with more than one role for everything are apart: a version that
+/// knows no scopes, to which somebody may go back, must neither stumble over them nor give more away for one.
+const TOKENS: [&str; 2] = ["token/", "scoped-token/"];
+
+/// The keys under which a token of this id may stand.
 #[must_use]
-pub fn token_key(id: &str) -> String {
-    format!("token/{id}")
+pub fn token_keys(id: &str) -> [String; 2] {
+    TOKENS.map(|prefix| format!("{prefix}{id}"))
+}
+
+/// Whether this is the key of a token.
+#[must_use]
+pub fn is_token(key: &str) -> bool {
+    TOKENS.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// The token of this id, with its key.
+///
+/// # Errors
+/// [`ControllerError::Store`].
+pub async fn find_token(store: &dyn Store, id: &str) -> Result<Option<(String, Versioned)>, ControllerError> {
+    for key in token_keys(id) {
+        if let Some(stored) = store.get(&key).await? {
+            return Ok(Some((key, stored)));
+        }
+    }
+    Ok(None)
+}
+
+/// All tokens that are on record, with their keys.
+///
+/// # Errors
+/// [`ControllerError::Store`], [`ControllerError::Record`].
+pub async fn all_tokens(store: &dyn Store) -> Result<Vec<(String, TokenRecord)>, ControllerError> {
+    let mut tokens = Vec::new();
+    for prefix in TOKENS {
+        for entry in store.scan(prefix).await?.entries {
+            let token = convert::stored(&entry.key, &entry.value)?;
+            tokens.push((entry.key, token));
+        }
+    }
+    Ok(tokens)
 }
 
 /// A new token and its secret.
@@ -133,6 +176,22 @@ pub fn operator_text(id: &str, secret: &str, authority: Sha256) -> String {
 }
 
 impl TokenRecord {
+    /// Its key in the store.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let [plain, scoped] = token_keys(&self.id);
+        match &self.grant {
+            Grant::Operator { rights, .. } if rights.single().is_none() => scoped,
+            _ => plain,
+        }
+    }
+
+    /// Adds it to a commit, which fails if a token of its id is there.
+    pub fn put_into(&self, batch: Batch) -> Batch {
+        let absent = token_keys(&self.id).into_iter().fold(batch, |batch, key| batch.if_absent(&key));
+        absent.put(self.key(), convert::to_store(self))
+    }
+
     /// Whether `other` was made for the same intent.
     #[must_use]
     pub fn same_intent(&self, other: &Self) -> bool {
@@ -150,10 +209,10 @@ impl TokenRecord {
                 environment: place.environment.clone(),
                 expires_at: self.expires_at,
             },
-            Grant::Operator { name, role } => LogEvent::OperatorTokenIssued {
+            Grant::Operator { name, rights } => LogEvent::OperatorTokenIssued {
                 token,
                 name: name.clone(),
-                role: role.to_string(),
+                role: rights.to_string(),
                 expires_at: self.expires_at,
             },
         }
@@ -245,7 +304,7 @@ pub fn issued(certificate: &[u8]) -> Result<LogEvent, ControllerError> {
     let read = PeerCertificate::read(certificate)?;
     let subject = match read.identity {
         Identity::Host(host) => Subject::Host { host },
-        Identity::Operator { name, role } => Subject::Operator { name, role: role.to_string() },
+        Identity::Operator { name, rights } => Subject::Operator { name, role: rights.to_string() },
     };
     let serial = crate::identity::serial(certificate)?;
     Ok(LogEvent::CertificateIssued { subject, serial, expires_at: read.not_after })
@@ -257,7 +316,10 @@ mod tests {
 
     fn token(valid_for: Duration, now: Timestamp) -> (TokenRecord, String) {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
-        let grant = Grant::Operator { name: OperatorName::new("alice").unwrap(), role: Role::Admin };
+        let grant = Grant::Operator {
+            name: OperatorName::new("alice").unwrap(),
+            rights: Rights::everywhere(landfall_common::Role::Admin),
+        };
         let request = RequestId::new("r1").unwrap();
         make(&key, &request, grant, Actor::Controller, valid_for, now).unwrap()
     }
@@ -276,6 +338,22 @@ mod tests {
         assert!(text(record.check(&secret, b"other", now)).contains("used"));
         // Without the secret nothing is learnt of what became of it.
         assert!(text(record.check("wrong", b"other", now)).contains("not one of"));
+    }
+
+    #[test]
+    fn a_token_with_a_scope_is_nothing_to_a_version_that_knows_none() {
+        let (plain, _) = token(Duration::ZERO, Timestamp::from_ms(1_000_000));
+        // As every version has written it.
+        let text = serde_json::to_string(&plain.grant).unwrap();
+        assert_eq!(text, r#"{"grant":"operator","name":"alice","role":"admin"}"#);
+        assert_eq!(plain.key(), format!("token/{}", plain.id));
+        for rights in ["admin:shop", "viewer,deployer:shop/staging"] {
+            let name = OperatorName::new("alice").unwrap();
+            let grant = Grant::Operator { name, rights: rights.parse().unwrap() };
+            let scoped = TokenRecord { grant, ..plain.clone() };
+            assert_eq!(scoped.key(), format!("scoped-token/{}", plain.id));
+            assert!(is_token(&scoped.key()) && !scoped.key().starts_with("token/"));
+        }
     }
 
     #[test]

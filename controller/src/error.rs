@@ -170,6 +170,14 @@ pub enum ControllerError {
     /// The server came to an end by itself.
     #[error("the gRPC server failed")]
     Server(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A method of ours that was forgotten: nothing of its answer is given away.
+    #[error(
+        "{method} does not ask how far its caller's role reaches, and is not answered; this is a mistake of this program"
+    )]
+    Unasked {
+        /// Its path.
+        method: String,
+    },
     /// A part of the controller has ended, so that no request can be served any more.
     #[error("the controller is stopping")]
     Stopping,

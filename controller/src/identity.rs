@@ -2,68 +2,14 @@
 //!
 //! Whether that caller may call a method is decided in [`crate::authorise`].
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use landfall_common::ids::InvalidName;
-use landfall_common::{HostId, OperatorName, Timestamp};
+use landfall_common::rights::InvalidRights;
+use landfall_common::{HostId, OperatorName, Rights, Timestamp};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
-
-/// What an operator may do; each role may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Opens and closes the gates that a rollout waits at, and nothing else: an integration.
-    Gatekeeper,
-    /// Says yes or no to what others want to roll out.
-    Approver,
-    /// Publishes and rolls out releases.
-    Deployer,
-    /// Lets a rollout begin that windows, freezes or other environments would hold.
-    Manager,
-    /// Enrols, removes, and changes the trust root.
-    Admin,
-}
-
-impl Role {
-    /// The word for it, in certificates and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Gatekeeper => "gatekeeper",
-            Self::Approver => "approver",
-            Self::Deployer => "deployer",
-            Self::Manager => "manager",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = IdentityError;
-    fn from_str(text: &str) -> Result<Self, IdentityError> {
-        match text {
-            "viewer" => Ok(Self::Viewer),
-            "gatekeeper" => Ok(Self::Gatekeeper),
-            "approver" => Ok(Self::Approver),
-            "deployer" => Ok(Self::Deployer),
-            "manager" => Ok(Self::Manager),
-            "admin" => Ok(Self::Admin),
-            _ => Err(IdentityError::Role(text.to_owned())),
-        }
-    }
-}
 
 /// Whom a certificate was issued to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,8 +20,8 @@ pub enum Identity {
     Operator {
         /// Its name.
         name: OperatorName,
-        /// What it may do.
-        role: Role,
+        /// What it may do, and where.
+        rights: Rights,
     },
 }
 
@@ -85,7 +31,7 @@ impl Identity {
     pub fn uri(&self) -> String {
         match self {
             Self::Host(id) => format!("landfall://host/{id}"),
-            Self::Operator { name, role } => format!("landfall://operator/{name}/{role}"),
+            Self::Operator { name, rights } => format!("landfall://operator/{name}/{rights}"),
         }
     }
 
@@ -98,9 +44,9 @@ impl Identity {
                               on the host lets it in again"
                     .to_owned()
             }
-            Self::Operator { name, role } => format!(
-                "an admin makes a new token with `ctl operators token {name} --role {role}`, or the controller's own host \
-                 with `landfall-controller operator-token --name {name} --role {role}`; `ctl login TOKEN` takes it"
+            Self::Operator { name, rights } => format!(
+                "an admin makes a new token with `ctl operators token {name} --role {rights}`, or the controller's own \
+                 host with `landfall-controller operator-token --name {name} --role {rights}`; `ctl login TOKEN` takes it"
             ),
         }
     }
@@ -120,11 +66,13 @@ impl FromStr for Identity {
     fn from_str(uri: &str) -> Result<Self, IdentityError> {
         let unknown = || IdentityError::Uri(uri.to_owned());
         let rest = uri.strip_prefix("landfall://").ok_or_else(unknown)?;
-        let parts: Vec<&str> = rest.split('/').collect();
-        match parts[..] {
-            ["host", id] => Ok(Self::Host(HostId::new(id)?)),
-            ["operator", name, role] => {
-                Ok(Self::Operator { name: OperatorName::new(name)?, role: role.parse()? })
+        let (kind, rest) = rest.split_once('/').ok_or_else(unknown)?;
+        match kind {
+            "host" => Ok(Self::Host(HostId::new(rest)?)),
+            "operator" => {
+                // Where a role holds has a slash of its own.
+                let (name, rights) = rest.split_once('/').ok_or_else(unknown)?;
+                Ok(Self::Operator { name: OperatorName::new(name)?, rights: rights.parse()? })
             }
             _ => Err(unknown()),
         }
@@ -143,9 +91,9 @@ pub enum IdentityError {
     /// A URI of another form.
     #[error("{0:?} does not name a host or an operator")]
     Uri(String),
-    /// A role that does not exist.
-    #[error("{0:?} is not a role; there are viewer, gatekeeper, approver, deployer, manager and admin")]
-    Role(String),
+    /// Roles that are none.
+    #[error(transparent)]
+    Rights(#[from] InvalidRights),
     /// A name against the rules.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -232,9 +180,13 @@ mod tests {
 
     #[test]
     fn a_uri_reads_back() {
-        for uri in
-            ["landfall://host/web-1", "landfall://operator/alice/admin", "landfall://operator/ci/deployer"]
-        {
+        for uri in [
+            "landfall://host/web-1",
+            "landfall://operator/alice/admin",
+            "landfall://operator/ci/deployer",
+            "landfall://operator/ci/deployer:shop",
+            "landfall://operator/ci/viewer,deployer:shop/staging",
+        ] {
             assert_eq!(uri.parse::<Identity>().unwrap().uri(), uri);
         }
     }
@@ -249,15 +201,14 @@ mod tests {
             "landfall://operator/alice",
             "landfall://operator/alice/root",
             "landfall://operator/alice/Admin",
+            "landfall://operator/alice/deployer/staging",
+            "landfall://operator/alice/deployer:shop/staging/eu",
+            "landfall://operator/alice/deployer:*/staging",
+            "landfall://operator//deployer:shop/staging",
             "https://host/web-1",
             "landfall://hosts/web-1",
         ] {
             assert!(uri.parse::<Identity>().is_err(), "{uri:?} was taken");
         }
-    }
-
-    #[test]
-    fn roles_are_ordered() {
-        assert!(Role::Viewer < Role::Deployer && Role::Deployer < Role::Admin);
     }
 }

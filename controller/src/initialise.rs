@@ -1,15 +1,14 @@
 //! The first start, and tokens for operators made on the controller's own host: the way in when nobody has
 //! a certificate, or every one has expired.
 
-use landfall_common::{Duration, OperatorName, RequestId, Timestamp};
+use landfall_common::{Duration, OperatorName, RequestId, Rights, Role, Timestamp};
 use landfall_controller_core::log::{Actor, LogEvent, NewEntry};
 
-use crate::authorise::deny_key;
+use crate::authorise::operator_key;
 use crate::clock::Clock;
 use crate::config::Layout;
-use crate::enrolment::{Grant, make, operator_text, token_key};
+use crate::enrolment::{Grant, make, operator_text};
 use crate::error::{ControllerError, Reason};
-use crate::identity::{Identity, Role};
 use crate::keys::random;
 use crate::rpc::convert;
 use crate::rpc::operators::{approvals, people};
@@ -27,7 +26,7 @@ pub async fn initialise(
     clock: &Clock,
 ) -> Result<String, ControllerError> {
     let state = ControllerState::create(layout, clock).await?;
-    let token = operator_token(&state, name, Role::Admin, Duration::ZERO, clock).await;
+    let token = operator_token(&state, name, Rights::everywhere(Role::Admin), Duration::ZERO, clock).await;
     state.close()?;
     token
 }
@@ -39,16 +38,15 @@ pub async fn initialise(
 pub async fn operator_token(
     state: &ControllerState,
     name: OperatorName,
-    role: Role,
+    rights: Rights,
     valid_for: Duration,
     clock: &Clock,
 ) -> Result<String, ControllerError> {
     let request = fresh_request()?;
     let now = clock.now();
-    let grant = Grant::Operator { name, role };
+    let grant = Grant::Operator { name, rights };
     let (token, secret) = make(&state.keys.tokens, &request, grant, Actor::Controller, valid_for, now)?;
-    let key = token_key(&token.id);
-    let batch = Batch::new().if_absent(&key).put(&key, convert::to_store(&token));
+    let batch = token.put_into(Batch::new());
     state.writer.commit(batch, vec![NewEntry::by_controller(now, token.made())]).await?;
     Ok(operator_text(&token.id, &secret, state.authority.key_digest()))
 }
@@ -85,8 +83,7 @@ pub async fn deny_operator(
         let message = format!("there is no operator {name}; known: {known}");
         return Err(ControllerError::refused(Reason::NotFound, message));
     }
-    // The role does not matter: a name is denied in all of them.
-    let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
+    let denied = operator_key(&name);
     let batch = along
         .put(format!("denied/{denied}"), convert::to_store(&now))
         .delete(format!("{}{name}", people::OPERATOR));

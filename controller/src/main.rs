@@ -6,13 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use landfall_common::{Duration, OperatorName};
+use landfall_common::{Duration, OperatorName, Rights};
 use landfall_controller::admin::{self, Answer, Request};
 use landfall_controller::asker::Asker;
 use landfall_controller::cli::{Arguments, Command};
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Config, Layout, LogFormat};
-use landfall_controller::identity::Role;
 use landfall_controller::keys::OnlineKeys;
 use landfall_controller::state::ControllerState;
 use landfall_controller::store::StoreIoError;
@@ -61,7 +60,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             None => serve_until_stopped(&config).await,
             Some(Command::Init { name }) => init(&config, name).await,
             Some(Command::OperatorToken { name, role, valid_for }) => {
-                operator_token(&config, name, role, valid_for).await
+                operator_token(&config, name, Rights::new(role)?, valid_for).await
             }
             Some(Command::OperatorRemove { name }) => operator_remove(&config, name).await,
             Some(Command::NewOnlineKeys) => new_online_keys(&config),
@@ -194,16 +193,16 @@ fn another_version() -> anyhow::Error {
 async fn operator_token(
     config: &Config,
     name: OperatorName,
-    role: Role,
+    rights: Rights,
     valid_for: Duration,
 ) -> anyhow::Result<()> {
     let valid_for_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
-    let request = Request::OperatorToken { name: name.clone(), role, valid_for_ms };
+    let request = Request::OperatorToken { name: name.clone(), rights: rights.clone(), valid_for_ms };
     let text = match reach(&config.layout(), &request).await? {
         Reached::Running(Answer::Token { text }, _) => text,
         Reached::Running(..) => return Err(another_version()),
         Reached::Stopped(state) => {
-            let text = initialise::operator_token(&state, name, role, valid_for, &Clock::system()).await;
+            let text = initialise::operator_token(&state, name, rights, valid_for, &Clock::system()).await;
             state.close()?;
             text?
         }

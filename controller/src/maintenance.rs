@@ -8,7 +8,7 @@ use landfall_common::{Duration, Timestamp};
 
 use crate::ca::SERVER_LIFETIME;
 use crate::collection::Collection;
-use crate::enrolment::{HOST_GRACE, KEPT, TokenRecord};
+use crate::enrolment::{HOST_GRACE, KEPT, all_tokens};
 use crate::error::ControllerError;
 use crate::rpc::operators::people;
 use crate::rpc::{Context, convert};
@@ -132,12 +132,8 @@ fn warn_of_expiry(context: &Context) {
 
 async fn sweep(context: &Context, now: Timestamp) -> Result<(), ControllerError> {
     let mut old = Vec::new();
-    for entry in context.store.scan("token/").await?.entries {
-        let token: TokenRecord = convert::stored(&entry.key, &entry.value)?;
-        if token.expires_at + KEPT <= now {
-            old.push(entry.key);
-        }
-    }
+    let tokens = all_tokens(&*context.store).await?.into_iter();
+    old.extend(tokens.filter(|(_, token)| token.expires_at + KEPT <= now).map(|(key, _)| key));
     // Nobody can renew by then, so that there is nothing left to deny.
     for entry in context.store.scan("denied/").await?.entries {
         let until: Timestamp = convert::stored(&entry.key, &entry.value)?;

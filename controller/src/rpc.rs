@@ -14,20 +14,21 @@ pub mod outputs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use landfall_common::RolloutId;
+use landfall_common::{Rights, Role, RolloutId, Scope};
 use landfall_controller_core::log::Actor;
+use landfall_controller_core::record::Place;
 use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
-use crate::authorise::DenyList;
+use crate::authorise::{DenyList, role_too_low};
 use crate::ca::CertificateAuthority;
 use crate::clock::Clock;
 use crate::collection::Counted;
 use crate::config::Retention;
 use crate::enrolment::Admission;
 use crate::error::{ControllerError, Reason};
-use crate::identity::{Identity, Peer, PeerCertificate, Role};
+use crate::identity::{Identity, Peer, PeerCertificate};
 use crate::keys::OnlineKeys;
 use crate::objects::Depot;
 use crate::reactor::Reactor;
@@ -57,6 +58,8 @@ pub struct Context {
     pub admission: Admission,
     /// What hosts say that nobody stores.
     pub live: live::Live,
+    /// Which objects are whose.
+    pub catalogue: agents::catalogue::Catalogue,
     /// Who reads what hosts write.
     pub outputs: outputs::Outputs,
     /// What the files of releases take.
@@ -95,22 +98,25 @@ impl Caller {
         Ok(Self { certificate, origin: origin(request) })
     }
 
-    /// Refuses whoever has a lower role: for what the method alone does not tell.
+    /// What it may do, and where; of a host nothing.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        match &self.certificate.identity {
+            Identity::Operator { rights, .. } => rights.clone(),
+            Identity::Host(_) => Rights::default(),
+        }
+    }
+
+    /// Refuses whoever has a lower role in this place: for what the method alone does not tell.
     ///
     /// # Errors
     /// [`Reason::RoleTooLow`].
-    pub fn must_be(&self, needed: Role, what: &str) -> Result<(), ControllerError> {
-        match &self.certificate.identity {
-            Identity::Operator { role, .. } if *role >= needed => Ok(()),
-            other => {
-                let has = match other {
-                    Identity::Operator { role, .. } => role.as_str(),
-                    Identity::Host(_) => "a host",
-                };
-                let message = format!("{what} needs the role {needed}, and {} is {has}", other.name());
-                Err(ControllerError::refused(Reason::RoleTooLow, message))
-            }
+    pub fn must_be(&self, needed: Role, place: &Place, what: &str) -> Result<(), ControllerError> {
+        let (rights, scope) = (self.rights(), scope_of(place));
+        if rights.have(needed, &scope) {
+            return Ok(());
         }
+        Err(role_too_low((self.certificate.identity.name(), &rights), what, needed, Some(&scope)))
     }
 
     /// As the log names it.
@@ -121,6 +127,12 @@ impl Caller {
             Identity::Operator { name, .. } => Actor::Operator(name.clone()),
         }
     }
+}
+
+/// A place, as where a role holds.
+#[must_use]
+pub fn scope_of(place: &Place) -> Scope {
+    Scope::Environment(place.application.clone(), place.environment.clone())
 }
 
 /// The address that a request came from.

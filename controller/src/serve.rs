@@ -142,6 +142,7 @@ pub async fn start<L: Listen>(
         denied: denied.clone(),
         admission: Admission::default(),
         live: crate::rpc::live::Live::default(),
+        catalogue: crate::rpc::agents::catalogue::Catalogue::default(),
         outputs: crate::rpc::outputs::Outputs::default(),
         usage: Counted::default(),
         retention,

@@ -97,6 +97,12 @@ impl State {
         }
     }
 
+    /// Whether this request was answered before, and is still on record.
+    #[must_use]
+    pub fn has_answered(&self, request: &RequestId) -> bool {
+        self.requests.contains_key(request)
+    }
+
     /// Takes in what was seen of a host. Nothing of it is durable.
     pub fn observe(&mut self, observation: Observation, now: Timestamp) -> Attention {
         self.sees(now);

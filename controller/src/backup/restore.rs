@@ -17,7 +17,7 @@ use super::{AUTHORITY, KEYS, OBJECTS, STATE, parts, place};
 use crate::authorise::EVERY_OPERATOR;
 use crate::clock::Clock;
 use crate::config::Layout;
-use crate::enrolment::TokenRecord;
+use crate::enrolment::{TokenRecord, is_token};
 use crate::error::ControllerError;
 use crate::ownership;
 use crate::private_file;
@@ -296,7 +296,7 @@ fn shut_out(backup: &mut Backup, now: Timestamp) -> Result<(), ControllerError> 
     let denied = Versioned { value: convert::to_store(&now), version: backup.revision };
     backup.state.insert(format!("{DENIED}{EVERY_OPERATOR}"), denied);
     for (key, stored) in &mut backup.state {
-        if key.starts_with("token/") {
+        if is_token(key) {
             let token: TokenRecord = convert::stored(key, &stored.value)?;
             let expires_at = token.expires_at.min(now);
             stored.value = convert::to_store(&TokenRecord { expires_at, ..token });

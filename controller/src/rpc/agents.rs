@@ -4,7 +4,7 @@
 //! they are sent in [`transfer`].
 
 mod allowance;
-mod catalogue;
+pub mod catalogue;
 mod transfer;
 
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::StreamExt as _;
-use landfall_common::{AppName, Duration, HostId};
+use landfall_common::{AppName, Duration, HostId, Sha256};
 use landfall_proto::v1 as pb;
 use landfall_proto::v1::agents_server::Agents;
-use landfall_trust::policy::app_role;
 use rand::Rng as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +22,6 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::allowance::Allowances;
-use self::catalogue::Catalogue;
 use self::transfer::{Ended, Wanted};
 use super::{Caller, Context, convert, outputs};
 use crate::error::{ControllerError, Reason};
@@ -54,7 +52,6 @@ pub struct AgentsService {
     context: Arc<Context>,
     transfers: Arc<Semaphore>,
     allowances: Allowances,
-    catalogue: Catalogue,
 }
 
 impl AgentsService {
@@ -62,7 +59,7 @@ impl AgentsService {
     #[must_use]
     pub fn new(context: Arc<Context>) -> Self {
         let transfers = Arc::new(Semaphore::new(TRANSFERS));
-        Self { context, transfers, allowances: Allowances::default(), catalogue: Catalogue::default() }
+        Self { context, transfers, allowances: Allowances::default() }
     }
 
     /// The application of an enrolled host.
@@ -84,17 +81,29 @@ impl AgentsService {
         let parse = |range: pb::ObjectRange| Ok((convert::digest(&range.digest)?, range.offset));
         let mut ranges = ranges.into_iter().map(parse).collect::<Result<Vec<_>, ControllerError>>()?;
         let digests: Vec<_> = ranges.iter().map(|(digest, _)| *digest).collect();
-        let asked = application.clone();
-        let releases = || {
-            self.context.reactor.read(move |view| {
-                let here = view.state.releases(&asked).filter(|record| record.content.removed_at().is_none());
-                here.map(|record| record.release.digest).collect::<Vec<_>>()
-            })
-        };
-        let known = self.catalogue.belonging(&self.context.depot, application, &digests, releases).await?;
+        let known = belonging(&self.context, application, &digests).await?;
         ranges.truncate(known);
         Ok(Wanted { ranges, unknown: digests.get(known).copied() })
     }
+}
+
+/// How many of these objects, from the first on, are those of releases of the application whose files are here.
+///
+/// # Errors
+/// [`ControllerError::Object`], [`ControllerError::Stopping`].
+pub(super) async fn belonging(
+    context: &Context,
+    application: &AppName,
+    digests: &[Sha256],
+) -> Result<usize, ControllerError> {
+    let asked = application.clone();
+    let releases = || {
+        context.reactor.read(move |view| {
+            let here = view.state.releases(&asked).filter(|record| record.content.removed_at().is_none());
+            here.map(|record| record.release.digest).collect::<Vec<_>>()
+        })
+    };
+    context.catalogue.belonging(&context.depot, application, digests, releases).await
 }
 
 fn not_enrolled(host: &HostId) -> ControllerError {
@@ -106,11 +115,18 @@ fn not_enrolled(host: &HostId) -> ControllerError {
 /// Whether a file of the release repository is the metadata of another application's role: nothing in there
 /// concerns this one's hosts.
 fn is_of_another(file: &str, application: &AppName) -> bool {
-    let Some((version, rest)) = file.split_once('.') else { return false };
+    application_of(file).is_some_and(|name| name != application.as_str())
+}
+
+/// The application whose role's metadata a file of the release repository is.
+pub(super) fn application_of(file: &str) -> Option<String> {
     // With a version before the name or without.
-    let name = if version.bytes().all(|byte| byte.is_ascii_digit()) { rest } else { file };
+    let name = match file.split_once('.') {
+        Some((version, rest)) if version.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => file,
+    };
     let role = name.trim_end_matches(".json").replace("%2F", "/");
-    role.starts_with("apps/") && role != app_role(application)
+    role.strip_prefix("apps/").map(str::to_owned)
 }
 
 fn host(caller: &Caller) -> Result<HostId, ControllerError> {

@@ -18,7 +18,7 @@ use super::operators::people;
 use super::{Context, convert, fresh_rollout, origin};
 use crate::authorise::deny_key;
 use crate::ca::OPERATOR_LIFETIME;
-use crate::enrolment::{Grant, TokenRecord, Used, issued, may_renew, removed, token_key, unknown};
+use crate::enrolment::{Grant, TokenRecord, Used, find_token, issued, may_renew, removed, unknown};
 use crate::error::{ControllerError, Reason};
 use crate::identity::Identity;
 use crate::reactor::Along;
@@ -63,15 +63,15 @@ async fn join(
     if request.token_id.len() > 64 || !request.token_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(unknown());
     }
-    let key = token_key(&request.token_id);
-    let stored = context.store.get(&key).await?.ok_or_else(unknown)?;
+    let found = find_token(&*context.store, &request.token_id).await?;
+    let (key, stored) = found.ok_or_else(unknown)?;
     let token: TokenRecord = convert::stored(&key, &stored.value)?;
     token.check(&request.secret, &request.csr, now)?;
     // A token that was used may be used again and again for what it was used for: the answer may have got lost.
     pace.ask(&key, Instant::now())?;
     match token.grant.clone() {
-        Grant::Operator { name, role } => {
-            let identity = Identity::Operator { name: name.clone(), role };
+        Grant::Operator { name, rights } => {
+            let identity = Identity::Operator { name: name.clone(), rights: rights.clone() };
             // Neither a repetition of what let the operator in once, nor a token that was left over.
             if context.denied.denies(&deny_key(&identity), token.made_at) {
                 return Err(removed(&identity));
@@ -80,7 +80,7 @@ async fn join(
             let first_use = token.used.is_none();
             let batch = used(&key, &stored, token, &request.csr, name.as_str(), now)?;
             let life = (now, now + OPERATOR_LIFETIME);
-            let batch = people::noted(batch, &*context.store, (&name, role), life, &origin).await?;
+            let batch = people::noted(batch, &*context.store, (&name, &rights), life, &origin).await?;
             let entry = NewEntry {
                 at: now,
                 actor: Actor::Operator(name.clone()),
@@ -95,7 +95,7 @@ async fn join(
                 certificate: certificate.to_vec(),
                 ca_certificate: context.authority.certificate().to_vec(),
                 operator: name.to_string(),
-                role: role.to_string(),
+                role: rights.to_string(),
                 ..pb::JoinResponse::default()
             })
         }
@@ -218,9 +218,9 @@ async fn renew(
             }
             Actor::Host(host.clone())
         }
-        Identity::Operator { name, role } => {
+        Identity::Operator { name, rights } => {
             let life = (now, now + OPERATOR_LIFETIME);
-            batch = people::noted(batch, &*context.store, (name, *role), life, &origin).await?;
+            batch = people::noted(batch, &*context.store, (name, rights), life, &origin).await?;
             Actor::Operator(name.clone())
         }
     };

@@ -1,5 +1,7 @@
-//! What operators and other programs call. Each noun has its file; here every method is only unwrapped.
+//! What operators and other programs call. Each noun has its file; here every method is only unwrapped, once
+//! [`admission`] has let it in.
 
+mod admission;
 mod analysis;
 pub(crate) mod approvals;
 pub(crate) mod drift;
@@ -27,7 +29,7 @@ use landfall_proto::v1::operators_server::Operators;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Caller, Context};
+use super::Context;
 use crate::error::ControllerError;
 
 pub use tokens::create as create_token;
@@ -53,7 +55,7 @@ impl Operators for OperatorsService {
     type WatchRolloutStream = BoxStream<pb::WatchRolloutResponse>;
 
     async fn get_info(&self, request: Request<pb::GetInfoRequest>) -> Answer<pb::GetInfoResponse> {
-        let caller = Caller::of(&request)?;
+        let (caller, _) = self.admit(request).await?;
         Ok(Response::new(info::get(&self.0, &caller)))
     }
 
@@ -61,15 +63,15 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::PublishRootRequest>,
     ) -> Answer<pb::PublishRootResponse> {
-        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
-        to_its_end(async move { releases::publish_root(&context, &caller, request.into_inner()).await }).await
+        let (context, (caller, request)) = (self.0.clone(), self.admit(request).await?);
+        to_its_end(async move { releases::publish_root(&context, &caller, request).await }).await
     }
 
     async fn get_repository_file(
         &self,
         request: Request<pb::GetRepositoryFileRequest>,
     ) -> Answer<pb::GetRepositoryFileResponse> {
-        let name = request.into_inner().name;
+        let (_, pb::GetRepositoryFileRequest { name }) = self.admit(request).await?;
         let content = self.0.repository.file(&name).ok_or_else(|| super::agents::no_file(&name))?;
         Ok(Response::new(pb::GetRepositoryFileResponse { content: content.to_vec() }))
     }
@@ -78,64 +80,70 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::MissingObjectsRequest>,
     ) -> Answer<pb::MissingObjectsResponse> {
-        Ok(Response::new(objects::missing(&self.0, request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(objects::missing(&self.0, request).await?))
     }
 
     async fn put_objects(
         &self,
         request: Request<Streaming<pb::PutObjectsRequest>>,
     ) -> Answer<pb::PutObjectsResponse> {
-        Ok(Response::new(objects::put(&self.0, request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(objects::put(&self.0, request).await?))
     }
 
     async fn get_object(&self, request: Request<pb::GetObjectRequest>) -> Answer<Self::GetObjectStream> {
-        Ok(Response::new(objects::get(&self.0, &request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(objects::get(&self.0, &request).await?))
     }
 
     async fn publish_release(
         &self,
         request: Request<pb::PublishReleaseRequest>,
     ) -> Answer<pb::PublishReleaseResponse> {
-        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
-        to_its_end(async move { releases::publish(&context, &caller, request.into_inner()).await }).await
+        let (context, (caller, request)) = (self.0.clone(), self.admit(request).await?);
+        to_its_end(async move { releases::publish(&context, &caller, request).await }).await
     }
 
     async fn list_releases(
         &self,
         request: Request<pb::ListReleasesRequest>,
     ) -> Answer<pb::ListReleasesResponse> {
-        Ok(Response::new(releases::list(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(releases::list(&self.0, caller.rights(), request).await?))
     }
 
     async fn get_release(&self, request: Request<pb::GetReleaseRequest>) -> Answer<pb::GetReleaseResponse> {
-        Ok(Response::new(releases::get(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(releases::get(&self.0, caller.rights(), request).await?))
     }
 
     async fn plan_rollout(
         &self,
         request: Request<pb::PlanRolloutRequest>,
     ) -> Answer<pb::PlanRolloutResponse> {
-        Ok(Response::new(rollouts::plan(&self.0, request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(rollouts::plan(&self.0, request).await?))
     }
 
     async fn start_rollout(
         &self,
         request: Request<pb::StartRolloutRequest>,
     ) -> Answer<pb::StartRolloutResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = rollouts::start(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = rollouts::start(&self.0, &caller, request).await?;
         Ok(Response::new(pb::StartRolloutResponse { rollout: Some(rollout) }))
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = rollouts::roll_back(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = rollouts::roll_back(&self.0, &caller, request).await?;
         Ok(Response::new(pb::RollbackResponse { rollout: Some(rollout) }))
     }
 
     async fn start_drill(&self, request: Request<pb::StartDrillRequest>) -> Answer<pb::StartDrillResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = rollouts::drill(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = rollouts::drill(&self.0, &caller, request).await?;
         Ok(Response::new(pb::StartDrillResponse { rollout: Some(rollout) }))
     }
 
@@ -143,8 +151,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::StartRestartRequest>,
     ) -> Answer<pb::StartRestartResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = restart::start(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = restart::start(&self.0, &caller, request).await?;
         Ok(Response::new(pb::StartRestartResponse { rollout: Some(rollout) }))
     }
 
@@ -152,8 +160,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::ControlRolloutRequest>,
     ) -> Answer<pb::ControlRolloutResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = rollouts::control(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = rollouts::control(&self.0, &caller, request).await?;
         Ok(Response::new(pb::ControlRolloutResponse { rollout: Some(rollout) }))
     }
 
@@ -161,8 +169,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::ApproveRolloutRequest>,
     ) -> Answer<pb::ApproveRolloutResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = approvals::approve(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = approvals::approve(&self.0, &caller, request).await?;
         Ok(Response::new(pb::ApproveRolloutResponse { rollout: Some(rollout) }))
     }
 
@@ -170,14 +178,14 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::RejectRolloutRequest>,
     ) -> Answer<pb::RejectRolloutResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = approvals::reject(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = approvals::reject(&self.0, &caller, request).await?;
         Ok(Response::new(pb::RejectRolloutResponse { rollout: Some(rollout) }))
     }
 
     async fn answer_gate(&self, request: Request<pb::AnswerGateRequest>) -> Answer<pb::AnswerGateResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = gates::answer(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = gates::answer(&self.0, &caller, request).await?;
         Ok(Response::new(pb::AnswerGateResponse { rollout: Some(rollout) }))
     }
 
@@ -185,8 +193,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::ExcludeHostsRequest>,
     ) -> Answer<pb::ExcludeHostsResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = leave_out::exclude(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = leave_out::exclude(&self.0, &caller, request).await?;
         Ok(Response::new(pb::ExcludeHostsResponse { rollout }))
     }
 
@@ -194,8 +202,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::IncludeHostsRequest>,
     ) -> Answer<pb::IncludeHostsResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = leave_out::include(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = leave_out::include(&self.0, &caller, request).await?;
         Ok(Response::new(pb::IncludeHostsResponse { rollout }))
     }
 
@@ -203,8 +211,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::CordonHostsRequest>,
     ) -> Answer<pb::CordonHostsResponse> {
-        let caller = Caller::of(&request)?;
-        let hosts = leave_out::cordon(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let hosts = leave_out::cordon(&self.0, &caller, request).await?;
         Ok(Response::new(pb::CordonHostsResponse { hosts }))
     }
 
@@ -212,8 +220,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::UncordonHostsRequest>,
     ) -> Answer<pb::UncordonHostsResponse> {
-        let caller = Caller::of(&request)?;
-        let hosts = leave_out::uncordon(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let hosts = leave_out::uncordon(&self.0, &caller, request).await?;
         Ok(Response::new(pb::UncordonHostsResponse { hosts }))
     }
 
@@ -221,8 +229,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::ResolveMigrationRequest>,
     ) -> Answer<pb::ResolveMigrationResponse> {
-        let caller = Caller::of(&request)?;
-        let rollout = rollouts::resolve(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let rollout = rollouts::resolve(&self.0, &caller, request).await?;
         Ok(Response::new(pb::ResolveMigrationResponse { rollout: Some(rollout) }))
     }
 
@@ -230,8 +238,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::LockEnvironmentRequest>,
     ) -> Answer<pb::LockEnvironmentResponse> {
-        let caller = Caller::of(&request)?;
-        let environment = environments::lock(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let environment = environments::lock(&self.0, &caller, request).await?;
         Ok(Response::new(pb::LockEnvironmentResponse { environment: Some(environment) }))
     }
 
@@ -239,8 +247,8 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::UnlockEnvironmentRequest>,
     ) -> Answer<pb::UnlockEnvironmentResponse> {
-        let caller = Caller::of(&request)?;
-        let environment = environments::unlock(&self.0, &caller, request.into_inner()).await?;
+        let (caller, request) = self.admit(request).await?;
+        let environment = environments::unlock(&self.0, &caller, request).await?;
         Ok(Response::new(pb::UnlockEnvironmentResponse { environment: Some(environment) }))
     }
 
@@ -248,11 +256,13 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::ListEnvironmentsRequest>,
     ) -> Answer<pb::ListEnvironmentsResponse> {
-        Ok(Response::new(environments::list(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(environments::list(&self.0, caller.rights(), request).await?))
     }
 
     async fn get_rollout(&self, request: Request<pb::GetRolloutRequest>) -> Answer<pb::GetRolloutResponse> {
-        let id = super::convert::rollout_id(&request.into_inner().rollout)?;
+        let (_, request) = self.admit(request).await?;
+        let id = super::convert::rollout_id(&request.rollout)?;
         let rollout = rollouts::get(&self.0, &id).await?;
         Ok(Response::new(pb::GetRolloutResponse { rollout: Some(rollout) }))
     }
@@ -261,65 +271,73 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::ListRolloutsRequest>,
     ) -> Answer<pb::ListRolloutsResponse> {
-        Ok(Response::new(rollouts::list(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(rollouts::list(&self.0, caller.rights(), request).await?))
     }
 
     async fn watch_rollout(
         &self,
         request: Request<pb::WatchRolloutRequest>,
     ) -> Answer<Self::WatchRolloutStream> {
-        let id = super::convert::rollout_id(&request.into_inner().rollout)?;
+        let (_, request) = self.admit(request).await?;
+        let id = super::convert::rollout_id(&request.rollout)?;
         Ok(Response::new(rollouts::watch(self.0.clone(), id).await?))
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::ExplainResponse> {
-        Ok(Response::new(explain::explain(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(explain::explain(&self.0, &caller, request).await?))
     }
 
     async fn get_runbook(&self, request: Request<pb::GetRunbookRequest>) -> Answer<pb::GetRunbookResponse> {
-        Ok(Response::new(runbook::get(&self.0, request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(runbook::get(&self.0, request).await?))
     }
 
     async fn list_hosts(&self, request: Request<pb::ListHostsRequest>) -> Answer<pb::ListHostsResponse> {
-        Ok(Response::new(hosts::list(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(hosts::list(&self.0, caller.rights(), request).await?))
     }
 
     async fn list_drift(&self, request: Request<pb::ListDriftRequest>) -> Answer<pb::ListDriftResponse> {
-        Ok(Response::new(drift::list(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(drift::list(&self.0, caller.rights(), request).await?))
     }
 
     async fn repair_drift(
         &self,
         request: Request<pb::RepairDriftRequest>,
     ) -> Answer<pb::RepairDriftResponse> {
-        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
-        to_its_end(async move { drift::repair(&context, &caller, request.into_inner()).await }).await
+        let (context, (caller, request)) = (self.0.clone(), self.admit(request).await?);
+        to_its_end(async move { drift::repair(&context, &caller, request).await }).await
     }
 
     async fn stream_output(
         &self,
         request: Request<pb::StreamOutputRequest>,
     ) -> Answer<Self::StreamOutputStream> {
-        Ok(Response::new(super::outputs::stream(&self.0, request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(super::outputs::stream(&self.0, request).await?))
     }
 
     async fn create_token(
         &self,
         request: Request<pb::CreateTokenRequest>,
     ) -> Answer<pb::CreateTokenResponse> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(tokens::asked(&self.0, &caller, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(tokens::asked(&self.0, &caller, request).await?))
     }
 
     async fn remove_host(&self, request: Request<pb::RemoveHostRequest>) -> Answer<pb::RemoveHostResponse> {
-        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
-        to_its_end(async move { hosts::remove(&context, &caller, request.into_inner()).await }).await
+        let (context, (caller, request)) = (self.0.clone(), self.admit(request).await?);
+        to_its_end(async move { hosts::remove(&context, &caller, request).await }).await
     }
 
     async fn list_operators(
         &self,
-        _: Request<pb::ListOperatorsRequest>,
+        request: Request<pb::ListOperatorsRequest>,
     ) -> Answer<pb::ListOperatorsResponse> {
+        self.admit(request).await?;
         Ok(Response::new(people::list(&self.0).await?))
     }
 
@@ -327,18 +345,20 @@ impl Operators for OperatorsService {
         &self,
         request: Request<pb::RemoveOperatorRequest>,
     ) -> Answer<pb::RemoveOperatorResponse> {
-        let (context, caller) = (self.0.clone(), Caller::of(&request)?);
-        to_its_end(async move { people::remove(&context, &caller, request.into_inner()).await }).await
+        let (context, (caller, request)) = (self.0.clone(), self.admit(request).await?);
+        to_its_end(async move { people::remove(&context, &caller, request).await }).await
     }
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Answer<pb::ReadLogResponse> {
-        Ok(Response::new(log::read(&self.0, request.into_inner()).await?))
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(log::read(&self.0, &caller, request).await?))
     }
 
     async fn get_checkpoint(
         &self,
         request: Request<pb::GetCheckpointRequest>,
     ) -> Answer<pb::GetCheckpointResponse> {
-        Ok(Response::new(log::checkpoint(&self.0, request.into_inner()).await?))
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(log::checkpoint(&self.0, request).await?))
     }
 }

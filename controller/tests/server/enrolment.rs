@@ -1,9 +1,9 @@
 //! Who gets in, and who does not.
 
-use landfall_common::Duration;
-use landfall_controller::authorise::{Access, TABLE, access};
+use landfall_common::{Duration, Rights, Role, Scope};
+use landfall_controller::authorise::{Access, Reach, TABLE, access};
 use landfall_controller::ca::CertificateAuthority;
-use landfall_controller::identity::{Identity, Peer, PeerCertificate, Role};
+use landfall_controller::identity::{Identity, Peer, PeerCertificate};
 use landfall_proto::v1 as pb;
 use landfall_proto::v1::enrolment_client::EnrolmentClient;
 use prost::Message as _;
@@ -41,24 +41,39 @@ fn each_entry_lets_in_whom_it_names_and_nobody_else() {
         let not_after = now + Duration::from_secs(1);
         Peer { address: None, certificate: Some(PeerCertificate { identity, issued_at: now, not_after }) }
     };
-    let callers = [
-        (None, Peer { address: None, certificate: None }),
-        (Some(Access::Agent), peer("landfall://host/web-1")),
-        (Some(Access::Operator(Role::Viewer)), peer("landfall://operator/v/viewer")),
-        (Some(Access::Operator(Role::Deployer)), peer("landfall://operator/d/deployer")),
-        (Some(Access::Operator(Role::Admin)), peer("landfall://operator/a/admin")),
-    ];
+    let nobody = Peer { address: None, certificate: None };
+    let host = peer("landfall://host/web-1");
+    let mut operators: Vec<Rights> = Vec::new();
+    for role in Role::ALL {
+        for scope in ["", ":shop", ":shop/staging"] {
+            operators.push(format!("{role}{scope}").parse().unwrap());
+            operators.push(format!("viewer,{role}{scope}").parse().unwrap());
+        }
+    }
+    let allowed = |method: &str, caller: &Peer| {
+        landfall_controller::authorise::authorise(method, Some(caller), &denied, now)
+    };
     for (method, needed) in TABLE {
-        for (what, caller) in &callers {
-            let expected = match (needed, what) {
-                (Access::Anyone, _) => true,
-                (Access::Agent, Some(Access::Agent)) => true,
-                (Access::Operator(needed), Some(Access::Operator(has))) => *has >= needed,
-                _ => false,
+        assert_eq!(allowed(method, &nobody).is_ok(), needed == Access::Anyone, "{method} for nobody");
+        let open_to_hosts = matches!(needed, Access::Anyone | Access::Agent);
+        assert_eq!(allowed(method, &host).is_ok(), open_to_hosts, "{method} for a host");
+        for rights in &operators {
+            let answer = allowed(method, &peer(&format!("landfall://operator/ana/{rights}")));
+            let expected = match needed {
+                Access::Anyone => true,
+                Access::Agent => false,
+                Access::Operator(role, Reach::Everything) => rights.have(role, &Scope::Everything),
+                // How far it reaches is asked of the request.
+                Access::Operator(role, _) => rights.have_some(role, &Scope::Everything),
             };
-            let allowed =
-                landfall_controller::authorise::authorise(method, Some(caller), &denied, now).is_ok();
-            assert_eq!(allowed, expected, "{method} for {what:?}");
+            assert_eq!(answer.is_ok(), expected, "{method} for {rights}");
+            if let Err(refused) = answer {
+                assert!(
+                    refused.to_string().contains(&format!("ana is {rights}"))
+                        || !matches!(needed, Access::Operator(..)),
+                    "{refused}"
+                );
+            }
         }
         let expired = peer("landfall://operator/a/admin");
         let later = now + Duration::from_secs(1);
@@ -66,8 +81,7 @@ fn each_entry_lets_in_whom_it_names_and_nobody_else() {
             landfall_controller::authorise::authorise(method, Some(&expired), &denied, later).is_ok();
         assert_eq!(allowed, needed == Access::Anyone, "{method} with an expired certificate");
     }
-    let unknown = landfall_controller::authorise::authorise("/x.Y/Z", Some(&callers[4].1), &denied, now);
-    assert!(unknown.is_err());
+    assert!(allowed("/x.Y/Z", &peer("landfall://operator/a/admin")).is_err());
 }
 
 #[tokio::test]
@@ -198,7 +212,7 @@ async fn a_certificate_that_expires_ends_an_open_connection() {
     told_the_way_back(&refused, Who::Operator);
 }
 
-fn renewal(old: &Credentials, new: &rcgen::KeyPair) -> pb::RenewRequest {
+pub fn renewal(old: &Credentials, new: &rcgen::KeyPair) -> pb::RenewRequest {
     use rcgen::SigningKey as _;
     let request = csr(new);
     let key = rcgen::KeyPair::try_from(old.key.as_slice()).unwrap();

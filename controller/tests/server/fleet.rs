@@ -12,13 +12,12 @@ use hyper_util::rt::TokioIo;
 use landfall_common::manifest::{Directory, Entry, FORMAT, Manifest, Origin, Program};
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
-    AppName, Duration, EnvName, OperatorName, ReleaseCounter, ReleaseName, Sha256, Timestamp,
+    AppName, Duration, EnvName, OperatorName, ReleaseCounter, ReleaseName, Rights, Role, Sha256, Timestamp,
 };
 use landfall_controller::admin::{self, Answer, Request};
 use landfall_controller::asker::Asker;
 use landfall_controller::clock::Clock;
 use landfall_controller::config::{Layout, Retention};
-use landfall_controller::identity::Role;
 use landfall_controller::serve::{self, Running};
 use landfall_controller::{ControllerError, initialise};
 use landfall_proto::v1 as pb;
@@ -192,8 +191,8 @@ impl Server {
     /// An admin by a token that is made on the controller's own host.
     pub async fn recovered_admin(&self) -> Credentials {
         let socket = self.layout.admin_socket();
-        let (name, role) = (OperatorName::new("alice").unwrap(), Role::Admin);
-        let request = Request::OperatorToken { name, role, valid_for_ms: 60_000 };
+        let (name, rights) = (OperatorName::new("alice").unwrap(), Rights::everywhere(Role::Admin));
+        let request = Request::OperatorToken { name, rights, valid_for_ms: 60_000 };
         let answer = tokio::task::spawn_blocking(move || admin::ask(&socket, &request).unwrap().unwrap().0);
         let Answer::Token { text } = answer.await.unwrap() else { panic!("no token") };
         self.log_in(&text).await
@@ -208,6 +207,38 @@ impl Server {
     pub async fn enrol(&self, admin: &Credentials, host: &str) -> Credentials {
         let token = self.host_token(admin, host).await;
         self.join(&token.token_id, &token.secret, "").await.unwrap().0
+    }
+
+    /// An operator whom an admin lets in with these roles.
+    pub async fn operator(&self, admin: &Credentials, name: &str, role: &str) -> Credentials {
+        let request = pb::CreateTokenRequest {
+            request_id: format!("token-{name}-{}", self.clock().now().ms()),
+            operator: Some(pb::OperatorToken { name: name.to_owned(), role: role.to_owned() }),
+            ..pb::CreateTokenRequest::default()
+        };
+        let token = self.operators(admin).await.create_token(request).await.unwrap().into_inner();
+        self.join(&token.token_id, &token.secret, "").await.unwrap().0
+    }
+
+    /// A host of another environment.
+    pub async fn enrol_in(
+        &self,
+        admin: &Credentials,
+        (application, environment): (&str, &str),
+        host: &str,
+    ) -> Result<Credentials, tonic::Status> {
+        let request = pb::CreateTokenRequest {
+            request_id: format!("token-{host}-{}", self.clock().now().ms()),
+            host: Some(pb::HostToken {
+                application: application.to_owned(),
+                environment: environment.to_owned(),
+                name: host.to_owned(),
+                ..pb::HostToken::default()
+            }),
+            ..pb::CreateTokenRequest::default()
+        };
+        let token = self.operators(admin).await.create_token(request).await?.into_inner();
+        Ok(self.join(&token.token_id, &token.secret, "").await.unwrap().0)
     }
 
     pub async fn host_token(&self, admin: &Credentials, host: &str) -> pb::CreateTokenResponse {
@@ -414,7 +445,9 @@ fn release_with(name: &str, strategy: Strategy, content: &[u8]) -> (Manifest, Ve
         file_count: 1,
         total_bytes: content.len() as u64,
         program: Program::default(),
-        environments: BTreeMap::from([(EnvName::new("production").unwrap(), strategy)]),
+        environments: ["production", "staging"]
+            .map(|name| (EnvName::new(name).unwrap(), strategy.clone()))
+            .into(),
     };
     (manifest, vec![content, tree])
 }

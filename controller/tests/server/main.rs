@@ -16,4 +16,5 @@ mod releases;
 mod republish;
 mod retention;
 mod rollouts;
+mod scopes;
 mod state;

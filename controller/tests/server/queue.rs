@@ -10,7 +10,7 @@ fn queued(release: &str) -> pb::StartRolloutRequest {
     pb::StartRolloutRequest { if_held: pb::IfHeld::Queue.into(), ..start(release) }
 }
 
-fn lock(message: &str, minutes: u64) -> pb::LockEnvironmentRequest {
+pub fn lock(message: &str, minutes: u64) -> pb::LockEnvironmentRequest {
     pb::LockEnvironmentRequest {
         request_id: format!("lock-{}-{minutes}", message.len()),
         application: "shop".to_owned(),

@@ -64,7 +64,7 @@ async fn a_published_release_is_listed_and_its_objects_reach_a_host() {
     assert!(missing.message().contains(&Sha256::of(b"none").to_string()), "{}", missing.message());
 
     let got: Vec<_> = operators
-        .get_object(pb::GetObjectRequest { digest })
+        .get_object(pb::GetObjectRequest { digest, application: "shop".to_owned() })
         .await
         .unwrap()
         .into_inner()
@@ -214,7 +214,7 @@ pub async fn renewed_token(server: &Server) -> String {
     let socket = server.layout.admin_socket();
     let request = Request::OperatorToken {
         name: landfall_common::OperatorName::new("alice").unwrap(),
-        role: landfall_controller::identity::Role::Admin,
+        rights: landfall_common::Rights::everywhere(landfall_common::Role::Admin),
         valid_for_ms: 0,
     };
     let answer =

@@ -1,7 +1,7 @@
 //! What on hosts is not as it was applied, in which facts they differ, and asking a host to put things right.
 
-use landfall_common::HostId;
 use landfall_common::assignment::ReleaseRef;
+use landfall_common::{HostId, Rights};
 use landfall_controller_core::command::{Action, Command};
 use landfall_controller_core::facts::{self, Difference, HostFacts};
 use landfall_controller_core::observation::Host;
@@ -29,12 +29,14 @@ struct Known {
 
 pub(super) async fn list(
     context: &Context,
+    rights: Rights,
     request: pb::ListDriftRequest,
 ) -> Result<pb::ListDriftResponse, ControllerError> {
     let live = context.live.clone();
     let application = request.application.clone();
     let known = context.reactor.read(move |view| {
-        let hosts = view.state.all_hosts();
+        let seen = |place: &Place| rights.see(&place.application, &place.environment);
+        let hosts = view.state.all_hosts().filter(|host| seen(&host.record.place));
         let hosts = hosts
             .filter(|host| application.is_empty() || application == host.record.place.application.as_str());
         let mut known: Vec<Known> = hosts

@@ -1,6 +1,6 @@
 //! Environments: what is in force, who holds the place and who stands in line, and locks.
 
-use landfall_common::Duration;
+use landfall_common::{Duration, Rights};
 use landfall_controller_core::command::Action;
 use landfall_controller_core::entry;
 use landfall_controller_core::record::{Place, PlaceRecord, Rehearsal};
@@ -53,12 +53,14 @@ async fn asked(
 
 pub(super) async fn list(
     context: &Context,
+    rights: Rights,
     request: pb::ListEnvironmentsRequest,
 ) -> Result<pb::ListEnvironmentsResponse, ControllerError> {
     let look = move |view: &View<'_>| {
         let wanted = |asked: &str, name: &str| asked.is_empty() || asked == name;
         let places = view.state.places().filter(|record| {
-            wanted(&request.application, record.place.application.as_str())
+            rights.see(&record.place.application, &record.place.environment)
+                && wanted(&request.application, record.place.application.as_str())
                 && wanted(&request.environment, record.place.environment.as_str())
         });
         places.map(|record| shown(view, record)).collect()

@@ -1,21 +1,24 @@
 //! Why a rollout or a host is as it is.
 
-use landfall_common::{HostId, RolloutId, Timestamp};
+use landfall_common::{HostId, Rights, RolloutId, Timestamp};
 use landfall_controller_core::explain::{self, Deadline, HostAccount, Next, RolloutAccount, Runs};
+use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 use pb::explain_response::Account;
 
+use super::admission::looks_only;
 use super::{hosts, rollouts, shown};
 use crate::error::{ControllerError, Reason};
 use crate::reactor::View;
 use crate::rpc::live::Live;
-use crate::rpc::{Context, convert};
+use crate::rpc::{Caller, Context, convert};
 
 /// So many names that begin alike are told.
 const ALIKE: usize = 5;
 
 pub(super) async fn explain(
     context: &Context,
+    caller: &Caller,
     request: pb::ExplainRequest,
 ) -> Result<pb::ExplainResponse, ControllerError> {
     let subject = request.subject;
@@ -25,28 +28,34 @@ pub(super) async fn explain(
         Some(rollout) => rollouts::changes(context, rollout).await?,
         None => Vec::new(),
     };
-    let live = context.live.clone();
+    let (live, rights) = (context.live.clone(), caller.rights());
+    let name = caller.certificate.identity.name().to_owned();
     let look = move |view: &View<'_>| {
+        let seen = |place: &Place| rights.see(&place.application, &place.environment);
         let rollout = rollout.and_then(|id| {
+            view.state.rollout(&id).filter(|rollout| seen(&rollout.place))?;
             let account = explain::rollout(view.state, view.report, &id, view.now)?;
             Some(Account::Rollout(of_rollout(view, &id, account, changes)?))
         });
         let host = || {
             let id = host?;
+            view.state.host(&id).filter(|host| seen(&host.record.place))?;
             let account = explain::host(view.state, view.report, &id, view.now)?;
             Some(Account::Host(of_host(view, &id, account, &live)?))
         };
-        rollout.or_else(host).ok_or_else(|| unknown(view, &subject))
+        rollout.or_else(host).ok_or_else(|| unknown(view, (&name, &rights), &subject))
     };
     let account = context.reactor.read(look).await??;
     Ok(pb::ExplainResponse { account: Some(account) })
 }
 
 /// Names what begins alike: an id is long, and mostly copied in part.
-fn unknown(view: &View<'_>, subject: &str) -> ControllerError {
+fn unknown(view: &View<'_>, who: (&str, &Rights), subject: &str) -> ControllerError {
+    let seen = |place: &Place| who.1.see(&place.application, &place.environment);
     let alike = |name: &str| !subject.is_empty() && name.starts_with(subject);
-    let hosts = view.state.all_hosts().map(|host| host.record.id.as_str());
-    let mut rollouts: Vec<&_> = view.state.rollouts().collect();
+    let hosts = view.state.all_hosts().filter(|host| seen(&host.record.place));
+    let hosts = hosts.map(|host| host.record.id.as_str());
+    let mut rollouts: Vec<&_> = view.state.rollouts().filter(|rollout| seen(&rollout.place)).collect();
     rollouts.sort_by_key(|rollout| std::cmp::Reverse((rollout.requested_at, &rollout.id)));
     let rollouts = rollouts.iter().map(|rollout| rollout.id.as_str());
     let found: Vec<&str> = hosts.chain(rollouts).filter(|name| alike(name)).collect();
@@ -59,6 +68,9 @@ fn unknown(view: &View<'_>, subject: &str) -> ControllerError {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             message.push_str(&format!("; there is {first}{others}{more}"));
         }
+    }
+    if !who.1.see_everything() {
+        message.push_str(&looks_only(who));
     }
     ControllerError::refused(Reason::NotFound, message)
 }

@@ -1,6 +1,6 @@
 //! The hosts, with what they say of themselves.
 
-use landfall_common::HostId;
+use landfall_common::{HostId, Rights};
 use landfall_controller_core::command::{Action, Command};
 use landfall_controller_core::observation::Host;
 use landfall_proto::v1 as pb;
@@ -18,12 +18,14 @@ pub(crate) const DENIED: &str = "denied/";
 
 pub(super) async fn list(
     context: &Context,
+    rights: Rights,
     request: pb::ListHostsRequest,
 ) -> Result<pb::ListHostsResponse, ControllerError> {
     let live = context.live.clone();
     let wanted = move |host: &Host| {
         let place = &host.record.place;
-        (request.application.is_empty() || request.application == place.application.as_str())
+        rights.see(&place.application, &place.environment)
+            && (request.application.is_empty() || request.application == place.application.as_str())
             && (request.environment.is_empty() || request.environment == place.environment.as_str())
             && (request.page_token.is_empty() || host.record.id.as_str() > request.page_token.as_str())
     };

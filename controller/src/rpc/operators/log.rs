@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::RolloutId;
+use landfall_common::{AppName, EnvName, Rights, Role, RolloutId, Scope};
 use landfall_controller_core::log::{LogEntry, LogEvent};
 use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 
 use super::page;
+use crate::authorise::role_too_low;
 use crate::error::ControllerError;
 use crate::log::{self, LogTree};
 use crate::reactor::past_key;
-use crate::rpc::{Context, convert};
+use crate::rpc::{Caller, Context, convert};
 use crate::store::Store;
 
 /// Entries in an answer whose asker does not say how many.
@@ -25,6 +26,7 @@ const PAGE: usize = 500;
 
 pub(super) async fn read(
     context: &Context,
+    caller: &Caller,
     request: pb::ReadLogRequest,
 ) -> Result<pb::ReadLogResponse, ControllerError> {
     let limit = match request.limit as usize {
@@ -32,7 +34,15 @@ pub(super) async fn read(
         limit => limit.min(MAX_LIMIT),
     };
     let store = &*context.store;
-    let wanted = Wanted::new(request.application, request.environment);
+    let rights = caller.rights();
+    let is_all = request.application.is_empty() && request.environment.is_empty();
+    if is_all && !request.last && !rights.see_everything() {
+        // Entry after entry it is read to be proven, and one that is left out would look like one that is missing.
+        let who = (caller.certificate.identity.name(), &rights);
+        let what = "reading the log as a whole, as proving it does,";
+        return Err(role_too_low(who, what, Role::Viewer, Some(&Scope::Everything)));
+    }
+    let wanted = Wanted::new(request.application, request.environment, rights);
     let entries = match (wanted, request.last) {
         (None, true) => log::read_newest(store, limit).await?,
         (None, false) => log::read(store, request.from, limit).await?,
@@ -63,34 +73,43 @@ fn message(entry: &LogEntry) -> Result<pb::LogEntry, ControllerError> {
     })
 }
 
-/// What a reader asks for: an application, or one of its environments.
+/// What a reader asks for, an application or one of its environments, and may look at.
 #[derive(Clone)]
 struct Wanted {
     application: String,
     environment: String,
+    rights: Rights,
 }
 
 impl Wanted {
-    fn new(application: String, environment: String) -> Option<Self> {
-        (!application.is_empty() || !environment.is_empty()).then_some(Self { application, environment })
+    fn new(application: String, environment: String, rights: Rights) -> Option<Self> {
+        let is_all = application.is_empty() && environment.is_empty() && rights.see_everything();
+        (!is_all).then_some(Self { application, environment, rights })
     }
 
-    fn place(&self, application: &str, environment: Option<&str>) -> bool {
-        (self.application.is_empty() || self.application == application)
-            && (self.environment.is_empty() || environment.is_none_or(|name| name == self.environment))
+    fn place(&self, application: &AppName, environment: Option<&EnvName>) -> bool {
+        let seen = match environment {
+            Some(environment) => self.rights.see(application, environment),
+            None => self.rights.see_some_of(application),
+        };
+        seen && (self.application.is_empty() || self.application == application.as_str())
+            && (self.environment.is_empty()
+                || environment.is_none_or(|name| name.as_str() == self.environment))
     }
 }
 
 /// Where an entry belongs to.
 enum Belongs {
-    Place(String, Option<String>),
+    Place(AppName, Option<EnvName>),
     Rollout(RolloutId),
     Nowhere,
 }
 
 fn belongs(event: &LogEvent) -> Belongs {
     match event {
-        LogEvent::ReleasePublished { application, .. } => Belongs::Place(application.to_string(), None),
+        LogEvent::ReleasePublished { application, .. }
+        | LogEvent::ContentRemoved { application, .. }
+        | LogEvent::ContentRestored { application, .. } => Belongs::Place(application.clone(), None),
         LogEvent::RolloutStarted { application, environment, .. }
         | LogEvent::RolloutQueued { application, environment, .. }
         | LogEvent::PlaceLocked { application, environment, .. }
@@ -99,6 +118,8 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::RollbackRequested { application, environment, .. }
         | LogEvent::HostsRetried { application, environment, .. }
         | LogEvent::ConvergenceStopped { application, environment, .. }
+        | LogEvent::HostCordoned { application, environment, .. }
+        | LogEvent::HostUncordoned { application, environment, .. }
         | LogEvent::HostEnrolled { application, environment, .. }
         | LogEvent::TokenIssued { application, environment, .. }
         | LogEvent::DriftRepairRequested { application, environment, .. }
@@ -106,7 +127,7 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::RestartRequested { application, environment, .. }
         | LogEvent::DrillRequested { application, environment, .. }
         | LogEvent::DrillFinished { application, environment, .. } => {
-            Belongs::Place(application.to_string(), Some(environment.to_string()))
+            Belongs::Place(application.clone(), Some(environment.clone()))
         }
         other => other.rollout().map_or(Belongs::Nowhere, |rollout| Belongs::Rollout(rollout.clone())),
     }
@@ -121,10 +142,9 @@ async fn select(
     let past = past(context, &entries).await?;
     let wanted = wanted.clone();
     let look = move |view: &crate::reactor::View<'_>| {
-        let of_place =
-            |place: &Place| wanted.place(place.application.as_str(), Some(place.environment.as_str()));
+        let of_place = |place: &Place| wanted.place(&place.application, Some(&place.environment));
         let keep = |entry: &LogEntry| match belongs(&entry.event) {
-            Belongs::Place(application, environment) => wanted.place(&application, environment.as_deref()),
+            Belongs::Place(application, environment) => wanted.place(&application, environment.as_ref()),
             Belongs::Rollout(id) => {
                 let place = view.state.rollout(&id).map(|rollout| &rollout.place).or_else(|| past.get(&id));
                 place.is_some_and(of_place)

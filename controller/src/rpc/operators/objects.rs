@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use crate::error::{ControllerError, Reason};
 use crate::objects::upload::Upload;
 use crate::objects::{Depot, Unpacking};
-use crate::rpc::{Context, convert};
+use crate::rpc::{Context, agents, convert};
 
 /// The most digests in one question.
 const MAX_DIGESTS: usize = 10_000;
@@ -75,8 +75,16 @@ pub(super) async fn get(
     request: &pb::GetObjectRequest,
 ) -> Result<BoxStream<pb::GetObjectResponse>, ControllerError> {
     let digest = convert::digest(&request.digest)?;
-    if context.depot.size(digest).await?.is_none() {
-        return Err(ControllerError::refused(Reason::NotFound, format!("there is no object {digest}")));
+    let is_there = context.depot.size(digest).await?.is_some();
+    let is_its = match &*request.application {
+        "" => true,
+        _ if !is_there => false,
+        name => agents::belonging(context, &convert::application(name)?, &[digest]).await? == 1,
+    };
+    if !is_its {
+        let of = if request.application.is_empty() { "" } else { " of a release of " };
+        let message = format!("there is no object {digest}{of}{}", request.application);
+        return Err(ControllerError::refused(Reason::NotFound, message));
     }
     let depot = context.depot.clone();
     let (out, messages) = mpsc::channel(1);

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::{Duration, OperatorName, Sha256, Timestamp};
+use landfall_common::{Duration, OperatorName, Rights, Role, Sha256, Timestamp};
 use landfall_controller_core::log::{LogEvent, NewEntry};
 use landfall_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
 
-use crate::authorise::deny_key;
-use crate::enrolment::{Grant, TokenRecord};
+use crate::authorise::operator_key;
+use crate::enrolment::{Grant, all_tokens};
 use crate::error::{ControllerError, Reason};
-use crate::identity::{Identity, Role};
 use crate::rpc::operators::approvals;
 use crate::rpc::operators::hosts::DENIED;
 use crate::rpc::{Caller, Context, convert};
@@ -28,7 +27,11 @@ const ASKED: &str = "asked/";
 /// An operator who has come in, as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OperatorRecord {
-    role: Role,
+    /// What a version lists that knows no scopes; the lowest role where there is more to say.
+    role: Rights,
+    /// All of it, where the role alone is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rights: Option<Rights>,
     since: Timestamp,
     issued_at: Timestamp,
     expires_at: Timestamp,
@@ -42,7 +45,7 @@ pub(crate) struct OperatorRecord {
 pub(crate) async fn noted(
     batch: Batch,
     store: &dyn Store,
-    (name, role): (&OperatorName, Role),
+    (name, rights): (&OperatorName, &Rights),
     (issued_at, expires_at): (Timestamp, Timestamp),
     origin: &str,
 ) -> Result<Batch, ControllerError> {
@@ -52,7 +55,15 @@ pub(crate) async fn noted(
         None => None,
     };
     let since = known.map_or(issued_at, |known| known.since);
-    let record = OperatorRecord { role, since, issued_at, expires_at, origin: origin.to_owned() };
+    let single = rights.single();
+    let record = OperatorRecord {
+        role: Rights::everywhere(single.unwrap_or(Role::Viewer)),
+        rights: single.is_none().then(|| rights.clone()),
+        since,
+        issued_at,
+        expires_at,
+        origin: origin.to_owned(),
+    };
     Ok(batch.put(key, convert::to_store(&record)))
 }
 
@@ -80,8 +91,7 @@ pub(crate) async fn known(store: &dyn Store, now: Timestamp) -> Result<BTreeSet<
     for entry in store.scan(OPERATOR).await?.entries {
         names.insert(entry.key.trim_start_matches(OPERATOR).to_owned());
     }
-    for entry in store.scan("token/").await?.entries {
-        let token: TokenRecord = convert::stored(&entry.key, &entry.value)?;
+    for (_, token) in all_tokens(store).await? {
         if let Grant::Operator { name, .. } = token.grant
             && token.used.is_none()
             && token.expires_at > now
@@ -95,8 +105,8 @@ pub(crate) async fn known(store: &dyn Store, now: Timestamp) -> Result<BTreeSet<
 pub(super) async fn list(context: &Context) -> Result<pb::ListOperatorsResponse, ControllerError> {
     let now = context.clock.now();
     let mut found: BTreeMap<String, pb::Operator> = BTreeMap::new();
-    for (name, role, expires) in open_tokens(context, now).await? {
-        let (role, expires_ms) = (role.to_string(), expires.ms());
+    for (name, rights, expires) in open_tokens(context, now).await? {
+        let (role, expires_ms) = (rights.to_string(), expires.ms());
         let invited = pb::Operator { name: name.to_string(), role, expires_ms, ..pb::Operator::default() };
         found.insert(name.to_string(), invited);
     }
@@ -105,7 +115,7 @@ pub(super) async fn list(context: &Context) -> Result<pb::ListOperatorsResponse,
         let record: OperatorRecord = convert::stored(&entry.key, &entry.value)?;
         let operator = pb::Operator {
             name: name.clone(),
-            role: record.role.to_string(),
+            role: record.rights.unwrap_or(record.role).to_string(),
             since_ms: record.since.ms(),
             issued_ms: record.issued_at.ms(),
             expires_ms: record.expires_at.ms(),
@@ -120,14 +130,13 @@ pub(super) async fn list(context: &Context) -> Result<pb::ListOperatorsResponse,
 async fn open_tokens(
     context: &Context,
     now: Timestamp,
-) -> Result<Vec<(OperatorName, Role, Timestamp)>, ControllerError> {
+) -> Result<Vec<(OperatorName, Rights, Timestamp)>, ControllerError> {
     let mut open = Vec::new();
-    for entry in context.store.scan("token/").await?.entries {
-        let token: TokenRecord = convert::stored(&entry.key, &entry.value)?;
-        let Grant::Operator { name, role } = token.grant else { continue };
-        let denied = deny_key(&Identity::Operator { name: name.clone(), role });
+    for (_, token) in all_tokens(&*context.store).await? {
+        let Grant::Operator { name, rights } = token.grant else { continue };
+        let denied = operator_key(&name);
         if token.used.is_none() && token.expires_at > now && !context.denied.denies(&denied, token.made_at) {
-            open.push((name, role, token.expires_at));
+            open.push((name, rights, token.expires_at));
         }
     }
     Ok(open)
@@ -165,7 +174,7 @@ pub(super) async fn remove(
         return Err(ControllerError::refused(Reason::NotFound, message));
     }
     approvals::withdraw(context, caller.actor(), &caller.origin, &name).await?;
-    let denied = deny_key(&Identity::Operator { name: name.clone(), role: Role::Viewer });
+    let denied = operator_key(&name);
     let batch = Batch::new()
         .put(format!("{DENIED}{denied}"), convert::to_store(&now))
         .delete(key)

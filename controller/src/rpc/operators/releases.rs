@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::Sha256;
 use landfall_common::manifest::{MAX_MANIFEST_BYTES, Manifest, Origin};
+use landfall_common::{Rights, Sha256};
 use landfall_controller_core::State;
 use landfall_controller_core::command::{Action, Command};
 use landfall_controller_core::log::NewEntry;
-use landfall_controller_core::record::ReleaseRecord;
+use landfall_controller_core::record::{Place, ReleaseRecord};
 use landfall_proto::v1 as pb;
 
 use super::page;
@@ -134,13 +134,15 @@ fn counts_key(application: &str, release: &str) -> String {
 
 pub(super) async fn list(
     context: &Context,
+    rights: Rights,
     request: pb::ListReleasesRequest,
 ) -> Result<pb::ListReleasesResponse, ControllerError> {
     let wanted = match &*request.application {
         "" => None,
         name => Some(convert::application(name)?),
     };
-    let applications: BTreeSet<_> = context.repository.summary().applications.into_iter().collect();
+    let applications = context.repository.summary().applications.into_iter();
+    let applications: BTreeSet<_> = applications.filter(|name| rights.see_some_of(name)).collect();
     let after = match &*request.page_token {
         "" => None,
         token => Some(position(token).ok_or_else(|| ControllerError::invalid("no such page_token"))?),
@@ -152,7 +154,7 @@ pub(super) async fn list(
                 .iter()
                 .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted == *name))
                 .flat_map(|name| view.state.releases(name))
-                .map(|record| message(view.state, record))
+                .map(|record| message(view.state, record, &rights))
                 .collect::<Vec<_>>()
         })
         .await?;
@@ -183,6 +185,7 @@ fn position(token: &str) -> Option<(u64, u64, String)> {
 
 pub(super) async fn get(
     context: &Context,
+    rights: Rights,
     request: pb::GetReleaseRequest,
 ) -> Result<pb::GetReleaseResponse, ControllerError> {
     let (application, name) =
@@ -191,7 +194,7 @@ pub(super) async fn get(
         let (application, name) = (application.clone(), name.clone());
         let look = move |view: &crate::reactor::View<'_>| {
             let record = view.state.release(&application, &name)?;
-            Some((message(view.state, record), record.release.digest))
+            Some((message(view.state, record, &rights), record.release.digest))
         };
         context.reactor.read(look).await?
     };
@@ -219,13 +222,17 @@ async fn add_counts(context: &Context, release: &mut pb::Release) -> Result<(), 
     Ok(())
 }
 
-fn message(state: &State, record: &ReleaseRecord) -> pb::Release {
+/// A release, with those of its environments that its reader may look at.
+fn message(state: &State, record: &ReleaseRecord, rights: &Rights) -> pb::Release {
     let (commit, author, subject) = match &record.origin {
         Origin::Git { commit, author, subject, .. } => (commit.clone(), author.clone(), subject.clone()),
         Origin::Artifact { commit } => (commit.clone().unwrap_or_default(), String::new(), String::new()),
     };
     let digest = record.release.digest;
-    let places = || state.places().filter(|place| place.place.application == record.application);
+    let seen = |place: &Place| {
+        place.application == record.application && rights.see(&place.application, &place.environment)
+    };
+    let places = || state.places().filter(|place| seen(&place.place));
     let active =
         places().filter(|place| place.in_force().is_some_and(|force| force.release.digest == digest));
     let proven = places().filter(|place| place.proven.iter().any(|proven| proven.release.digest == digest));

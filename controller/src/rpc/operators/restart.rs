@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::ServiceName;
 use landfall_common::assignment::RestartKind;
 use landfall_common::manifest::{MAX_MANIFEST_BYTES, Manifest, Program};
+use landfall_common::{Role, ServiceName};
 use landfall_controller_core::Refusal;
 use landfall_controller_core::command::Action;
 use landfall_controller_core::record::Place;
@@ -13,7 +13,6 @@ use landfall_proto::v1 as pb;
 
 use super::rollouts::{above_floor, answered, command};
 use crate::error::ControllerError;
-use crate::identity::Role;
 use crate::reactor::{Along, View};
 use crate::rpc::{Caller, Context, convert};
 
@@ -37,7 +36,7 @@ pub(super) async fn start(
     let reason = convert::text("reason", request.reason)?;
     let outside_window = convert::text("outside_window", request.outside_window)?.trim().to_owned();
     if !outside_window.is_empty() {
-        caller.must_be(Role::Manager, "to begin outside of a release window")?;
+        caller.must_be(Role::Manager, &place, "to begin outside of a release window")?;
     }
     let asked = place.clone();
     let in_force = move |view: &View<'_>| {

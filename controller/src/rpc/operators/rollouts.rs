@@ -6,7 +6,7 @@ use std::sync::Arc;
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Window;
 use landfall_common::time::human;
-use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, RolloutId};
+use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, Rights, Role, RolloutId};
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::line;
@@ -24,7 +24,6 @@ use tonic::codegen::BoxStream;
 
 use super::{gates, page, shown};
 use crate::error::{ControllerError, Reason};
-use crate::identity::Role;
 use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
 use crate::store;
@@ -327,12 +326,12 @@ pub(super) async fn start(
     wanted.if_held = if_held(request.if_held);
     wanted.outside_window = convert::text("outside_window", request.outside_window)?.trim().to_owned();
     if !wanted.outside_window.is_empty() {
-        caller.must_be(Role::Manager, "to begin outside of a release window")?;
+        caller.must_be(Role::Manager, &wanted.place, "to begin outside of a release window")?;
     }
     wanted.proven_in = environments(&wanted.place, &request.proven_in)?;
     wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
     if !wanted.unproven.is_empty() {
-        caller.must_be(Role::Manager, "to release what is not proven")?;
+        caller.must_be(Role::Manager, &wanted.place, "to release what is not proven")?;
     }
     wanted.plan = match &*request.plan_id {
         "" => None,
@@ -493,6 +492,7 @@ pub(super) async fn get(context: &Context, id: &RolloutId) -> Result<pb::Rollout
 
 pub(super) async fn list(
     context: &Context,
+    rights: Rights,
     request: pb::ListRolloutsRequest,
 ) -> Result<pb::ListRolloutsResponse, ControllerError> {
     let limit = if request.limit == 0 { DEFAULT_LIMIT } else { request.limit as usize };
@@ -508,6 +508,7 @@ pub(super) async fn list(
             let mut found: Vec<_> = view
                 .state
                 .rollouts()
+                .filter(|rollout| rights.see(&rollout.place.application, &rollout.place.environment))
                 .filter(|rollout| wanted(&request.application, rollout.place.application.as_str()))
                 .filter(|rollout| wanted(&request.environment, rollout.place.environment.as_str()))
                 .collect();

@@ -1,12 +1,11 @@
 //! Single-use tokens by which hosts and operators join.
 
-use landfall_common::{Duration, HostId, LabelKey, OperatorName, RequestId};
+use landfall_common::{Duration, HostId, LabelKey, OperatorName, RequestId, Rights};
 use landfall_controller_core::log::{Actor, NewEntry};
 use landfall_proto::v1 as pb;
 
-use crate::enrolment::{Grant, TokenRecord, make, token_key};
+use crate::enrolment::{Grant, TokenRecord, find_token, make};
 use crate::error::{ControllerError, Reason};
-use crate::identity::Role;
 use crate::rpc::{Caller, Context, convert};
 use crate::store::{Batch, StoreError};
 
@@ -25,8 +24,8 @@ pub(super) async fn asked(
         (None, Some(operator)) => {
             let invalid = |error: String| ControllerError::invalid(format!("operator: {error}"));
             let name = OperatorName::new(operator.name).map_err(|error| invalid(error.to_string()))?;
-            let role: Role = operator.role.parse().map_err(|error| invalid(format!("{error}")))?;
-            Grant::Operator { name, role }
+            let rights: Rights = operator.role.parse().map_err(|error| invalid(format!("{error}")))?;
+            Grant::Operator { name, rights }
         }
         _ => {
             return Err(ControllerError::invalid(
@@ -59,15 +58,14 @@ pub async fn create(
 ) -> Result<(TokenRecord, String), ControllerError> {
     let now = context.clock.now();
     let (token, secret) = make(&context.keys.tokens, request, grant, by.clone(), valid_for, now)?;
-    let key = token_key(&token.id);
-    let batch = Batch::new().if_absent(&key).put(&key, convert::to_store(&token));
+    let batch = token.put_into(Batch::new());
     let entry = NewEntry { at: now, actor: by, origin, event: token.made() };
     match context.writer.commit(batch, vec![entry]).await {
         Ok(()) => Ok((token, secret)),
         Err(ControllerError::Store(StoreError::Conflict { .. })) => {
-            let stored = context.store.get(&key).await?;
+            let stored = find_token(&*context.store, &token.id).await?;
             let known: Option<TokenRecord> =
-                stored.map(|found| convert::stored(&key, &found.value)).transpose()?;
+                stored.map(|(key, found)| convert::stored(&key, &found.value)).transpose()?;
             match known {
                 Some(known) if known.same_intent(&token) => Ok((known, secret)),
                 _ => {
