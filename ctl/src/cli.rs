@@ -16,7 +16,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use landfall_common::time::{Duration, human};
-use landfall_common::{AppName, EnvName, HostId, LabelKey, ReleaseName, ServiceName, Sha256, StepName};
+use landfall_common::{
+    AppName, EnvName, HostId, LabelKey, ReleaseName, Right, ServiceName, Sha256, StepName,
+};
 
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
@@ -676,13 +678,18 @@ pub enum OperatorsCommand {
         yes: bool,
     },
     /// Make a single-use token by which an operator logs in
-    #[command(after_help = "Example:\n  ctl operators token ana --role deployer")]
+    #[command(
+        after_help = "Examples:\n  ctl operators token ana --role deployer\n  ctl operators token ci --role \
+                            deployer:shop/staging\n  ctl operators token bo --role viewer --role deployer:shop"
+    )]
     Token {
         /// The operator's name, as the log will show it
         name: String,
-        /// What the operator may do
-        #[arg(long, value_parser = ["viewer", "gatekeeper", "approver", "deployer", "manager", "admin"])]
-        role: String,
+        /// What the operator may do: viewer, gatekeeper, approver, deployer, manager or admin, each may do what those
+        /// before it may; for one application with :APP after it, for one environment with :APP/ENV. Several times
+        /// for several
+        #[arg(long, value_name = "ROLE[:APP[/ENV]]", required = true, value_delimiter = ',')]
+        role: Vec<Right>,
         /// How long the token can be used, at most 24h
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
         valid_for: Duration,

@@ -171,12 +171,13 @@ impl Client {
         }
     }
 
-    /// The content of an object of at most `max` bytes, verified.
+    /// The content of an object of a release of this application, of at most `max` bytes, verified.
     ///
     /// # Errors
     /// As [`Client::info`].
-    pub async fn object(&self, digest: &Sha256, max: usize) -> Result<Vec<u8>, Error> {
-        let request = v1::GetObjectRequest { digest: digest.to_string() };
+    pub async fn object(&self, application: &AppName, digest: &Sha256, max: usize) -> Result<Vec<u8>, Error> {
+        let (digest_text, application) = (digest.to_string(), application.to_string());
+        let request = v1::GetObjectRequest { digest: digest_text, application };
         let answer = self.call(request, |mut o, q| async move { o.get_object(q).await });
         let mut stream = answer.await?;
         let mut content = Vec::new();

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use landfall_common::Timestamp;
 use landfall_common::printable::{self, line};
+use landfall_common::{Rights, Role, Scope, Timestamp};
 use landfall_proto::v1;
 use landfall_trust::PublicKey;
 use serde::Serialize;
@@ -39,6 +39,13 @@ pub use runbook::{Runbook, RunbookBatch, RunbookRelease, RunbookStep, RunbookWay
 /// A moment, where there is one.
 fn moment(ms: u64) -> Option<Timestamp> {
     (ms > 0).then(|| Timestamp::from_ms(ms))
+}
+
+/// Whether somebody with this role may do nothing but look. Words that this program does not know are more.
+#[must_use]
+pub fn looks_only(role: &str) -> bool {
+    let rights = role.parse::<Rights>();
+    rights.is_ok_and(|rights| !rights.have_some(Role::Gatekeeper, &Scope::Everything))
 }
 
 /// Who is asked and who asks.

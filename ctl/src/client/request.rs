@@ -170,7 +170,7 @@ pub enum Bearer {
     Operator {
         /// The name.
         name: String,
-        /// `viewer`, `gatekeeper`, `approver`, `deployer`, `manager` or `admin`.
+        /// Such as `viewer,deployer:shop/staging`.
         role: String,
     },
 }

@@ -44,7 +44,7 @@ pub(super) async fn run(session: &Session, arguments: &Diff) -> Result<Exit, Err
     let (from, from_manifest) = get(&client, &application, &arguments.from).await?;
     let (to, to_manifest) = get(&client, &application, &arguments.to).await?;
     let cache = ObjectCache::open(session.places.cache.join("objects"))?;
-    let reader = Reader { client: &client, cache: &cache };
+    let reader = Reader { client: &client, application: &application, cache: &cache };
     let mut files = Vec::new();
     reader.compare(Some(from_manifest.tree), Some(to_manifest.tree), String::new(), &mut files).await?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -111,6 +111,7 @@ fn gone(error: Error) -> Error {
 
 struct Reader<'r> {
     client: &'r Client,
+    application: &'r AppName,
     cache: &'r ObjectCache,
 }
 
@@ -120,7 +121,8 @@ impl Reader<'_> {
         let bytes = match self.cache.read(&digest, MAX_DIRECTORY_BYTES) {
             Ok(bytes) => bytes,
             Err(_) => {
-                let bytes = self.client.object(&digest, MAX_DIRECTORY_BYTES).await.map_err(gone)?;
+                let bytes = self.client.object(self.application, &digest, MAX_DIRECTORY_BYTES).await;
+                let bytes = bytes.map_err(gone)?;
                 self.cache.put(&bytes)?;
                 bytes
             }

@@ -16,7 +16,7 @@ use crate::error::{Error, Exit};
 use crate::output::{Output, Tone, format};
 use crate::trust::Trust;
 use crate::trust::lifetime::WARN_BEFORE;
-use crate::view::ObjectsUsage;
+use crate::view::{self, ObjectsUsage};
 use crate::{clock, files, keys, trust};
 
 /// TLS fails at minutes of difference; seconds only confuse people.
@@ -253,7 +253,7 @@ fn look_at_signers(profile: &Profile, trust: &Trust, role: &str) -> Result<Vec<F
     let mut findings = Vec::new();
     if !signs.is_empty() {
         findings.push(Finding::new("signing", Verdict::Ok, format!("releases of {}", signs.join(", "))));
-    } else if role != "viewer" {
+    } else if !view::looks_only(role) {
         let found = "no release key of this machine may sign releases of anything";
         findings.push(Finding::new("signing", Verdict::Warning, found).next(trust::LET_ME_SIGN));
     }

@@ -12,6 +12,7 @@ use crate::config::{Context, DEFAULT_CONTEXT, Profile, check_context_name};
 use crate::error::{Error, Exit};
 use crate::output::format;
 use crate::trust;
+use crate::view;
 
 pub(super) async fn run(session: &mut Session, arguments: &Login) -> Result<Exit, Error> {
     let token = identity::parse_token(&arguments.token)?;
@@ -65,7 +66,7 @@ async fn next(profile: &Profile, role: &str) -> Option<String> {
     Some(match (info.root_version, role) {
         (0, "admin") => "ctl init, in the application's repository".to_owned(),
         (0, _) => "an admin begins with ctl init; until then there is nothing to release".to_owned(),
-        (_, "viewer") => "ctl status".to_owned(),
+        (_, role) if view::looks_only(role) => "ctl status".to_owned(),
         _ if !is_initialised => {
             "ctl init --root root.json, with that file from a colleague (ctl context show names its directory there)"
                 .to_owned()

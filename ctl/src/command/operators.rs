@@ -1,6 +1,6 @@
 //! `ctl operators`: who may call the controller; a colleague, or a pipeline, gets in or is shut out.
 
-use landfall_common::{OperatorName, Sha256};
+use landfall_common::{OperatorName, Right, Rights, Sha256};
 use serde_json::json;
 
 use super::Session;
@@ -15,7 +15,7 @@ pub(super) async fn run(session: &Session, arguments: &Operators) -> Result<Exit
     match &arguments.command {
         None => list(session).await,
         Some(OperatorsCommand::Token { name, role, valid_for }) => {
-            token(session, name, role, *valid_for).await
+            token(session, name, role.clone(), *valid_for).await
         }
         Some(OperatorsCommand::Remove { name, yes }) => remove(session, name, *yes).await,
     }
@@ -63,13 +63,14 @@ async fn remove(session: &Session, name: &str, yes: bool) -> Result<Exit, Error>
 async fn token(
     session: &Session,
     name: &str,
-    role: &str,
+    role: Vec<Right>,
     valid_for: std::time::Duration,
 ) -> Result<Exit, Error> {
     let output = session.output;
     OperatorName::new(name).map_err(|error| Error::usage(error.to_string(), "choose another name"))?;
+    let rights = Rights::new(role).map_err(|error| Error::usage(error.to_string(), "give fewer roles"))?;
     let (profile, client) = session.connect().await?;
-    let bearer = Bearer::Operator { name: name.to_owned(), role: role.to_owned() };
+    let bearer = Bearer::Operator { name: name.to_owned(), role: rights.to_string() };
     let mut new = client.create_token(bearer, valid_for).await?;
     // With it the colleague trusts the same root as this machine, on this machine's word.
     let directory = profile.trust_directory();
@@ -81,7 +82,7 @@ async fn token(
     let expires = format::relative(new.expires, clock::now());
     output.line(&text);
     output.note(format!(
-        "for {name} as {role}, to be used once, expires {expires}:\n  ctl login TOKEN --controller {}",
+        "for {name} as {rights}, to be used once, expires {expires}:\n  ctl login TOKEN --controller {}",
         client.address()
     ));
     output.json("token", &json!({ "token": text, "expires": new.expires }));

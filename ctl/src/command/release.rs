@@ -21,8 +21,8 @@ use crate::view;
 pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, Error> {
     let output = session.output;
     let (profile, client) = session.connect().await?;
-    preflight::asked(session, arguments, &client).await?;
-    let content = content::obtain(session, arguments, &profile, &client).await?;
+    let who = preflight::asked(session, arguments, &client).await?;
+    let content = content::obtain(session, arguments, &profile, (&client, &who)).await?;
     let manifest = content.manifest();
     let application = manifest.application.clone();
     let environment =

@@ -7,7 +7,7 @@ use landfall_common::manifest::{FORMAT, Manifest, Origin};
 use landfall_common::{AppName, ReleaseName, Sha256};
 use rustix::fs::FlockOperation;
 
-use super::preflight;
+use super::preflight::{self, Who};
 use crate::builder;
 use crate::cli::Release;
 use crate::client::Client;
@@ -61,10 +61,10 @@ pub async fn obtain(
     session: &Session,
     arguments: &Release,
     profile: &Profile,
-    client: &Client,
+    (client, who): (&Client, &Who),
 ) -> Result<Content, Error> {
     let cache = ObjectCache::open(session.places.cache.join("objects"))?;
-    let asked = Asked { session, arguments, profile, client };
+    let asked = Asked { session, arguments, profile, client, who };
     match &arguments.artifact {
         Some(path) => artifact(asked, path, cache).await,
         None => tag(asked, cache).await,
@@ -78,10 +78,11 @@ struct Asked<'a> {
     arguments: &'a Release,
     profile: &'a Profile,
     client: &'a Client,
+    who: &'a Who,
 }
 
 async fn tag(asked: Asked<'_>, cache: ObjectCache) -> Result<Content, Error> {
-    let Asked { session, arguments, profile, client } = asked;
+    let Asked { session, arguments, profile, client, who } = asked;
     let output = session.output;
     let repository = Repository::discover(&session.directory)?;
     let tag = repository.tag(arguments.name.as_str())?;
@@ -100,7 +101,7 @@ async fn tag(asked: Asked<'_>, cache: ObjectCache) -> Result<Content, Error> {
         "correct the file, commit, and tag that commit",
     )?;
     check_application(session, &definition.application)?;
-    preflight::definition(session, arguments, &definition.environments)?;
+    preflight::definition(session, arguments, who, &definition)?;
     let known = published(client, &definition.application, &arguments.name).await?;
     if let Some(Known { manifest: published, release }) = &known {
         let theirs = match &published.origin {
@@ -175,7 +176,7 @@ fn restored(known: Option<&Known>, new: New) -> Result<Content, Error> {
 }
 
 async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<Content, Error> {
-    let Asked { session, arguments, profile, client } = asked;
+    let Asked { session, arguments, profile, client, who } = asked;
     let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::usage(
@@ -205,7 +206,7 @@ async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<C
     }
     let definition = read_definition(&file, "correct the file, then the same command again")?;
     check_application(session, &definition.application)?;
-    preflight::definition(session, arguments, &definition.environments)?;
+    preflight::definition(session, arguments, who, &definition)?;
     let known = published(client, &definition.application, &arguments.name).await?;
     if known.is_none() {
         preflight::signer(profile, arguments, client, &definition.application).await?;

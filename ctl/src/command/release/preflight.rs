@@ -1,10 +1,8 @@
 //! What would be refused after the build, refused before it: nobody waits minutes to be told of a typing error,
 //! and what is refused has changed nothing.
 
-use std::collections::BTreeMap;
-
-use landfall_common::strategy::Strategy;
-use landfall_common::{AppName, EnvName};
+use landfall_common::definition::Definition;
+use landfall_common::{AppName, Rights, Role, Scope};
 use landfall_trust::KeyPair;
 use landfall_trust::policy::app_role;
 
@@ -21,7 +19,7 @@ use crate::trust::{self, Trust};
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::Usage`].
-pub(super) async fn asked(session: &Session, arguments: &Release, client: &Client) -> Result<(), Error> {
+pub(super) async fn asked(session: &Session, arguments: &Release, client: &Client) -> Result<Who, Error> {
     if !arguments.yes && !arguments.publish_only && arguments.plan_id.is_none() {
         let next = format!(
             "add --yes; or look at the plan first: ctl release {0} --publish-only, then ctl plan {0}",
@@ -30,23 +28,53 @@ pub(super) async fn asked(session: &Session, arguments: &Release, client: &Clien
         session.output.check_answerable(&format!("release {}?", arguments.name), &next)?;
     }
     let info = client.info().await?;
-    if info.role == "viewer" {
+    // Words that this program does not know are the controller's to judge.
+    let rights: Option<Rights> = info.role.parse().ok();
+    if rights.as_ref().is_some_and(|rights| !rights.have_some(Role::Deployer, &Scope::Everything)) {
         let message = format!("this needs the role deployer, and {} is {}", info.operator, info.role);
         return Err(Error::Refused(Box::new(Refusal::role_too_low(message))));
     }
-    Ok(())
+    Ok(Who { operator: info.operator, rights })
 }
 
-/// What the definition decides: the environment, and whether the knobs hold with those that it has.
+/// Who asks, as the certificate says.
+pub(super) struct Who {
+    operator: String,
+    rights: Option<Rights>,
+}
+
+impl Who {
+    /// Whether this operator may release there, or publish for it.
+    fn may(&self, scope: &Scope, is_published_only: bool) -> Result<(), Error> {
+        let Some(rights) = &self.rights else { return Ok(()) };
+        let does = match is_published_only {
+            true => rights.have_some(Role::Deployer, scope),
+            false => rights.have(Role::Deployer, scope),
+        };
+        if does {
+            return Ok(());
+        }
+        let message = format!("this needs the role deployer for {scope}, and {} is {rights}", self.operator);
+        Err(Error::Refused(Box::new(Refusal::role_too_low(message))))
+    }
+}
+
+/// What the definition decides: the environment, whether this operator may release there, and whether the knobs hold
+/// with those that it has.
 ///
 /// # Errors
-/// [`Error::Usage`].
+/// [`Error::Usage`], [`Error::Refused`].
 pub(super) fn definition(
     session: &Session,
     arguments: &Release,
-    environments: &BTreeMap<EnvName, Strategy>,
+    who: &Who,
+    Definition { application, environments, .. }: &Definition,
 ) -> Result<(), Error> {
     let environment = session.environment(arguments.environment.env.as_ref(), environments.keys())?;
+    match arguments.publish_only {
+        true => who.may(&Scope::Application(application.clone()), true)?,
+        false => who.may(&Scope::Environment(application.clone(), environment.clone()), false)?,
+    }
     let strategy = environments.get(&environment).cloned().unwrap_or_default();
     arguments.knobs.over(&strategy).check().map_err(|rule| {
         Error::usage(
@@ -105,6 +133,7 @@ fn unauthorised(pairs: &[KeyPair], application: &AppName) -> Error {
 mod tests {
     use super::*;
     use crate::cli::Knobs;
+    use landfall_common::strategy::Strategy;
     use landfall_common::strategy::{Amount, Canary};
 
     #[test]
@@ -120,5 +149,23 @@ mod tests {
         assert_eq!((strategy.batch, strategy.canary), (Amount::Count(3), Canary::Count(0)));
         let stays = Knobs { no_auto_rollback: true, ..Knobs::default() };
         assert!(!stays.over(&base).auto_rollback);
+    }
+
+    #[test]
+    fn a_role_for_another_environment_is_told_before_anything_is_built() {
+        let scope = |text: &str| text.parse::<landfall_common::Right>().unwrap().scope;
+        let may = |rights: &str, place: &str, publishes: bool| {
+            let who = Who { operator: "ana".to_owned(), rights: rights.parse().ok() };
+            who.may(&scope(&format!("viewer:{place}")), publishes).map_err(|refused| refused.to_string())
+        };
+        assert!(may("deployer:shop/staging", "shop/staging", false).is_ok());
+        assert!(may("deployer:shop/staging", "shop", true).is_ok());
+        assert_eq!(
+            may("deployer:shop/staging", "shop/production", false).unwrap_err(),
+            "this needs the role deployer for shop in production, and ana is deployer:shop/staging"
+        );
+        assert!(may("deployer:shop/staging", "blog", true).is_err());
+        // What a newer controller calls its roles is not for this program to judge.
+        assert!(may("conductor:shop/*", "shop/production", false).is_ok());
     }
 }
