@@ -93,6 +93,8 @@ fn verb(order: &Order) -> &'static str {
         Order::Migrate { .. } => "migrate",
         Order::Activate { .. } => "activate",
         Order::Restart { kind, .. } => kind.as_str(),
+        Order::Drain { away: true } => "drain",
+        Order::Drain { away: false } => "undrain",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use landfall_agent_core::drift::Finding;
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::report::{Failure, Health, HostReport, Outcome, OutcomeKind, Phase};
+use landfall_common::report::{Failure, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic};
 use landfall_common::{Duration, printable};
 use landfall_proto::v1 as pb;
 
@@ -25,6 +25,18 @@ pub fn report(report: &HostReport) -> pb::HostReport {
         outcome: report.outcome.as_ref().map(outcome),
         health: Some(health(&report.health)),
         restarts: report.restarts,
+        traffic: traffic(report.traffic).into(),
+    }
+}
+
+fn traffic(traffic: Traffic) -> pb::HostTraffic {
+    match traffic {
+        Traffic::Unknown => pb::HostTraffic::Unspecified,
+        Traffic::Ungated => pb::HostTraffic::Ungated,
+        Traffic::Led => pb::HostTraffic::Led,
+        Traffic::Draining => pb::HostTraffic::Draining,
+        Traffic::Drained => pb::HostTraffic::Drained,
+        Traffic::Returning => pb::HostTraffic::Returning,
     }
 }
 

@@ -101,6 +101,13 @@ pub enum Order {
         #[serde(rename = "healthy_deadline_ms", with = "duration_ms")]
         healthy_deadline: Duration,
     },
+    /// Lead requests away from this host, by the gate of the active release, which must be this one; or back to it, once
+    /// it is healthy. Nothing that runs is touched, and it outlives a restart of the agent. An agent that takes this order
+    /// says so ([`HostReport::traffic`](crate::report::HostReport::traffic)).
+    Drain {
+        /// Away, or back.
+        away: bool,
+    },
 }
 
 impl Order {

@@ -49,6 +49,9 @@ pub struct HostReport {
     /// even understand it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarts: bool,
+    /// Whether requests are led to this host, as far as its agent has a say in that.
+    #[serde(default, skip_serializing_if = "Traffic::is_unknown")]
+    pub traffic: Traffic,
 }
 
 impl HostReport {
@@ -66,6 +69,39 @@ pub struct Active {
     pub release: ReleaseRef,
     /// Whether it passed its checks on this host and was committed.
     pub proven: bool,
+}
+
+/// Whether requests are led to a host, as far as its agent has a say in that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Traffic {
+    /// Its agent is of a version that does not take [`Order::Drain`](crate::assignment::Order::Drain).
+    #[default]
+    Unknown,
+    /// What is active has nothing that could lead them to another host.
+    Ungated,
+    /// As what is active wants it.
+    Led,
+    /// They are to be led away, and those under way are ending, or the gate does not answer.
+    Draining,
+    /// They are led away.
+    Drained,
+    /// They are led away, and will be led back once it is healthy.
+    Returning,
+}
+
+impl Traffic {
+    /// Whether nothing is known of it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+
+    /// Whether somebody has led them away, or is about to.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Draining | Self::Drained | Self::Returning)
+    }
 }
 
 /// What a host is doing.

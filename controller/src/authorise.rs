@@ -49,7 +49,7 @@ use Reach::{Anywhere, Everything, Named, Narrowed};
 use Role::{Admin, Approver, Deployer, Gatekeeper, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 50] = [
+pub const TABLE: [(&str, Access); 52] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer, Anywhere)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer, Anywhere)),
@@ -64,6 +64,7 @@ pub const TABLE: [(&str, Access); 50] = [
     ("/landfall.v1.Operators/ControlRollout", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/CordonHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/CreateToken", Operator(Admin, Named)),
+    ("/landfall.v1.Operators/DrainHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/ExcludeHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/Explain", Operator(Viewer, Narrowed)),
     ("/landfall.v1.Operators/GetCheckpoint", Operator(Viewer, Anywhere)),
@@ -98,6 +99,7 @@ pub const TABLE: [(&str, Access); 50] = [
     ("/landfall.v1.Operators/StartDrill", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/StreamOutput", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/UncordonHosts", Operator(Deployer, Named)),
+    ("/landfall.v1.Operators/UndrainHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/UnlockEnvironment", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/WatchRollout", Operator(Viewer, Named)),
 ];

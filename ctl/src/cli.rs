@@ -615,6 +615,36 @@ Examples:
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Have requests led away from hosts, while what runs there goes on, until they are undrained
+    #[command(after_help = "\
+The agent of each leads them away by the gate of the release that runs there (`[traffic]` without
+slots), and those under way end. Nothing is rolled out to it meanwhile, as if it were cordoned. It
+counts as out (max_unavailable), and more than that allows is refused. Without a gate it is refused
+as well: then take the host out of what stands before it by hand, and cordon it.
+
+Examples:
+  ctl hosts drain web-7 --reason 'a new disk'
+  ctl hosts undrain web-7")]
+    Drain {
+        /// The hosts
+        #[arg(required = true, value_name = "HOST", value_parser = name(HostId::new))]
+        hosts: Vec<HostId>,
+        /// Why, for the log and for whoever wonders
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Take out more hosts than max_unavailable allows, for this reason; needs the role manager
+        #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
+        beyond_budget: String,
+    },
+    /// Have requests led back to hosts once they are healthy, and give them free
+    Undrain {
+        /// The hosts
+        #[arg(required = true, value_name = "HOST", value_parser = name(HostId::new))]
+        hosts: Vec<HostId>,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Deny a host from now on and forget it
     Remove {
         /// The host

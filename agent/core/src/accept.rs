@@ -159,7 +159,7 @@ fn durations(order: &Order) -> Result<(), Refusal> {
         if wrong { Err(Refusal::Duration { what, duration, must: must() }) } else { Ok(()) }
     };
     match order {
-        Order::Stage => Ok(()),
+        Order::Stage | Order::Drain { .. } => Ok(()),
         &Order::Migrate { lease, .. } => at_most("the lease", lease, MAX_LEASE),
         &Order::Activate { min_healthy, healthy_deadline, .. }
         | &Order::Restart { min_healthy, healthy_deadline, .. } => {

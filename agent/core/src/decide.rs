@@ -1,6 +1,7 @@
 //! One event in, the next machine and its effects out.
 
 mod activation;
+mod drain;
 mod migration;
 mod restart;
 mod staging;
@@ -154,6 +155,9 @@ impl Turn {
         if self.machine.record.state.awaits().is_some() {
             self.effects.push(Effect::Cancel);
         }
+        if let Order::Drain { away } = assignment.order {
+            return self.drain(&assignment, away);
+        }
         self.machine.live.progress = (0, 0);
         let job = Job {
             generation: assignment.generation,
@@ -172,6 +176,8 @@ impl Turn {
     fn proceed(&mut self, job: &Job, installed: &Installed) {
         match &job.order {
             Order::Stage => self.end(job.generation, OutcomeKind::Staged),
+            // Taken up before it comes to this.
+            Order::Drain { .. } => {}
             Order::Migrate { fence, lease, direction } => {
                 self.begin_migration(job, installed, *fence, *lease, *direction);
             }
@@ -226,6 +232,7 @@ impl Turn {
 
     fn tick(&mut self) {
         self.keep_up();
+        self.lead_back();
         if self.machine.live.misaimed.is_some() {
             self.confirm_aim();
         }
@@ -266,6 +273,7 @@ impl Turn {
         if self.machine.live.misnamed.is_some() {
             self.name_active();
         }
+        self.lead_back();
         self.settle_aim();
         self.retire();
         self.sweep();

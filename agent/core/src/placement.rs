@@ -81,6 +81,16 @@ impl Kept {
     }
 }
 
+/// That requests are led away from this host, whatever the active release wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LedAway {
+    /// Until somebody says otherwise.
+    Drained,
+    /// Until it is healthy.
+    Returning,
+}
+
 /// What a release's traffic is, in outline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::judge::Judge;
 use crate::outline::Outline;
-use crate::placement::{Aim, Placement};
+use crate::placement::{Aim, LedAway, Placement};
 use crate::state::State;
 
 /// Who this host is: pinned at enrolment, and never changed by an assignment (P1).
@@ -62,6 +62,9 @@ pub struct Record {
     /// What runs in which slot, and where requests are led.
     #[serde(default, skip_serializing_if = "Placement::is_empty")]
     pub placement: Placement,
+    /// Whether requests are led away from this host by somebody's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_away: Option<LedAway>,
 }
 
 /// A fence: the number of an assignment and what it said.
@@ -101,6 +104,7 @@ impl Record {
             in_doubt: false,
             mixed: None,
             placement: Placement::default(),
+            led_away: None,
         }
     }
 

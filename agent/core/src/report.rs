@@ -1,8 +1,9 @@
 //! How the machine shows itself to the controller.
 
-use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase};
+use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic};
 
 use crate::judge::Standing;
+use crate::placement::{LedAway, Target, TrafficOutline};
 use crate::record::Machine;
 use crate::state::State;
 use crate::{Now, step};
@@ -30,6 +31,26 @@ impl Machine {
             outcome: refused.or_else(|| record.outcome.clone()),
             health: self.health(now),
             restarts: true,
+            traffic: self.traffic(),
+        }
+    }
+
+    /// Whether requests are led to this host.
+    fn traffic(&self) -> Traffic {
+        let record = &self.record;
+        let is_gated =
+            record.active().is_some_and(|active| active.outline.traffic == Some(TrafficOutline::Gate));
+        // What was asked before may still come about.
+        let is_certain =
+            record.placement.trying.is_none() && !self.live.aiming && self.live.misaimed.is_none();
+        let is_away =
+            is_certain && record.placement.aim.as_ref().is_some_and(|aim| aim.to == Target::Nowhere);
+        match record.led_away {
+            _ if !is_gated => Traffic::Ungated,
+            None => Traffic::Led,
+            Some(LedAway::Returning) => Traffic::Returning,
+            Some(LedAway::Drained) if is_away => Traffic::Drained,
+            Some(LedAway::Drained) => Traffic::Draining,
         }
     }
 

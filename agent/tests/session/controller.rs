@@ -295,6 +295,19 @@ impl Controller {
         panic!("no report said {what}; the last was {last:?}");
     }
 
+    /// The same of the newest report alone, however it was before.
+    #[allow(dead_code, reason = "only the tests of traffic ask")]
+    pub async fn newest(&self, what: &str, fits: impl Fn(&HostReport) -> bool) -> HostReport {
+        for _ in 0..6_000 {
+            if let Some(report) = self.shared.lock().unwrap().reports.last().filter(|report| fits(report)) {
+                return report.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let last = self.shared.lock().unwrap().reports.last().cloned();
+        panic!("no report says {what}; the last was {last:?}");
+    }
+
     pub async fn outcome(&self, generation: u64, kind: OutcomeKind) -> HostReport {
         self.report(&format!("{kind:?} of generation {generation}"), |report| {
             report.outcome.as_ref().is_some_and(|o| o.generation == generation && o.kind() == kind)

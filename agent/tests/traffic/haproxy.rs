@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use landfall_common::assignment::Order;
 use landfall_common::manifest::traffic::{Gate, Proxy, Switch};
+use landfall_proto::v1::{HostTraffic, OutcomeKind};
 
 use crate::host::{Host, Plan, ask, free_ports, needed, slots};
 use crate::load::{Counts, Load};
@@ -180,5 +182,63 @@ async fn a_host_is_taken_out_while_it_changes_and_in_again() {
     host.order(&v2);
     haproxy.until("took web-1 out", |state| admin(state, "web-1").is_some_and(|state| state != "0")).await;
     haproxy.until("took web-1 in again", |state| admin(state, "web-1").as_deref() == Some("0")).await;
+    assert_eq!(ask(port).0, "v2");
+}
+
+/// Nobody brings requests to a host on which somebody works: not a restart of its agent, a reload of HAProxy, a release that a
+/// controller sends there all the same, one that fails and goes back, or a reboot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_host_stays_out_whatever_happens_and_none_is_lost() {
+    let [port, blue, other] = free_ports();
+    let directory = tempfile::tempdir().unwrap();
+    // Of each request web-1 is the first choice.
+    let servers = format!("    server web-1 127.0.0.1:{blue}\n    server web-2 127.0.0.1:{other} backup\n");
+    let haproxy = Haproxy::start(directory.path(), port, &servers);
+    haproxy.until("answers", |state| state.contains("web-1")).await;
+    let mut host = Host::new(directory, &haproxy.settings(), blue, other).await;
+    let plan = |name| Plan {
+        arguments: vec!["notify=yes"],
+        drain: Duration::from_secs(5),
+        proxy: Some(Proxy::Gate { gate: Gate::Haproxy { backend: "shop".into(), server: "web-1".into() } }),
+        ..Plan::new(name)
+    };
+    let out = |state: &str| admin(state, "web-1").is_some_and(|state| state != "0");
+    let is_out = |haproxy: &Haproxy| haproxy.ask("show servers state").is_some_and(|state| out(&state));
+    let v1 = host.publish(&plan("v1"), 1);
+    host.activate(&v1).await;
+    host.says(HostTraffic::Led).await;
+    assert_eq!(ask(port).0, "v1");
+
+    let generation = host.ask(&v1, Order::Drain { away: true });
+    host.ends(generation, OutcomeKind::Committed).await;
+    host.says(HostTraffic::Drained).await;
+    assert!(is_out(&haproxy) && ask(blue).0 == "v1", "what runs there goes on");
+
+    host.kill().await;
+    haproxy.reload().await;
+    host.start();
+    haproxy.until("kept web-1 out", out).await;
+    host.says(HostTraffic::Drained).await;
+    // By the hand of somebody who does not know.
+    haproxy.ask("set server shop/web-1 state ready");
+    haproxy.until("kept web-1 out", out).await;
+
+    let v2 = host.publish(&plan("v2"), 2);
+    host.activate(&v2).await;
+    assert_eq!(ask(blue).0, "v2");
+    host.says(HostTraffic::Drained).await;
+    assert!(is_out(&haproxy));
+    let bad = Plan { arguments: vec!["notify=yes", "exit=3"], ..plan("v3") };
+    let v3 = host.publish(&bad, 3);
+    let generation = host.order(&v3);
+    host.ends(generation, OutcomeKind::Reverted).await;
+    assert_eq!(ask(blue).0, "v2");
+    host.says(HostTraffic::Drained).await;
+    assert!(is_out(&haproxy));
+
+    let generation = host.ask(&v2, Order::Drain { away: false });
+    host.ends(generation, OutcomeKind::Committed).await;
+    host.says(HostTraffic::Led).await;
+    haproxy.until("took web-1 in", |state| admin(state, "web-1").as_deref() == Some("0")).await;
     assert_eq!(ask(port).0, "v2");
 }

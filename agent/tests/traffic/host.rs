@@ -16,7 +16,7 @@ use landfall_common::manifest::{
     Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Ready, Seat, Service, Supervised,
     Traffic,
 };
-use landfall_proto::v1::{HostReport, OutcomeKind};
+use landfall_proto::v1::{HostReport, HostTraffic, OutcomeKind};
 
 use crate::controller::Controller;
 use crate::world::{docker, roles, supervisor};
@@ -154,12 +154,17 @@ impl Host {
 
     /// Orders a release, and does not wait.
     pub fn order(&mut self, release: &ReleaseRef) -> u64 {
-        self.generation += 1;
         let order = Order::Activate {
             on_failure: OnFailure::Revert,
             min_healthy: Duration::from_millis(300),
             healthy_deadline: Duration::from_secs(300),
         };
+        self.ask(release, order)
+    }
+
+    /// Orders whatever it is, and does not wait.
+    pub fn ask(&mut self, release: &ReleaseRef, order: Order) -> u64 {
+        self.generation += 1;
         self.controller.assign(self.generation, release, order);
         self.generation
     }
@@ -167,6 +172,11 @@ impl Host {
     pub async fn activate(&mut self, release: &ReleaseRef) -> HostReport {
         let generation = self.order(release);
         self.ends(generation, OutcomeKind::Committed).await
+    }
+
+    /// Waits until it says so of its requests.
+    pub async fn says(&self, traffic: HostTraffic) -> HostReport {
+        self.controller.newest(traffic.as_str_name(), |report| report.traffic() == traffic).await
     }
 
     /// Waits for an outcome; another one is told with its failure.

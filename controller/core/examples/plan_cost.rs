@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::manifest::Origin;
-use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase};
+use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic};
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
     AppName, EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RequestId, RolloutId, Sha256,
@@ -105,6 +105,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
             labels: BTreeMap::new(),
             enrolled_at: now,
             cordon: None,
+            drain: None,
         };
         ask(&mut state, Action::Enrol { host, token: String::new() })?;
         let connection = 1;
@@ -170,6 +171,7 @@ fn report(
             period: landfall_common::Duration::from_secs(if healthy { 60 } else { 1 }),
         },
         restarts: true,
+        traffic: Traffic::Led,
     }
 }
 

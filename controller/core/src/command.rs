@@ -181,6 +181,22 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// Have requests led away from hosts, and leave them alone, until they are undrained.
+    Drain {
+        /// Which.
+        hosts: BTreeSet<HostId>,
+        /// Why.
+        reason: String,
+        /// Why more hosts may be out than the budget allows; empty if they may not.
+        beyond_budget: String,
+    },
+    /// Have requests led back to them once they are healthy, and treat them like any other again.
+    Undrain {
+        /// Which.
+        hosts: BTreeSet<HostId>,
+        /// Why.
+        reason: String,
+    },
     /// Treat them like any other again.
     Uncordon {
         /// Which.

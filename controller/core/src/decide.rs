@@ -18,6 +18,7 @@ use crate::state::State;
 
 mod approve;
 mod control;
+mod drain;
 mod gate;
 mod leave_out;
 mod lock;
@@ -62,6 +63,8 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Include { hosts, reason } => draft.include(hosts, reason),
         Action::Cordon { hosts, reason } => draft.cordon(hosts, reason),
         Action::Uncordon { hosts, reason } => draft.uncordon(hosts, reason),
+        Action::Drain { hosts, reason, beyond_budget } => draft.drain(hosts, reason, beyond_budget),
+        Action::Undrain { hosts, reason } => draft.undrain(hosts, reason),
         Action::Lock { place, message, period } => draft.lock(place, message, *period),
         Action::Unlock { place, reason } => draft.unlock(place, reason),
         Action::Remove { host, reason } => draft.remove(host, reason),
@@ -189,8 +192,9 @@ impl Draft<'_> {
             self.put(Record::Place(Box::new(place)));
         }
         // One that joins anew is left alone all the same.
-        let cordon = known.and_then(|known| known.cordon.clone());
-        self.put(Record::Host(HostRecord { cordon, ..host.clone() }));
+        let (cordon, drain) =
+            known.map(|known| (known.cordon.clone(), known.drain.clone())).unwrap_or_default();
+        self.put(Record::Host(HostRecord { cordon, drain, ..host.clone() }));
         self.log(LogEvent::HostEnrolled {
             host: host.id.clone(),
             application: host.place.application.clone(),

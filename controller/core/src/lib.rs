@@ -24,6 +24,7 @@ pub mod comparison;
 pub mod contract;
 mod course;
 mod decide;
+mod drain;
 pub mod entry;
 pub mod explain;
 pub mod facts;

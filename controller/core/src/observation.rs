@@ -2,7 +2,7 @@
 //! reports.
 
 use landfall_common::assignment::{Assignment, Order};
-use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
+use landfall_common::report::{Health, HostReport, OutcomeKind, Phase, Traffic};
 use landfall_common::{Duration, Generation, HostId, ServiceName, Sha256, StepName, Timestamp};
 
 use crate::record::{HostRecord, Issued};
@@ -181,7 +181,12 @@ impl Host {
             report.phase,
             Phase::Idle | Phase::Fetching { .. } | Phase::Preparing { .. } | Phase::Migrating
         );
-        at_rest && report.active.is_some() && matches!(report.health, Health::Healthy { .. })
+        at_rest
+            && report.active.is_some()
+            && matches!(report.health, Health::Healthy { .. })
+            // What is to be led away from it does not reach it, and what was is not back before it says so.
+            && self.record.drain.is_none()
+            && !report.traffic.is_away()
     }
 
     /// Whether an activation was granted that the host may still take, or has taken without saying yet how
@@ -195,6 +200,30 @@ impl Host {
         match self.standing(assignment, now) {
             Standing::Open | Standing::Accepted => true,
             Standing::Ended(_) | Standing::Lapsed | Standing::Overtaken => false,
+        }
+    }
+
+    /// Whether it was told where its requests are to go, and has not said what came of it.
+    #[must_use]
+    pub(crate) fn drain_open(&self, now: Timestamp) -> bool {
+        let Some(assignment) = &self.issued.assignment else { return false };
+        matches!(assignment.order, Order::Drain { .. })
+            && matches!(self.standing(assignment, now), Standing::Open | Standing::Accepted)
+    }
+
+    /// What it has still to be told of where its requests go: away, or back.
+    #[must_use]
+    pub(crate) fn drain_due(&self, now: Timestamp) -> Option<bool> {
+        self.drain_due_of(self.fresh(now))
+    }
+
+    /// The same of a report that is known to be fresh.
+    #[must_use]
+    pub(crate) fn drain_due_of(&self, fresh: Option<&Received>) -> Option<bool> {
+        match (self.record.drain.is_some(), fresh?.report.traffic) {
+            (true, Traffic::Led | Traffic::Returning) => Some(true),
+            (false, Traffic::Draining | Traffic::Drained) => Some(false),
+            _ => None,
         }
     }
 

@@ -18,6 +18,7 @@ mod canary;
 mod compare;
 mod contract;
 mod converge;
+mod drain;
 mod drill;
 mod evidence;
 mod failures;
@@ -84,6 +85,7 @@ fn go_on(table: &mut Table<'_>) {
         // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
         // batches: no stage is entered twice in one run.
         while advance(table) == Turn::Taken {}
+        drain::hosts(table);
         converge::hosts(table);
     }
     line::report(table);

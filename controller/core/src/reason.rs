@@ -308,8 +308,18 @@ pub enum Wait {
         hosts: Hosts,
         /// By which kind of word.
         how: Out,
+        /// Whether they are drained, which is a cordon as well.
+        #[serde(default)]
+        drained: bool,
         /// What they would take.
         release: ReleaseName,
+    },
+    /// Requests are to be led away from hosts, or back to them, and are not yet.
+    Requests {
+        /// Which.
+        hosts: Hosts,
+        /// Where they are with it.
+        how: Requests,
     },
     /// More hosts have moved than one decision may hold.
     InParts,
@@ -320,6 +330,18 @@ pub enum Wait {
         /// Why.
         reason: String,
     },
+}
+
+/// Where a host is that somebody has drained or undrained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requests {
+    /// It is drained, and nothing there can lead requests away any more.
+    Stay,
+    /// They are being led away.
+    Leave,
+    /// They come back.
+    Return,
 }
 
 /// What waits for a host.
@@ -415,6 +437,8 @@ pub enum Why {
         /// Which, if any.
         release: Option<ReleaseName>,
     },
+    /// It was drained, and requests have not come back to it yet.
+    Unloaded,
     /// It is not staged yet.
     NotStaged,
     /// It may not begin yet.
@@ -457,6 +481,7 @@ impl fmt::Display for Why {
             Self::Stale => f.write_str("has not reported since it was asked"),
             Self::OtherRelease { release: Some(release) } => write!(f, "reports {release} as active"),
             Self::OtherRelease { release: None } => f.write_str("reports no active release"),
+            Self::Unloaded => f.write_str("was drained, and gets no requests yet"),
             Self::NotStaged => f.write_str("is not staged yet"),
             Self::Blocked => f.write_str("may not begin yet"),
             Self::LeftAlone { how, release } => {
@@ -615,17 +640,32 @@ impl fmt::Display for Wait {
                 write!(f, "the controller cannot store its decisions since {}: {reason}", moment(*since))
             }
             Self::InLine { rollout, release, why } => write!(f, "rollout {rollout} of {release} {why}"),
-            Self::LeftAlone { hosts, how, release } => write!(
+            Self::LeftAlone { hosts, how, drained, release } => write!(
                 f,
                 "{hosts} {} {} and {} not take {release}, the release in force, until `{} {}`",
                 hosts.is(),
-                how.as_str(),
+                if *drained { "drained" } else { how.as_str() },
                 if hosts.count() == 1 { "does" } else { "do" },
                 match how {
+                    _ if *drained => "ctl hosts undrain",
                     Out::Excluded => "ctl include",
                     Out::Cordoned => "ctl hosts uncordon",
                 },
                 hosts.named.first().map_or("HOST", HostId::as_str)
+            ),
+            Self::Requests { hosts, how: Requests::Stay } => write!(
+                f,
+                "{hosts} {} drained, and requests may come there all the same: the agent is of an older version now, or \
+                 what runs has no gate",
+                hosts.is()
+            ),
+            Self::Requests { hosts, how: Requests::Leave } => {
+                write!(f, "requests are being led away from {hosts}")
+            }
+            Self::Requests { hosts, how: Requests::Return } => write!(
+                f,
+                "requests come back to {hosts} once {} healthy",
+                if hosts.count() == 1 { "it is" } else { "they are" }
             ),
             Self::InParts => f.write_str(
                 "more hosts have moved at once than are written down at once; the others follow now",

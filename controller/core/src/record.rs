@@ -51,6 +51,19 @@ pub struct HostRecord {
     /// The word of an operator that it is to be left alone, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordon: Option<Word>,
+    /// That requests are to be led away from it, if somebody has said so. It is cordoned as well then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// The word of an operator that requests are to be led away from a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Whose, and why.
+    pub word: Word,
+    /// Whether the host is cordoned by a word of its own, which stays when requests are led back.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub cordoned: bool,
 }
 
 /// Who said something, why, and when.

@@ -92,8 +92,43 @@ pub enum Refusal {
     /// Somebody is to know later why a host was left alone.
     #[error("whoever {what} a host says why, with --reason")]
     WithoutReason {
-        /// `excludes` or `cordons`.
+        /// `excludes`, `cordons` or `drains`.
         what: &'static str,
+    },
+    /// Requests are led away from it as well.
+    #[error(
+        "{host} is drained by {by}: {reason}; `ctl hosts undrain {host}` leads requests back and gives it free"
+    )]
+    IsDrained {
+        /// The host.
+        host: HostId,
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody could lead requests away from it.
+    #[error("{host} cannot be drained: {reason}")]
+    NotDrained {
+        /// The host.
+        host: HostId,
+        /// Why, and what else can be done.
+        reason: String,
+    },
+    /// Too few would be left.
+    #[error(
+        "{would} hosts of {place} would be out, and max_unavailable allows {most} (out already: {out}); \
+         `--beyond-budget REASON` does it all the same"
+    )]
+    DrainBeyondBudget {
+        /// Where.
+        place: Box<Place>,
+        /// How many would be out.
+        would: usize,
+        /// How many may.
+        most: usize,
+        /// Those that are.
+        out: String,
     },
     /// There is nothing that a host could be excluded from.
     #[error(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_common::assignment::Assignment;
+use landfall_common::assignment::{Assignment, Order};
 use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
 
 use crate::asked::Asking;
@@ -155,9 +155,12 @@ impl State {
         let Some(seen) = found.hosts.get(host).filter(|host| host.seen.connection == Some(connection)) else {
             return;
         };
-        let Some(active) = seen.fresh(now).and_then(|received| received.report.active.as_ref()) else {
+        let Some(report) = seen.fresh(now).map(|received| &received.report) else { return };
+        let Some(active) = &report.active else { return };
+        // What no request reaches does not compare with what serves.
+        if seen.record.drain.is_some() || report.traffic.is_away() {
             return;
-        };
+        }
         let member = self.members.get(&rollout.id).and_then(|members| members.get(host));
         let canary = member.filter(|member| member.batch == 1);
         let on = match canary {
@@ -239,8 +242,9 @@ impl State {
     #[must_use]
     pub fn pending(&self, host: &HostId, now: Timestamp) -> Option<&Assignment> {
         let host = self.host(host)?;
-        // Of one that is left alone nothing more is asked; what it has taken it ends.
-        host.pending(now).filter(|_| !self.is_left_alone(host))
+        // Of one that is left alone nothing more is asked but where its requests go; what it has taken it ends.
+        let pending = host.pending(now);
+        pending.filter(|asked| matches!(asked.order, Order::Drain { .. }) || !self.is_left_alone(host))
     }
 
     /// A host's part in the rollout that holds its place, or, if none does, in the last one.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
+use landfall_common::report::{
+    Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic, tail,
+};
 use landfall_common::strategy::{Amount, Canary, Spread, StrategyKind, Window};
 use landfall_common::{
     AppName, Duration, EnvName, Generation, ReleaseCounter, ReleaseName, RequestId, RolloutId, ServiceName,
@@ -136,6 +138,7 @@ pub fn report(message: pb::HostReport) -> Parsed<HostReport> {
         outcome: message.outcome.map(outcome).transpose()?,
         health: health(message.health.unwrap_or_default())?,
         restarts: message.restarts,
+        traffic: traffic(message.traffic),
     })
 }
 
@@ -380,6 +383,32 @@ pub fn report_message(report: &HostReport) -> pb::HostReport {
         outcome: report.outcome.as_ref().map(outcome_message),
         health: Some(health_message(&report.health)),
         restarts: report.restarts,
+        traffic: traffic_message(report.traffic).into(),
+    }
+}
+
+/// A word of a newer agent is one that nobody here can hold it to.
+fn traffic(word: i32) -> Traffic {
+    match pb::HostTraffic::try_from(word).unwrap_or_default() {
+        pb::HostTraffic::Unspecified => Traffic::Unknown,
+        pb::HostTraffic::Ungated => Traffic::Ungated,
+        pb::HostTraffic::Led => Traffic::Led,
+        pb::HostTraffic::Draining => Traffic::Draining,
+        pb::HostTraffic::Drained => Traffic::Drained,
+        pb::HostTraffic::Returning => Traffic::Returning,
+    }
+}
+
+/// As the wire has it.
+#[must_use]
+pub fn traffic_message(traffic: Traffic) -> pb::HostTraffic {
+    match traffic {
+        Traffic::Unknown => pb::HostTraffic::Unspecified,
+        Traffic::Ungated => pb::HostTraffic::Ungated,
+        Traffic::Led => pb::HostTraffic::Led,
+        Traffic::Draining => pb::HostTraffic::Draining,
+        Traffic::Drained => pb::HostTraffic::Drained,
+        Traffic::Returning => pb::HostTraffic::Returning,
     }
 }
 
@@ -486,6 +515,7 @@ mod tests {
             outcome: Some(Outcome { generation: Generation(5), result }),
             health,
             restarts: true,
+            traffic: Traffic::Returning,
         }
     }
 

@@ -146,6 +146,7 @@ async fn join(
                     labels,
                     enrolled_at: now,
                     cordon: None,
+                    drain: None,
                 };
                 let command = Command {
                     request: RequestId::new(format!("join-{token_id}")).expect("letters and digits"),

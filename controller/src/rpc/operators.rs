@@ -225,6 +225,21 @@ impl Operators for OperatorsService {
         Ok(Response::new(pb::UncordonHostsResponse { hosts }))
     }
 
+    async fn drain_hosts(&self, request: Request<pb::DrainHostsRequest>) -> Answer<pb::DrainHostsResponse> {
+        let (caller, request) = self.admit(request).await?;
+        let hosts = leave_out::drain(&self.0, &caller, request).await?;
+        Ok(Response::new(pb::DrainHostsResponse { hosts }))
+    }
+
+    async fn undrain_hosts(
+        &self,
+        request: Request<pb::UndrainHostsRequest>,
+    ) -> Answer<pb::UndrainHostsResponse> {
+        let (caller, request) = self.admit(request).await?;
+        let hosts = leave_out::undrain(&self.0, &caller, request).await?;
+        Ok(Response::new(pb::UndrainHostsResponse { hosts }))
+    }
+
     async fn resolve_migration(
         &self,
         request: Request<pb::ResolveMigrationRequest>,

@@ -146,6 +146,11 @@ fn take(memory: &mut Memory, bytes: &[u8], key: &PublicKey) {
             });
             pb::OutcomeKind::Reverted
         }
+        Order::Drain { away } => {
+            let now = if away { pb::HostTraffic::Drained } else { pb::HostTraffic::Led };
+            report.set_traffic(now);
+            pb::OutcomeKind::Committed
+        }
         Order::Activate { .. } | Order::Restart { .. } => {
             report.active = Some(release);
             report.active_proven = true;

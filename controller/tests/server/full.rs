@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::disk::RealDisk;
-use landfall_common::report::{Active, Health, HostReport, Phase};
+use landfall_common::report::{Active, Health, HostReport, Phase, Traffic};
 use landfall_common::{
     EnvName, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, Sha256, Timestamp,
 };
@@ -62,7 +62,14 @@ fn records(place: &Place, host: &HostId) -> Vec<Record> {
     let rollout = RolloutId::new("r-1").unwrap();
     record.proven.push(Proven { release: release("v2", 2), rollout, at: now, whole: true, gone_back: false });
     let labels = Default::default();
-    let host = HostRecord { id: host.clone(), place: place.clone(), labels, enrolled_at: now, cordon: None };
+    let host = HostRecord {
+        id: host.clone(),
+        place: place.clone(),
+        labels,
+        enrolled_at: now,
+        cordon: None,
+        drain: None,
+    };
     vec![Record::Place(Box::new(record)), Record::Host(host)]
 }
 
@@ -117,6 +124,7 @@ async fn that_decisions_cannot_be_stored_is_told_first_until_they_can() {
         outcome: None,
         health: Health::Unknown,
         restarts: true,
+        traffic: Traffic::Led,
     };
     reactor.reported(host, 1, report).await.unwrap();
     let told = until(&reactor, |first| first.contains("cannot store its decisions since")).await;

@@ -34,6 +34,7 @@ async fn populated() -> Server {
             labels,
             enrolled_at: Timestamp::from_ms(1),
             cordon: None,
+            drain: None,
         })
     });
     let releases = (1..=RELEASES).map(|counter| {

@@ -117,6 +117,34 @@ impl Client {
         Ok(answer.hosts.into_iter().map(view::Host::from).collect())
     }
 
+    /// Has requests led away from hosts, which are cordoned with that; `beyond_budget` says why more of them may be out
+    /// than the budget allows, and is empty if they may not.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn drain(
+        &self,
+        hosts: &[HostId],
+        reason: String,
+        beyond_budget: String,
+    ) -> Result<Vec<view::Host>, Error> {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let request = v1::DrainHostsRequest { request_id: request_id(), hosts, reason, beyond_budget };
+        let answer = self.call(request, |mut o, q| async move { o.drain_hosts(q).await }).await?;
+        Ok(answer.hosts.into_iter().map(view::Host::from).collect())
+    }
+
+    /// Has requests led back to them once they are healthy.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn undrain(&self, hosts: &[HostId], reason: String) -> Result<Vec<view::Host>, Error> {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let request = v1::UndrainHostsRequest { request_id: request_id(), hosts, reason };
+        let answer = self.call(request, |mut o, q| async move { o.undrain_hosts(q).await }).await?;
+        Ok(answer.hosts.into_iter().map(view::Host::from).collect())
+    }
+
     /// Leaves hosts out of a rollout; `rollout` empty for the one under way where they are.
     ///
     /// # Errors

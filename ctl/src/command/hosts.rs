@@ -2,6 +2,7 @@
 //! agent to new ones is in [`add`].
 
 mod add;
+pub(super) mod drain;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,14 @@ pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Er
         Some(HostsCommand::Uncordon { hosts, reason }) => {
             let hosts = client.uncordon(hosts, reason.clone()).await?;
             leave_out::uncordoned(session, &hosts)
+        }
+        Some(HostsCommand::Drain { hosts, reason, beyond_budget }) => {
+            let drained = client.drain(hosts, reason.clone(), beyond_budget.clone()).await?;
+            drain::drained(session, &client, &drained).await
+        }
+        Some(HostsCommand::Undrain { hosts, reason }) => {
+            let hosts = client.undrain(hosts, reason.clone()).await?;
+            drain::undrained(session, &hosts)
         }
         Some(HostsCommand::Remove { host, reason, yes }) => {
             let output = session.output;
@@ -86,8 +95,11 @@ async fn list(session: &Session, client: &Client, arguments: &Hosts) -> Result<E
                 output.line(format!("{}: check {check}: {saw}", host.id));
             }
         }
-        for (host, cordon) in hosts.iter().filter_map(|host| Some((host, host.cordon.as_ref()?))) {
-            output.line(format!("{}: {}", host.id, cordoned(cordon)));
+        for host in &hosts {
+            let told = drain::told(host).or_else(|| host.cordon.as_ref().map(cordoned));
+            if let Some(told) = told {
+                output.line(format!("{}: {told}", host.id));
+            }
         }
     }
     output.json("hosts", &hosts);
@@ -104,6 +116,7 @@ fn row(output: &Output, host: &Host, now: Timestamp) -> Vec<String> {
         output.paint(Tone::Warning, &seen)
     };
     let state = match &host.cordon {
+        _ if host.is_led_away() => format!("{state}, {}", output.paint(Tone::Warning, &host.traffic)),
         Some(_) => format!("{state}, {}", output.paint(Tone::Warning, "cordoned")),
         None => state,
     };
@@ -283,6 +296,8 @@ mod tests {
                 reason: "its disk is broken".into(),
                 since: None,
             }),
+            drain: None,
+            traffic: String::new(),
         };
         let rows = [host("web-1", true), host("web-2", false)];
         let rows = rows.iter().map(|host| row(&Output::plain(), host, now)).collect();

@@ -62,20 +62,25 @@ pub(super) async fn cordoned(session: &Session, client: &Client, hosts: &[Host])
         let words = host.cordon.as_ref().map(hosts::cordoned).unwrap_or_default();
         output.line(format!("{} of {} in {} is {words}", host.id, host.application, host.environment));
     }
-    // What is under way has left them out with that.
+    under_way(session, client, hosts).await?;
+    output.line("next: ctl hosts uncordon HOST, once it may be touched again");
+    output.json("hosts", &hosts);
+    Ok(Exit::Succeeded)
+}
+
+/// What is under way has left them out with that.
+pub(super) async fn under_way(session: &Session, client: &Client, hosts: &[Host]) -> Result<(), Error> {
     let places: BTreeSet<(&str, &str)> =
         hosts.iter().map(|host| (&*host.application, &*host.environment)).collect();
     for environment in client.environments(None, None).await? {
         let is_here = places.contains(&(&*environment.application, &*environment.environment));
         if let Some(rollout) = environment.rollout.filter(|_| is_here) {
-            output.line(format!(
+            session.output.line(format!(
                 "rollout {rollout} is under way, and leaves it out from now on; ctl why {rollout}"
             ));
         }
     }
-    output.line("next: ctl hosts uncordon HOST, once it may be touched again");
-    output.json("hosts", &hosts);
-    Ok(Exit::Succeeded)
+    Ok(())
 }
 
 pub(super) fn uncordoned(session: &Session, hosts: &[Host]) -> Result<Exit, Error> {

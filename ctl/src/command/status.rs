@@ -75,9 +75,13 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         let gone = here.iter().filter(|host| !host.connected).count();
         let unhealthy = here.iter().filter(|host| host.health == "unhealthy").count();
         let mut line = format!("{application} in {environment}: {}", releases.join(", "));
-        let cordoned = here.iter().filter(|host| host.cordon.is_some()).count();
+        let cordoned = here.iter().filter(|host| host.cordon.is_some() && host.drain.is_none()).count();
         if cordoned > 0 {
             line.push_str(&format!(", {}", output.paint(Tone::Warning, &format!("{cordoned} cordoned"))));
+        }
+        let away = here.iter().filter(|host| host.is_led_away() || host.drain.is_some()).count();
+        if away > 0 {
+            line.push_str(&format!(", {}", output.paint(Tone::Warning, &format!("{away} drained"))));
         }
         if unhealthy > 0 {
             line.push_str(&format!(", {}", output.paint(Tone::Bad, &format!("{unhealthy} unhealthy"))));

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::error::{Error, Exit};
 use crate::output::live::{failure_lines, title};
 use crate::output::{Output, Tone, format};
-use crate::view::{Account, Deadline, Host, HostAccount, NextCommand, RolloutAccount, Runs, Status};
+use crate::view::{Account, Cordon, Deadline, Host, HostAccount, NextCommand, RolloutAccount, Runs, Status};
 
 /// More sentences, deadlines and names than this are counted; `-o json` has all of them.
 const SENTENCES: usize = 30;
@@ -151,7 +151,12 @@ fn next(lines: &mut Vec<String>, next: &[NextCommand]) {
 fn of_host(output: &Output, account: &HostAccount, now: Timestamp) -> String {
     let host = &account.host;
     let mut lines = vec![format!("{} of {} in {}", host.id, host.application, host.environment)];
-    if let Some(cordon) = &host.cordon {
+    if let Some(drain) = hosts::drain::told(host) {
+        entry(&mut lines, "drain", output.paint(Tone::Warning, &drain));
+    }
+    // Who drains cordons with the same word.
+    let same = |cordon: &Cordon| host.drain.as_ref().is_some_and(|drain| drain.reason == cordon.reason);
+    if let Some(cordon) = host.cordon.as_ref().filter(|cordon| !same(cordon)) {
         entry(&mut lines, "cordon", output.paint(Tone::Warning, &hosts::cordoned(cordon)));
     }
     entry(&mut lines, "runs", running(output, host));

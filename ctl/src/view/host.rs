@@ -48,6 +48,19 @@ pub struct Host {
     pub drift: Option<DriftMark>,
     /// Why it is left alone, if it is.
     pub cordon: Option<Cordon>,
+    /// Why requests are led away from it, if somebody has said so.
+    pub drain: Option<Cordon>,
+    /// Whether requests are led there, as its agent says it: `led`, `draining`, `drained`, `returning`, `ungated` where
+    /// it has no say in that, `unknown` of an older one.
+    pub traffic: String,
+}
+
+impl Host {
+    /// Whether its agent leads requests away from it.
+    #[must_use]
+    pub fn is_led_away(&self) -> bool {
+        matches!(self.traffic.as_str(), "draining" | "drained" | "returning")
+    }
 }
 
 /// An operator's word that a host is to be left alone.
@@ -195,6 +208,15 @@ fn phase_words(phase: &v1::Phase) -> String {
 impl From<v1::Host> for Host {
     fn from(host: v1::Host) -> Self {
         let report = host.report.unwrap_or_default();
+        let traffic = match report.traffic() {
+            v1::HostTraffic::Unspecified => "unknown",
+            v1::HostTraffic::Ungated => "ungated",
+            v1::HostTraffic::Led => "led",
+            v1::HostTraffic::Draining => "draining",
+            v1::HostTraffic::Drained => "drained",
+            v1::HostTraffic::Returning => "returning",
+        };
+        let traffic = traffic.to_owned();
         let health = report.health.unwrap_or_default();
         let phase = report.phase.as_ref().map_or_else(|| "unknown".to_owned(), phase_words);
         Self {
@@ -221,6 +243,8 @@ impl From<v1::Host> for Host {
             certificate_expires: moment(host.certificate_expires_ms),
             drift: host.drift.map(DriftMark::from),
             cordon: host.cordon.map(Cordon::from),
+            drain: host.drain.map(Cordon::from),
+            traffic,
         }
     }
 }

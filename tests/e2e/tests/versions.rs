@@ -140,6 +140,12 @@ fn hosts_with_agents_of_the_version_before_and_of_this_one_go_through_releases_t
     released(&scene, "v1");
     let load = load(&scene);
 
+    // Requests would come all the same to whom nobody can tell otherwise: that is said before anything is begun.
+    let drained = scene.ctl(&["hosts", "drain", "web-1", "--reason", "a new disk"]).unwrap();
+    let named = ["web-1 cannot be drained: its agent is of a version that cannot", "ctl hosts cordon web-1"];
+    said(&scene, &drained, 1, &named);
+    assert!(!scene.ctl(&["hosts"]).unwrap().out.contains("cordoned"), "nothing has changed");
+
     // An operator's ctl is of the version before, and does what it always did.
     scene.stage.set_ctl(&before);
     released(&scene, "v2");
@@ -256,6 +262,8 @@ fn a_controller_takes_over_from_the_version_before_and_gives_back() {
     went_back(&scene, "v1");
     let logs = scene.ctl(&["logs", "web-1", "--service", "web"]).unwrap();
     said(&scene, &logs, 1, &["StreamOutput is not a method", "upgrade the controller"]);
+    let drained = scene.ctl(&["hosts", "drain", "web-1", "--reason", "a new disk"]).unwrap();
+    said(&scene, &drained, 1, &["DrainHosts is not a method", "upgrade the controller"]);
     let newer = release_newer(&scene, "v3", NEWER);
     said(&scene, &newer, 1, &["unknown field `headers`", "upgrade the controller"]);
     did(&scene, &["log", "verify"], &["verified"]);
@@ -282,4 +290,29 @@ fn a_controller_takes_over_from_the_version_before_and_gives_back() {
     released(&scene, "v7");
     did(&scene, &["log", "verify"], &["verified", "are those of the last look"]);
     nothing_lost(&load.stop());
+}
+
+/// It does not know that its host is drained, and leads requests back: that is named, and made good once it can be.
+#[test]
+fn an_agent_of_the_version_before_on_a_drained_host_is_named() {
+    let (this, before) = (this(), before());
+    let mut scene = Scene::new(&this, &[]).unwrap();
+    scene.prepare("web-1").unwrap();
+    scene.join("web-1").unwrap();
+    let gate = "\n[traffic]\nproxy = \"command\"\ndrain_command = [\"/bin/true\"]\nundrain_command = [\"/bin/true\"]\n";
+    let artifact = scene.artifact("v1", |text| text + gate).unwrap();
+    said(&scene, &scene.release_command("v1", &artifact, &[]).output().unwrap().into(), 0, &["succeeded"]);
+    let hosts = |scene: &Scene, words: &str| {
+        wait_until(words, PATIENCE, || scene.ctl(&["hosts"]).unwrap().out.contains(words))
+            .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
+    };
+    did(&scene, &["hosts", "drain", "web-1", "--reason", "a new disk"], &["drained by admin"]);
+    hosts(&scene, "a new disk; no request is led there");
+    change_agent(&mut scene, "web-1", &before);
+    hosts(&scene, "requests may come all the same, for its agent is of an older version");
+    is_back(&scene, "web-1 is drained, and requests may come there all the same");
+    change_agent(&mut scene, "web-1", &this);
+    hosts(&scene, "a new disk; no request is led there");
+    did(&scene, &["hosts", "undrain", "web-1"], &["gets requests again once it is healthy"]);
+    wait_until("requests", PATIENCE, || !scene.ctl(&["status"]).unwrap().out.contains("drained")).unwrap();
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::manifest::Traffic;
-use landfall_common::manifest::traffic::{Proxy, Slots, Switch};
+use landfall_common::manifest::traffic::{Gate, Proxy, Slots, Switch};
 use landfall_common::manifest::{
     Check, Contract, Directory, Driver, Entry, FORMAT, Manifest, Migration, Origin, Probe, Program,
     Retention, Service, Shared, Step, WayBack,
@@ -41,6 +41,8 @@ pub struct ReleasePlan {
     pub badness: u64,
     /// Whether its first service has two slots behind a proxy.
     pub slots: bool,
+    /// Whether what stands before the hosts leads requests around one that changes; not beside slots.
+    pub gate: bool,
     /// Whether it answers twenty times as slowly as others, everywhere.
     pub slow: bool,
     /// Whether its services end by themselves every few seconds, and are started again, everywhere.
@@ -140,6 +142,7 @@ impl ReleasePlan {
             bad_on: None,
             badness: 0,
             slots: false,
+            gate: false,
             slow: false,
             restless: false,
             hungry: false,
@@ -264,21 +267,30 @@ impl ReleasePlan {
             smoke: (0..self.smoke).map(|n| step(&format!("smoke-{n}"), seconds(20))).collect(),
             shared: Shared { directories: vec!["media".to_owned()], files: Vec::new() },
             retention: Retention { releases: self.retention },
-            traffic: self.slots.then(|| Traffic {
-                proxy: Proxy::Slots {
-                    slots: Slots {
-                        service: ServiceName::new("web").expect("a valid name"),
-                        blue: "127.0.0.1:8001".to_owned(),
-                        green: "127.0.0.1:8002".to_owned(),
-                        keep: seconds(60),
-                        warm_up: vec!["/".to_owned()],
-                        warm_up_headers: Default::default(),
-                        warm_up_timeout: seconds(10),
-                    },
-                    switch: Switch::Nginx { upstream: "tenants".to_owned() },
-                },
-                drain: seconds(10),
-            }),
+            traffic: self.traffic(),
         }
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        let seconds = Duration::from_secs;
+        if self.gate && !self.slots {
+            let gate = Gate::Haproxy { backend: "tenants".to_owned(), server: "{host}".to_owned() };
+            return Some(Traffic { proxy: Proxy::Gate { gate }, drain: seconds(10) });
+        }
+        self.slots.then(|| Traffic {
+            proxy: Proxy::Slots {
+                slots: Slots {
+                    service: ServiceName::new("web").expect("a valid name"),
+                    blue: "127.0.0.1:8001".to_owned(),
+                    green: "127.0.0.1:8002".to_owned(),
+                    keep: seconds(60),
+                    warm_up: vec!["/".to_owned()],
+                    warm_up_headers: Default::default(),
+                    warm_up_timeout: seconds(10),
+                },
+                switch: Switch::Nginx { upstream: "tenants".to_owned() },
+            },
+            drain: seconds(10),
+        })
     }
 }

@@ -10,6 +10,7 @@ pub mod calendar;
 pub mod comparison;
 pub mod contract;
 pub mod current;
+pub mod drain;
 pub mod drill;
 pub mod failures;
 pub mod gate;
@@ -102,6 +103,8 @@ pub struct Checks {
     pub proofs: proof::Proofs,
     /// Who is to be left alone.
     pub alone: leave_out::Alone,
+    /// Hosts that get no requests, by somebody's word.
+    pub drained: drain::Drained,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -148,6 +151,7 @@ impl Checks {
             windows: calendar::Windows::default(),
             proofs: proof::Proofs::default(),
             alone: leave_out::Alone::default(),
+            drained: drain::Drained::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),

@@ -47,6 +47,8 @@ pub struct Host {
     pub services: BTreeMap<ServiceName, ReleaseName>,
     /// The service that the proxy leads requests to; it forgets nothing.
     pub led_to: Option<ServiceName>,
+    /// Whether what stands before the hosts leads requests elsewhere; it forgets nothing either.
+    pub led_away: bool,
     /// The checks that are being made.
     pub watch: Option<Watching>,
     /// Services that are about to be started if they do not run.
@@ -158,6 +160,7 @@ impl Host {
             doom: Doom::None,
             services: BTreeMap::new(),
             led_to: None,
+            led_away: false,
             watch: None,
             ensuring: None,
             tasks: BTreeSet::new(),

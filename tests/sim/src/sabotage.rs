@@ -9,6 +9,8 @@ pub enum Sabotage {
     ProxyLies,
     /// P3: a release that never answers is taken for warm.
     ColdIsWarm,
+    /// P3: an agent that starts leads requests to its host, though that is drained.
+    DrainForgotten,
     /// P4: the controller lets every staged host activate at once.
     BudgetIgnored,
     /// P5: the controller opens the gate to all batches with the first.

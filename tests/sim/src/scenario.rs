@@ -36,6 +36,8 @@ pub struct Scenario {
     pub drills: bool,
     /// Whether they exclude and cordon hosts.
     pub leaves_out: bool,
+    /// Whether they drain hosts beside that, which have a gate for it.
+    pub drains: bool,
     /// Whether they restart services without a release.
     pub restarts: bool,
     /// The wall clock at the start, in milliseconds since 1970.
@@ -144,6 +146,9 @@ impl Scenario {
         for plan in releases.iter_mut().filter(|plan| first.is_some_and(|first| plan.number >= first)) {
             plan.slots = true;
         }
+        // Nor by the dice; slots have no other host to lead requests to.
+        let drains = drains(seed);
+        releases.iter_mut().for_each(|plan| plan.gate = drains && !plan.slots);
         let operators = if dice.chance(600_000) { Operators::Restless } else { Operators::Patient };
         let faults = draw_faults(dice, hosts as u64);
         // Nor is this by the dice.
@@ -169,6 +174,7 @@ impl Scenario {
             drills,
             restarts,
             leaves_out,
+            drains,
             epoch_ms: EPOCH_MS,
             faults,
             hostile: None,
@@ -213,12 +219,18 @@ impl Scenario {
             drills: false,
             restarts: false,
             leaves_out: false,
+            drains: false,
             epoch_ms: EPOCH_MS,
             faults: FaultRates::default(),
             hostile: None,
             sabotage: None,
         }
     }
+}
+
+/// In half of the worlds in which hosts are left out.
+fn drains(seed: u64) -> bool {
+    seed % 8 == 2
 }
 
 fn draw_strategy(dice: &mut Dice) -> Strategy {

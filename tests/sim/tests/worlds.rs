@@ -487,3 +487,19 @@ fn a_refusal_that_leaves_a_trace_is_noticed() {
 fn a_runbook_that_does_not_hold_any_more_is_noticed() {
     is_noticed(Sabotage::RunbookOutdated, "P10", |scenario| scenario.operators = Operators::Restless);
 }
+
+fn with_drains(scenario: &mut Scenario) {
+    (scenario.leaves_out, scenario.drains) = (true, true);
+    scenario.releases.iter_mut().for_each(|plan| plan.gate = true);
+    scenario.operators = Operators::Restless;
+}
+
+#[test]
+fn a_host_that_only_says_that_it_is_drained_is_noticed() {
+    is_noticed(Sabotage::ProxyLies, "P3", with_drains);
+}
+
+#[test]
+fn a_host_that_forgets_that_it_is_drained_is_noticed() {
+    is_noticed(Sabotage::DrainForgotten, "P3", with_drains);
+}

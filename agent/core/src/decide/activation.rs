@@ -33,6 +33,10 @@ impl Turn {
         let from = record.active().filter(|active| active.release.name != name);
         let mut plan = plan::forward(from, to, &record.placement);
         plan::end_strays(&mut plan, &record.strays, to);
+        if let Err(reason) = self.away_with(&mut plan, to) {
+            let failure = Failure::new(step("drain"), reason);
+            return self.end(generation, OutcomeKind::Refused { failure });
+        }
         // What is under way comes first, and what it was about the plan now knows.
         self.machine.live.retiring = None;
         self.enter(State::Activating { activation, plan, at: 0, reached: 0 });
@@ -200,6 +204,7 @@ impl Turn {
         let from = from.filter(|from| !activation.from_in_doubt || from.release != back.release);
         let mut plan = plan::back(from, to, back, begun, &record.placement);
         plan::end_strays(&mut plan, &record.strays, back);
+        self.keep_away(&mut plan);
         let back = back.release.name.clone();
         self.enter(State::Undoing { activation, failure, back, plan, at: 0, undo: None });
     }

@@ -29,7 +29,8 @@ impl Turn {
         let Some(active) = active.filter(|_| is_whole) else {
             return self.refuse_restart(job);
         };
-        let plan = plan::renew(active, services, kind);
+        let mut plan = plan::renew(active, services, kind);
+        self.keep_away(&mut plan);
         let to = active.release.name.clone();
         let activation = Activation {
             generation: job.generation,

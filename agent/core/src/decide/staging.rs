@@ -47,7 +47,7 @@ impl Turn {
     fn stage_failed(&mut self, job: &Job, finish: Finish) {
         let failure = failure_of(finish);
         let result = match &job.order {
-            Order::Stage | Order::Activate { .. } | Order::Restart { .. } => {
+            Order::Stage | Order::Activate { .. } | Order::Restart { .. } | Order::Drain { .. } => {
                 OutcomeKind::StageFailed { failure }
             }
             // Nothing of it has run, and that is certain.

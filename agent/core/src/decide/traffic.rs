@@ -46,8 +46,8 @@ impl Turn {
                 let slot = record.placement.slot_of(&release)?;
                 by(Target::Slot { slot, release: release.clone() })
             }
-            // A release that was left in place although it failed gets no requests.
-            Some(TrafficOutline::Gate) if record.in_doubt => by(Target::Nowhere),
+            // A release that was left in place although it failed gets no requests, nor does a host that is drained.
+            Some(TrafficOutline::Gate) if record.in_doubt || record.led_away.is_some() => by(Target::Nowhere),
             Some(TrafficOutline::Gate) => by(Target::Open),
             // Whoever led them before still does; once this release is proven that is nobody's business.
             None => record.placement.last().map(|aim| match &aim.to {
@@ -64,7 +64,12 @@ impl Turn {
         let wanted = match &self.machine.record.state {
             State::Activating { .. } | State::Undoing { .. } => return,
             State::Proving { .. } | State::Smoking { .. } | State::Confirming { .. } => {
-                self.machine.record.placement.aim.clone()
+                let aim = self.machine.record.placement.aim.clone();
+                // What was asked last may not have come about before this was begun.
+                let is_away = self.machine.record.led_away.is_some();
+                aim.map(|aim| {
+                    if is_away && aim.to == Target::Open { Aim { to: Target::Nowhere, ..aim } } else { aim }
+                })
             }
             _ => self.wanted_aim(),
         };
@@ -137,7 +142,7 @@ impl Turn {
     }
 
     /// Whether requests are being led elsewhere, or what gets them is not proven.
-    fn changes(&self) -> bool {
+    pub(super) fn changes(&self) -> bool {
         match &self.machine.record.state {
             State::Activating { .. } | State::Undoing { .. } | State::Confirming { .. } => true,
             State::Proving { .. } | State::Smoking { .. } => true,

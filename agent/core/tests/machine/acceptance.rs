@@ -130,6 +130,7 @@ fn durations_that_no_definition_can_have_are_refused() {
             Order::Restart { kind, services, min_healthy, healthy_deadline: MAX_HEALTHY_DEADLINE }
         }
         Order::Stage => Order::Stage,
+        Order::Drain { away } => Order::Drain { away },
     };
     let moment = landfall_common::Duration::from_millis(1);
     for mut assignment in
@@ -156,7 +157,7 @@ fn durations_that_no_definition_can_have_are_refused() {
                 };
                 vec![bent(min_healthy, healthy_deadline + moment), bent(healthy_deadline, healthy_deadline)]
             }
-            Order::Stage => vec![],
+            Order::Stage | Order::Drain { .. } => vec![],
         };
         for order in bent {
             let mut host = Harness::new();

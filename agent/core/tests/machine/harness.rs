@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall_agent_core::outline::{CheckOutline, MigrationOutline};
+use landfall_agent_core::placement::TrafficOutline;
 use landfall_agent_core::{Action, Effect, Event, Finish, Identity, Machine, Now, Outline, Record, decide};
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
 use landfall_common::report::{Failure, HostReport, OutcomeKind};
@@ -14,6 +15,8 @@ pub struct Harness {
     pub machine: Machine,
     pub now: Now,
     pub contract: bool,
+    /// And what leads requests to it.
+    pub traffic: Option<TrafficOutline>,
     pub services: Vec<&'static str>,
     pub acts: Vec<Action>,
     effects: Vec<Effect>,
@@ -82,6 +85,7 @@ impl Harness {
             now: Now { wall: start(), mono: S(1000) },
             services: vec!["web", "worker"],
             contract: false,
+            traffic: None,
             acts: Vec::new(),
             effects: Vec::new(),
             names: Vec::new(),
@@ -135,7 +139,7 @@ impl Harness {
             other => panic!("{other:?} is never awaited"),
         };
         let finish = if self.fail.remove(&name) {
-            Finish::Failed { failure: Failure::new(name.parse().unwrap(), "it failed") }
+            Finish::Failed { failure: Failure::new(name.replace(" ", "-").parse().unwrap(), "it failed") }
         } else if let Effect::Fetch { .. } = effect {
             Finish::Fetched { outline: Box::new(self.outline()) }
         } else {
@@ -154,7 +158,7 @@ impl Harness {
             checks: vec![CheckOutline { name: "http".parse().unwrap(), max_age: S(100_000) }],
             smoke: vec!["smoke".parse().unwrap()],
             retention: 3,
-            traffic: None,
+            traffic: self.traffic.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states what it expects with unwrap")]
 
 mod acceptance;
+mod drain;
 mod harness;
 mod migrations;
 mod restart;

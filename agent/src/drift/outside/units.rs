@@ -148,7 +148,7 @@ mod tests {
     use landfall_common::assignment::ReleaseRef;
     use landfall_common::disk::RealDisk;
     use landfall_common::manifest::{Renewal, Service};
-    use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase};
+    use landfall_common::report::{Active, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic};
     use landfall_common::{Duration, Generation, ReleaseCounter, Timestamp};
 
     /// A look as the agent makes it, with the record in `state`.
@@ -179,6 +179,7 @@ mod tests {
             outcome: Some(Outcome { generation: Generation(generation), result }),
             health: Health::Unknown,
             restarts: true,
+            traffic: Traffic::Ungated,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::command::Answer;
 use crate::log::LogEvent;
 use crate::member::{LeftOut, Member, MemberState, Out};
 use crate::observation::Host;
-use crate::record::{HostRecord, Place, Record, Word};
+use crate::record::{Drain, HostRecord, Place, Record, Word};
 use crate::refusal::Refusal;
 use crate::rollout::{Rollout, Stage};
 
@@ -87,53 +87,62 @@ impl Draft<'_> {
             .cloned()
             .collect();
         for host in known {
-            let id = host.record.id.clone();
             // Since when it is left alone, whoever says why anew.
             let since = host.record.cordon.as_ref().map_or(self.now, |word| word.since);
             let word = Word { since, ..self.word(reason) };
-            self.cordoned(&host.record.place, &id, reason);
-            let under_way = self.state.part_of(&host).filter(|(rollout, _)| !rollout.ended());
-            if let Some((_, member)) = under_way.filter(|(_, member)| !member.is_excluded()) {
-                let left_out = Some(LeftOut { how: Out::Cordoned, word: word.clone() });
-                let member = Member { left_out, ..member.clone() };
-                self.put(Record::Member(Box::new(member)));
-            }
-            self.put(Record::Host(HostRecord { cordon: Some(word), ..host.record }));
+            self.is_cordoned(&host, &word);
+            // By a word of its own: that stays when requests are led back.
+            let drain = host.record.drain.clone().map(|drain| Drain { cordoned: true, ..drain });
+            self.put(Record::Host(HostRecord { cordon: Some(word), drain, ..host.record }));
         }
         Ok(Answer::Accepted)
     }
 
     pub(super) fn uncordon(&mut self, hosts: &BTreeSet<HostId>, reason: &str) -> Result<Answer, Refusal> {
         let known = hosts.iter().map(|host| self.known_host(host)).collect::<Result<Vec<_>, _>>()?;
+        if let Some((host, drain)) = known.iter().find_map(|host| Some((host, host.record.drain.as_ref()?))) {
+            let (by, reason) = (drain.word.by.to_string(), drain.word.reason.clone());
+            return Err(Refusal::IsDrained { host: host.record.id.clone(), by, reason });
+        }
         let known: Vec<Host> =
             known.into_iter().filter(|host| host.record.cordon.is_some()).cloned().collect();
-        for host in known {
-            let Place { application, environment } = host.record.place.clone();
-            let (id, reason) = (host.record.id.clone(), reason.to_owned());
-            self.log(LogEvent::HostUncordoned { host: id, application, environment, reason });
-            let under_way = self.state.part_of(&host).filter(|(rollout, _)| !rollout.ended());
-            // Whoever was excluded as well stays so.
-            let cordoned = |member: &Member| member.left_out.is_some() && !member.is_excluded();
-            if let Some((rollout, member)) = under_way.filter(|(_, member)| cordoned(member)) {
-                let member = self.takes_part_again(rollout, member);
-                self.put(Record::Member(Box::new(member)));
-            }
-            self.put(Record::Host(HostRecord { cordon: None, ..host.record }));
-        }
+        known.into_iter().for_each(|host| self.gives_free(host, reason));
         Ok(Answer::Accepted)
     }
 
-    fn cordoned(&mut self, place: &Place, host: &HostId, reason: &str) {
-        let Place { application, environment } = place.clone();
-        let (host, reason) = (host.clone(), reason.to_owned());
-        self.log(LogEvent::HostCordoned { host, application, environment, reason });
+    /// It takes part again in whatever has left it out because of a cordon.
+    pub(super) fn gives_free(&mut self, host: Host, reason: &str) {
+        let Place { application, environment } = host.record.place.clone();
+        let (id, reason) = (host.record.id.clone(), reason.to_owned());
+        self.log(LogEvent::HostUncordoned { host: id, application, environment, reason });
+        let under_way = self.state.part_of(&host).filter(|(rollout, _)| !rollout.ended());
+        // Whoever was excluded as well stays so.
+        let cordoned = |member: &Member| member.left_out.is_some() && !member.is_excluded();
+        if let Some((rollout, member)) = under_way.filter(|(_, member)| cordoned(member)) {
+            let member = self.takes_part_again(rollout, member);
+            self.put(Record::Member(Box::new(member)));
+        }
+        self.put(Record::Host(HostRecord { cordon: None, drain: None, ..host.record }));
+    }
+
+    /// It is left out of the rollout under way as well, and that is in the log.
+    pub(super) fn is_cordoned(&mut self, host: &Host, word: &Word) {
+        let Place { application, environment } = host.record.place.clone();
+        let (id, reason) = (host.record.id.clone(), word.reason.clone());
+        self.log(LogEvent::HostCordoned { host: id, application, environment, reason });
+        let under_way = self.state.part_of(host).filter(|(rollout, _)| !rollout.ended());
+        if let Some((_, member)) = under_way.filter(|(_, member)| !member.is_excluded()) {
+            let left_out = Some(LeftOut { how: Out::Cordoned, word: word.clone() });
+            let member = Member { left_out, ..member.clone() };
+            self.put(Record::Member(Box::new(member)));
+        }
     }
 
     fn word(&self, reason: &str) -> Word {
         Word { by: self.command.by.clone(), reason: reason.to_owned(), since: self.now }
     }
 
-    fn known_host(&self, host: &HostId) -> Result<&Host, Refusal> {
+    pub(super) fn known_host(&self, host: &HostId) -> Result<&Host, Refusal> {
         self.state.host(host).ok_or_else(|| Refusal::NoSuchHost { host: host.clone() })
     }
 

@@ -117,7 +117,10 @@ impl Known<'_> {
         };
         let cordoned = self.host.record.cordon.as_ref();
         let cordoned = cordoned.map(|word| (word, "cordoned".to_owned(), format!("ctl hosts uncordon {id}")));
-        cordoned.or_else(excluded)
+        let drained = self.host.record.drain.as_ref();
+        let drained =
+            drained.map(|drain| (&drain.word, "drained".to_owned(), format!("ctl hosts undrain {id}")));
+        drained.or(cordoned).or_else(excluded)
     }
 
     /// The command that ends that it is left alone.
@@ -281,6 +284,8 @@ fn asked(host: &Host, assignment: &Assignment, now: Timestamp) -> Asked {
         Order::Migrate { direction: Direction::Down, .. } => format!("take the migration of {release} back"),
         Order::Migrate { direction: Direction::Contract, .. } => format!("run the contract of {release}"),
         Order::Activate { .. } => format!("activate {release}"),
+        Order::Drain { away: true } => "lead its requests away".to_owned(),
+        Order::Drain { away: false } => "lead its requests back once it is healthy".to_owned(),
         Order::Restart { kind, services, .. } => {
             let names: Vec<&str> = services.iter().map(|service| service.as_str()).collect();
             format!("{} {} of {release}", kind.as_str(), names.join(", "))
@@ -294,6 +299,9 @@ fn asked(host: &Host, assignment: &Assignment, now: Timestamp) -> Asked {
             format!("it has not answered; it may take it until {}", moment(assignment.expires_at))
         }
         Standing::Accepted => "it has taken it, and has not said how it ended".to_owned(),
+        Standing::Ended(OutcomeKind::Committed) if matches!(assignment.order, Order::Drain { .. }) => {
+            "it does".to_owned()
+        }
         Standing::Ended(outcome) => format!("{release} {}", log::told(outcome)),
         Standing::Lapsed => "it did not take it while it could".to_owned(),
         Standing::Overtaken => "it has taken something newer".to_owned(),

@@ -359,6 +359,31 @@ pub enum LogEvent {
         /// Why, in the operator's words.
         reason: String,
     },
+    /// Requests were to be led away from a host.
+    HostDrained {
+        /// Which.
+        host: HostId,
+        /// Its application.
+        application: AppName,
+        /// Its environment.
+        environment: EnvName,
+        /// Why.
+        reason: String,
+        /// Why more hosts might be out than the budget allows; empty if they might not.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        beyond_budget: String,
+    },
+    /// Requests were to be led back to it.
+    HostUndrained {
+        /// Which.
+        host: HostId,
+        /// Its application.
+        application: AppName,
+        /// Its environment.
+        environment: EnvName,
+        /// Why.
+        reason: String,
+    },
     /// A host is one like any other again.
     HostUncordoned {
         /// The host.
@@ -613,6 +638,8 @@ impl LogEvent {
             Self::HostsIncluded { .. } => "hosts_included",
             Self::HostCordoned { .. } => "host_cordoned",
             Self::HostUncordoned { .. } => "host_uncordoned",
+            Self::HostDrained { .. } => "host_drained",
+            Self::HostUndrained { .. } => "host_undrained",
             Self::HostConverging { .. } => "host_converging",
             Self::ConvergenceStopped { .. } => "convergence_stopped",
             Self::PlaceLocked { .. } => "place_locked",

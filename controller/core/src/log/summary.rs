@@ -160,6 +160,11 @@ impl LogEvent {
             }
             Self::HostCordoned { host, reason, .. } => because(format!("{host} was cordoned"), reason),
             Self::HostUncordoned { host, reason, .. } => because(format!("{host} was uncordoned"), reason),
+            Self::HostDrained { host, reason, beyond_budget, .. } if !beyond_budget.is_empty() => {
+                because(format!("{host} was drained beyond the budget ({beyond_budget})"), reason)
+            }
+            Self::HostDrained { host, reason, .. } => because(format!("{host} was drained"), reason),
+            Self::HostUndrained { host, reason, .. } => because(format!("{host} was undrained"), reason),
             Self::HostConverging { host, release, .. } => {
                 format!("{host} was sent to {}, the release in force", release.name)
             }

@@ -132,11 +132,14 @@ fn target(table: &Table<'_>) -> Option<(ReleaseRef, RolloutId)> {
 
 /// Outside of a rollout, which tells of those that it leaves out.
 fn report_left_alone(table: &mut Table<'_>, target: &ReleaseRef) {
-    for how in [Out::Cordoned, Out::Excluded] {
-        let alone = table.seats.iter().filter(|seat| seat.alone == Some(how) && !seat.runs(target));
+    for (how, drained) in [(Out::Cordoned, true), (Out::Cordoned, false), (Out::Excluded, false)] {
+        let alone = table.seats.iter().filter(|seat| {
+            let is_drained = seat.host.record.drain.is_some();
+            seat.alone == Some(how) && is_drained == drained && !seat.runs(target)
+        });
         let hosts: Hosts = alone.map(|seat| seat.host.record.id.clone()).collect();
         if !hosts.is_empty() {
-            table.wait(Wait::LeftAlone { hosts, how, release: target.name.clone() });
+            table.wait(Wait::LeftAlone { hosts, how, drained, release: target.name.clone() });
         }
     }
 }

@@ -55,6 +55,12 @@ pub(super) fn unanswered(table: &Table<'_>, member: &Member) -> Why {
     }
 }
 
+/// That requests have not come back yet to a host that was drained: healthy without load is no proof for a gate. It comes
+/// back by itself once it is healthy, so that nothing waits for ever.
+pub(super) fn unloaded(seat: &Seat<'_>) -> Option<Why> {
+    seat.fresh?.report.traffic.is_away().then_some(Why::Unloaded)
+}
+
 /// `None` if there is evidence; else what is missing.
 ///
 /// Evidence is a report that came over the connection that stands, not long ago, after the host had taken

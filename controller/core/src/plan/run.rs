@@ -258,7 +258,8 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
     let rollout = table.rollout();
     match member.state {
         MemberState::Committed { generation } => {
-            match evidence::missing(table, seat, &rollout.release, generation, healthy) {
+            let missing = evidence::missing(table, seat, &rollout.release, generation, healthy);
+            match missing.or_else(|| evidence::unloaded(seat)) {
                 None => Pending::Proven,
                 Some(why @ Why::Unheard { .. }) => Pending::Silent(why),
                 Some(why) => Pending::Waits(why),

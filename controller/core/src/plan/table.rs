@@ -60,6 +60,8 @@ pub(super) struct Seat<'a> {
     pub out: bool,
     /// Whether it serves: to let it go costs something. One that may still take an order serves, and counts as out.
     pub serves: bool,
+    /// Whether it was told where its requests go, and has not answered.
+    pub drains: bool,
 }
 
 /// By which kind of word a host is to be left alone. `excluded` are those that the last rollout has left out, while
@@ -75,7 +77,8 @@ impl<'a> Table<'a> {
     pub fn lay(state: &'a State, place: &Place, now: Timestamp, room: &'a mut Room) -> Option<Self> {
         let found = state.places.get(place)?;
         let rollout = found.record.holder.as_ref().and_then(|id| state.rollouts.get(id));
-        if rollout.is_none() && found.record.proven.is_empty() && found.record.line.is_empty() {
+        let drained = || found.hosts.values().any(|host| host.drain_due(now).is_some());
+        if rollout.is_none() && found.record.proven.is_empty() && found.record.line.is_empty() && !drained() {
             return None;
         }
         let members = rollout.and_then(|rollout| state.members.get(&rollout.id));
@@ -106,6 +109,7 @@ impl<'a> Table<'a> {
                 issued: None,
                 out: is_out,
                 serves: host.serves(now),
+                drains: host.drain_open(now),
             }
         });
         Some(Self {
@@ -377,9 +381,17 @@ impl Seat<'_> {
     }
 
     /// Whether the host is ready for a new order: heard of, and not in the middle of one.
+    ///
+    /// One that was undrained takes its requests back first: what is proven there is to be proven with them.
     pub fn at_rest(&self) -> bool {
-        self.fresh
-            .is_some_and(|received| matches!(received.report.phase, landfall_common::report::Phase::Idle))
+        self.idles() && self.host.drain_due_of(self.fresh) != Some(false)
+    }
+
+    /// Whether it is heard of, and not in the middle of an order.
+    pub fn idles(&self) -> bool {
+        let idle =
+            |received: &Received| matches!(received.report.phase, landfall_common::report::Phase::Idle);
+        !self.drains && self.fresh.is_some_and(idle)
     }
 
     pub fn set(&mut self, state: MemberState, now: Timestamp) {

@@ -43,7 +43,8 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
     let (min_healthy, id, watch) = (rollout.strategy.min_healthy, rollout.id.clone(), rollout.strategy.watch);
     let ailing = table.members().filter_map(|(seat, member)| {
         let MemberState::Committed { generation } = member.state else { return None };
-        let why = evidence::missing(table, seat, &rollout.release, generation, min_healthy)?;
+        let missing = evidence::missing(table, seat, &rollout.release, generation, min_healthy);
+        let why = missing.or_else(|| evidence::unloaded(seat))?;
         Some(Wait::Host { what: Doing::Watch, host: member.host.clone(), why })
     });
     let ailing: Vec<Wait> = ailing.collect();
@@ -66,6 +67,7 @@ fn told(table: &Table<'_>) -> bool {
     table.members().all(|(seat, member)| match member.state {
         MemberState::Committed { generation } => {
             evidence::missing(table, seat, &rollout.release, generation, healthy).is_none()
+                && evidence::unloaded(seat).is_none()
         }
         MemberState::Failed { .. } => true,
         _ => false,

@@ -34,6 +34,7 @@ impl Wait {
             | Self::SchemaMoves { hosts, .. }
             | Self::Contract { hosts, .. }
             | Self::LeftAlone { hosts, .. }
+            | Self::Requests { hosts, .. }
             | Self::ConvergenceHeld { hosts, .. } => (hosts.named.contains(host), hosts.more > 0),
             Self::Paused { .. }
             | Self::Canary { .. }

@@ -43,6 +43,8 @@ pub struct Checks {
     accepted: BTreeSet<RolloutId>,
     /// Hosts that are cordoned, and those that were excluded, from which rollout.
     cordoned: BTreeSet<HostId>,
+    /// Hosts that somebody has drained, as the log says.
+    drained: BTreeSet<HostId>,
     excluded: BTreeMap<HostId, RolloutId>,
     pub activations_checked: usize,
 }
@@ -97,7 +99,8 @@ impl Checks {
         let busy =
             matches!(report.phase, Phase::Activating { .. } | Phase::Proving { .. } | Phase::Undoing { .. });
         let healthy = matches!(report.health, Health::Healthy { .. });
-        fresh && healthy && !busy && report.active.is_some()
+        let led = !self.drained.contains(host) && !report.traffic.is_away();
+        led && fresh && healthy && !busy && report.active.is_some()
     }
 
     /// What is durable, whether the controller lives to act upon it or not.
@@ -124,6 +127,12 @@ impl Checks {
                 }
                 LogEvent::HostUncordoned { host, .. } => {
                     self.cordoned.remove(host);
+                }
+                LogEvent::HostDrained { host, .. } => {
+                    self.drained.insert(host.clone());
+                }
+                LogEvent::HostUndrained { host, .. } => {
+                    self.drained.remove(host);
                 }
                 LogEvent::HostsExcluded { rollout, hosts, .. } => {
                     self.excluded.extend(hosts.iter().map(|host| (host.clone(), rollout.clone())));
@@ -169,12 +178,17 @@ impl Checks {
         let mut out = None;
         for effect in &output.effects {
             let Effect::Send { host, assignment } = effect else { continue };
-            assert!(!self.cordoned.contains(host), "{host} is cordoned, and is asked for {assignment:?}");
-            assert!(!self.excluded.contains_key(host), "{host} is excluded, and is asked for {assignment:?}");
+            let drains = matches!(assignment.order, Order::Drain { .. });
+            let is_cordoned = self.cordoned.contains(host) && !drains;
+            assert!(!is_cordoned, "{host} is cordoned, and is asked for {assignment:?}");
+            assert!(
+                drains || !self.excluded.contains_key(host),
+                "{host} is excluded, and is asked for {assignment:?}"
+            );
             let last = self.generations.insert(host.clone(), assignment.generation);
             assert!(last < Some(assignment.generation), "{host} got {last:?} again");
             match &assignment.order {
-                Order::Stage => {}
+                Order::Stage | Order::Drain { .. } => {}
                 Order::Migrate { fence, .. } => {
                     assert!(*fence > self.fence, "the fence {fence} was used");
                     self.fence = *fence;

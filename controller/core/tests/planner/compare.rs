@@ -317,3 +317,20 @@ fn for_one_rollout_the_analysis_is_turned_on_and_off() {
     let id = world.roll(with(true)).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
 }
+
+/// No request reaches them: their figures are none that serving hosts can be held against.
+#[test]
+fn drained_hosts_are_nobody_to_compare_with() {
+    let mut world = on_v1(5, analysed());
+    let id = world.release("v2").unwrap();
+    compared(&mut world, 2, &id);
+    let hosts: std::collections::BTreeSet<_> = (2..=5).map(host_id).collect();
+    let beyond_budget = "all of them".to_owned();
+    world.ask(Action::Drain { hosts: hosts.clone(), reason: "the switch".into(), beyond_budget }).unwrap();
+    world.run(200);
+    insta::assert_snapshot!(world.state.comparison(&id).unwrap().report(), @"latency of web: no figures of the hosts on the release before in 5 of 8 windows; failures of web: no figures of the hosts on the release before in 5 of 8 windows");
+    assert_eq!(world.word(&id), StatusWord::Running);
+    world.ask(Action::Undrain { hosts, reason: String::new() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(verdicts(&world), [AnalysisVerdict::Pass]);
+}

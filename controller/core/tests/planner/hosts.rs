@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
-use landfall_common::report::{Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, tail};
+use landfall_common::report::{
+    Active, Failure, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic, tail,
+};
 use landfall_common::{Duration, Generation, ReleaseName, RolloutId, StepName, Timestamp};
 
 /// How a release behaves on a host.
@@ -72,6 +74,10 @@ pub struct Host {
     pub restarts_well: bool,
     /// Whether its agent knows of restarts.
     pub knows_restarts: bool,
+    /// What its agent says of its requests.
+    pub traffic: Traffic,
+    /// How many ticks those under way take to end.
+    pub in_flight: u32,
 }
 
 pub fn failure(step: &str) -> Failure {
@@ -105,6 +111,8 @@ impl Host {
             restarts: BTreeMap::new(),
             restarts_well: true,
             knows_restarts: true,
+            traffic: Traffic::Led,
+            in_flight: 2,
         }
     }
 
@@ -115,7 +123,7 @@ impl Host {
     /// Whether its service is up, whatever the controller knows.
     pub fn serves(&self) -> bool {
         let busy = self.work.as_ref().is_some_and(|w| w.assignment.order.takes_out());
-        self.up && !busy && self.active.is_some()
+        self.up && !busy && self.active.is_some() && !self.traffic.is_away()
     }
 
     pub fn take(&mut self, assignment: &Assignment, now: Timestamp) {
@@ -130,7 +138,20 @@ impl Host {
             return;
         }
         self.refused = None;
+        if let Order::Drain { away } = assignment.order {
+            assert!(self.work.is_none(), "it is asked while it is busy");
+            self.accepted = assignment.generation;
+            self.traffic = match (away, self.traffic) {
+                (_, Traffic::Ungated | Traffic::Unknown) => panic!("it cannot do this"),
+                (true, _) => Traffic::Draining,
+                (false, Traffic::Led) => Traffic::Led,
+                (false, _) => Traffic::Returning,
+            };
+            self.in_flight = 2;
+            return self.end(assignment.generation, OutcomeKind::Committed);
+        }
         let lasts = match &assignment.order {
+            Order::Drain { .. } => 0,
             Order::Stage => 3,
             Order::Migrate { .. } => 5,
             Order::Activate { .. } | Order::Restart { .. } => 2,
@@ -166,6 +187,14 @@ impl Host {
         {
             self.healthy_since = now;
         }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let is_well =
+            self.active.as_ref().is_some_and(|active| self.behaviour(&active.release) != Behaviour::Bad);
+        self.traffic = match self.traffic {
+            Traffic::Draining if self.in_flight == 0 => Traffic::Drained,
+            Traffic::Returning if is_well && self.in_flight == 0 => Traffic::Led,
+            same => same,
+        };
         let Some(work) = self.work.clone() else { return };
         if now < work.done_at {
             return;
@@ -182,6 +211,7 @@ impl Host {
                 self.end(generation, OutcomeKind::StageFailed { failure });
             }
             Order::Stage => self.end(generation, OutcomeKind::Staged),
+            Order::Drain { .. } => {}
             Order::Migrate { .. } => {
                 let failure = failure("migrate");
                 let result = match self.migrates {
@@ -254,7 +284,7 @@ impl Host {
         let Some(work) = self.work.clone() else { return };
         let generation = work.assignment.generation;
         match work.assignment.order {
-            Order::Stage => {}
+            Order::Stage | Order::Drain { .. } => {}
             Order::Migrate { .. } => {
                 self.end(generation, OutcomeKind::MigrationUnknown { failure: failure("migrate") });
             }
@@ -274,6 +304,7 @@ impl Host {
             None => Phase::Idle,
             Some(work) => match &work.assignment.order {
                 Order::Stage => Phase::Preparing { step: StepName::new("virtualenv").unwrap() },
+                Order::Drain { .. } => Phase::Idle,
                 Order::Migrate { .. } => Phase::Migrating,
                 Order::Activate { .. } | Order::Restart { .. } if work.proving => {
                     Phase::Proving { healthy_for: now.since(self.healthy_since) }
@@ -304,6 +335,7 @@ impl Host {
             ),
             health,
             restarts: self.knows_restarts,
+            traffic: self.traffic,
         }
     }
 }

@@ -18,6 +18,8 @@ mod converge;
 #[cfg(test)]
 mod diagram;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod drill;
 #[cfg(test)]
 mod explain;

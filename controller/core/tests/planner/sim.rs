@@ -236,6 +236,12 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         }
         (74..78, _) => Action::Include { hosts: some_hosts(world, rng), reason: reason() },
         (78..81, _) => Action::Cordon { hosts: some_hosts(world, rng), reason: "broken".to_owned() },
+        (85..86, _) => Action::Drain {
+            hosts: some_hosts(world, rng),
+            reason: "broken".to_owned(),
+            beyond_budget: if rng.random_range(0..4) == 0 { "burning".to_owned() } else { String::new() },
+        },
+        (86..90, _) => Action::Undrain { hosts: some_hosts(world, rng), reason: reason() },
         (81..85, _) => Action::Uncordon { hosts: some_hosts(world, rng), reason: reason() },
         (36..50, Some(rollout)) => {
             let Some(verdict) = truth(world) else { return };
@@ -292,6 +298,7 @@ fn heal(world: &mut World) {
     }
     // Whoever was left alone is needed again.
     let hosts: BTreeSet<HostId> = world.hosts.keys().cloned().collect();
+    world.ask(Action::Undrain { hosts: hosts.clone(), reason: String::new() }).unwrap();
     world.ask(Action::Uncordon { hosts: hosts.clone(), reason: String::new() }).unwrap();
     let _ = world.ask(Action::Include { hosts, reason: String::new() });
     for _ in 0..6 {
@@ -359,4 +366,8 @@ fn heal(world: &mut World) {
         .map(|(id, _)| id)
         .collect();
     assert!(off.is_empty(), "{off:?}");
+    world.run(60);
+    let away: Vec<&HostId> =
+        world.hosts.iter().filter(|(_, host)| host.traffic.is_away()).map(|(id, _)| id).collect();
+    assert!(away.is_empty(), "{away:?} are healthy, and get no requests");
 }

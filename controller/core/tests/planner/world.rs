@@ -195,8 +195,14 @@ impl World {
         for number in numbers {
             let id = host_id(number);
             let (place, enrolled_at) = (place(), self.now);
-            let host =
-                HostRecord { id: id.clone(), place, labels: labels(number), enrolled_at, cordon: None };
+            let host = HostRecord {
+                id: id.clone(),
+                place,
+                labels: labels(number),
+                enrolled_at,
+                cordon: None,
+                drain: None,
+            };
             let put = Change::Put { record: Record::Host(host) };
             self.commit(Output { changes: vec![put], ..Output::default() });
             self.hosts.insert(id, Host::new(self.now));
@@ -211,6 +217,7 @@ impl World {
             labels: labels(number),
             enrolled_at: self.now,
             cordon: None,
+            drain: None,
         };
         self.ask(Action::Enrol { host, token: "t".to_owned() }).unwrap();
         self.hosts.insert(id, Host::new(self.now));

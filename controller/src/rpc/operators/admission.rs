@@ -243,6 +243,8 @@ names! {
     pb::ApproveRolloutRequest => |it| rollout(&it.rollout);
     pb::ControlRolloutRequest => |it| rollout(&it.rollout);
     pb::CordonHostsRequest => |it| hosts(&it.hosts, "");
+    pb::DrainHostsRequest => |it| hosts(&it.hosts, "");
+    pb::UndrainHostsRequest => |it| hosts(&it.hosts, "");
     pb::ExcludeHostsRequest => |it| hosts(&it.hosts, &it.rollout);
     pb::ExplainRequest => |_it| all();
     pb::GetCheckpointRequest => |_it| Ok(About::Nothing);

@@ -3,6 +3,7 @@
 use landfall_common::{HostId, Rights};
 use landfall_controller_core::command::{Action, Command};
 use landfall_controller_core::observation::Host;
+use landfall_controller_core::record::Word;
 use landfall_proto::v1 as pb;
 
 use super::page;
@@ -65,12 +66,13 @@ pub(super) fn message(host: &Host, live: &crate::rpc::live::Live) -> pb::Host {
             looked_ms: drift.looked.ms(),
             digest: drift.message.digest.clone(),
         }),
-        cordon: host.record.cordon.as_ref().map(|word| pb::Cordon {
-            by: word.by.to_string(),
-            reason: word.reason.clone(),
-            since_ms: word.since.ms(),
-        }),
+        cordon: host.record.cordon.as_ref().map(word),
+        drain: host.record.drain.as_ref().map(|drain| word(&drain.word)),
     }
+}
+
+fn word(word: &Word) -> pb::Cordon {
+    pb::Cordon { by: word.by.to_string(), reason: word.reason.clone(), since_ms: word.since.ms() }
 }
 
 pub(super) async fn remove(

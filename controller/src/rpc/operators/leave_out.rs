@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use landfall_common::HostId;
 use landfall_controller_core::command::{Action, Answer};
+use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 
 use super::hosts;
 use super::rollouts::{self, command};
 use crate::error::ControllerError;
+use crate::identity::Role;
 use crate::reactor::{Along, View};
 use crate::rpc::{Caller, Context, convert};
 
@@ -72,6 +74,41 @@ pub(super) async fn uncordon(
     let (names, hosts) = named(request.hosts)?;
     let reason = convert::text("reason", request.reason)?;
     let command = command(context, caller, &request.request_id, Action::Uncordon { hosts, reason })?;
+    context.reactor.command(command, Along::default()).await?;
+    shown(context, names).await
+}
+
+pub(super) async fn drain(
+    context: &Context,
+    caller: &Caller,
+    request: pb::DrainHostsRequest,
+) -> Result<Vec<pb::Host>, ControllerError> {
+    let (names, hosts) = named(request.hosts)?;
+    let reason = convert::text("reason", request.reason)?;
+    let beyond_budget = convert::text("beyond_budget", request.beyond_budget)?.trim().to_owned();
+    if !beyond_budget.is_empty() {
+        let asked = hosts.clone();
+        let places = move |view: &View<'_>| -> BTreeSet<Place> {
+            asked.iter().filter_map(|host| Some(view.state.host(host)?.record.place.clone())).collect()
+        };
+        for place in context.reactor.read(places).await? {
+            caller.must_be(Role::Manager, &place, "to take out more hosts than the budget allows")?;
+        }
+    }
+    let action = Action::Drain { hosts, reason, beyond_budget };
+    let command = command(context, caller, &request.request_id, action)?;
+    context.reactor.command(command, Along::default()).await?;
+    shown(context, names).await
+}
+
+pub(super) async fn undrain(
+    context: &Context,
+    caller: &Caller,
+    request: pb::UndrainHostsRequest,
+) -> Result<Vec<pb::Host>, ControllerError> {
+    let (names, hosts) = named(request.hosts)?;
+    let reason = convert::text("reason", request.reason)?;
+    let command = command(context, caller, &request.request_id, Action::Undrain { hosts, reason })?;
     context.reactor.command(command, Along::default()).await?;
     shown(context, names).await
 }

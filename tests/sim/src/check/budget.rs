@@ -80,6 +80,7 @@ impl Checks {
             (!fresh, "it has fallen silent"),
             (!at_rest, "it changes"),
             (!serves, "it does not serve"),
+            (self.drained.holds(host) || report.traffic.is_away(), "it is drained"),
             (self.may_take_a_grant(host), MAY_TAKE),
         ];
         whys.into_iter().find(|(is, _)| *is).map(|(_, why)| why)

@@ -290,6 +290,7 @@ mod tests {
             outcome: None,
             health: Health::Unknown,
             restarts: true,
+            traffic: landfall_common::report::Traffic::Ungated,
         };
         for (silent_ms, passes) in [(31_000, false), (119_000, false), (120_000, true)] {
             let mut checks = Checks::new(0, &[]);

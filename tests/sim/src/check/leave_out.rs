@@ -19,6 +19,8 @@ const NAMED: usize = 5;
 #[derive(Debug, Default)]
 pub struct Alone {
     cordoned: BTreeSet<HostId>,
+    /// And those that are drained, which is a cordon as well, but not by a word of its own.
+    drained: BTreeSet<HostId>,
     /// And out of which rollout.
     excluded: BTreeMap<HostId, RolloutId>,
     /// Where each rollout takes place.
@@ -28,13 +30,14 @@ pub struct Alone {
 impl Alone {
     /// Whether somebody has said so of a host.
     pub fn holds(&self, host: &HostId) -> bool {
-        self.cordoned.contains(host) || self.excluded.contains_key(host)
+        self.cordoned.contains(host) || self.drained.contains(host) || self.excluded.contains_key(host)
     }
 
     /// A word was given and is durable.
     pub fn given(&mut self, action: &Action, answer: &Answer) {
         match (action, answer) {
             (Action::Cordon { hosts, .. }, _) => self.cordoned.extend(hosts.iter().cloned()),
+            (Action::Drain { hosts, .. }, _) => self.drained.extend(hosts.iter().cloned()),
             (Action::Exclude { hosts, .. }, Answer::Rollout { id }) => {
                 self.excluded.extend(hosts.iter().map(|host| (host.clone(), id.clone())));
             }
@@ -46,6 +49,12 @@ impl Alone {
     pub fn found(&mut self, state: &State) {
         for host in state.all_hosts() {
             let id = &host.record.id;
+            if let Some(drain) = &host.record.drain {
+                self.drained.insert(id.clone());
+                if !drain.cordoned {
+                    continue;
+                }
+            }
             if host.record.cordon.is_some() {
                 self.cordoned.insert(id.clone());
                 continue;
@@ -79,7 +88,12 @@ impl Checks {
     /// A word is about to be taken back; whether it is, only the answer tells. What failed on these hosts until now
     /// counts no more.
     pub fn word_taken_back(&mut self, action: &Action) {
+        self.drained.taken_back(action);
         let hosts: Vec<HostId> = match action {
+            Action::Undrain { hosts, .. } => {
+                self.alone.drained.retain(|host| !hosts.contains(host));
+                hosts.iter().cloned().collect()
+            }
             Action::Uncordon { hosts, .. } => {
                 self.alone.cordoned.retain(|host| !hosts.contains(host));
                 hosts.iter().cloned().collect()
@@ -90,6 +104,7 @@ impl Checks {
             }
             Action::Remove { host, .. } => {
                 self.alone.cordoned.remove(host);
+                self.alone.drained.remove(host);
                 self.alone.excluded.remove(host);
                 Vec::new()
             }

@@ -141,7 +141,7 @@ impl Checks {
                         .collect();
                     services.iter().all(|service| done.contains(service))
                 }
-                Order::Stage | Order::Migrate { .. } => false,
+                Order::Stage | Order::Migrate { .. } | Order::Drain { .. } => false,
             });
             if !done {
                 return Err(Violation::new(

@@ -52,6 +52,11 @@ impl World {
             }
         }
         self.note(format_args!("the agent of {id} starts"));
+        if self.scenario.sabotage == Some(Sabotage::DrainForgotten) {
+            self.hosts[host].led_away = false;
+            let brought = self.checks.led_back(&id);
+            self.must(brought);
+        }
         let process = self.hosts[host].process;
         self.after(HEARTBEAT_MS, Event::Heartbeat { host, process });
         let wait = self.dice.between(10, 1_000);

@@ -66,6 +66,7 @@ impl World {
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate, or left a host out.
             self.checks.alone.found(&controller.state);
+            self.checks.drained.found(&controller.state);
             self.checks.gates.found(&controller.state, self.now);
             for rollout in controller.state.rollouts() {
                 self.checks.watch.found(rollout, self.now);

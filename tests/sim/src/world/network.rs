@@ -82,6 +82,9 @@ impl World {
         let said =
             self.checks.said(&agent.id, &agent.app_disk, &agent.services, agent.led_to.as_ref(), &report);
         self.must(said);
+        let agent = &self.hosts[host];
+        let said = self.checks.said_of_traffic(&agent.id, agent.led_away, &report);
+        self.must(said);
         let Some(connection) = self.hosts[host].connection else { return };
         if self.is_cut(host) {
             return;

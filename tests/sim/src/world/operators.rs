@@ -103,6 +103,7 @@ impl World {
                 labels: crate::scenario::labels(index),
                 enrolled_at: self.controller_now(),
                 cordon: None,
+                drain: None,
             };
             self.ask_anew(Action::Enrol { host, token: "t".to_owned() });
         }
@@ -214,6 +215,7 @@ impl World {
             match self.carry_out(decided.output) {
                 Ok(()) => {
                     self.checks.alone.given(&command.action, &decided.answer);
+                    self.checks.drained.given(&command.action);
                     self.plan_within(0);
                 }
                 Err(_) => {
@@ -461,6 +463,14 @@ impl World {
             hosts.insert(self.hosts[at].id.clone());
         }
         let reason = "its disk is broken".to_owned();
+        if self.scenario.drains && self.dice.chance(400_000) {
+            let beyond = if self.dice.chance(200_000) { "all of them" } else { "" };
+            let action = match self.dice.between(0, 2) {
+                0 => Action::Undrain { hosts, reason },
+                _ => Action::Drain { hosts, reason, beyond_budget: beyond.to_owned() },
+            };
+            return self.ask_anew(action);
+        }
         let action = match self.dice.between(0, 3) {
             0 => Action::Exclude { hosts, rollout: None, reason },
             1 => Action::Include { hosts, reason },
@@ -478,6 +488,8 @@ impl World {
         let place = self.place();
         let Some(controller) = &self.controller.running else { return false };
         let all = || controller.state.hosts(&place);
+        let drained: BTreeSet<HostId> =
+            all().filter(|host| host.record.drain.is_some()).map(|host| host.record.id.clone()).collect();
         let cordoned: BTreeSet<HostId> =
             all().filter(|host| host.record.cordon.is_some()).map(|host| host.record.id.clone()).collect();
         let excluded: BTreeSet<HostId> = all()
@@ -486,6 +498,10 @@ impl World {
             .filter(|host| !cordoned.contains(host))
             .collect();
         let reason = "it is needed again".to_owned();
+        if !drained.is_empty() {
+            self.ask_anew(Action::Undrain { hosts: drained, reason });
+            return true;
+        }
         if !cordoned.is_empty() {
             self.ask_anew(Action::Uncordon { hosts: cordoned, reason });
             return true;
@@ -676,6 +692,8 @@ fn name(action: &Action) -> String {
         Action::Exclude { hosts, .. } => format!("exclude {hosts:?}"),
         Action::Include { hosts, .. } => format!("include {hosts:?}"),
         Action::Cordon { hosts, .. } => format!("cordon {hosts:?}"),
+        Action::Drain { hosts, .. } => format!("draining {hosts:?}"),
+        Action::Undrain { hosts, .. } => format!("undraining {hosts:?}"),
         Action::Uncordon { hosts, .. } => format!("uncordon {hosts:?}"),
         Action::Pause { rollout, .. } => format!("pause {rollout}"),
         Action::Resume { rollout } => format!("resume {rollout}"),

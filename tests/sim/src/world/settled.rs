@@ -42,6 +42,12 @@ impl World {
             let runs = really.as_ref() == Some(&in_force.release.name)
                 && serving().all(|(_, release)| *release == in_force.release.name)
                 && serving().count() == self.releases_services(&in_force.release.name);
+            let is_gated = self.releases.iter().any(|release| {
+                release.reference.name == in_force.release.name && release.plan.gate && !release.plan.slots
+            });
+            if runs && is_gated && host.led_away {
+                return Some(format!("{} runs what it should, and gets no requests", host.id));
+            }
             let has_reason = sentences.iter().any(|sentence| sentence.contains(host.id.as_str()))
                 || !matches!(record.convergence, Convergence::On);
             // Beyond twenty sentences, and five hosts in one, they are only counted.

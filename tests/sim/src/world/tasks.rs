@@ -282,6 +282,9 @@ impl World {
         let lies = self.scenario.sabotage == Some(Sabotage::ProxyLies);
         if listens && !lies && !(fails && self.dice.chance(500_000)) {
             self.hosts[host].led_to = service;
+            self.hosts[host].led_away = *to == Endpoint::Nowhere;
+            let brought = (*to == Endpoint::Open).then(|| self.checks.led_back(&self.hosts[host].id));
+            self.must(brought.unwrap_or(Ok(())));
             let agent = &self.hosts[host];
             let bad = agent.services.iter().filter(|(service, _)| is_slot(service));
             let bad: Vec<_> = bad

@@ -1,0 +1,70 @@
+//! Requests are led away from hosts that somebody drains, and back to those that are not drained any more. Held against
+//! what each host says, so that a word that was lost on its way, or by a controller, is said again.
+
+use std::collections::BTreeMap;
+
+use landfall_common::assignment::Order;
+use landfall_common::report::Traffic;
+
+use crate::observation::Standing;
+use crate::reason::{Hosts, Requests, Wait};
+use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_EVERY};
+
+use super::table::Table;
+
+/// Says to each host what it does not do yet: to those at rest, so that how a change ended is heard first.
+pub(super) fn hosts(table: &mut Table<'_>) {
+    report(table);
+    // Which rollout an order belongs to is for its books only.
+    let record = &table.place;
+    let newest = table.rollout.as_deref().map(|rollout| &rollout.id).or(record.last.as_ref());
+    let Some(rollout) = newest.or(record.in_force().map(|in_force| &in_force.rollout)).cloned() else {
+        return;
+    };
+    let due: Vec<(usize, bool)> = (table.seats.iter().enumerate())
+        .filter_map(|(at, seat)| Some((at, seat.host.drain_due_of(seat.fresh)?)))
+        .filter(|(at, away)| !is_said(table, *at, *away))
+        .collect();
+    for (at, away) in due {
+        // The gate is that of what is active there.
+        let Some(release) = table.seats[at].active().cloned() else { continue };
+        if !table.has_room(at) {
+            return;
+        }
+        table.issue(at, release, rollout.clone(), Order::Drain { away }, ACTIVATE_ACCEPT);
+        table.seats[at].drains = true;
+    }
+}
+
+fn report(table: &mut Table<'_>) {
+    let mut waits: BTreeMap<Requests, Hosts> = BTreeMap::new();
+    for seat in &table.seats {
+        let Some(received) = seat.fresh else { continue };
+        let how = match (seat.host.record.drain.is_some(), received.report.traffic) {
+            (true, Traffic::Unknown | Traffic::Ungated) => Requests::Stay,
+            (true, Traffic::Led | Traffic::Draining | Traffic::Returning) => Requests::Leave,
+            (false, Traffic::Draining | Traffic::Drained | Traffic::Returning) => Requests::Return,
+            (true, Traffic::Drained) | (false, Traffic::Unknown | Traffic::Ungated | Traffic::Led) => {
+                continue;
+            }
+        };
+        waits.entry(how).or_default().add(&seat.host.record.id);
+    }
+    waits.into_iter().for_each(|(how, hosts)| table.wait(Wait::Requests { hosts, how }));
+}
+
+/// Whether it is busy, or was asked a moment ago.
+fn is_said(table: &Table<'_>, at: usize, away: bool) -> bool {
+    let seat = &table.seats[at];
+    if seat.issued.is_some() || !seat.idles() || seat.host.grant_open(table.now) {
+        return true;
+    }
+    let Some(asked) = &seat.host.issued.assignment else { return false };
+    match seat.host.standing(asked, table.now) {
+        // What was asked before is answered first, whatever it is.
+        Standing::Open | Standing::Accepted => true,
+        Standing::Ended(_) | Standing::Lapsed | Standing::Overtaken => {
+            asked.order == Order::Drain { away } && table.now.since(asked.issued_at) < CONVERGE_EVERY
+        }
+    }
+}
