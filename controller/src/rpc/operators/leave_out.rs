@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::HostId;
+use landfall_common::{HostId, Role};
 use landfall_controller_core::command::{Action, Answer};
 use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
@@ -10,7 +10,6 @@ use landfall_proto::v1 as pb;
 use super::hosts;
 use super::rollouts::{self, command};
 use crate::error::ControllerError;
-use crate::identity::Role;
 use crate::reactor::{Along, View};
 use crate::rpc::{Caller, Context, convert};
 
