@@ -117,7 +117,7 @@ impl Here {
             (
                 _,
                 "page_token" | "plan_id" | "changes" | "outside_window" | "proven_in" | "unproven"
-                | "services" | "service",
+                | "services" | "service" | "beyond_budget",
             ) => "",
             other => panic!("what of another place can {other:?} name? say it here"),
         };
