@@ -501,5 +501,8 @@ fn a_host_that_only_says_that_it_is_drained_is_noticed() {
 
 #[test]
 fn a_host_that_forgets_that_it_is_drained_is_noticed() {
-    is_noticed(Sabotage::DrainForgotten, "P3", with_drains);
+    is_noticed(Sabotage::DrainForgotten, "P3", |scenario| {
+        with_drains(scenario);
+        scenario.faults.agent_kill = 20_000;
+    });
 }
