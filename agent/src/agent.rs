@@ -54,7 +54,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
     let (link_sender, link) = watch::channel(None);
     let executor =
         Executor::new(&config, &enrolled.identity, disks.app.clone(), engine.clone(), link, stop.clone())?;
-    let (latencies, usages) = (executor.latencies.clone(), executor.usages.clone());
+    let (latencies, usages, exposed) =
+        (executor.latencies.clone(), executor.usages.clone(), executor.exposed.clone());
     let executing = tokio::spawn(executor.clone().run(outlet.tasks));
     let (credentials_sender, credentials) = watch::channel(credentials);
     let renewing = tokio::spawn({
@@ -97,6 +98,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentErr
         link: link_sender,
         latencies,
         usages,
+        exposed,
         facts: {
             let apps = config.apps_dir.clone();
             Arc::new(move || facts::read(&apps))

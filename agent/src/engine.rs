@@ -423,8 +423,8 @@ impl<R: Runner> Engine<R> {
             Effect::Watch { watch, release } => {
                 let program = self.placed(release)?;
                 let digest = self.digest_of(release)?;
-                let (checks, services) = (program.checks, program.services);
-                Task::Watch { watch: *watch, release: release.clone(), checks, services, digest }
+                let (checks, metrics, services) = (program.checks, program.metrics, program.services);
+                Task::Watch { watch: *watch, release: release.clone(), checks, metrics, services, digest }
             }
             Effect::Ensure { release } => {
                 let services = self.placed(release)?.services;

@@ -28,6 +28,7 @@ use crate::config::{Config, StepsIn};
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
 use crate::error::{AgentError, chain};
+use crate::exposed::Exposed;
 use crate::fetch::{self, Fetch, Link};
 use crate::latency::Latencies;
 use crate::layout;
@@ -57,6 +58,8 @@ pub struct Executor {
     pub latencies: Arc<Latencies>,
     /// What the services use.
     pub usages: Arc<Usages>,
+    /// What the application shows of itself.
+    pub exposed: Arc<Exposed>,
     /// Ends fetches and steps that are not wanted any more.
     wanted: std::sync::Mutex<CancellationToken>,
     /// Ends a migration whose lease is long over, and nothing else does: it outlives an agent that stops.
@@ -110,6 +113,7 @@ impl Executor {
             link,
             latencies: Arc::default(),
             usages: Arc::default(),
+            exposed: Arc::default(),
             wanted: std::sync::Mutex::new(stop.child_token()),
             migrating: std::sync::Mutex::default(),
             watching: std::sync::Mutex::new(stop.child_token()),
@@ -140,10 +144,11 @@ impl Executor {
                 renew(&self.wanted, &self.stop);
                 renew(&self.migrating, &CancellationToken::new());
             }
-            Task::Watch { watch, release, checks, services, digest } => {
+            Task::Watch { watch, release, checks, metrics, services, digest } => {
                 renew(&self.watching, &self.stop);
                 let ended = token(&self.watching);
                 watching::begin_services(&self, watch, &release, services, digest, &ended);
+                watching::begin_metrics(&self, watch, &release, &metrics, &ended);
                 watching::begin(self, watch, &release, checks, &ended);
             }
             act @ (Task::Service { .. }

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod enrolment;
 pub mod error;
 pub mod executor;
+pub mod exposed;
 pub mod facts;
 pub mod fetch;
 pub mod figures;

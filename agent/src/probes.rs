@@ -32,6 +32,14 @@ pub async fn probe(check: &Check, context: &StepContext) -> Result<(), String> {
     }
 }
 
+/// All that `url` answers, with status 200 and no more bytes than these.
+///
+/// # Errors
+/// What came instead, as one sentence.
+pub(crate) async fn fetch(url: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
+    http::fetch(url, max_bytes).await
+}
+
 async fn in_time(
     timeout: Duration,
     whom: &str,

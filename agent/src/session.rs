@@ -25,6 +25,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::error::{AgentError, chain};
+use crate::exposed::Exposed;
 use crate::figures::Meter;
 use crate::identity::{Credentials, Enrolled};
 use crate::latency::Latencies;
@@ -80,6 +81,8 @@ pub struct Session {
     pub latencies: Arc<Latencies>,
     /// What the services use.
     pub usages: Arc<Usages>,
+    /// What the application shows of itself.
+    pub exposed: Arc<Exposed>,
     /// Kernel, distribution, runtimes: read anew for each connection.
     pub facts: Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
     /// What is not as it was applied.
@@ -226,7 +229,8 @@ impl Session {
                         return Ok("the controller hung up");
                     }
                     let usages = self.usages.take(Instant::now());
-                    let figures = wire::figures(&self.meter.read(), &self.latencies.take(), &usages);
+                    let (checks, shown) = (self.latencies.take(), self.exposed.take());
+                    let figures = wire::figures(&self.meter.read(), &checks, &usages, &shown);
                     if out.send(AgentMessage { message: Some(Out::Figures(figures)) }).await.is_err() {
                         return Ok("the controller hung up");
                     }

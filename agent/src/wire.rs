@@ -1,6 +1,8 @@
 //! What the agent says, in the form of the wire. Nothing else of the agent knows that form.
 
 use landfall_agent_core::drift::Finding;
+use landfall_agent_core::exposition::series::Figure;
+use landfall_agent_core::exposition::source::Told;
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::{Failure, Health, HostReport, Outcome, OutcomeKind, Phase, Traffic};
 use landfall_common::{Duration, printable};
@@ -40,9 +42,14 @@ fn traffic(traffic: Traffic) -> pb::HostTraffic {
     }
 }
 
-/// Figures of the host, of its checks and of its services.
+/// Figures of the host, of its checks, of its services, and of what the application shows of itself.
 #[must_use]
-pub fn figures(figures: &Figures, checks: &[Latency], services: &[Usage]) -> pb::HostFigures {
+pub fn figures(
+    figures: &Figures,
+    checks: &[Latency],
+    services: &[Usage],
+    metrics: &[Told],
+) -> pb::HostFigures {
     pb::HostFigures {
         cpu_per_mille: figures.cpu_per_mille,
         memory_used_bytes: figures.memory_used_bytes,
@@ -73,7 +80,30 @@ pub fn figures(figures: &Figures, checks: &[Latency], services: &[Usage]) -> pb:
                 restarts: usage.restarts,
             })
             .collect(),
+        metrics: metrics.iter().map(metric).collect(),
     }
+}
+
+fn metric(told: &Told) -> pb::MetricFigures {
+    let mut metric = pb::MetricFigures {
+        metric: told.metric.to_string(),
+        period_ms: millis(told.period),
+        ..pb::MetricFigures::default()
+    };
+    match &told.figure {
+        Ok(Figure::Level(level)) => metric.level = Some(*level),
+        Ok(Figure::Events { events, of }) => {
+            (metric.events, metric.of) = (Some(whole(*events)), Some(whole(*of)));
+        }
+        Err(why) => metric.missing = bounded(printable::line(why)),
+    }
+    metric
+}
+
+/// Counters count whole things, in floating point.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it ends at the range")]
+fn whole(count: f64) -> u64 {
+    count.round() as u64
 }
 
 /// So many findings are told one by one; of the others, how many there are.

@@ -90,6 +90,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let contract = contract.and_then(|section| sections::contract(&section));
     let services = sections::services(root.tables("service", "[[service]]"), slotted(&root));
     let checks = sections::checks(root.tables("check", "[[check]]"), &mut taken);
+    let metrics = sections::metrics(root.tables("metric", "[[metric]]"));
     let smoke = root.tables("smoke", "[[smoke]]");
     let smoke = sections::steps(smoke, Place::Host, sections::SMOKE_TIMEOUT, &mut taken);
     let shared = root.table("shared", "[shared]", "[shared]");
@@ -110,7 +111,18 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         application: application?,
         exclude: exclude.unwrap_or_default(),
         build,
-        program: Program { prepare, migrate, contract, services, checks, smoke, shared, retention, traffic },
+        program: Program {
+            prepare,
+            migrate,
+            contract,
+            services,
+            checks,
+            metrics,
+            smoke,
+            shared,
+            retention,
+            traffic,
+        },
         schema_files: schema_files.unwrap_or_default(),
         environments,
     })

@@ -22,8 +22,8 @@ pub mod words;
 
 pub use digest::Sha256;
 pub use ids::{
-    AppName, EnvName, GateName, Generation, HostId, LabelKey, OperatorName, ReleaseCounter, ReleaseName,
-    RequestId, RolloutId, ServiceName, StepName,
+    AppName, EnvName, GateName, Generation, HostId, LabelKey, MetricName, OperatorName, ReleaseCounter,
+    ReleaseName, RequestId, RolloutId, ServiceName, StepName,
 };
 pub use rights::{Right, Rights, Role, Scope};
 pub use time::{Duration, Timestamp};

@@ -9,6 +9,7 @@ pub mod container;
 mod headers;
 mod links;
 mod listing;
+pub mod metric;
 mod selection;
 pub mod traffic;
 
@@ -25,6 +26,7 @@ use crate::{Sha256, strategy::Strategy};
 pub use container::Container;
 pub use headers::{Headers, InvalidHeader};
 pub use links::Links;
+pub use metric::AppMetric;
 pub use selection::UnsetVariable;
 pub use traffic::Traffic;
 
@@ -100,6 +102,9 @@ pub struct Program {
     /// What must hold while the release is proven, and afterwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// What the application shows of itself, by which a canary is compared with others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<AppMetric>,
     /// Run once on each host after its checks have held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smoke: Vec<Step>,

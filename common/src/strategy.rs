@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
 pub use analysis::{
-    CanaryAnalysis, CpuMetric, FailureMetric, LatencyMetric, MAX_FLOOR_PER_HOUR, MIN_WINDOW, MemoryMetric,
-    Missing, RestartMetric, Share,
+    CanaryAnalysis, CpuMetric, FailureMetric, LatencyMetric, MAX_FLOOR_PER_HOUR, MAX_TOLERANCE_PERCENT,
+    MIN_WINDOW, MemoryMetric, Missing, RestartMetric, Share,
 };
 pub use ask::{Ask, GateUrl, InvalidGateUrl};
 pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, UnknownZone, ZoneName, closed};

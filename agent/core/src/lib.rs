@@ -13,6 +13,7 @@ pub mod backoff;
 mod decide;
 pub mod drift;
 pub mod effect;
+pub mod exposition;
 pub mod judge;
 pub mod outline;
 pub mod placement;

@@ -4,7 +4,7 @@ use landfall_agent_core::state::Migrating;
 use landfall_agent_core::{Action, Effect};
 use landfall_common::assignment::{ReleaseRef, RestartKind};
 use landfall_common::manifest::traffic::Slot;
-use landfall_common::manifest::{Check, Headers, Service, Step, Traffic};
+use landfall_common::manifest::{AppMetric, Check, Headers, Service, Step, Traffic};
 use landfall_common::report::HostReport;
 use landfall_common::{Duration, ReleaseName, Sha256};
 
@@ -139,6 +139,8 @@ pub enum Task {
         release: ReleaseName,
         /// What to ask.
         checks: Vec<Check>,
+        /// What to read.
+        metrics: Vec<AppMetric>,
         /// Its services, each of which counts as a check as well
         /// ([`service_check`](landfall_agent_core::outline::service_check)).
         services: Vec<Service>,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use landfall_agent_core::Event;
 use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_common::ReleaseName;
-use landfall_common::manifest::{Check, Service};
+use landfall_common::manifest::{AppMetric, Check, Service};
 use tokio_util::sync::CancellationToken;
 
 use super::Executor;
 use crate::drivers::{self, DriverState};
-use crate::probes;
+use crate::{exposed, probes};
 
 /// Begins asking; the first answers come at once. Ends when `ended` is cancelled.
 pub(super) fn begin(
@@ -35,6 +35,24 @@ pub(super) fn begin(
                 }
             };
             ended.run_until_cancelled(asking).await;
+        });
+    }
+}
+
+/// Reads what the application shows of itself.
+pub(super) fn begin_metrics(
+    executor: &Arc<Executor>,
+    watch: u64,
+    release: &ReleaseName,
+    metrics: &[AppMetric],
+    ended: &CancellationToken,
+) {
+    for url in executor.exposed.begin(watch, metrics) {
+        let (executor, ended) = (executor.clone(), ended.clone());
+        let context = executor.context(release, None, ended.clone());
+        tokio::spawn(async move {
+            let reading = exposed::read(&executor.exposed, watch, url, &context.words);
+            ended.run_until_cancelled(reading).await;
         });
     }
 }

@@ -58,6 +58,34 @@ impl Head {
         self.ends(answer) || self.length.is_some_and(|length| answer.len() - self.body_at >= length)
     }
 
+    /// Whether nothing but the end of the connection says where the answer ends.
+    pub fn ends_with_connection(&self) -> bool {
+        !self.chunked && self.length.is_none()
+    }
+
+    /// The body, if all of it has come: as long as it says it is, or with its last chunk.
+    pub fn whole_body(&self, answer: &[u8]) -> Option<Vec<u8>> {
+        if let Some(length) = self.length {
+            return answer[self.body_at..].get(..length).map(<[u8]>::to_vec);
+        }
+        // A cheap look first: this is asked after each piece.
+        if !self.ends(answer) {
+            return None;
+        }
+        let (mut body, mut rest) = (Vec::new(), &answer[self.body_at..]);
+        loop {
+            let line = rest.windows(2).position(|two| two == b"\r\n")?;
+            let size = std::str::from_utf8(&rest[..line]).ok()?.split(';').next()?;
+            let size = usize::from_str_radix(size.trim(), 16).ok()?;
+            if size == 0 {
+                return Some(body);
+            }
+            let after = rest.get(line + 2..)?;
+            body.extend_from_slice(after.get(..size)?);
+            rest = after.get(size.checked_add(2)?..)?;
+        }
+    }
+
     /// The body, with its chunks put together.
     pub fn body(&self, answer: &[u8]) -> Vec<u8> {
         let mut rest = &answer[self.body_at..];

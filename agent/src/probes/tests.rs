@@ -159,3 +159,34 @@ async fn an_endless_answer_is_read_within_bounds() {
         check(Probe::Http { url, status: 200, contains: Some("y".to_owned()), headers: Headers::default() });
     assert!(probe(&check, &context()).await.unwrap_err().contains("but without"));
 }
+
+async fn fetched(answer: &'static [u8], max_bytes: usize) -> Result<String, String> {
+    let address = server(answer).await;
+    let fetched = fetch(&format!("http://{address}/metrics"), max_bytes).await;
+    let text = fetched.map(|body| String::from_utf8(body).unwrap());
+    text.map_err(|why| why.replace(&address, "host"))
+}
+
+#[tokio::test]
+async fn what_is_fetched_is_whole_and_bounded_and_no_redirect_is_followed() {
+    let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na 1\n";
+    assert_eq!(fetched(whole, 100).await.unwrap(), "a 1\n");
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na \r\n2\r\n1\n\r\n0\r\n\r\n";
+    assert_eq!(fetched(chunked, 100).await.unwrap(), "a 1\n");
+    let to_the_end = b"HTTP/1.1 200 OK\r\n\r\na 1\n";
+    assert_eq!(fetched(to_the_end, 100).await.unwrap(), "a 1\n");
+    for (answer, why) in [
+        (
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na 1\n"[..],
+            "http://host/metrics: the answer broke off",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na ",
+            "http://host/metrics: the answer broke off",
+        ),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "http://host/metrics answered 302, expected 200"),
+        (b"HTTP/1.1 200 OK\r\n\r\nabcdefghij\n", "http://host/metrics answered with more than 10 bytes"),
+    ] {
+        assert_eq!(fetched(answer, 10).await.unwrap_err(), why);
+    }
+}

@@ -81,6 +81,7 @@ impl Release {
                     interval: Duration::from_secs(1),
                     timeout: Duration::from_secs(1),
                 }],
+                metrics: Vec::new(),
                 smoke: vec![step("smoke")],
                 shared,
                 retention: Retention { releases: 2 },

@@ -5,6 +5,7 @@ mod analysis;
 mod docker;
 mod environments;
 mod gates;
+mod metrics;
 mod overrides;
 mod services;
 mod traffic;
@@ -20,6 +21,7 @@ use crate::manifest::{
 use crate::time::{Duration, human};
 use crate::words;
 pub(super) use environments::environments;
+pub(super) use metrics::metrics;
 pub(super) use services::services;
 pub(super) use traffic::traffic;
 
@@ -327,19 +329,27 @@ fn http(check: &Section<'_>) -> Option<Probe> {
     let contains = section.string("contains").map(|text| text.value);
     let headers = headers(&section, "headers");
     let url = section.string("url")?;
-    check_words(section.reader, &url, Place::Host);
-    if !url.value.starts_with("http://") {
-        let help = if url.value.starts_with("https://") {
-            "a check asks the service on its own host, over plain HTTP"
-        } else {
-            "write `url = \"http://127.0.0.1:8000/healthz\"`"
-        };
-        let message = format!("{:?} is not a URL beginning with http://", url.value);
-        section.reader.wrong(url.span, message, Some(help.to_owned()));
+    if !host_url(section.reader, &url, "a check asks") {
         return None;
     }
     let status = u16::try_from(status?).ok()?;
     Some(Probe::Http { url: url.value, status, contains, headers: headers? })
+}
+
+/// Whether a URL can be asked on a host; `who` asks.
+fn host_url(reader: &Reader<'_>, url: &At<String>, who: &str) -> bool {
+    check_words(reader, url, Place::Host);
+    if url.value.starts_with("http://") {
+        return true;
+    }
+    let help = if url.value.starts_with("https://") {
+        format!("{who} the service on its own host, over plain HTTP")
+    } else {
+        "write `url = \"http://127.0.0.1:8000/healthz\"`".to_owned()
+    };
+    let message = format!("{:?} is not a URL beginning with http://", url.value);
+    reader.wrong(url.span.clone(), message, Some(help));
+    false
 }
 
 /// Headers of a request; none if the key is not there.

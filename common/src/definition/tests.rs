@@ -1,5 +1,6 @@
 mod containers;
 mod environments;
+mod metrics;
 mod services;
 mod traffic;
 

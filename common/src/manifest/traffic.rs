@@ -181,7 +181,7 @@ impl Program {
     }
 
     /// The program as it is with its service in a slot: that service under another name and listening on
-    /// the slot's address, and the words `{slot}` and `{address}` replaced in it, in checks and smoke tests.
+    /// the slot's address, and the words `{slot}` and `{address}` replaced in it, in checks, metrics and smoke tests.
     /// Without slots, the program as it stands.
     #[must_use]
     pub fn in_slot(&self, slot: Slot) -> Self {
@@ -202,6 +202,9 @@ impl Program {
         }
         for check in &mut program.checks {
             *check = filled::<Check>(check, words);
+        }
+        for metric in &mut program.metrics {
+            metric.url = words::fill(&metric.url, words);
         }
         for test in &mut program.smoke {
             *test = filled::<Step>(test, words);

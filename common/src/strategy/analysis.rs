@@ -22,7 +22,7 @@ const MIN_WINDOWS: u32 = 5;
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A canary that may be a hundred times as bad is not compared.
-const MAX_TOLERANCE_PERCENT: u32 = 10_000;
+pub const MAX_TOLERANCE_PERCENT: u32 = 10_000;
 
 /// A canary analysis: the hosts of the canary are compared with those still on the release before, over the same
 /// minutes.

@@ -92,6 +92,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
         environments: [(place.environment.clone(), strategy)].into(),
         checks: Vec::new(),
         services: Vec::new(),
+        metrics: Vec::new(),
         hosts_keep: 0,
         content: Content::Here,
     };

@@ -3,20 +3,28 @@
 //!
 //! What the test is and what it assumes is in [`crate::analysis`]; what follows from its verdict in the planner.
 
+mod named;
 mod service;
+mod shown;
 
 use std::collections::BTreeMap;
 
+use landfall_common::manifest::AppMetric;
+use landfall_common::manifest::metric::MAX_METRICS;
 use landfall_common::strategy::{CanaryAnalysis, Missing};
-use landfall_common::{Duration, HostId, RolloutId, ServiceName, StepName, Timestamp};
+use landfall_common::{Duration, HostId, MetricName, RolloutId, ServiceName, StepName, Timestamp};
 
 use crate::analysis::{
     Analysis, Count, Metric, OnMissing, Outcome, Report, Settings, Tolerance, Unit, Verdict, Window, Worse,
+    report,
 };
-use crate::observation::{CheckFigures, Figures};
+use crate::observation::{CheckFigures, Figures, MetricFigures, Shown};
 use crate::record::ReleaseRecord;
 
 use service::Use;
+use shown::Showing;
+
+pub use named::Named;
 
 /// So many checks of a release are compared, the first ones of its definition: each takes memory for each host of an
 /// environment, and of the rate of false alarms.
@@ -32,6 +40,8 @@ pub struct Subjects {
     pub checks: Vec<StepName>,
     /// Services, by name.
     pub services: Vec<ServiceName>,
+    /// What the application shows of itself, as the release has it.
+    pub metrics: Vec<AppMetric>,
 }
 
 /// The comparison of one rollout.
@@ -43,6 +53,8 @@ pub struct Comparison {
     analysis: Analysis,
     report: Report,
     open: Open,
+    /// Why a metric of the application is missing, as a host of each side said last.
+    missing: BTreeMap<(MetricName, On), (HostId, String)>,
     /// Whether it has seen the canary held from the beginning.
     whole: bool,
 }
@@ -63,6 +75,7 @@ type Side = BTreeMap<HostId, Measured>;
 struct Measured {
     checks: Vec<Tally>,
     services: Vec<Use>,
+    metrics: Vec<Showing>,
 }
 
 /// What a check of a host measured in a window.
@@ -75,28 +88,21 @@ struct Tally {
 }
 
 /// On which side a host is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum On {
     Canary,
     Baseline,
 }
 
 impl Comparison {
-    /// Of these checks and services; `whole` if the canary is held from now on.
-    pub(crate) fn new(
-        rollout: RolloutId,
-        asked: &CanaryAnalysis,
-        mut subjects: Subjects,
-        whole: bool,
-    ) -> Self {
-        subjects.checks.truncate(MAX_CHECKS);
-        subjects.services.truncate(MAX_SERVICES);
+    /// Of these; `whole` if the canary is held from now on.
+    pub(crate) fn new(rollout: RolloutId, asked: &CanaryAnalysis, subjects: Subjects, whole: bool) -> Self {
+        let subjects = subjects.bounded();
         let settings = Settings::new(asked.alpha.fraction(), asked.beta.fraction()).unwrap_or_default();
-        let of_checks = subjects.checks.iter().flat_map(|check| metrics(check, asked));
-        let of_services = subjects.services.iter().flat_map(|service| service::metrics(service, asked));
-        let analysis = Analysis::new(settings, of_checks.chain(of_services).collect());
+        let analysis = Analysis::new(settings, analysis(&subjects, asked));
         let report = analysis.report();
-        Self { rollout, length: asked.window, subjects, analysis, report, open: Open::default(), whole }
+        let (open, missing) = (Open::default(), BTreeMap::new());
+        Self { rollout, length: asked.window, subjects, analysis, report, open, missing, whole }
     }
 
     /// Of which rollout.
@@ -152,6 +158,7 @@ impl Comparison {
         let measured = side.entry(host.clone()).or_insert_with(|| Measured {
             checks: vec![Tally::default(); self.subjects.checks.len()],
             services: vec![Use::default(); self.subjects.services.len()],
+            metrics: vec![Showing::default(); self.subjects.metrics.len()],
         });
         for (tally, check) in measured.checks.iter_mut().zip(&self.subjects.checks) {
             if let Some(figures) = figures.checks.iter().find(|figures| figures.check == *check) {
@@ -163,6 +170,17 @@ impl Comparison {
             // What a host that was away has measured meanwhile is not of this window.
             if let Some(figures) = figures.filter(|figures| figures.period <= self.length * 2) {
                 used.add(figures);
+            }
+        }
+        for (showing, metric) in measured.metrics.iter_mut().zip(&self.subjects.metrics) {
+            let figures = figures.metrics.iter().find(|figures| figures.metric == metric.name);
+            let Some(figures) = figures.filter(|figures| figures.period <= self.length * 2) else { continue };
+            showing.add(figures);
+            let said = (metric.name.clone(), on);
+            if let Some(why) = why_missing(figures) {
+                self.missing.insert(said, (host.clone(), why));
+            } else if self.missing.get(&said).is_some_and(|(who, _)| who == host) {
+                self.missing.remove(&said);
             }
         }
     }
@@ -188,8 +206,44 @@ impl Comparison {
             let restarts = events(&canary, &baseline, |host| of(host).restarts());
             window.insert(service::restarts_of(service), restarts);
         }
+        for (at, metric) in self.subjects.metrics.iter().enumerate() {
+            let of = |of: &Measured| of.metrics[at];
+            let figures = match shown::is_level(metric) {
+                true => levels(&canary, &baseline, |host| of(host).level()),
+                false => events(&canary, &baseline, |host| of(host).count()),
+            };
+            window.insert(metric.name.to_string(), figures);
+        }
         self.analysis.observe(&window);
         self.report = self.analysis.report();
+        for finding in &mut self.report.findings {
+            let none_yet = (finding.paired == 0).then_some(report::Missing::Both);
+            let Some(whose) = finding.missing().or(none_yet) else { continue };
+            let Ok(name) = MetricName::new(finding.metric.name.as_str()) else { continue };
+            let sides: &[On] = match whose {
+                report::Missing::Canary => &[On::Canary],
+                report::Missing::Baseline => &[On::Baseline],
+                report::Missing::Both => &[On::Canary, On::Baseline],
+            };
+            let said = sides.iter().find_map(|on| self.missing.get(&(name.clone(), *on)));
+            finding.note = said.map(|(host, why)| format!("{host}: {why}"));
+        }
+    }
+}
+
+/// All that is compared of these.
+fn analysis(subjects: &Subjects, asked: &CanaryAnalysis) -> Vec<Metric> {
+    let of_checks = subjects.checks.iter().flat_map(|check| metrics(check, asked));
+    let of_services = subjects.services.iter().flat_map(|service| service::metrics(service, asked));
+    of_checks.chain(of_services).chain(subjects.metrics.iter().map(shown::metric)).collect()
+}
+
+/// Why figures are none, as a host says it.
+fn why_missing(figures: &MetricFigures) -> Option<String> {
+    match &figures.figure {
+        Err(why) => Some(why.clone()),
+        Ok(Shown::Events { of: 0, .. }) => Some("nothing was counted".to_owned()),
+        Ok(_) => None,
     }
 }
 
@@ -211,7 +265,16 @@ impl Subjects {
         Self {
             checks: in_common(release, before, |release| &release.checks),
             services: in_common(release, before, |release| &release.services),
+            metrics: metrics_in_common(release, before),
         }
+    }
+
+    /// As many as are compared.
+    fn bounded(mut self) -> Self {
+        self.checks.truncate(MAX_CHECKS);
+        self.services.truncate(MAX_SERVICES);
+        self.metrics.truncate(MAX_METRICS);
+        self
     }
 }
 
@@ -223,6 +286,13 @@ fn in_common<N: Clone + PartialEq>(
     let before = before.map(&all).map(Vec::as_slice).unwrap_or_default();
     let common = |name: &&N| before.is_empty() || before.contains(name);
     release.into_iter().flat_map(&all).filter(common).cloned().collect()
+}
+
+/// A release of which none is known has none: a controller that does not know them publishes no release that has some.
+fn metrics_in_common(release: Option<&ReleaseRecord>, before: Option<&ReleaseRecord>) -> Vec<AppMetric> {
+    let before = before.map(|before| before.metrics.as_slice()).unwrap_or_default();
+    let common = |metric: &&AppMetric| before.iter().any(|known| metric.is_comparable(known));
+    release.into_iter().flat_map(|release| &release.metrics).filter(common).cloned().collect()
 }
 
 impl Tally {
@@ -298,7 +368,7 @@ mod tests {
     fn figures(count: u32, failed: u32, p50_ms: u64) -> Figures {
         let check = StepName::new("web").unwrap();
         let checks = vec![CheckFigures { check, count, failed, p50: Duration::from_millis(p50_ms) }];
-        Figures { checks, services: Vec::new() }
+        Figures { checks, ..Figures::default() }
     }
 
     fn host(number: u32) -> HostId {

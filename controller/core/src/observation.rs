@@ -3,14 +3,14 @@
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase, Traffic};
-use landfall_common::{Duration, Generation, HostId, ServiceName, Sha256, StepName, Timestamp};
+use landfall_common::{Duration, Generation, HostId, MetricName, ServiceName, Sha256, StepName, Timestamp};
 
 use crate::record::{HostRecord, Issued};
 use crate::timing::{CLOCK_SKEW, HEARD_WITHIN};
 
 /// Something that the shell saw of a host. Connections are numbered by the shell, growing, so that the late
 /// end of an old connection does not end the new one and a report from an old one is not taken as fresh.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// A host has connected.
     Connected {
@@ -47,12 +47,14 @@ pub enum Observation {
 }
 
 /// What a host has measured over a few seconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
     /// Each check that was asked.
     pub checks: Vec<CheckFigures>,
     /// Each service that is seen.
     pub services: Vec<ServiceFigures>,
+    /// What the application shows of itself.
+    pub metrics: Vec<MetricFigures>,
 }
 
 /// How one check of a host went over a few seconds.
@@ -81,6 +83,31 @@ pub struct ServiceFigures {
     pub memory_bytes: Option<u64>,
     /// How often it was started again after it had ended by itself.
     pub restarts: u32,
+}
+
+/// What one metric of an application was like over a few seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricFigures {
+    /// Which.
+    pub metric: MetricName,
+    /// The time that the figure covers.
+    pub period: Duration,
+    /// The figure, or why there is none.
+    pub figure: Result<Shown, String>,
+}
+
+/// A figure that an application shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Shown {
+    /// The mean of a gauge, or by how much counters grew in a second.
+    Level(f64),
+    /// Of a ratio, or of a histogram.
+    Events {
+        /// What was counted.
+        events: u64,
+        /// Of how many.
+        of: u64,
+    },
 }
 
 impl Observation {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
-use landfall_common::manifest::{Manifest, Origin, WayBack};
+use landfall_common::manifest::{AppMetric, Manifest, Origin, WayBack};
 use landfall_common::strategy::Strategy;
 use landfall_common::time::duration_ms;
 use landfall_common::{
@@ -107,6 +107,9 @@ pub struct ReleaseRecord {
     /// Its services; none is known of one that was published to an older controller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceName>,
+    /// What it shows of itself. An older controller publishes none that does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<AppMetric>,
     /// How many releases its definition lets a host keep; the controller keeps no fewer.
     #[serde(default)]
     pub hosts_keep: u32,
@@ -156,6 +159,7 @@ impl ReleaseRecord {
             environments: manifest.environments.clone(),
             checks: manifest.program.checks.iter().map(|check| check.name.clone()).collect(),
             services: manifest.program.services.iter().map(|service| service.name.clone()).collect(),
+            metrics: manifest.program.metrics.clone(),
             hosts_keep: manifest.program.retention.releases,
             content: Content::Here,
         }

@@ -1,5 +1,7 @@
 //! Messages become domain types and back; what is not valid gets no further.
 
+mod measured;
+
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
@@ -13,7 +15,6 @@ use landfall_common::{
 };
 use landfall_controller_core::command::Overrides;
 use landfall_controller_core::log::CommitLine;
-use landfall_controller_core::observation::{CheckFigures, Figures, ServiceFigures};
 use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 use landfall_trust::PublicKey;
@@ -21,6 +22,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::ControllerError;
+
+pub use measured::figures;
 
 /// The longest line of a step's output, and the longest reason, that is kept.
 const MAX_LINE_BYTES: usize = 1024;
@@ -266,31 +269,6 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
         auto_rollback: message.auto_rollback,
         watch: milliseconds(message.watch_ms),
     })
-}
-
-/// What a host has measured. What has no name that could be one is left out: nothing could be compared by it.
-pub fn figures(figures: &pb::HostFigures) -> Figures {
-    let check = |check: &pb::CheckLatency| {
-        Some(CheckFigures {
-            check: StepName::new(check.check.as_str()).ok()?,
-            count: check.count,
-            failed: check.failed,
-            p50: Duration::from_micros(check.p50_us),
-        })
-    };
-    let service = |service: &pb::ServiceFigures| {
-        Some(ServiceFigures {
-            service: ServiceName::new(service.service.as_str()).ok()?,
-            period: Duration::from_millis(service.period_ms),
-            cpu: service.cpu_us.map(Duration::from_micros),
-            memory_bytes: service.memory_bytes,
-            restarts: service.restarts,
-        })
-    };
-    Figures {
-        checks: figures.checks.iter().take(super::live::MAX_CHECKS).filter_map(check).collect(),
-        services: figures.services.iter().take(super::live::MAX_SERVICES).filter_map(service).collect(),
-    }
 }
 
 fn one_of<T: Copy>(field: &str, text: &str, all: &[(T, &str)]) -> Parsed<Option<T>> {
@@ -601,37 +579,6 @@ mod tests {
         assert_eq!(apart("", None).unwrap().spread, None);
         assert!(apart("slide", None).is_err() && apart("", Some("no label")).is_err());
         assert!(overrides(Some(message("", "blue"))).is_err());
-    }
-
-    #[test]
-    fn what_was_measured_is_taken_as_far_as_it_can_be_compared() {
-        let check = |name: &str| pb::CheckLatency {
-            check: name.to_owned(),
-            count: 9,
-            failed: 1,
-            p50_us: 1_500,
-            max_us: 90_000,
-        };
-        let checks = vec![check("web"), check("no name"), check("")];
-        let service = |name: &str| pb::ServiceFigures {
-            service: name.to_owned(),
-            period_ms: 10_000,
-            cpu_us: Some(7),
-            memory_bytes: None,
-            restarts: 2,
-        };
-        let services = vec![service("app"), service("no name")];
-        let read = figures(&pb::HostFigures { checks, services, ..pb::HostFigures::default() });
-        let [app] = &read.services[..] else { panic!("{read:?}") };
-        assert_eq!((app.service.as_str(), app.period), ("app", Duration::from_secs(10)));
-        assert_eq!((app.cpu, app.memory_bytes, app.restarts), (Some(Duration::from_micros(7)), None, 2));
-        let [web] = &read.checks[..] else { panic!("{read:?}") };
-        assert_eq!((web.check.as_str(), web.count, web.failed), ("web", 9, 1));
-        assert_eq!(web.p50, Duration::from_micros(1_500));
-        let (checks, services) = (vec![check("web"); 1000], vec![service("app"); 1000]);
-        let many = figures(&pb::HostFigures { checks, services, ..pb::HostFigures::default() });
-        assert_eq!(many.checks.len(), super::super::live::MAX_CHECKS);
-        assert_eq!(many.services.len(), super::super::live::MAX_SERVICES);
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub const MAX_CHECKS: usize = 64;
 /// Services of one host whose use is shown.
 pub const MAX_SERVICES: usize = 64;
 
+/// Metrics of one application that are shown.
+pub const MAX_METRICS: usize = landfall_common::manifest::metric::MAX_METRICS;
+
 /// One host's findings that are shown, their bytes, and the most kinds, notes and failures beside them.
 const MAX_FINDINGS: usize = 50;
 const MAX_FINDINGS_BYTES: usize = 16 * 1024;
@@ -122,6 +125,11 @@ impl Live {
         for service in &mut figures.services {
             service.service = cut(std::mem::take(&mut service.service));
         }
+        figures.metrics.truncate(MAX_METRICS);
+        for metric in &mut figures.metrics {
+            metric.metric = cut(std::mem::take(&mut metric.metric));
+            metric.missing = cut(std::mem::take(&mut metric.missing));
+        }
         if let Some(said) = self.lock().get_mut(host) {
             said.figures = Some(Box::new(figures));
         }
@@ -171,7 +179,8 @@ fn sentences(texts: Vec<String>) -> Vec<String> {
     texts.into_iter().take(MAX_SENTENCES).map(|text| cut_at(text, 4 * MAX_TEXT_BYTES)).collect()
 }
 
-fn cut(text: String) -> String {
+/// As much of a text as one field is shown with.
+pub fn cut(text: String) -> String {
     cut_at(text, MAX_TEXT_BYTES)
 }
 

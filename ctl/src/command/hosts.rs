@@ -286,6 +286,7 @@ mod tests {
                     max_us: 9_000,
                 }],
                 services: Vec::new(),
+                metrics: Vec::new(),
             }),
             facts: BTreeMap::new(),
             agent_version: String::new(),

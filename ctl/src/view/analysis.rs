@@ -37,7 +37,7 @@ pub struct MetricFinding {
     pub critical: bool,
     /// Of this metric alone.
     pub verdict: Verdict,
-    /// Of which unit the figures are: `seconds`, `share` (between 0 and 1), `cores`, `bytes` or `per_second`.
+    /// Of which unit the figures are: `seconds`, `share` (between 0 and 1), `cores`, `bytes`, `per_second` or `plain`.
     pub unit: String,
     /// The median of the windows, or of all of them together.
     pub canary: Option<f64>,

@@ -121,6 +121,9 @@ pub struct Figures {
     /// What the services use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceUse>,
+    /// What the application shows of itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricShown>,
 }
 
 /// How one check went over the last period.
@@ -153,6 +156,24 @@ pub struct ServiceUse {
     pub restarts: u32,
 }
 
+/// What one metric of the application was like over the last period: a level, or events of so many, or why it is missing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MetricShown {
+    /// Its name.
+    pub metric: String,
+    /// The time that the figure covers, in milliseconds.
+    pub period_ms: u64,
+    /// The mean of a gauge, or by how much counters grew in a second.
+    pub level: Option<f64>,
+    /// What was counted.
+    pub events: Option<u64>,
+    /// Of how many.
+    pub of: Option<u64>,
+    /// Why there is no figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
 impl From<v1::HostFigures> for Figures {
     fn from(figures: v1::HostFigures) -> Self {
         let latency = |c: v1::CheckLatency| Latency {
@@ -169,7 +190,16 @@ impl From<v1::HostFigures> for Figures {
             memory_bytes: s.memory_bytes,
             restarts: s.restarts,
         };
+        let metric = |m: v1::MetricFigures| MetricShown {
+            metric: line(&m.metric),
+            period_ms: m.period_ms,
+            level: m.level,
+            events: m.events,
+            of: m.of,
+            missing: Some(line(&m.missing)).filter(|why| !why.is_empty()),
+        };
         Self {
+            metrics: figures.metrics.into_iter().map(metric).collect(),
             cpu_per_mille: figures.cpu_per_mille,
             memory_used_bytes: figures.memory_used_bytes,
             memory_total_bytes: figures.memory_total_bytes,

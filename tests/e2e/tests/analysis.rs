@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use landfall_e2e::load::Load;
 use landfall_e2e::process::wait_until;
 use landfall_e2e::scene::Scene;
 
@@ -153,6 +154,75 @@ fn a_release_that_holds_far_more_memory_goes_back_by_itself_and_restarts_are_cou
     scene.ctl(&["promote"]).unwrap().expect_code(0).unwrap();
     let said = scene.ctl(&["status", "--watch"]).unwrap();
     assert_eq!(runs(&scene), ["v3", "v3", "v3"], "{said:?}\n{}", scene.last_words());
+}
+
+/// What the application shows of itself: requests that fail decide, its backlog is shown.
+const METRICS: &str = r#"
+[[metric]]
+name = "errors"
+url = "http://127.0.0.1:{port}/metrics"
+ratio = { events = { series = "http_requests_total", labels = { code = "5*" } }, of = "http_requests_total" }
+
+[[metric]]
+name = "backlog"
+url = "http://127.0.0.1:{port}/metrics"
+gauge = "app_backlog"
+worse = "higher"
+"#;
+
+#[test]
+fn a_release_whose_requests_fail_goes_back_by_itself_though_its_checks_are_green() {
+    let bin = Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap();
+    let scene = Scene::new(bin, &["web-1", "web-2", "web-3"]).unwrap();
+    let v1 = scene.artifact("v1", |text| text + METRICS).unwrap();
+    let said = scene.release_command("v1", &v1, &[]).output().unwrap();
+    assert!(said.status.success(), "{said:?}\n{}", scene.last_words());
+    let targets = scene.stage.hosts.values().map(|host| format!("127.0.0.1:{}", host.port)).collect();
+    let load = Load::start(targets, "/", 60).unwrap();
+    let hosts = || scene.json(&["hosts"]).unwrap();
+    wait_until("what the application shows", PATIENCE, || {
+        let hosts = hosts();
+        let shown = find(&hosts, "metrics").and_then(|metrics| metrics.as_array());
+        let errors = shown.and_then(|shown| shown.iter().find(|metric| metric["metric"] == "errors"));
+        errors.is_some_and(|errors| errors["of"].as_u64() > Some(0) && errors["events"] == 0)
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}\n{}", hosts(), scene.last_words()));
+
+    // One request in five fails, and no check sees it.
+    let with = |deadline: &str| {
+        let analysis = ANALYSIS.replace("10m", deadline);
+        move |text: String| text + &analysis + METRICS
+    };
+    let fails = scene.artifact("v2", with("10m")).unwrap();
+    std::fs::write(fails.join("fail.txt"), "5").unwrap();
+    let said = scene.release_command("v2", &fails, &["--publish-only"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let plan = scene.ctl(&["plan", "v2"]).unwrap().expect_code(0).unwrap().out;
+    let named = "compared are latency of healthz, failures of healthz, restarts of web, errors";
+    assert!(plan.contains(named), "{plan}");
+    assert!(plan.contains("deciding nothing, are cpu of web, memory of web, backlog"), "{plan}");
+    let said = scene.release_command("v2", &fails, &[]).output().unwrap();
+    let all = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(said.status.code(), Some(3), "{all}\n{}", scene.last_words());
+    assert!(all.contains("the canary is worse than the hosts on v1: errors: 2"), "{all}");
+    assert!(all.contains(" % on the canary against 0 % ("), "{all}");
+    assert_eq!(runs(&scene), ["v1", "v1", "v1"]);
+    let counts = load.take();
+    assert!(counts.failed > 0 && counts.by_release["v2"] > counts.failed, "{counts:?}");
+
+    // One that shows nothing is not healthy for that: somebody has to say whether it is.
+    let mute = scene.artifact("v3", with("2m")).unwrap();
+    std::fs::write(mute.join("mute.txt"), "").unwrap();
+    let said = scene.release_command("v3", &mute, &["--detach"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let status = || scene.ctl(&["status"]).unwrap().out;
+    wait_until("a pause", PATIENCE, || status().contains("could not tell in "))
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(), scene.last_words()));
+    let told = status();
+    assert!(told.contains("errors: no figures of the canary in "), "{told}");
+    assert!(told.contains("/metrics answered 404, expected 200)"), "{told}");
+    assert_eq!(runs(&scene), ["v3", "v1", "v1"]);
+    assert!(load.stop().sent > 0);
 }
 
 /// Kills every process that works in a release below this directory: those of the service.

@@ -14,6 +14,8 @@ use landfall_common::{
     AppName, Duration, EnvName, ReleaseCounter, ReleaseName, ServiceName, Sha256, StepName,
 };
 
+use crate::application::{Shows, errors};
+
 /// What a release will be like.
 #[derive(Debug, Clone)]
 pub struct ReleasePlan {
@@ -49,6 +51,8 @@ pub struct ReleasePlan {
     pub restless: bool,
     /// Whether its services hold four times the memory of others, everywhere.
     pub hungry: bool,
+    /// What it shows of itself, if it has a metric.
+    pub shows: Option<Shows>,
     /// Whether it has to be proven in staging before.
     pub staged: bool,
 }
@@ -146,6 +150,7 @@ impl ReleasePlan {
             slow: false,
             restless: false,
             hungry: false,
+            shows: None,
             staged: false,
         }
     }
@@ -264,6 +269,7 @@ impl ReleasePlan {
                 interval: seconds(2),
                 timeout: seconds(1),
             }],
+            metrics: self.shows.iter().map(|_| errors()).collect(),
             smoke: (0..self.smoke).map(|n| step(&format!("smoke-{n}"), seconds(20))).collect(),
             shared: Shared { directories: vec!["media".to_owned()], files: Vec::new() },
             retention: Retention { releases: self.retention },

@@ -8,6 +8,7 @@ use landfall_agent_core::{Finish, Now};
 use landfall_common::report::HostReport;
 use landfall_common::{Duration, HostId, ReleaseName, ServiceName, StepName, Timestamp};
 
+use crate::application::Application;
 use crate::disk::SimDisk;
 
 /// The wall clock at the start of nearly every world.
@@ -61,6 +62,8 @@ pub struct Host {
     pub measured: BTreeMap<StepName, (u32, u32, u64)>,
     /// The release whose answer a check had last.
     pub answered: Option<ReleaseName>,
+    /// What answers there and shows metrics, as its agent has seen it.
+    pub application: Option<Application>,
     /// When the next tick comes.
     pub tick_at: Option<u64>,
     /// Whether a piece of leisurely work is due.
@@ -167,6 +170,7 @@ impl Host {
             notes: BTreeMap::new(),
             measured: BTreeMap::new(),
             answered: None,
+            application: None,
             tick_at: None,
             work_due: false,
             seen_operations: 0,

@@ -4,6 +4,7 @@
 //! would start. One seed is one world, and the same seed is the same world to the last byte of its trace.
 //! [`check`] watches from outside; [`sabotage`] proves that it does not sleep.
 
+pub mod application;
 pub mod artifact;
 pub mod check;
 pub mod controller;

@@ -27,6 +27,8 @@ pub enum Sabotage {
     WatchIgnored,
     /// P6: every host is said to answer as fast as any other.
     FiguresFlattered,
+    /// P5: what an application does not show is taken for none of it.
+    MissingIsZero,
     /// P5: the controller calls a rollout a success as soon as it runs.
     FalseSuccess,
     /// P6: the controller calls a drill well over before its hosts are back.

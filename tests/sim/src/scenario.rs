@@ -9,6 +9,7 @@ use landfall_common::strategy::{
 };
 use landfall_common::{Duration, GateName, LabelKey};
 
+use crate::application::Shows;
 use crate::artifact::ReleasePlan;
 use crate::dice::Dice;
 use crate::host::EPOCH_MS;
@@ -370,6 +371,21 @@ fn with_an_analysis(seed: u64, releases: &mut [ReleasePlan]) {
         analysis.memory = memory.clone();
         plan.restless = plan.number > 1 && dice.chance(150_000);
         plan.hungry = plan.number > 1 && dice.chance(150_000);
+    }
+    // And so has this: in half of these worlds applications show metrics, most of them from their first release on.
+    let mut dice = Dice::new(seed ^ 0x6d65_7472_6963_732d);
+    if !dice.chance(500_000) {
+        return;
+    }
+    let first = if dice.chance(800_000) { 1 } else { 2 };
+    for plan in releases.iter_mut().filter(|plan| plan.number >= first) {
+        let shows = match dice.between(0, 99) {
+            0..20 => Shows::Failing,
+            20..27 => Shows::Nothing,
+            27..35 => Shows::Rubbish,
+            _ => Shows::Well,
+        };
+        plan.shows = Some(if plan.number > 1 { shows } else { Shows::Well });
     }
 }
 

@@ -3,6 +3,7 @@
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
 use landfall_common::{Duration, GateName};
+use landfall_sim::application::Shows;
 use landfall_sim::artifact::ReleasePlan;
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
@@ -229,6 +230,25 @@ fn a_canary_whose_services_are_worse_and_whose_figures_are_flattered_is_noticed(
     });
 }
 
+fn shows(scenario: &mut Scenario, second: Shows) {
+    compared(scenario);
+    for plan in &mut scenario.releases {
+        plan.shows = Some(Shows::Well);
+    }
+    scenario.releases[1].shows = Some(second);
+}
+
+#[test]
+fn a_canary_whose_requests_fail_and_whose_figures_are_flattered_is_noticed() {
+    is_noticed(Sabotage::FiguresFlattered, "P6", |scenario| shows(scenario, Shows::Failing));
+}
+
+#[test]
+fn figures_that_are_missing_and_are_taken_for_none_are_noticed() {
+    is_noticed(Sabotage::MissingIsZero, "P5", |scenario| shows(scenario, Shows::Nothing));
+    is_noticed(Sabotage::MissingIsZero, "P5", |scenario| shows(scenario, Shows::Rubbish));
+}
+
 fn memory_decides(scenario: &mut Scenario) {
     for analysis in scenario.releases.iter_mut().filter_map(|plan| plan.strategy.analysis.as_mut()) {
         analysis.memory.critical = true;
@@ -254,11 +274,15 @@ fn of_releases_that_are_as_fast_no_more_go_back_than_is_said() {
 
 #[test]
 fn a_release_that_is_worse_in_what_is_measured_goes_back_in_a_calm_world() {
-    let worse: [fn(&mut ReleasePlan); 3] =
-        [|plan| plan.slow = true, |plan| plan.restless = true, |plan| plan.hungry = true];
+    let worse: [fn(&mut ReleasePlan); 4] = [
+        |plan| plan.slow = true,
+        |plan| plan.restless = true,
+        |plan| plan.hungry = true,
+        |plan| plan.shows = Some(Shows::Failing),
+    ];
     for make in worse {
         let mut scenario = Scenario::calm(3, 6, 2);
-        compared(&mut scenario);
+        shows(&mut scenario, Shows::Well);
         memory_decides(&mut scenario);
         make(&mut scenario.releases[1]);
         let outcome = World::new(scenario, false).run();

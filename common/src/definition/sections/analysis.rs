@@ -101,7 +101,7 @@ fn restart_metric(section: &Section<'_>) -> RestartMetric {
 }
 
 /// Such as `"0.5%"`.
-fn share(section: &Section<'_>, key: &str) -> Option<Share> {
+pub(super) fn share(section: &Section<'_>, key: &str) -> Option<Share> {
     let text = section.string(key)?;
     let share = Share::parse(&text.value);
     if share.is_none() {
@@ -116,7 +116,7 @@ fn share(section: &Section<'_>, key: &str) -> Option<Share> {
 }
 
 /// How many per cent worse is as it should be: whole ones are fine enough.
-fn tolerance(section: &Section<'_>) -> Option<u32> {
+pub(super) fn tolerance(section: &Section<'_>) -> Option<u32> {
     let text = section.string("tolerance")?;
     let percent = text.value.strip_suffix('%').and_then(|number| number.trim().parse().ok());
     if percent.is_none() {
@@ -127,7 +127,7 @@ fn tolerance(section: &Section<'_>) -> Option<u32> {
     percent
 }
 
-fn missing(section: &Section<'_>) -> Option<Missing> {
+pub(super) fn missing(section: &Section<'_>) -> Option<Missing> {
     let text = section.string("missing")?;
     let missing = Missing::named(&text.value);
     if missing.is_none() {

@@ -74,6 +74,8 @@ pub enum Unit {
     Cores,
     /// So many a second, as so many an hour.
     PerSecond,
+    /// So many a second.
+    Rate,
 }
 
 /// A definition that cannot be tested.
@@ -126,7 +128,7 @@ impl Unit {
             Self::Bytes => "bytes",
             Self::Share => "share",
             Self::Cores => "cores",
-            Self::PerSecond => "per_second",
+            Self::PerSecond | Self::Rate => "per_second",
         }
     }
 
@@ -143,6 +145,7 @@ impl Unit {
             Self::Share => format!("{} %", digits(value * 100.0)),
             Self::Cores => format!("{} cores", digits(value)),
             Self::PerSecond => format!("{} an hour", digits(value * 3600.0)),
+            Self::Rate => format!("{} a second", digits(value)),
             Self::Seconds => scaled(&[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")]),
             Self::Bytes => {
                 let kib = 1024.0;

@@ -87,6 +87,8 @@ pub struct Finding {
     pub windows: u32,
     /// The p-value of "the canary is no worse than the tolerance", valid at all times; of this metric alone.
     pub p: f64,
+    /// What whoever measures says of figures that are missing.
+    pub note: Option<String>,
 }
 
 /// What the analysis says.
@@ -138,23 +140,21 @@ impl fmt::Display for Report {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.metric.name)?;
-        if let Outcome::NoData(missing) | Outcome::Ignored(missing) | Outcome::Absent(missing) = self.outcome
-        {
+        if let Some(missing) = self.missing() {
             let whose = match missing {
                 Missing::Canary => " of the canary",
                 Missing::Baseline => " of the hosts on the release before",
                 Missing::Both => "",
             };
-            return write!(
-                f,
-                "no figures{whose} in {} of {} windows",
-                self.windows - self.paired,
-                self.windows
-            );
+            write!(f, "no figures{whose} in {} of {} windows", self.windows - self.paired, self.windows)?;
+            return self.noted(f);
         }
         self.seen(f)?;
         match self.outcome {
-            Outcome::Inconclusive { .. } if self.paired == 0 => write!(f, "not compared yet"),
+            Outcome::Inconclusive { .. } if self.paired == 0 => {
+                write!(f, "not compared yet")?;
+                self.noted(f)
+            }
             Outcome::Inconclusive { more: Some(1) } => write!(f, "; about 1 more window would tell"),
             Outcome::Inconclusive { more: Some(more) } => write!(f, "; about {more} more windows would tell"),
             Outcome::Inconclusive { more: None } => write!(f, "; more windows like these would not tell"),
@@ -164,6 +164,19 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
+    /// Whose figures are missing, where some are in most windows.
+    #[must_use]
+    pub fn missing(&self) -> Option<Missing> {
+        match self.outcome {
+            Outcome::NoData(missing) | Outcome::Ignored(missing) | Outcome::Absent(missing) => Some(missing),
+            _ => None,
+        }
+    }
+
+    fn noted(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, " ({note})"))
+    }
+
     fn seen(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = self.metric.unit;
         match self.evidence {

@@ -158,6 +158,7 @@ impl Series {
             paired: self.paired,
             windows,
             p: 1.0 / self.doubt(),
+            note: None,
         }
     }
 

@@ -69,6 +69,10 @@ pub(super) fn median(figures: &[f64]) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let upper = *figures.get(figures.len() / 2)?;
     let lower = *figures.get((figures.len() - 1) / 2)?;
+    // A root that is squared is not always what it was, and one host's figure at its tolerance is not beyond it.
+    if lower.total_cmp(&upper).is_eq() {
+        return Some(lower);
+    }
     match lower > 0.0 {
         true => Some(lower.sqrt() * upper.sqrt()),
         false => Some(lower + (upper - lower) / 2.0),

@@ -40,6 +40,8 @@ mod line;
 #[cfg(test)]
 mod many;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod migrations;
 #[cfg(test)]
 mod pace;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
-use landfall_common::manifest::Origin;
+use landfall_common::manifest::{AppMetric, Origin};
 use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
@@ -13,7 +13,9 @@ use landfall_common::{
 use landfall_controller_core::command::{Action, Answer, Command, RollRequest};
 use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::{Actor, LogEntry, NewEntry};
-use landfall_controller_core::observation::{Attention, CheckFigures, Figures, Observation, ServiceFigures};
+use landfall_controller_core::observation::{
+    Attention, CheckFigures, Figures, MetricFigures, Observation, ServiceFigures, Shown,
+};
 use landfall_controller_core::record::{
     Change, Content, HostRecord, Key, MigrationFacts, Place, Record, ReleaseRecord, WayBackKind,
 };
@@ -55,6 +57,9 @@ enum Message {
     Report(HostId, u64, Box<HostReport>),
 }
 
+/// A metric of a release, and what it shows of it.
+pub type ShownMetric = (AppMetric, Result<Shown, String>);
+
 /// What a service uses.
 #[derive(Clone, Copy, Default)]
 pub struct Uses {
@@ -92,6 +97,8 @@ pub struct World {
     pub answers: BTreeMap<ReleaseName, (u64, u32)>,
     /// What the service of each release uses; of releases published while this is empty no service is known.
     pub uses: BTreeMap<ReleaseName, Uses>,
+    /// What each release shows of itself.
+    pub shows: BTreeMap<ReleaseName, Vec<ShownMetric>>,
     /// Hosts whose agents send no figures.
     pub mute: Vec<HostId>,
     /// The contracts of releases that are to be published with one.
@@ -164,6 +171,7 @@ impl World {
             told: BTreeMap::new(),
             answers: BTreeMap::new(),
             uses: BTreeMap::new(),
+            shows: BTreeMap::new(),
             mute: Vec::new(),
             contracts: BTreeMap::new(),
             doors: crate::asked::Doors::default(),
@@ -264,6 +272,7 @@ impl World {
         let release =
             ReleaseRef { name: name(release), counter: ReleaseCounter(counter), digest, length: 100 };
         let contract = self.contracts.get(&release.name).cloned();
+        let metrics_of = release.name.clone();
         let release = Box::new(ReleaseRecord {
             application: place.application,
             release,
@@ -276,6 +285,9 @@ impl World {
             environments: [(place.environment, strategy)].into(),
             checks: vec![StepName::new("web").unwrap()],
             services: if self.uses.is_empty() { vec![] } else { vec![ServiceName::new("app").unwrap()] },
+            metrics: (self.shows.get(&metrics_of).into_iter().flatten())
+                .map(|(metric, _)| metric.clone())
+                .collect(),
             hosts_keep: 0,
             content: Content::Here,
         });
@@ -537,7 +549,13 @@ impl World {
             restarts: uses.restarts,
         };
         let services = self.uses.get(&active.release.name).map(figures).into_iter().collect();
-        let figures = Figures { checks, services };
+        let shown = self.shows.get(&active.release.name).into_iter().flatten();
+        let metrics = shown.map(|(metric, figure)| MetricFigures {
+            metric: metric.name.clone(),
+            period: Duration::from_secs(10),
+            figure: figure.clone(),
+        });
+        let figures = Figures { checks, services, metrics: metrics.collect() };
         let _ = self.observe(Observation::Measured { host: id.clone(), connection, figures });
     }
 

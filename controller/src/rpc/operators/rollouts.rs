@@ -9,6 +9,7 @@ use landfall_common::time::human;
 use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, Rights, Role, RolloutId};
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
+use landfall_controller_core::comparison::Named;
 use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::preview::{
@@ -225,7 +226,7 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
         hosts(plan.failure_budget)
     ));
     notes.extend(pace(plan));
-    notes.extend(analysis(plan));
+    notes.extend(analysis(view, plan));
     notes.extend(gates::notes(plan));
     if let Schema::Fits { reason } = &plan.schema {
         notes.push(format!("no migration runs: {reason}"));
@@ -245,17 +246,29 @@ fn approvals(view: &View<'_>, plan: &Plan) -> Option<String> {
 }
 
 /// What the analysis of the canary does.
-fn analysis(plan: &Plan) -> Option<String> {
-    let asked =
-        plan.strategy.analysis.as_ref().filter(|_| plan.strategy.has_canary() && plan.batches.len() > 1)?;
-    if plan.previous.is_none() {
-        return Some("the canary is not analysed: no release was in force before".to_owned());
-    }
+fn analysis(view: &View<'_>, plan: &Plan) -> Vec<String> {
+    let has_others = plan.strategy.has_canary() && plan.batches.len() > 1;
+    let Some(asked) = plan.strategy.analysis.as_ref().filter(|_| has_others) else { return Vec::new() };
+    let Some(previous) = &plan.previous else {
+        return vec!["the canary is not analysed: no release was in force before".to_owned()];
+    };
     let (window, deadline) = (human::format(asked.window), human::format(asked.deadline));
-    Some(format!(
+    let mut notes = vec![format!(
         "the canary is compared in windows of {window}: worse, it goes back; without a verdict after {deadline} the rollout \
          pauses"
-    ))
+    )];
+    let named = Named::of(view.state, &plan.place.application, &plan.release.name, &previous.name, asked);
+    if !named.decides.is_empty() {
+        notes.push(format!("compared are {}", named.decides.join(", ")));
+    }
+    if !named.aside.is_empty() {
+        notes.push(format!("shown beside them, and deciding nothing, are {}", named.aside.join(", ")));
+    }
+    if !named.alone.is_empty() {
+        let alone = named.alone.join(", ");
+        notes.push(format!("not compared, since {} does not show the same: {alone}", previous.name));
+    }
+    notes
 }
 
 /// How hosts follow each other beside batch by batch.

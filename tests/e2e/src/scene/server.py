@@ -16,6 +16,37 @@ DELAY_S = float(open("delay.txt").read()) if os.path.exists("delay.txt") else 0
 # How many MiB it holds besides, where a release has that file; written to, so that they are there.
 HOARD = b"x" * (int(open("hoard.txt").read()) << 20) if os.path.exists("hoard.txt") else b""
 
+# One request in so many is answered with 503, where a release has that file; never /healthz.
+FAIL_EACH = int(open("fail.txt").read()) if os.path.exists("fail.txt") else 0
+
+# It shows no metrics, where a release has that file.
+MUTE = os.path.exists("mute.txt")
+
+# Requests by their status, of this process; those of /healthz and /metrics are not counted.
+BEGAN = time.time()
+counted = {200: 0, 503: 0}
+counting = threading.Lock()
+
+
+def metrics():
+    lines = [f'http_requests_total{{code="{code}"}} {count}' for code, count in counted.items()]
+    lines += [f"process_start_time_seconds {BEGAN}", f"app_backlog {len(RELEASE)}"]
+    return "# TYPE http_requests_total counter\n" + "\n".join(lines) + "\n"
+
+
+def answer_to(path):
+    """The status and the body."""
+    if path == b"/healthz":
+        return 200, "ok\n"
+    if path == b"/metrics":
+        return (404, "no\n") if MUTE else (200, metrics())
+    with counting:
+        number = sum(counted.values()) + 1
+        status = 503 if FAIL_EACH and number % FAIL_EACH == 0 else 200
+        counted[status] += 1
+    return status, "ok\n"
+
+
 stopping = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
 
@@ -39,9 +70,10 @@ def serve(connection):
             while b"\r\n\r\n" in received:
                 head, received = received.split(b"\r\n\r\n", 1)
                 close = stopping.is_set() or b"connection: close" in head.lower()
+                status, body = answer_to(head.split(b" ")[1])
                 answer = (
-                    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
-                    f"X-Release: {RELEASE}\r\nConnection: {'close' if close else 'keep-alive'}\r\n\r\nok\n"
+                    f"HTTP/1.1 {status} {'OK' if status == 200 else 'No'}\r\nContent-Length: {len(body)}\r\n"
+                    f"X-Release: {RELEASE}\r\nConnection: {'close' if close else 'keep-alive'}\r\n\r\n{body}"
                 )
                 time.sleep(DELAY_S)
                 try:

@@ -8,6 +8,7 @@ use landfall_controller_core::member::Member;
 use landfall_controller_core::rollout::{Rollout, Stage};
 
 use super::{Checks, Violation};
+use crate::application::Shows;
 use crate::artifact::ReleasePlan;
 
 /// So many figures of each side are the least that can be evidence: of five windows each.
@@ -77,10 +78,20 @@ impl Checks {
             ));
         }
         let decides = rollout.strategy.analysis.as_ref().is_some_and(|analysis| analysis.memory.critical);
-        let worse: [(&str, Is, bool); 3] = [
+        let shows = |digest| self.releases.get(digest).and_then(|release| release.plan.shows);
+        let both = shows(&rollout.release.digest).zip(shows(&previous.digest));
+        if both.is_some_and(|(shows, before)| shows.is_missing() || before.is_missing()) {
+            let (name, before) = (&rollout.release.name, &previous.name);
+            let what =
+                format!("{name} beside {before} shows nothing of what decides, and was let go on by itself");
+            return Err(Violation::new("P5", what));
+        }
+        let shows_both = both.is_some();
+        let worse: [(&str, Is, bool); 4] = [
             ("is far slower", |plan| plan.slow, true),
             ("ends by itself far more often", |plan| plan.restless, true),
             ("holds far more memory", |plan| plan.hungry, decides),
+            ("fails far more requests", |plan| plan.shows == Some(Shows::Failing), shows_both),
         ];
         for (how, is_so, decides) in worse {
             let is_so = |digest| self.releases.get(digest).is_some_and(|release| is_so(&release.plan));

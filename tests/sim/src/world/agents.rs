@@ -183,6 +183,7 @@ impl World {
         agent.watch = None;
         agent.measured.clear();
         agent.answered = None;
+        agent.application = None;
         agent.tasks.clear();
         agent.ensuring = None;
         agent.tick_at = None;

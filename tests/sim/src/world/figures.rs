@@ -3,10 +3,13 @@
 use landfall_common::strategy::Missing;
 use landfall_common::{Duration, ReleaseName, ServiceName, StepName};
 use landfall_controller_core::log::{AnalysisVerdict, LogEvent, NewEntry};
-use landfall_controller_core::observation::{CheckFigures, Figures, Observation, ServiceFigures};
+use landfall_controller_core::observation::{
+    CheckFigures, Figures, MetricFigures, Observation, ServiceFigures, Shown,
+};
 
 use super::agents::HEARTBEAT_MS;
 use super::{Event, World};
+use crate::application::{Application, REQUESTS, Shows};
 use crate::sabotage::Sabotage;
 
 impl World {
@@ -48,10 +51,28 @@ impl World {
         vec![used("web")]
     }
 
+    /// What the application of a host shows of itself, as whatever runs there shows it.
+    fn shown(&mut self, host: usize) -> Vec<MetricFigures> {
+        let Some(runs) = self.hosts[host].answered.clone() else { return Vec::new() };
+        let running = self.releases.iter().find(|release| release.reference.name == runs);
+        let Some((shows, restless)) = running.and_then(|r| Some((r.plan.shows?, r.plan.restless))) else {
+            return Vec::new();
+        };
+        let (now, noise) = (self.now, (self.now / 10_000 * 11 + host as u64 * 5) % 37);
+        let application = &mut self.hosts[host].application;
+        let known = application.take().filter(|application| *application.release() == runs);
+        let application = application.insert(known.unwrap_or_else(|| Application::new(runs, now)));
+        if restless {
+            application.restart(now);
+        }
+        application.read(shows, noise, now)
+    }
+
     /// A host tells what it has measured. Only worlds in which that is compared have such messages.
     pub(super) fn send_figures(&mut self, host: usize) {
         let measured = std::mem::take(&mut self.hosts[host].measured);
         let services = self.used(host);
+        let metrics = self.shown(host);
         if self.releases.iter().all(|release| release.plan.strategy.analysis.is_none()) {
             return;
         }
@@ -65,7 +86,8 @@ impl World {
             failed,
             p50: Duration::from_millis(took_ms),
         };
-        let told = Figures { checks: measured.into_iter().map(figures).collect(), services };
+        let checks = measured.into_iter().map(figures).collect();
+        let told = Figures { checks, services, metrics };
         for delay in self.delays() {
             self.after(delay, Event::Figures { host, connection, figures: told.clone() });
         }
@@ -79,6 +101,14 @@ impl World {
             figures.checks.iter_mut().for_each(|check| check.p50 = Duration::from_millis(20));
             for service in &mut figures.services {
                 (service.memory_bytes, service.restarts) = (Some(100 << 20), 0);
+            }
+            for metric in figures.metrics.iter_mut().filter(|metric| metric.figure.is_ok()) {
+                metric.figure = Ok(Shown::Events { events: 0, of: REQUESTS });
+            }
+        }
+        if self.scenario.sabotage == Some(Sabotage::MissingIsZero) {
+            for metric in figures.metrics.iter_mut().filter(|metric| metric.figure.is_err()) {
+                metric.figure = Ok(Shown::Events { events: 0, of: REQUESTS });
             }
         }
         let id = self.hosts[host].id.clone();
@@ -101,7 +131,9 @@ impl World {
             let good = self.releases.iter().any(|release| {
                 let pauses = release.plan.strategy.analysis.as_ref().map(|a| a.latency.missing);
                 let is_it = release.reference == rollout.release && pauses == Some(Missing::Pause);
-                let is_worse = release.plan.slow || release.plan.restless || release.plan.hungry;
+                let is_failing = release.plan.shows == Some(Shows::Failing);
+                let is_worse =
+                    release.plan.slow || release.plan.restless || release.plan.hungry || is_failing;
                 is_it && !is_worse && release.plan.bad_ppm == 0
             });
             if *verdict == AnalysisVerdict::Fail && good {
