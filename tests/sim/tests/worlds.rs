@@ -67,6 +67,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         31_001_004, // A host whose order came alive again, as a clock went back, was let go beside one that was away.
         31_002_365, // A watch was held against what hosts said after it, while the contract ran.
         31_003_234, // A host that was away as its batch was proven came back while a gate was asked.
+        70_004_606, // A host that did not come up again, and was removed, counted against a restart.
         22_889_597_352_370, // A batch that began and was over at once: a first one, between its gate and the hold of the canary.
     ] {
         must_hold(&run(seed, false));

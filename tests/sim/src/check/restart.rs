@@ -75,7 +75,12 @@ impl Checks {
     ///
     /// # Errors
     /// [`Violation`].
-    pub fn may_restart(&self, assignment: &Assignment, rollout: Option<&Rollout>) -> Result<(), Violation> {
+    pub fn may_restart<'h>(
+        &self,
+        assignment: &Assignment,
+        hosts: impl Iterator<Item = &'h HostId>,
+        rollout: Option<&Rollout>,
+    ) -> Result<(), Violation> {
         let Order::Restart { .. } = assignment.order else { return Ok(()) };
         let Some(rollout) = rollout.filter(|rollout| rollout.kind == RolloutKind::Restart) else {
             let what = format!("{} is asked to restart by what is no restart", assignment.host);
@@ -89,7 +94,10 @@ impl Checks {
             return Err(Violation::new("P6", what));
         }
         let Amount::Count(most) = rollout.strategy.failure_budget else { return Ok(()) };
+        // Whoever was removed is nobody's any more.
+        let hosts: BTreeSet<&HostId> = hosts.collect();
         let failed = self.restarts.failed.get(&rollout.id).into_iter().flatten();
+        let failed = failed.filter(|host| hosts.contains(host));
         let failed = failed.filter(|host| **host != assignment.host && !self.alone.holds(host)).count();
         if failed <= most as usize {
             return Ok(());

@@ -225,7 +225,8 @@ impl World {
         let is_canary = (controller.state.members(&assignment.rollout))
             .any(|member| member.host == assignment.host && member.batch == 1);
         let host = host.map(|host| host.index);
-        let restarted = self.checks.may_restart(assignment, rollout);
+        let hosts = controller.state.hosts(&place).map(|host| &host.record.id);
+        let restarted = self.checks.may_restart(assignment, hosts, rollout);
         for result in [granted, may_fail, in_turn, in_step, ready, touched, restarted] {
             self.must(result);
         }
