@@ -7,3 +7,4 @@ pub mod python;
 pub mod recipe;
 pub mod scene;
 pub mod stage;
+pub mod tenants;

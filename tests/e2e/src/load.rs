@@ -59,6 +59,8 @@ pub struct Counts {
     pub repeated: u64,
     /// By release, as the answer's `X-Release` header names it.
     pub by_release: BTreeMap<String, u64>,
+    /// Of each of those releases, when the first and when the last of its answers came.
+    pub spans: BTreeMap<String, (Instant, Instant)>,
     /// What the first failures were, at most 5.
     pub failures: Vec<String>,
     /// Each request that has ended, in that order.
@@ -88,6 +90,10 @@ impl Counts {
         self.repeated += other.repeated;
         for (release, count) in &other.by_release {
             *self.by_release.entry(release.clone()).or_default() += count;
+        }
+        for (release, (first, last)) in &other.spans {
+            let span = self.spans.entry(release.clone()).or_insert((*first, *last));
+            *span = (span.0.min(*first), span.1.max(*last));
         }
         self.failures.extend(other.failures.iter().take(5 - self.failures.len().min(5)).cloned());
         self.samples.extend(&other.samples);
@@ -223,6 +229,8 @@ async fn send_forever(targets: &[Arc<Target>], rate_per_s: u32, counts: &Arc<Mut
                         counts.repeated += 1;
                         end = End::Repeated;
                     }
+                    let now = Instant::now();
+                    counts.spans.entry(answer.release.clone()).or_insert((now, now)).1 = now;
                     *counts.by_release.entry(answer.release).or_default() += 1;
                     (answer.status >= 400).then(|| format!("{}: status {}", target.address, answer.status))
                 }
@@ -419,6 +427,11 @@ mod tests {
         let counts = run(vec![server(usize::MAX, "200 OK")]);
         assert!(counts.sent > 20 && counts.failed == 0 && counts.repeated == 0, "{counts:?}");
         assert_eq!(counts.by_release["v1"], counts.sent);
+        let (first, last) = counts.spans["v1"];
+        let mut twice = Counts::default();
+        twice.add(&Counts { spans: [("v1".to_owned(), (last, last))].into(), ..Counts::default() });
+        twice.add(&counts);
+        assert!(first < last && twice.spans["v1"] == (first, last), "{:?}", twice.spans);
         assert!(counts.latency(0.99) >= counts.latency(0.5));
         assert_eq!(counts.samples.len() as u64, counts.sent);
         assert!(counts.samples.iter().all(|sample| sample.end == End::Answered));
