@@ -38,6 +38,7 @@ fn manifest(release: &str) -> Manifest {
         way_back: WayBack::Reversible { down: step("migrate-down", None) },
         idempotent: false,
         schema: None,
+        names: Vec::new(),
     };
     Manifest {
         format: FORMAT,

@@ -21,7 +21,7 @@ use crate::ids::{AppName, EnvName};
 use crate::manifest::{Program, Step};
 use crate::strategy::Strategy;
 use reader::{Reader, Section};
-use sections::{Place, Taken};
+use sections::{Migrate, Place, Taken};
 
 /// The name of the file in the root of an application's repository.
 pub const FILE_NAME: &str = "landfall.toml";
@@ -39,6 +39,8 @@ pub struct Definition {
     pub program: Program,
     /// Globs of the files that define the schema.
     pub schema_files: Vec<String>,
+    /// Run where the release is built, after `build`: writes the name of each migration that it knows, one a line.
+    pub list_migrations: Option<Step>,
     /// How each environment wants to be rolled out; at least one.
     pub environments: BTreeMap<EnvName, Strategy>,
 }
@@ -106,7 +108,10 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         let production = EnvName::new("production").expect("a literal that is a valid name");
         environments.insert(production, Strategy::default());
     }
-    let (migrate, schema_files) = migrate.unzip();
+    let (migrate, schema_files, list_migrations) = match migrate {
+        Some(Migrate { migration, files, list }) => (Some(migration), files, list),
+        None => (None, Vec::new(), None),
+    };
     Some(Definition {
         application: application?,
         exclude: exclude.unwrap_or_default(),
@@ -123,7 +128,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
             retention,
             traffic,
         },
-        schema_files: schema_files.unwrap_or_default(),
+        schema_files,
+        list_migrations,
         environments,
     })
 }

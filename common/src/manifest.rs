@@ -10,6 +10,7 @@ mod headers;
 mod links;
 mod listing;
 pub mod metric;
+mod migration;
 mod selection;
 pub mod traffic;
 
@@ -27,6 +28,9 @@ pub use container::Container;
 pub use headers::{Headers, InvalidHeader};
 pub use links::Links;
 pub use metric::AppMetric;
+pub use migration::{
+    Contract, MAX_MIGRATION_NAME_BYTES, MAX_MIGRATION_NAMES, Migration, WayBack, migration_names,
+};
 pub use selection::UnsetVariable;
 pub use traffic::Traffic;
 
@@ -142,54 +146,6 @@ pub struct Step {
     /// run in units of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<bool>,
-}
-
-/// The migration of a database, and what it means for the way back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Migration {
-    /// What runs; its timeout is shorter than the lease.
-    pub step: Step,
-    /// How long the elected host holds the right to run it, on its own monotonic clock.
-    #[serde(rename = "lease_ms", with = "duration_ms")]
-    pub lease: Duration,
-    /// Whether the previous release can run on the schema that this one leaves behind.
-    pub way_back: WayBack,
-    /// Running it twice does no harm: an unknown outcome may then be retried without asking.
-    pub idempotent: bool,
-    /// The digest of the files that define the schema, where the definition names them. Two releases with
-    /// the same digest need no migration between them, in either direction.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Sha256>,
-}
-
-/// What takes away from a database what only older releases need (expand now, contract later). Nothing takes it
-/// back: once it may have run, no release before this one runs on that database any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Contract {
-    /// What runs; its timeout is shorter than the lease.
-    pub step: Step,
-    /// How long the elected host holds the right to run it, on its own monotonic clock.
-    #[serde(rename = "lease_ms", with = "duration_ms")]
-    pub lease: Duration,
-    /// Running it twice does no harm: an unknown outcome may then be retried without asking.
-    pub idempotent: bool,
-}
-
-/// What stands between a migrated database and the release before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum WayBack {
-    /// The previous release runs on the new schema (expand now, contract later): nothing to undo.
-    Compatible,
-    /// This step takes the schema back.
-    Reversible {
-        /// What runs, once, before the old release is activated.
-        down: Step,
-    },
-    /// There is none.
-    None,
 }
 
 /// Something that runs as long as the release is active.
@@ -604,6 +560,10 @@ impl Manifest {
         if manifest.format != FORMAT {
             let rule = format!("format is {}, this program reads format {FORMAT}", manifest.format);
             return Err(ManifestError::Rule { what: "manifest", rule });
+        }
+        if let Some(migration) = &manifest.program.migrate {
+            migration_names(&migration.names)
+                .map_err(|rule| ManifestError::Rule { what: "manifest", rule })?;
         }
         Ok(manifest)
     }

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use landfall_common::Timestamp;
-use landfall_common::manifest::Step;
+use landfall_common::manifest::{MAX_MIGRATION_NAMES, Step};
 use landfall_common::report::TAIL_LINES;
 use landfall_common::time::human;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -32,6 +32,33 @@ pub trait Listener {
     fn line(&mut self, line: &str);
 }
 
+/// Runs a step that names something on its standard output, one a line, and returns what it named. Empty lines name
+/// nothing, and neither does what stands on standard error.
+///
+/// # Errors
+/// As [`run`].
+pub async fn list(
+    step: &Step,
+    tree: &Path,
+    committed_at: Timestamp,
+    log: &Path,
+    listener: &mut impl Listener,
+) -> Result<Vec<String>, Error> {
+    let _handled = crate::interrupt::handled_here();
+    let mut kept = Log::create(log)?;
+    listener.step(step.name.as_str(), &step.command);
+    kept.write(format!("== {}: {}\n", step.name, step.command.join(" ")).as_bytes())?;
+    let mut named = Vec::new();
+    run_step(step, tree, committed_at, &mut kept, listener, &mut |name| {
+        // One more than there may be is enough to be refused.
+        if !name.is_empty() && named.len() <= MAX_MIGRATION_NAMES {
+            named.push(name.to_owned());
+        }
+    })
+    .await?;
+    Ok(named)
+}
+
 /// Runs the steps in order in `tree`, with everything they write kept in `log`.
 ///
 /// # Errors
@@ -48,7 +75,7 @@ pub async fn run(
     for step in steps {
         listener.step(step.name.as_str(), &step.command);
         kept.write(format!("== {}: {}\n", step.name, step.command.join(" ")).as_bytes())?;
-        run_step(step, tree, committed_at, &mut kept, listener).await?;
+        run_step(step, tree, committed_at, &mut kept, listener, &mut |_| {}).await?;
     }
     Ok(())
 }
@@ -59,6 +86,7 @@ async fn run_step(
     committed_at: Timestamp,
     log: &mut Log,
     listener: &mut impl Listener,
+    written: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), Error> {
     let mut tail: VecDeque<String> = VecDeque::new();
     let failed = |reason: String, tail: VecDeque<String>, log: &Log| Error::Build {
@@ -91,11 +119,15 @@ async fn run_step(
     let (sender, mut lines) = mpsc::channel(256);
     let stdout = child.stdout.take().expect("stdout was asked to be piped");
     let stderr = child.stderr.take().expect("stderr was asked to be piped");
-    let readers = [tokio::spawn(read(stdout, sender.clone())), tokio::spawn(read(stderr, sender))];
+    let readers =
+        [tokio::spawn(read(stdout, true, sender.clone())), tokio::spawn(read(stderr, false, sender))];
 
-    let mut take = |line: Vec<u8>, log: &mut Log| -> Result<(), Error> {
+    let mut take = |(is_output, line): Line, log: &mut Log| -> Result<(), Error> {
         log.write(&line)?;
         let text = String::from_utf8_lossy(&line);
+        if is_output {
+            written(text.trim());
+        }
         let text: String = text.trim_end().chars().take(MAX_LINE_CHARS).collect();
         listener.line(&text);
         if tail.len() == TAIL_LINES {
@@ -152,7 +184,10 @@ fn words(status: ExitStatus) -> String {
     }
 }
 
-async fn read(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<Vec<u8>>) {
+/// Whether it was written to standard output, and what.
+type Line = (bool, Vec<u8>);
+
+async fn read(stream: impl AsyncRead + Unpin, is_output: bool, lines: mpsc::Sender<Line>) {
     use tokio::io::AsyncReadExt as _;
     /// A "line" without end is passed on in pieces of this size.
     const PIECE_BYTES: u64 = 64 * 1024;
@@ -162,7 +197,7 @@ async fn read(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<Vec<u8>>) {
         match (&mut reader).take(PIECE_BYTES).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {
-                if lines.send(line).await.is_err() {
+                if lines.send((is_output, line)).await.is_err() {
                     return;
                 }
             }
@@ -199,5 +234,58 @@ impl Log {
             self.file.write_all(note.as_bytes()).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use landfall_common::StepName;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Listener for Heard {
+        fn step(&mut self, name: &str, _command: &[String]) {
+            self.0.push(name.to_owned());
+        }
+
+        fn line(&mut self, line: &str) {
+            self.0.push(line.to_owned());
+        }
+    }
+
+    async fn listed(script: &str) -> (Result<Vec<String>, Error>, Vec<String>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let step = Step {
+            name: StepName::new("list").unwrap(),
+            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            environment: BTreeMap::new(),
+            timeout: Duration::from_secs(60),
+            network: None,
+        };
+        let log = directory.path().join("log");
+        let mut heard = Heard::default();
+        let names = list(&step, directory.path(), Timestamp::from_ms(0), &log, &mut heard).await;
+        (names, heard.0, std::fs::read_to_string(log).unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_listed_is_what_stands_on_standard_output() {
+        let (names, mut heard, log) =
+            listed("echo a.1; echo; echo '  b c  '; echo careful >&2; printf d").await;
+        assert_eq!(names.unwrap(), ["a.1", "b c", "d"]);
+        heard.sort_unstable();
+        assert_eq!(heard, ["", "  b c", "a.1", "careful", "d", "list"]);
+        assert!(log.contains("careful") && log.contains("a.1"), "{log}");
+
+        let (failed, _, _) = listed("echo a.1; exit 3").await;
+        let error = failed.unwrap_err().to_string();
+        assert!(error.contains("list"), "{error}");
+        let (many, _, _) = listed("seq 5000").await;
+        assert_eq!(many.unwrap().len(), MAX_MIGRATION_NAMES + 1, "one too many is enough");
     }
 }

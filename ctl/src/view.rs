@@ -238,6 +238,15 @@ pub struct Plan {
     pub batches: Vec<PlannedBatch>,
     /// Why and where a migration runs; empty if none does.
     pub migration: String,
+    /// The migrations that it brings, as far as they were listed when it was built.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<String>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_none")]
+    pub more_migrations: u64,
+    /// What the list is worth; empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub migrations_note: String,
     /// What its contract takes away after the last host; empty where it has none to run.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub contract: String,
@@ -262,6 +271,11 @@ pub struct Proof {
     pub at: Option<Timestamp>,
     /// Why it is not proven; empty if it is.
     pub why_not: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Hosts that would change together.
@@ -291,6 +305,9 @@ impl From<v1::PlanRolloutResponse> for Plan {
             to: plan.to.map(|release| release.name).unwrap_or_default(),
             batches: plan.batches.into_iter().map(batch).collect(),
             migration: line(&plan.migration),
+            migrations: printable::each(plan.migrations),
+            more_migrations: plan.more_migrations,
+            migrations_note: line(&plan.migrations_note),
             contract: line(&plan.contract),
             way_back: line(&plan.way_back),
             refusals: printable::each(plan.refusals),

@@ -492,6 +492,7 @@ async fn migrate_while(ending: Ending) {
         way_back: WayBack::Compatible,
         idempotent: false,
         schema: None,
+        names: Vec::new(),
     });
     let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
     let lease = Duration::from_secs(30);

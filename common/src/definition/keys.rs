@@ -37,6 +37,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "compatible_with_previous",
             "idempotent",
             "files",
+            "list_command",
         ],
     ),
     ("[contract]", &["command", "timeout", "environment", "network", "lease", "idempotent"]),

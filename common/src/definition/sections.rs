@@ -208,8 +208,17 @@ fn lease(section: &Section<'_>, what: &str) -> (Duration, Duration) {
     (timeout, lease)
 }
 
-/// `[migrate]`: the migration, and the globs of the files that define the schema.
-pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)> {
+/// What `[migrate]` says.
+pub(super) struct Migrate {
+    pub migration: Migration,
+    /// The globs of the files that define the schema.
+    pub files: Vec<String>,
+    /// What names the migrations where the release is built.
+    pub list: Option<Step>,
+}
+
+/// `[migrate]`.
+pub(super) fn migrate(section: &Section<'_>) -> Option<Migrate> {
     let command = required_command(section, "command", Place::Host);
     let environment = environment(section, Place::Host);
     let (timeout, lease) = lease(section, "migration");
@@ -236,8 +245,22 @@ pub(super) fn migrate(section: &Section<'_>) -> Option<(Migration, Vec<String>)>
     };
     let idempotent = section.boolean("idempotent").unwrap_or(false);
     let files = globs(section, "files");
-    let migration = Migration { step: step("migrate", command?), lease, way_back, idempotent, schema: None };
-    Some((migration, files))
+    let migration = Migration {
+        step: step("migrate", command?),
+        lease,
+        way_back,
+        idempotent,
+        schema: None,
+        names: Vec::new(),
+    };
+    let list = self::command(section, "list_command", Place::Build).map(|command| Step {
+        name: StepName::new("list-migrations").expect("a literal that is a valid name"),
+        command,
+        environment: BTreeMap::new(),
+        timeout: BUILD_TIMEOUT,
+        network: None,
+    });
+    Some(Migrate { migration, files, list })
 }
 
 /// A list of globs over paths relative to the root of the tree.

@@ -367,6 +367,19 @@ fn a_contract_is_a_step_under_a_lease() {
 }
 
 #[test]
+fn what_lists_the_migrations_runs_where_the_release_is_built() {
+    let text =
+        |more: &str| format!("[application]\nname = \"shop\"\n[migrate]\ncommand = [\"up\"]\n{more}\n");
+    let list = |more: &str| Definition::parse(FILE_NAME, &text(more)).unwrap().list_migrations;
+    assert_eq!(list(""), None);
+    let step = list("environment = { A = \"b\" }\nlist_command = [\"ls\", \"db/migrate\"]").unwrap();
+    assert_eq!((step.name.as_str(), step.command.join(" ").as_str()), ("list-migrations", "ls db/migrate"));
+    assert!(step.environment.is_empty(), "that of the migration is the hosts'");
+    let said = wrong("[migrate]\ncommand = [\"up\"]\nlist_command = [\"{prepared}/venv/bin/python\"]\n");
+    assert!(said.contains("list_command") && said.contains("prepared"), "{said}");
+}
+
+#[test]
 fn shared_paths_and_globs_stay_inside_the_release() {
     insta::assert_snapshot!(wrong(r#"
 [source]

@@ -115,6 +115,13 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String],
     if !plan.migration.is_empty() {
         lines.push(format!("  {:<9} {}", "migration", plan.migration));
     }
+    lines.extend(plan.migrations.iter().map(|name| format!("  {:<9}   {name}", "")));
+    if plan.more_migrations > 0 {
+        lines.push(format!("  {:<9}   and {} more", "", plan.more_migrations));
+    }
+    if !plan.migrations_note.is_empty() {
+        lines.push(format!("  {:<9} ({})", "", plan.migrations_note));
+    }
     if !plan.contract.is_empty() {
         lines.push(format!("  {:<9} {}", "contract", plan.contract));
     }
@@ -169,6 +176,9 @@ mod tests {
                 batch(false, 2..13, "", ""),
             ],
             migration: "runs once, on web-1".into(),
+            migrations: vec!["housing.0002_full_name".into(), "housing.0003_index".into()],
+            more_migrations: 0,
+            migrations_note: "what v1.4 listed when it was built, and v1.3 did not".into(),
             contract: "runs once, after the last host".into(),
             way_back: "v1.3 runs on the new schema".into(),
             refusals: vec!["rollout r-1 of v1.2 is under way since 10:00, by ana".into()],
@@ -200,6 +210,9 @@ mod tests {
                 the next batch follows when somebody types `ctl promote`
       batch 2   web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9 and 3 more
       migration runs once, on web-1
+                  housing.0002_full_name
+                  housing.0003_index
+                (what v1.4 listed when it was built, and v1.3 did not)
       contract  runs once, after the last host
       way back  v1.3 runs on the new schema
       changes   1 commit, newest: abc1234 a new page

@@ -158,7 +158,8 @@ impl ReleasePlan {
     /// Gives it a migration.
     pub fn migrates(&mut self, way_back: WayBack, idempotent: bool, lease: Duration) {
         let step = step("migrate", lease - Duration::from_secs(2));
-        self.migration = Some(Migration { step, lease, way_back, idempotent, schema: None });
+        self.migration =
+            Some(Migration { step, lease, way_back, idempotent, schema: None, names: Vec::new() });
     }
 
     /// Gives it a contract.

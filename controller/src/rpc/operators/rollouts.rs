@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 
-use super::{gates, page, shown};
+use super::{gates, migrations, page, shown};
 use crate::error::{ControllerError, Reason};
 use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
@@ -64,13 +64,19 @@ pub(super) async fn plan(
     wanted.proven_in = environments(&wanted.place, &request.proven_in)?;
     wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
     let planned = context.reactor.read(move |view| planned(view, &wanted)).await?;
-    planned.map_err(ControllerError::from)
+    let (mut plan, due) = planned.map_err(ControllerError::from)?;
+    if let Some((release, before)) = due {
+        let listed = migrations::listed(context, &release, before.as_ref()).await;
+        (plan.migrations, plan.more_migrations, plan.migrations_note) =
+            (listed.names, listed.more, listed.note);
+    }
+    Ok(plan)
 }
 
-fn planned(
-    view: &View<'_>,
-    wanted: &RollRequest,
-) -> Result<pb::PlanRolloutResponse, landfall_controller_core::Refusal> {
+/// A plan without the names of its migrations, and the releases whose manifests have those.
+type Planned = (pb::PlanRolloutResponse, Option<(ReleaseRef, Option<ReleaseRef>)>);
+
+fn planned(view: &View<'_>, wanted: &RollRequest) -> Result<Planned, landfall_controller_core::Refusal> {
     let plan = preview(view.state, wanted, view.now)?;
     // What beginning it would be refused for is found out by trying, without doing it.
     let command = Command {
@@ -81,7 +87,10 @@ fn planned(
         action: Action::Roll(Box::new(wanted.clone())),
     };
     let refusal = landfall_controller_core::decide(view.state, &command, view.now).err();
-    Ok(pb::PlanRolloutResponse {
+    let message = pb::PlanRolloutResponse {
+        migrations: Vec::new(),
+        more_migrations: 0,
+        migrations_note: String::new(),
         plan_id: plan.id.to_string(),
         from: plan.previous.as_ref().map(convert::release_ref),
         to: Some(convert::release_ref(&plan.release)),
@@ -109,7 +118,8 @@ fn planned(
         refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
         notes: notes(view, &plan, wanted),
         proofs: proofs(view, &plan, wanted),
-    })
+    };
+    Ok((message, migrations::due(&plan)))
 }
 
 /// What is taken away after the last host, and what that ends.

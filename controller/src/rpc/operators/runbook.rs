@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use landfall_common::assignment::ReleaseRef;
-use landfall_common::manifest::{MAX_MANIFEST_BYTES, Manifest, Program, WayBack as MigrationWayBack};
+use landfall_common::manifest::WayBack as MigrationWayBack;
 use landfall_common::time::human;
 use landfall_common::{HostId, ReleaseName, Timestamp};
 use landfall_controller_core::preview::Batch;
@@ -11,7 +10,7 @@ use landfall_controller_core::record::Place;
 use landfall_controller_core::runbook::{self, Down, How, Other, Runbook, WayBack};
 use landfall_proto::v1 as pb;
 
-use super::{environments, explain, rollouts};
+use super::{environments, explain, program, rollouts};
 use crate::error::{ControllerError, Reason};
 use crate::reactor::View;
 use crate::rpc::{Context, convert};
@@ -123,14 +122,6 @@ async fn of_way(context: &Context, place: &Place, way: &WayBack) -> pb::RunbookW
     }
 }
 
-/// What the manifest of a release says that runs, or why nobody can tell.
-async fn program(context: &Context, release: &ReleaseRef) -> Result<Program, String> {
-    let bytes = context.depot.read(release.digest, MAX_MANIFEST_BYTES).await;
-    let bytes = bytes.map_err(|error| error.chain())?;
-    let manifest = Manifest::from_bytes(&bytes).map_err(|error| error.in_full())?;
-    Ok(manifest.program)
-}
-
 async fn steps(context: &Context, place: &Place, way: &WayBack) -> Vec<pb::RunbookStep> {
     let to = &way.to.name;
     let step = |what: String, detail: Vec<String>| pb::RunbookStep { what, detail };
@@ -166,7 +157,7 @@ async fn steps(context: &Context, place: &Place, way: &WayBack) -> Vec<pb::Runbo
     } else {
         let batches = way.batches.iter().map(of_batch).chain([waits]).collect();
         all.push(step(format!("batch by batch, {within}, without a canary"), batches));
-        let detail = match program(context, &way.to).await {
+        let detail = match program::of(context, &way.to).await {
             Ok(program) => on_a_host::lines(&way.to, &program),
             Err(why) => vec![format!("what its definition says (its manifest cannot be read: {why})")],
         };
@@ -205,7 +196,7 @@ fn of_down(Down { of, lease, host }: &Down) -> String {
 
 async fn down_command(context: &Context, down: &Down) -> Vec<String> {
     let unknown = |why: String| vec![format!("what it runs cannot be told: {why}")];
-    match program(context, &down.of).await {
+    match program::of(context, &down.of).await {
         Ok(program) => match program.migrate.map(|migration| migration.way_back) {
             Some(MigrationWayBack::Reversible { down }) => vec![on_a_host::command(&down.command)],
             _ => unknown(format!("the manifest of {} has none", down.of.name)),

@@ -214,10 +214,13 @@ async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<C
     if !definition.build.is_empty() {
         session.output.note("note: an artifact is built already; the [[build]] commands are not run");
     }
+    if definition.list_migrations.is_some() {
+        session.output.note("note: nothing of an artifact is run here; its migrations are not named");
+    }
     let packed = pack_tree(session, root, &definition, &cache)?;
     let origin = Origin::Artifact { commit: arguments.commit.clone() };
     let notes = arguments.notes.clone().unwrap_or_default();
-    let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
+    let new = assemble(definition, &arguments.name, origin, (packed, Vec::new()), notes, cache)?;
     match known {
         None => Ok(Content::New(Box::new(new))),
         Some(known) if known.manifest == new.manifest => {
@@ -275,12 +278,28 @@ async fn build_and_pack(
     root: &str,
     definition: &Definition,
     cache: &ObjectCache,
-) -> Result<Packed, Error> {
+) -> Result<(Packed, Vec<String>), Error> {
     let place = BuildPlace::take(&session.places.cache, &definition.application)?;
     tokio::task::block_in_place(|| repository.archive(commit, root, &place.tree))?;
     let mut listener = BuildOutput::new(session.output);
     builder::run(&definition.build, &place.tree, commit.committed_at, &place.log, &mut listener).await?;
-    pack_tree(session, &place.tree, definition, cache)
+    let packed = pack_tree(session, &place.tree, definition, cache)?;
+    // What it leaves behind is no part of the release.
+    let names = match &definition.list_migrations {
+        None => Vec::new(),
+        Some(list) => {
+            let log = place.log.with_file_name("list-migrations.log");
+            let names = builder::list(list, &place.tree, commit.committed_at, &log, &mut listener).await?;
+            landfall_common::manifest::migration_names(&names).map_err(|reason| Error::Build {
+                step: list.name.to_string(),
+                reason,
+                tail: Vec::new(),
+                log,
+            })?;
+            names
+        }
+    };
+    Ok((packed, names))
 }
 
 fn pack_tree(
@@ -304,13 +323,14 @@ fn assemble(
     definition: Definition,
     name: &ReleaseName,
     origin: Origin,
-    packed: Packed,
+    (packed, names): (Packed, Vec<String>),
     notes: String,
     cache: ObjectCache,
 ) -> Result<New, Error> {
     let mut program = definition.program;
     if let Some(migration) = &mut program.migrate {
         migration.schema = packed.schema;
+        migration.names = names;
     }
     for (path, digest) in program.image_files_mut() {
         *digest = Some(pack::file(&packed.tree, path, &cache)?);
