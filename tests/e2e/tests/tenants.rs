@@ -167,7 +167,7 @@ fn no_strategy_loses_a_request_and_each_release_that_goes_wrong_is_caught() {
     let compared = |text: String| text.replace("auto_rollback = true\n", ANALYSIS);
     world.tenants.tag("compared", "v1.7", "landfall.toml", compared).unwrap();
     let words = [
-        "rolled back: compared failed",
+        "rolled back: tenants in production is back on by-zone",
         "the canary is worse than the hosts on by-zone: latency of healthz: 4",
     ];
     let counts = world.release(&["compared"], 3, &words);
