@@ -310,7 +310,7 @@ fn an_agent_of_the_version_before_on_a_drained_host_is_named() {
     hosts(&scene, "a new disk; no request is led there");
     change_agent(&mut scene, "web-1", &before);
     hosts(&scene, "requests may come all the same, for its agent is of an older version");
-    is_back(&scene, "web-1 is drained, and requests may come there all the same");
+    did(&scene, &["why", "web-1"], &["web-1 is drained, and requests may come there all the same"]);
     change_agent(&mut scene, "web-1", &this);
     hosts(&scene, "a new disk; no request is led there");
     did(&scene, &["hosts", "undrain", "web-1"], &["gets requests again once it is healthy"]);
