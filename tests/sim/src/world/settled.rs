@@ -45,13 +45,16 @@ impl World {
             let is_gated = self.releases.iter().any(|release| {
                 release.reference.name == in_force.release.name && release.plan.gate && !release.plan.slots
             });
-            if runs && is_gated && host.led_away {
-                return Some(format!("{} runs what it should, and gets no requests", host.id));
-            }
             let has_reason = sentences.iter().any(|sentence| sentence.contains(host.id.as_str()))
                 || !matches!(record.convergence, Convergence::On);
             // Beyond twenty sentences, and five hosts in one, they are only counted.
             let counted = sentences.iter().any(|sentence| counts_the_rest(sentence));
+            // Requests come back to a host that is healthy, and to no other.
+            let waits = self.never_answers_well(host.index, &in_force.release.name)
+                && (counted || sentences.iter().any(|sentence| sentence.contains(host.id.as_str())));
+            if runs && is_gated && host.led_away && !waits {
+                return Some(format!("{} runs what it should, and gets no requests", host.id));
+            }
             if !runs && !has_reason && !counted {
                 return Some(format!(
                     "{} runs {really:?} with {:?} and not {}, and nobody says why: {}",

@@ -405,12 +405,10 @@ impl World {
             Some(_) if is_sick || flaps => Err("answered 500".to_owned()),
             Some(release) => {
                 let turn = (self.now / 7_000 + host as u64).is_multiple_of(2);
-                let smoke = self.releases.iter().any(|r| r.reference.name == release && r.plan.smoke > 0);
                 match self.quality(host, &release) {
                     _ if self.scenario.sabotage == Some(Sabotage::LyingProbes) => Ok(()),
-                    Quality::Sick | Quality::Crashes => Err("answered 500".to_owned()),
+                    _ if self.never_answers_well(host, &release) => Err("answered 500".to_owned()),
                     Quality::Flaps if turn => Err("answered 503".to_owned()),
-                    Quality::Smokes if !smoke => Err("answered 500".to_owned()),
                     _ if !self.healed && self.dice.chance(self.scenario.faults.check) => {
                         Err("timed out".to_owned())
                     }
@@ -424,6 +422,16 @@ impl World {
         let jitter = self.dice.between(0, 200);
         self.after(interval_ms + jitter, Event::Probe { host, process, watch: number, check });
         self.tell(host, AgentEvent::Checked { watch: number, check: name, answer });
+    }
+
+    /// Whether no check of a release ever passes on a host.
+    pub(super) fn never_answers_well(&self, host: usize, release: &ReleaseName) -> bool {
+        let smoke = self.releases.iter().any(|r| r.reference.name == *release && r.plan.smoke > 0);
+        match self.quality(host, release) {
+            Quality::Sick | Quality::Crashes => true,
+            Quality::Smokes => !smoke,
+            _ => false,
+        }
     }
 
     /// The supervisor of a migration: notes that it begins, runs it, ends it with its lease, notes how it
