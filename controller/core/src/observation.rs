@@ -192,10 +192,11 @@ impl Host {
         (current && now.since(received.at) <= HEARD_WITHIN).then_some(received)
     }
 
-    /// Whether it is sure to serve (P4): it [serves](Self::serves), and nothing was granted that it may still take.
+    /// Whether it is sure to serve (P4): it [serves](Self::serves), and nothing was granted that it may still take, and no
+    /// word is on its way of where its requests are to go.
     #[must_use]
     pub fn available(&self, now: Timestamp) -> bool {
-        self.serves(now) && !self.grant_open(now)
+        self.serves(now) && !self.grant_open(now) && self.drain_asked(now).is_none()
     }
 
     /// Whether it serves as far as is known: fresh word of it, healthy, and nothing done to what runs. Unknown and
@@ -230,24 +231,39 @@ impl Host {
         }
     }
 
-    /// Whether it was told where its requests are to go, and has not said what came of it.
+    /// What it was told last of where its requests are to go, if it may still take that, or has not said what came of it.
     #[must_use]
-    pub(crate) fn drain_open(&self, now: Timestamp) -> bool {
-        let Some(assignment) = &self.issued.assignment else { return false };
-        matches!(assignment.order, Order::Drain { .. })
-            && matches!(self.standing(assignment, now), Standing::Open | Standing::Accepted)
+    pub(crate) fn drain_asked(&self, now: Timestamp) -> Option<bool> {
+        let assignment = self.issued.assignment.as_ref()?;
+        let Order::Drain { away } = assignment.order else { return None };
+        let open = matches!(self.standing(assignment, now), Standing::Open | Standing::Accepted);
+        open.then_some(away)
+    }
+
+    /// Whether it has refused to have its requests led back.
+    #[must_use]
+    pub(crate) fn refused_return(&self, now: Timestamp) -> bool {
+        self.issued.assignment.as_ref().is_some_and(|assignment| {
+            assignment.order == Order::Drain { away: false }
+                && matches!(self.standing(assignment, now), Standing::Ended(OutcomeKind::Refused { .. }))
+        })
     }
 
     /// What it has still to be told of where its requests go: away, or back.
     #[must_use]
     pub(crate) fn drain_due(&self, now: Timestamp) -> Option<bool> {
-        self.drain_due_of(self.fresh(now))
+        self.drain_due_of(self.fresh(now), self.drain_asked(now))
     }
 
-    /// The same of a report that is known to be fresh.
+    /// The same of a report that is known to be fresh, and of what it was told last. A word that may still be taken is
+    /// overtaken by the other one, whatever the host says now.
     #[must_use]
-    pub(crate) fn drain_due_of(&self, fresh: Option<&Received>) -> Option<bool> {
-        match (self.record.drain.is_some(), fresh?.report.traffic) {
+    pub(crate) fn drain_due_of(&self, fresh: Option<&Received>, asked: Option<bool>) -> Option<bool> {
+        let (received, wanted) = (fresh?, self.record.drain.is_some());
+        if asked.is_some_and(|asked| asked != wanted) {
+            return Some(wanted);
+        }
+        match (wanted, received.report.traffic) {
             (true, Traffic::Led | Traffic::Returning) => Some(true),
             (false, Traffic::Draining | Traffic::Drained) => Some(false),
             _ => None,

@@ -244,7 +244,11 @@ impl State {
         let host = self.host(host)?;
         // Of one that is left alone nothing more is asked but where its requests go; what it has taken it ends.
         let pending = host.pending(now);
-        pending.filter(|asked| matches!(asked.order, Order::Drain { .. }) || !self.is_left_alone(host))
+        pending.filter(|asked| match asked.order {
+            // A word that was taken back is not said any more.
+            Order::Drain { away } => away == host.record.drain.is_some(),
+            _ => !self.is_left_alone(host),
+        })
     }
 
     /// A host's part in the rollout that holds its place, or, if none does, in the last one.

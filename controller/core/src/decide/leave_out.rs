@@ -80,12 +80,13 @@ impl Draft<'_> {
             return Err(Refusal::WithoutReason { what: "cordons" });
         }
         let known = hosts.iter().map(|host| self.known_host(host)).collect::<Result<Vec<_>, _>>()?;
-        let same = |word: &Word| word.by == self.command.by && word.reason == reason;
-        let known: Vec<Host> = known
-            .into_iter()
-            .filter(|host| !host.record.cordon.as_ref().is_some_and(same))
-            .cloned()
-            .collect();
+        // That of a drained host may be the drain's own word: this one is to stay when requests are led back.
+        let same = |host: &Host| {
+            let own = host.record.drain.as_ref().is_none_or(|drain| drain.cordoned);
+            let word = host.record.cordon.as_ref().filter(|_| own);
+            word.is_some_and(|word| word.by == self.command.by && word.reason == reason)
+        };
+        let known: Vec<Host> = known.into_iter().filter(|host| !same(host)).cloned().collect();
         for host in known {
             // Since when it is left alone, whoever says why anew.
             let since = host.record.cordon.as_ref().map_or(self.now, |word| word.since);

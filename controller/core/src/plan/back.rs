@@ -192,7 +192,9 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
     let (max_unavailable, now) = (table.max_unavailable(), table.now);
     let mut due: Vec<_> = (table.seats.iter().enumerate())
         .filter(|(_, seat)| {
-            matches!(seat.member_state(), Some(MemberState::ReturnDue)) && seat.fresh.is_some()
+            matches!(seat.member_state(), Some(MemberState::ReturnDue))
+                && seat.fresh.is_some()
+                && seat.knows_its_traffic()
         })
         .map(|(at, seat)| (seat.serves, at))
         .collect();

@@ -22,7 +22,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         return;
     };
     let due: Vec<(usize, bool)> = (table.seats.iter().enumerate())
-        .filter_map(|(at, seat)| Some((at, seat.host.drain_due_of(seat.fresh)?)))
+        .filter_map(|(at, seat)| Some((at, seat.drain_due()?)))
         .filter(|(at, away)| !is_said(table, *at, *away))
         .collect();
     for (at, away) in due {
@@ -32,7 +32,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             return;
         }
         table.issue(at, release, rollout.clone(), Order::Drain { away }, ACTIVATE_ACCEPT);
-        table.seats[at].drains = true;
+        table.seats[at].drain_asked = Some(away);
     }
 }
 
@@ -56,6 +56,10 @@ fn report(table: &mut Table<'_>) {
 /// Whether it is busy, or was asked a moment ago.
 fn is_said(table: &Table<'_>, at: usize, away: bool) -> bool {
     let seat = &table.seats[at];
+    // The newer word overtakes the other one, taken or not.
+    if seat.drain_asked.is_some_and(|asked| asked != away) {
+        return seat.issued.is_some();
+    }
     if seat.issued.is_some() || !seat.idles() || seat.host.grant_open(table.now) {
         return true;
     }

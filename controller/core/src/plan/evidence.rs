@@ -55,16 +55,12 @@ pub(super) fn unanswered(table: &Table<'_>, member: &Member) -> Why {
     }
 }
 
-/// That requests have not come back yet to a host that was drained: healthy without load is no proof for a gate. It comes
-/// back by itself once it is healthy, so that nothing waits for ever.
-pub(super) fn unloaded(seat: &Seat<'_>) -> Option<Why> {
-    seat.fresh?.report.traffic.is_away().then_some(Why::Unloaded)
-}
-
 /// `None` if there is evidence; else what is missing.
 ///
 /// Evidence is a report that came over the connection that stands, not long ago, after the host had taken
-/// the assignment, that names this digest as active and proven and has been healthy for long enough.
+/// the assignment, that names this digest as active and proven and has been healthy for long enough, with its requests:
+/// healthy without load is no proof. They come back to a host that was drained once it is healthy, so that nothing waits
+/// for ever.
 pub(super) fn missing(
     table: &Table<'_>,
     seat: &Seat<'_>,
@@ -87,7 +83,9 @@ pub(super) fn missing(
         }
     }
     match &report.health {
-        Health::Healthy { period } if *period >= min_healthy => None,
+        Health::Healthy { period } if *period >= min_healthy => {
+            report.traffic.is_away().then_some(Why::Unloaded)
+        }
         Health::Healthy { period } => Some(Why::Young { period: *period, of: min_healthy }),
         Health::Unknown => Some(Why::Unhealthy { check: "no check has looked yet".to_owned() }),
         Health::Unhealthy { failing } => {

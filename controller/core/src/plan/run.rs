@@ -106,7 +106,11 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         .filter_map(|(at, seat)| {
             let member = seat.member.as_ref()?;
             let ready = matches!(member.state, MemberState::Staged) && member.batch <= batch;
-            (ready && seat.fresh.is_some()).then_some((member.batch, seat.serves, at))
+            (ready && seat.fresh.is_some() && seat.knows_its_traffic()).then_some((
+                member.batch,
+                seat.serves,
+                at,
+            ))
         })
         .collect();
     candidates.sort_unstable();
@@ -259,7 +263,7 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
     match member.state {
         MemberState::Committed { generation } => {
             let missing = evidence::missing(table, seat, &rollout.release, generation, healthy);
-            match missing.or_else(|| evidence::unloaded(seat)) {
+            match missing {
                 None => Pending::Proven,
                 Some(why @ Why::Unheard { .. }) => Pending::Silent(why),
                 Some(why) => Pending::Waits(why),

@@ -74,7 +74,11 @@ pub(super) fn ask(table: &mut Table<'_>) {
     for at in 0..table.seats.len() {
         let seat = &table.seats[at];
         let pending = matches!(seat.member_state(), Some(MemberState::Pending));
-        if !pending || seat.fresh.is_none() || elected.as_ref() == Some(&seat.host.record.id) {
+        if !pending
+            || seat.fresh.is_none()
+            || !seat.knows_its_traffic()
+            || elected.as_ref() == Some(&seat.host.record.id)
+        {
             continue;
         }
         // What the rollout before let it do it may still take: that it is out is to stay known until it answers.

@@ -60,8 +60,10 @@ pub(super) struct Seat<'a> {
     pub out: bool,
     /// Whether it serves: to let it go costs something. One that may still take an order serves, and counts as out.
     pub serves: bool,
-    /// Whether it was told where its requests go, and has not answered.
-    pub drains: bool,
+    /// What it was told of where its requests are to go, and has not answered: away, or back.
+    pub drain_asked: Option<bool>,
+    /// Whether it has refused to have its requests led back.
+    pub refused_return: bool,
 }
 
 /// By which kind of word a host is to be left alone. `excluded` are those that the last rollout has left out, while
@@ -109,7 +111,8 @@ impl<'a> Table<'a> {
                 issued: None,
                 out: is_out,
                 serves: host.serves(now),
-                drains: host.drain_open(now),
+                drain_asked: host.drain_asked(now),
+                refused_return: host.refused_return(now),
             }
         });
         Some(Self {
@@ -384,14 +387,25 @@ impl Seat<'_> {
     ///
     /// One that was undrained takes its requests back first: what is proven there is to be proven with them.
     pub fn at_rest(&self) -> bool {
-        self.idles() && self.host.drain_due_of(self.fresh) != Some(false)
+        self.idles() && self.knows_its_traffic()
+    }
+
+    /// What the host has still to be told of where its requests go: away, or back.
+    pub fn drain_due(&self) -> Option<bool> {
+        self.host.drain_due_of(self.fresh, self.drain_asked)
+    }
+
+    /// Whether its requests need nobody's word before something is activated there. A host that refuses to take them back,
+    /// since it does not trust its release any more, gets them with the next one.
+    pub fn knows_its_traffic(&self) -> bool {
+        self.drain_asked.is_none() && (self.drain_due() != Some(false) || self.refused_return)
     }
 
     /// Whether it is heard of, and not in the middle of an order.
     pub fn idles(&self) -> bool {
         let idle =
             |received: &Received| matches!(received.report.phase, landfall_common::report::Phase::Idle);
-        !self.drains && self.fresh.is_some_and(idle)
+        self.drain_asked.is_none() && self.fresh.is_some_and(idle)
     }
 
     pub fn set(&mut self, state: MemberState, now: Timestamp) {

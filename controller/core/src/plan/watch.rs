@@ -44,7 +44,7 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
     let ailing = table.members().filter_map(|(seat, member)| {
         let MemberState::Committed { generation } = member.state else { return None };
         let missing = evidence::missing(table, seat, &rollout.release, generation, min_healthy);
-        let why = missing.or_else(|| evidence::unloaded(seat))?;
+        let why = missing?;
         Some(Wait::Host { what: Doing::Watch, host: member.host.clone(), why })
     });
     let ailing: Vec<Wait> = ailing.collect();
@@ -67,7 +67,6 @@ fn told(table: &Table<'_>) -> bool {
     table.members().all(|(seat, member)| match member.state {
         MemberState::Committed { generation } => {
             evidence::missing(table, seat, &rollout.release, generation, healthy).is_none()
-                && evidence::unloaded(seat).is_none()
         }
         MemberState::Failed { .. } => true,
         _ => false,

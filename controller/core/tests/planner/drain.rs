@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall_common::HostId;
+use landfall_common::assignment::Order;
 use landfall_common::report::Traffic;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_controller_core::Refusal;
@@ -261,4 +262,57 @@ fn where_nothing_runs_nothing_is_led_away() {
     world.host(1).traffic = Traffic::Ungated;
     world.run(2);
     insta::assert_snapshot!(drain(&mut world, &[1]).unwrap_err(), @"web-01 cannot be drained: nothing runs there, so that no request is led to it; `ctl hosts cordon web-01` has it left alone by rollouts meanwhile");
+}
+
+#[test]
+fn in_a_rollout_too_a_host_is_told_of_its_requests_before_anything_is_activated() {
+    let one = Amount::Count(1);
+    let mut world = World::on_v1(4, Strategy { max_unavailable: one, batch: Amount::Count(3), ..strategy() });
+    let id = world.release("v2").unwrap();
+    world.until("all have staged", |w| w.runs()[0] == "v2");
+    drain_by(&mut world, &[4], "its disk smokes").unwrap();
+    world.run(60);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"], "nobody else may be out");
+    let before = world.issued.len();
+    undrain(&mut world, &[4]).unwrap();
+    let is_let_go = |w: &World| w.issued[before..].iter().any(|asked| asked.host == host_id(4));
+    world.until("it is let go", is_let_go);
+    assert_ne!(world.hosts[&host_id(4)].traffic, Traffic::Drained, "it was told before");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v2"; 4]);
+}
+
+/// Two operators: the second word comes while the first one is on its way.
+#[test]
+fn a_word_that_was_taken_back_is_not_sent_and_is_overtaken_where_it_was() {
+    let mut world = World::on_v1(4, Strategy { max_unavailable: Amount::Count(1), ..strategy() });
+    let of = |world: &World| world.state.host(&host_id(1)).unwrap().clone();
+    drain(&mut world, &[1]).unwrap();
+    world.until("a drained host", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
+    undrain(&mut world, &[1]).unwrap();
+    let issued = of(&world).issued.assignment.unwrap();
+    assert_eq!(issued.order, Order::Drain { away: false });
+    drain(&mut world, &[1]).unwrap();
+    let issued = of(&world).issued.assignment.unwrap();
+    assert_eq!(issued.order, Order::Drain { away: true }, "it may have taken the other one");
+    world.run(10);
+    assert_eq!(world.hosts[&host_id(1)].traffic, Traffic::Drained);
+
+    drain(&mut world, &[2]).unwrap_err();
+    undrain(&mut world, &[1]).unwrap();
+    world.until("it serves", |w| w.hosts[&host_id(1)].traffic == Traffic::Led);
+    world.run(5);
+    assert!(of(&world).available(world.now));
+    drain(&mut world, &[1]).unwrap();
+    undrain(&mut world, &[1]).unwrap();
+    assert!(!of(&world).available(world.now), "its requests may be led away from it yet");
+}
+
+#[test]
+fn a_cordon_with_the_words_of_the_drain_stays_as_well() {
+    let mut world = World::on_v1(4, strategy());
+    drain(&mut world, &[1]).unwrap();
+    world.ask(Action::Cordon { hosts: named(&[1]), reason: "its disk".to_owned() }).unwrap();
+    undrain(&mut world, &[1]).unwrap();
+    assert!(world.state.host(&host_id(1)).unwrap().record.cordon.is_some());
 }
