@@ -49,11 +49,19 @@ impl World {
                 || !matches!(record.convergence, Convergence::On);
             // Beyond twenty sentences, and five hosts in one, they are only counted.
             let counted = sentences.iter().any(|sentence| counts_the_rest(sentence));
-            // Requests come back to a host that is healthy, and to no other.
-            let waits = self.never_answers_well(host.index, &in_force.release.name)
-                && (counted || sentences.iter().any(|sentence| sentence.contains(host.id.as_str())));
+            // Requests come back to a host that is healthy, and whose release is proven there: to no other.
+            let seen = controller.state.host(&host.id).and_then(|host| host.seen.report.as_ref());
+            let active = seen.and_then(|received| received.report.active.as_ref());
+            let unfit = self.never_answers_well(host.index, &in_force.release.name)
+                || active.is_some_and(|active| !active.proven);
+            let waits =
+                unfit && (counted || sentences.iter().any(|sentence| sentence.contains(host.id.as_str())));
             if runs && is_gated && host.led_away && !waits {
-                return Some(format!("{} runs what it should, and gets no requests", host.id));
+                return Some(format!(
+                    "{} runs what it should, and gets no requests: {}",
+                    host.id,
+                    sentences.join("; ")
+                ));
             }
             if !runs && !has_reason && !counted {
                 return Some(format!(
