@@ -55,9 +55,19 @@ pub fn digest(text: &str) -> Parsed<Sha256> {
     named("digest", text)
 }
 
-/// A request id.
+/// What the controller's own requests begin with: nobody else's are taken for one of them, nor take their place.
+const OWN_REQUESTS: [&str; 3] = ["join-", "collect-", "local-"];
+
+/// A request id of somebody else.
 pub fn request_id(text: &str) -> Parsed<RequestId> {
-    named("request_id", text)
+    match OWN_REQUESTS.iter().find(|own| text.starts_with(**own)) {
+        Some(own) => {
+            let rule =
+                format!("request_id: what begins with {own:?} is the controller's own; send a random one");
+            Err(ControllerError::invalid(rule))
+        }
+        None => named("request_id", text),
+    }
 }
 
 /// A rollout's name.

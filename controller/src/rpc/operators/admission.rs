@@ -12,6 +12,7 @@ use landfall_proto::v1 as pb;
 use tonic::{Request, Streaming};
 
 use super::OperatorsService;
+use super::leave_out::HOSTS_AT_MOST;
 use crate::authorise::{Question, Reach, role_too_low};
 use crate::error::{ControllerError, Reason};
 use crate::rpc::agents::{application_of, no_file};
@@ -209,10 +210,11 @@ fn rollout(id: &str) -> Result<About, ControllerError> {
 }
 
 fn hosts(names: &[String], rollout: &str) -> Result<About, ControllerError> {
-    let hosts = names.iter().map(|name| host_id(name)).collect::<Result<Vec<_>, _>>()?;
-    if hosts.is_empty() {
-        return Err(ControllerError::invalid("name a host"));
+    // Each is looked up before it is known whether anything may be done there.
+    if names.is_empty() || names.len() > HOSTS_AT_MOST {
+        return Err(ControllerError::invalid(format!("name one to {HOSTS_AT_MOST} hosts")));
     }
+    let hosts = names.iter().map(|name| host_id(name)).collect::<Result<Vec<_>, _>>()?;
     let rollout = if rollout.is_empty() { None } else { Some(convert::rollout_id(rollout)?) };
     Ok(About::Hosts { hosts, rollout })
 }

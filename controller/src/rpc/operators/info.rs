@@ -57,7 +57,7 @@ pub(super) fn get(context: &Context, caller: &Caller) -> pb::GetInfoResponse {
             freeable_bytes: usage.swept.freeable_bytes,
             releases: usage.releases,
             damaged_releases: usage.damaged.into_iter().filter(sees_damaged).collect(),
-            held_up: usage.held_up.unwrap_or_default(),
+            held_up: usage.held_up.filter(sees_damaged).unwrap_or_default(),
             keep_releases: context.retention.releases as u64,
             grace_ms: u64::try_from(context.retention.grace.as_millis()).unwrap_or(u64::MAX),
         }),

@@ -14,7 +14,7 @@ use crate::reactor::{Along, View};
 use crate::rpc::{Caller, Context, convert};
 
 /// So many hosts in one request.
-const HOSTS_AT_MOST: usize = 1000;
+pub(super) const HOSTS_AT_MOST: usize = 1000;
 
 pub(super) async fn exclude(
     context: &Context,

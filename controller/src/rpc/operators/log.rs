@@ -120,6 +120,8 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::ConvergenceStopped { application, environment, .. }
         | LogEvent::HostCordoned { application, environment, .. }
         | LogEvent::HostUncordoned { application, environment, .. }
+        | LogEvent::HostDrained { application, environment, .. }
+        | LogEvent::HostUndrained { application, environment, .. }
         | LogEvent::HostEnrolled { application, environment, .. }
         | LogEvent::TokenIssued { application, environment, .. }
         | LogEvent::DriftRepairRequested { application, environment, .. }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Window;
 use landfall_common::time::human;
-use landfall_common::{AppName, Duration, EnvName, ReleaseCounter, ReleaseName, Rights, Role, RolloutId};
+use landfall_common::{
+    AppName, Duration, EnvName, ReleaseCounter, ReleaseName, RequestId, Rights, Role, RolloutId,
+};
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::comparison::Named;
@@ -63,7 +65,9 @@ pub(super) async fn plan(
     wanted.outside_window = convert::text("outside_window", request.outside_window)?;
     wanted.proven_in = environments(&wanted.place, &request.proven_in)?;
     wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
-    let planned = context.reactor.read(move |view| planned(view, &wanted)).await?;
+    // Of nobody's choice: one that somebody had used would be answered for its own sake.
+    let request = crate::initialise::fresh_request()?;
+    let planned = context.reactor.read(move |view| planned(view, &wanted, request)).await?;
     let (mut plan, due) = planned.map_err(ControllerError::from)?;
     if let Some((release, before)) = due {
         let listed = migrations::listed(context, &release, before.as_ref()).await;
@@ -76,11 +80,15 @@ pub(super) async fn plan(
 /// A plan without the names of its migrations, and the releases whose manifests have those.
 type Planned = (pb::PlanRolloutResponse, Option<(ReleaseRef, Option<ReleaseRef>)>);
 
-fn planned(view: &View<'_>, wanted: &RollRequest) -> Result<Planned, landfall_controller_core::Refusal> {
+fn planned(
+    view: &View<'_>,
+    wanted: &RollRequest,
+    request: RequestId,
+) -> Result<Planned, landfall_controller_core::Refusal> {
     let plan = preview(view.state, wanted, view.now)?;
     // What beginning it would be refused for is found out by trying, without doing it.
     let command = Command {
-        request: landfall_common::RequestId::new("plan-only").expect("letters and a dash"),
+        request,
         by: landfall_controller_core::log::Actor::Controller,
         origin: String::new(),
         fresh: fresh_rollout(view.now),
