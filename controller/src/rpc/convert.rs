@@ -473,6 +473,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nobody_takes_a_request_id_of_the_controllers_own() {
+        assert!(request_id("4f1c9e").is_ok() && request_id("plan-only").is_ok());
+        for own in ["join-4f1c9e", "collect-1", "local-4f1c9e"] {
+            assert!(request_id(own).unwrap_err().to_string().contains("send a random one"), "{own}");
+        }
+    }
+
+    #[test]
     fn commits_have_bounded_room_and_say_how_many_are_left_out() {
         let few = ["abc1234 a change".to_owned(), "nosubject".to_owned()];
         let lines: Vec<_> = commits(&few).into_iter().map(|line| (line.commit, line.subject)).collect();
