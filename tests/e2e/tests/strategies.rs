@@ -84,8 +84,8 @@ fn what_turns_sick_after_the_last_batch_goes_back_while_it_is_watched() {
     let artifact = scene
         .artifact("v2", |text| text.replace("canary = 1", watched).replace("\"30s\"", "\"4s\""))
         .unwrap();
-    let sours = format!("f\"HTTP/1.1 {{500 if os.path.exists('{}') else 200}} OK", trouble.display());
-    let server = SERVER.replace("\"HTTP/1.1 200 OK", &sours);
+    let sours = format!("return (500 if os.path.exists('{}') else 200), \"ok\\n\"", trouble.display());
+    let server = SERVER.replacen("return 200, \"ok\\n\"", &sours, 1);
     assert_ne!(server, SERVER);
     fs::write(artifact.join("server.py"), server).unwrap();
 
