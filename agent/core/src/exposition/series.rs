@@ -61,6 +61,14 @@ pub enum Missing {
     /// Nothing has that name and those labels.
     #[error("there is no {0}")]
     None(String),
+    /// A label that the events of a ratio are told by, and that none of that name has.
+    #[error("no {name} has the label {label}")]
+    NoLabel {
+        /// Of the series.
+        name: String,
+        /// The label.
+        label: String,
+    },
     /// [`MAX_SERIES`].
     #[error("there are more than {MAX_SERIES} series of {0}")]
     TooMany(String),
@@ -121,6 +129,18 @@ fn counters(series: &Series, samples: &[Sample<'_>]) -> Result<Counters, Missing
     Ok(summed(all(series, samples, "")?.iter()))
 }
 
+/// Whether, where there are samples of that name, one of them has each of the labels: by one that none of them has nothing
+/// would ever be counted.
+fn has_labels(series: &Series, samples: &[Sample<'_>]) -> Result<(), Missing> {
+    let named = || samples.iter().filter(|sample| sample.name == series.name);
+    let is_known = |label: &str| named().any(|sample| sample.labels.iter().any(|(name, _)| *name == label));
+    let unknown = series.labels.keys().find(|label| named().next().is_some() && !is_known(label));
+    match unknown {
+        Some(label) => Err(Missing::NoLabel { name: series.name.clone(), label: label.clone() }),
+        None => Ok(()),
+    }
+}
+
 fn summed<'f>(all: impl Iterator<Item = &'f Found>) -> Counters {
     let mut sums = BTreeMap::new();
     all.for_each(|found| *sums.entry(found.labels.clone()).or_insert(0.0) += found.value);
@@ -151,7 +171,10 @@ pub fn read(asked: &Asked, samples: &[Sample<'_>]) -> Result<Reading, Missing> {
             let of = counters(of, samples)?;
             // Where nothing has failed yet, there may be no series of failures.
             let events = match counters(events, samples) {
-                Err(Missing::None(_)) => Counters::new(),
+                Err(Missing::None(_)) => {
+                    has_labels(events, samples)?;
+                    Counters::new()
+                }
                 events => events?,
             };
             Ok(Reading::Ratio { events, of })
@@ -195,6 +218,21 @@ impl Reading {
         }
     }
 
+    /// Whether anything that was counted before is less now, or gone: a process that goes on loses nothing.
+    #[must_use]
+    pub fn fell_from(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Counters(before), Self::Counters(now)) => fell(before, now),
+            (Self::Ratio { events: events_before, of: of_before }, Self::Ratio { events, of }) => {
+                fell(events_before, events) || fell(of_before, of)
+            }
+            (Self::Buckets { below: below_before, of: of_before }, Self::Buckets { below, of }) => {
+                fell(below_before, below) || fell(of_before, of)
+            }
+            _ => false,
+        }
+    }
+
     /// As it would be of a process that has just started.
     #[must_use]
     pub fn at_its_start(&self) -> Self {
@@ -205,6 +243,10 @@ impl Reading {
             Self::Buckets { .. } => Self::Buckets { below: Counters::new(), of: Counters::new() },
         }
     }
+}
+
+fn fell(before: &Counters, now: &Counters) -> bool {
+    before.iter().any(|(labels, value)| now.get(labels).is_none_or(|now| now < value))
 }
 
 /// By how much counters have grown, each by itself: one that is less than it was has begun anew, and one that was not
@@ -281,6 +323,18 @@ mod tests {
         assert_eq!(figure(&errors(), before, before), Ok(Some(Figure::Events { events: 0.0, of: 0.0 })));
         let other = Err(Missing::None("requests_total".to_owned()));
         assert_eq!(figure(&errors(), before, "up 1\n"), other, "no requests at all are no zero");
+    }
+
+    #[test]
+    fn events_by_a_label_that_no_series_has_are_missing_and_not_none() {
+        let text = "requests_total{status=\"503\"} 10\n";
+        let no_label = Missing::NoLabel { name: "requests_total".to_owned(), label: "code".to_owned() };
+        assert_eq!(no_label.to_string(), "no requests_total has the label code");
+        assert_eq!(reading(&errors(), text), Err(no_label));
+        // A counter of its own, which is there once it has counted something, is another matter.
+        let events = series("failed_total", &[("code", "5*")]);
+        let asked = Asked::Ratio { events, of: series("requests_total", &[]), floor: Share::percent(1) };
+        assert_eq!(figure(&asked, text, text), Ok(Some(Figure::Events { events: 0.0, of: 0.0 })));
     }
 
     fn histogram(counts: [u32; 4]) -> String {

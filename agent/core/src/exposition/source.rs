@@ -1,14 +1,14 @@
 //! One place where an application shows its metrics, read again and again: what it has shown since it was last told.
 //!
-//! What cannot be read is missing and never zero. A process that has started anew counts from zero; one that is older than
-//! the one before it means that several answer there by turns, each with counters of its own: then nothing is believed.
+//! What cannot be read is missing and never zero. A process that has started anew counts from zero; where it cannot be told
+//! from one whose clock was set, the time between two readings is left out. One that is older than the one before it means that several answer there by turns, each with counters of its own: then nothing is believed.
 
 use std::collections::BTreeMap;
 
 use landfall_common::manifest::metric::{AppMetric, Asked, MAX_METRICS};
 use landfall_common::{Duration, MetricName};
 
-use super::series::{Figure, Reading, may_be_asked, read};
+use super::series::{Figure, Missing, Reading, may_be_asked, read};
 use super::{Sample, samples};
 
 /// What was read longer ago is nothing that could be grown from: the host slept, or the application was away.
@@ -40,6 +40,18 @@ pub struct Source {
     /// When the process began that answered last, as it says.
     started: Option<f64>,
     doubted_until: Option<Duration>,
+}
+
+/// Which process answered, beside the one that did before.
+#[derive(Debug, Clone, Copy)]
+enum Process {
+    /// As far as one can tell.
+    Same,
+    /// It says that it began later, and counts less.
+    Another,
+    /// It says that it began later, and has lost nothing of what was counted. Somebody may have set the clock: many client
+    /// libraries reckon the beginning from that, and all that the process ever counted would be taken for new.
+    Unsure,
 }
 
 /// What is gathered of one metric.
@@ -96,10 +108,18 @@ impl Source {
         match kept {
             Ok(kept) => {
                 let started = started(&kept);
-                let anew = matches!((self.started, started), (Some(before), Some(now)) if now > before);
+                let is_later = matches!((self.started, started), (Some(before), Some(now)) if now > before);
                 self.started = started.or(self.started);
-                for (_, meter) in &mut self.meters {
-                    meter.read(&kept, anew, at);
+                let readings: Vec<_> =
+                    self.meters.iter().map(|(_, meter)| read(&meter.asked, &kept)).collect();
+                let fell = readings.iter().zip(&self.meters).any(|(reading, (_, meter))| meter.fell(reading));
+                let process = match (is_later, fell) {
+                    (false, _) => Process::Same,
+                    (true, true) => Process::Another,
+                    (true, false) => Process::Unsure,
+                };
+                for ((_, meter), reading) in self.meters.iter_mut().zip(readings) {
+                    meter.read(reading, process, at);
                 }
             }
             Err(why) => self.meters.iter_mut().for_each(|(_, meter)| meter.missing = Some(why.clone())),
@@ -168,8 +188,13 @@ impl Meter {
         }
     }
 
-    fn read(&mut self, samples: &[Sample<'_>], anew: bool, at: Duration) {
-        let reading = match read(&self.asked, samples) {
+    /// Whether something that was counted before is less now, or gone.
+    fn fell(&self, reading: &Result<Reading, Missing>) -> bool {
+        matches!((&self.before, reading), (Some((before, _)), Ok(now)) if now.fell_from(before))
+    }
+
+    fn read(&mut self, reading: Result<Reading, Missing>, process: Process, at: Duration) {
+        let reading = match reading {
             Ok(reading) => reading,
             Err(why) => {
                 self.missing = Some(why.to_string());
@@ -179,7 +204,11 @@ impl Meter {
         self.missing = None;
         let before = self.before.take().filter(|(_, then)| at.saturating_sub(*then) <= LONGEST_GAP);
         let took = before.as_ref().map_or(Duration::ZERO, |(_, then)| at.saturating_sub(*then));
-        let before = before.map(|(before, _)| if anew { before.at_its_start() } else { before });
+        let before = before.and_then(|(before, _)| match process {
+            Process::Same => Some(before),
+            Process::Another => Some(before.at_its_start()),
+            Process::Unsure => None,
+        });
         match reading.since(before.as_ref(), took.as_secs_f64()) {
             Some(Figure::Level(level)) => {
                 // A gauge is read at a moment, a rate is that of all the time between.
@@ -219,7 +248,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use landfall_common::manifest::metric::{Decimal, Direction, Series};
-    use landfall_common::strategy::{Missing, Share};
+    use landfall_common::strategy::{Missing as WhenMissing, Share};
 
     use super::*;
 
@@ -231,7 +260,7 @@ mod tests {
             worse: Direction::Higher,
             tolerance_percent: 50,
             critical: true,
-            missing: Missing::Pause,
+            missing: WhenMissing::Pause,
         }
     }
 
@@ -294,6 +323,17 @@ mod tests {
         // Of one that does not say when it began it is seen by what it counts.
         source.saw(Ok("requests_total 30\nfailed_total 3\nqueue 1\n"), at(10));
         assert_eq!(told(&mut source), "errors 3 of 30 in 5 s; queue 1 in 5 s; done 6 in 5 s");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_nothing_new_of_what_was_counted_long_ago() {
+        let mut source = source();
+        source.saw(Ok(&text(7, 100, 1, 4)), at(0));
+        told(&mut source);
+        source.saw(Ok(&text(3607, 110, 1, 4)), at(5));
+        assert_eq!(told(&mut source), "queue 4 in 5 s", "of five seconds nothing is known");
+        source.saw(Ok(&text(3607, 120, 2, 4)), at(10));
+        assert_eq!(told(&mut source), "errors 1 of 10 in 5 s; queue 4 in 5 s; done 2 in 5 s");
     }
 
     #[test]
