@@ -1,8 +1,11 @@
 //! Who may call which method: a table, and whatever is not in it is refused.
 //!
-//! Asked at every request and not only when a connection begins, since connections outlive certificates. Whether a
+//! Asked at every request and not only when a connection begins, since connections outlive certificates; an answer that
+//! goes on ends when whoever asked is removed. Whether a
 //! role that holds for one application or environment covers what a request names is asked where the request is read
 //! (`rpc/operators/admission.rs`); a method of the operators' service that has not asked answers nothing.
+
+mod lasting;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -12,6 +15,7 @@ use std::task::{Context, Poll};
 
 use futures::future::ready;
 use landfall_common::{OperatorName, Right, Rights, Role, Scope, Timestamp};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -19,6 +23,8 @@ use crate::clock::Clock;
 use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, Peer};
 use crate::rpc::errors::status;
+
+pub use lasting::STREAMS;
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,26 +121,55 @@ pub const EVERY_OPERATOR: &str = "operator/*";
 
 /// Hosts and operators that were removed: certificates that were issued to them until then count no more.
 #[derive(Debug, Clone, Default)]
-pub struct DenyList(Arc<RwLock<BTreeMap<String, Timestamp>>>);
+pub struct DenyList(Arc<Denied>);
+
+#[derive(Debug, Default)]
+struct Denied {
+    names: RwLock<BTreeMap<String, Timestamp>>,
+    /// Told at each change.
+    changes: watch::Sender<()>,
+}
 
 impl DenyList {
     /// Denies every certificate of this name that was issued until now.
     pub fn deny(&self, name: String, until: Timestamp) {
-        let mut list = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = list.entry(name).or_insert(until);
-        *known = until.max(*known);
+        {
+            let mut names = self.0.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let known = names.entry(name).or_insert(until);
+            *known = until.max(*known);
+        }
+        self.0.changes.send_replace(());
     }
 
     /// Whether a certificate of this name, issued then, is denied.
     #[must_use]
     pub fn denies(&self, name: &str, issued_at: Timestamp) -> bool {
-        let list = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let names = self.0.names.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let all = name.starts_with("operator/").then_some(EVERY_OPERATOR);
         [Some(name), all]
             .into_iter()
             .flatten()
-            .any(|name| list.get(name).is_some_and(|until| issued_at <= *until))
+            .any(|name| names.get(name).is_some_and(|until| issued_at <= *until))
     }
+
+    /// Comes back once [`DenyList::denies`] holds.
+    async fn denial(&self, name: &str, issued_at: Timestamp) {
+        let mut changes = self.0.changes.subscribe();
+        while !self.denies(name, issued_at) {
+            // Its other end is in this list.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+/// What is said to whoever was removed.
+fn shut_out(identity: &Identity) -> ControllerError {
+    let message = format!(
+        "{} was removed from this controller, or it was restored from a backup since; {}",
+        identity.name(),
+        identity.let_in_again()
+    );
+    ControllerError::refused(Reason::Removed, message)
 }
 
 /// The key of an identity in the deny list; an operator is denied in whatever role.
@@ -235,11 +270,7 @@ pub fn authorise(
         return Err(ControllerError::refused(Reason::CertificateExpired, message));
     }
     if denied.denies(&deny_key(&certificate.identity), certificate.issued_at) {
-        let message = format!(
-            "{name} was removed from this controller, or it was restored from a backup since; {}",
-            certificate.identity.let_in_again()
-        );
-        return Err(ControllerError::refused(Reason::Removed, message));
+        return Err(shut_out(&certificate.identity));
     }
     match (access, &certificate.identity) {
         (Agent, Identity::Host(_)) => Ok(None),
@@ -311,21 +342,28 @@ where
         let peer = request.extensions().get::<Arc<Peer>>();
         let path = request.uri().path();
         match authorise(path, peer.map(Arc::as_ref), &self.layer.denied, self.layer.clock.now()) {
-            Ok(None) => Box::pin(self.inner.call(request)),
-            Ok(Some(question)) => {
+            Ok(question) => {
                 let path = path.to_owned();
-                request.extensions_mut().insert(question.clone());
+                let certificate = peer.and_then(|peer| peer.certificate.clone());
+                let listener = certificate.filter(|_| STREAMS.contains(&path.as_str()));
+                let denied = self.layer.denied.clone();
+                if let Some(question) = &question {
+                    request.extensions_mut().insert(question.clone());
+                }
                 let answer = self.inner.call(request);
                 Box::pin(async move {
                     let answer = answer.await?;
-                    if question.is_open(&answer) {
+                    if question.is_some_and(|question| question.is_open(&answer)) {
                         tracing::error!(
                             method = path,
                             "a method does not ask how far its caller's role reaches"
                         );
                         return Ok(status(ControllerError::Unasked { method: path }).into_http());
                     }
-                    Ok(answer)
+                    Ok(match listener {
+                        Some(listener) => lasting::until_removed(answer, listener, denied),
+                        None => answer,
+                    })
                 })
             }
             Err(error) => {

@@ -18,7 +18,7 @@ use landfall_controller_core::log::{Actor, LogEvent, Subject};
 use landfall_controller_core::record::Place;
 use serde::{Deserialize, Serialize};
 
-use crate::authorise::{DenyList, deny_key};
+use crate::authorise::{DenyList, deny_key, operator_key};
 use crate::ca::{CertificateAuthority, signed_by_key_of};
 use crate::error::{ControllerError, Reason};
 use crate::identity::{Identity, PeerCertificate};
@@ -223,7 +223,13 @@ impl TokenRecord {
     ///
     /// # Errors
     /// [`Reason::TokenInvalid`].
-    pub fn check(&self, secret: &str, csr: &[u8], now: Timestamp) -> Result<(), ControllerError> {
+    pub fn check(
+        &self,
+        secret: &str,
+        csr: &[u8],
+        denied: &DenyList,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
         let offered = BASE64_URL_SAFE_NO_PAD.decode(secret).map_err(|_| unknown())?;
         let digest = Sha256::of(&offered);
         constant_time::verify_slices_are_equal(digest.as_bytes(), self.secret.as_bytes())
@@ -236,8 +242,12 @@ impl TokenRecord {
             let message = format!("the token expired at {}; {again}", self.expires_at);
             return Err(ControllerError::refused(Reason::TokenInvalid, message));
         }
-        match &self.used {
-            Some(used) if used.csr != Sha256::of(csr) => {
+        match (&self.used, &self.made_by) {
+            (None, Actor::Operator(maker)) if denied.denies(&operator_key(maker), self.made_at) => {
+                let message = format!("{maker}, who made the token, was removed since; {again}");
+                Err(ControllerError::refused(Reason::TokenInvalid, message))
+            }
+            (Some(used), _) if used.csr != Sha256::of(csr) => {
                 let message = format!(
                     "the token was used at {} by {}, and is good for one use; {again}",
                     used.at, used.name
@@ -327,17 +337,20 @@ mod tests {
     #[test]
     fn a_token_is_good_once_until_it_expires_and_for_its_own_repetition() {
         let now = Timestamp::from_ms(1_000_000);
+        let none = DenyList::default();
         let (mut record, secret) = token(Duration::from_secs(60), now);
-        assert!(record.check(&secret, b"csr", now).is_ok());
+        assert!(record.check(&secret, b"csr", &none, now).is_ok());
         let text = |result: Result<(), ControllerError>| result.unwrap_err().to_string();
-        assert!(text(record.check("wrong", b"csr", now)).contains("not one of"));
-        assert!(text(record.check("", b"csr", now)).contains("not one of"));
-        assert!(text(record.check(&secret, b"csr", now + Duration::from_secs(60))).contains("expired"));
+        assert!(text(record.check("wrong", b"csr", &none, now)).contains("not one of"));
+        assert!(text(record.check("", b"csr", &none, now)).contains("not one of"));
+        assert!(
+            text(record.check(&secret, b"csr", &none, now + Duration::from_secs(60))).contains("expired")
+        );
         record.used = Some(Used { at: now, csr: Sha256::of(b"csr"), name: "alice".to_owned() });
-        assert!(record.check(&secret, b"csr", now).is_ok());
-        assert!(text(record.check(&secret, b"other", now)).contains("used"));
+        assert!(record.check(&secret, b"csr", &none, now).is_ok());
+        assert!(text(record.check(&secret, b"other", &none, now)).contains("used"));
         // Without the secret nothing is learnt of what became of it.
-        assert!(text(record.check("wrong", b"other", now)).contains("not one of"));
+        assert!(text(record.check("wrong", b"other", &none, now)).contains("not one of"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ async fn join(
     let found = find_token(&*context.store, &request.token_id).await?;
     let (key, stored) = found.ok_or_else(unknown)?;
     let token: TokenRecord = convert::stored(&key, &stored.value)?;
-    token.check(&request.secret, &request.csr, now)?;
+    token.check(&request.secret, &request.csr, &context.denied, now)?;
     // A token that was used may be used again and again for what it was used for: the answer may have got lost.
     pace.ask(&key, Instant::now())?;
     match token.grant.clone() {

@@ -13,6 +13,7 @@ mod online_keys;
 mod outputs;
 mod queue;
 mod releases;
+mod removal;
 mod republish;
 mod retention;
 mod rollouts;

@@ -6,7 +6,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use crate::fleet::{Credentials, Server, Signer};
+use crate::fleet::{Credentials, Server, Signer, reason};
 
 fn request(host: &str) -> pb::StreamOutputRequest {
     let source = Some(pb::Source { source: Some(pb::source::Source::Step("migrate".to_owned())) });
@@ -115,6 +115,31 @@ async fn a_host_stops_when_its_reader_is_gone() {
     // Nothing more is sent: the host is answered all the same.
     sending.await.unwrap().unwrap();
     drop(out);
+}
+
+#[tokio::test]
+async fn whoever_is_removed_reads_no_further() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
+    let host = server.enrol(&admin, "web-1").await;
+    let mut session = Session::begin(&server, &host).await;
+    let bob = server.operator(&admin, "bob", "deployer").await;
+    let mut read = server.operators(&bob).await.stream_output(request("web-1")).await.unwrap().into_inner();
+    let id = session.wanted().await.id;
+    let (out, pieces) = mpsc::channel(1);
+    out.send(piece(id, "first")).await.unwrap();
+    let mut agents = server.agents(&host).await;
+    let sending =
+        tokio::spawn(async move { agents.send_output(ReceiverStream::new(pieces)).await.map(drop) });
+    assert_eq!(read.next().await.unwrap().unwrap().data, b"first");
+
+    let removal = pb::RemoveOperatorRequest { request_id: "r-1".to_owned(), name: "bob".to_owned() };
+    server.operators(&admin).await.remove_operator(removal).await.unwrap();
+    let ended = read.next().await.unwrap().unwrap_err();
+    assert_eq!((ended.code(), &*reason(&ended)), (Code::PermissionDenied, "REMOVED"), "{ended:?}");
+    assert!(read.next().await.is_none());
+    sending.await.unwrap().unwrap();
 }
 
 #[tokio::test]
