@@ -215,6 +215,13 @@ impl Controller {
         release
     }
 
+    /// Its signers list no release any more.
+    pub fn unlist_all(&mut self) {
+        self.shop.targets.clear();
+        self.shop.header.version += 1;
+        self.publish_metadata();
+    }
+
     pub fn assign(&self, generation: u64, release: &ReleaseRef, order: Order) {
         self.assign_as(&self.director, generation, release, order);
     }

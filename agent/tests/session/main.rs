@@ -13,10 +13,11 @@ use controller::Controller;
 use landfall_common::Sha256;
 use landfall_common::assignment::{Direction, Order};
 use landfall_common::manifest::container::{Container, Image, LogDriver};
+use landfall_common::manifest::traffic::{Gate, Proxy, Traffic};
 use landfall_common::manifest::{
     Check, Directory, Driver, Entry, Manifest, Migration, Origin, Probe, Program, Service, Step, WayBack,
 };
-use landfall_proto::v1::{HealthKind, HostReport, OutcomeKind};
+use landfall_proto::v1::{HealthKind, HostReport, HostTraffic, OutcomeKind};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_landfall-agent");
 
@@ -344,6 +345,42 @@ async fn what_the_signers_do_not_list_or_the_director_did_not_sign_is_refused() 
     assert!(host.log().contains("an assignment that the director did not sign is ignored"));
     controller.assign(4, &listed, Order::Stage);
     controller.outcome(4, OutcomeKind::Staged).await;
+}
+
+/// Draining brings nothing, and is what a host with a release that nobody trusts any more needs most.
+#[tokio::test]
+async fn a_host_is_drained_although_its_release_is_not_trusted_any_more() {
+    let mut controller = Controller::start().await;
+    let mut host = Host::new();
+    host.join(&controller).await;
+    host.start();
+    let mut v1 = simple("v1", "good 1");
+    let gate = Gate::Command {
+        drain: step("away", "echo away > \"$1.led\""),
+        undrain: step("back", "echo back > \"$1.led\""),
+    };
+    v1.manifest.program.traffic =
+        Some(Traffic { proxy: Proxy::Gate { gate }, drain: Duration::from_secs(5) });
+    let v1 = controller.publish(&v1.objects, &v1.manifest, 1);
+    controller.activate(1, &v1);
+    controller.outcome(1, OutcomeKind::Committed).await;
+    controller.unlist_all();
+    controller.assign(2, &v1, Order::Stage);
+    controller.outcome(2, OutcomeKind::Refused).await;
+    let led = || std::fs::read_to_string(host.path("out.led")).unwrap();
+
+    controller.assign(3, &v1, Order::Drain { away: true });
+    controller.outcome(3, OutcomeKind::Committed).await;
+    controller.report("drained", |report| report.traffic() == HostTraffic::Drained).await;
+    assert_eq!(led(), "away\n");
+    controller.assign(4, &v1, Order::Drain { away: false });
+    controller.report("led", |report| report.generation == 4 && report.traffic() == HostTraffic::Led).await;
+    assert_eq!(led(), "back\n");
+    let mallory = landfall_trust::KeyPair::generate().unwrap();
+    controller.assign_as(&mallory, 5, &v1, Order::Drain { away: true });
+    controller.assign(6, &v1, Order::Stage);
+    controller.outcome(6, OutcomeKind::Refused).await;
+    assert_eq!(led(), "back\n", "whoever leads requests is the director");
 }
 
 #[tokio::test]

@@ -234,7 +234,7 @@ impl Host {
     /// What it was told last of where its requests are to go, if it may still take that, or has not said what came of it.
     #[must_use]
     pub(crate) fn drain_asked(&self, now: Timestamp) -> Option<bool> {
-        let assignment = self.issued.assignment.as_ref()?;
+        let assignment = self.issued.newest()?;
         let Order::Drain { away } = assignment.order else { return None };
         let open = matches!(self.standing(assignment, now), Standing::Open | Standing::Accepted);
         open.then_some(away)
@@ -243,7 +243,7 @@ impl Host {
     /// Whether it has refused to have its requests led back.
     #[must_use]
     pub(crate) fn refused_return(&self, now: Timestamp) -> bool {
-        self.issued.assignment.as_ref().is_some_and(|assignment| {
+        self.issued.newest().is_some_and(|assignment| {
             assignment.order == Order::Drain { away: false }
                 && matches!(self.standing(assignment, now), Standing::Ended(OutcomeKind::Refused { .. }))
         })
@@ -270,9 +270,16 @@ impl Host {
         }
     }
 
-    /// What has become of an assignment, as far as the host's newest report tells.
+    /// What has become of an assignment, as far as the host's newest report tells, or one before it was told something
+    /// of its requests.
     #[must_use]
     pub fn standing(&self, assignment: &Assignment, now: Timestamp) -> Standing<'_> {
+        let Issued { assignment: about_release, came_to, .. } = &self.issued;
+        if let (Some(asked), Some(came_to)) = (about_release, came_to)
+            && asked.generation == assignment.generation
+        {
+            return Standing::Ended(came_to);
+        }
         let Some(received) = &self.seen.report else { return Standing::Open };
         let report = &received.report;
         // A refusal is told of without the number having been accepted.
@@ -285,6 +292,14 @@ impl Host {
             std::cmp::Ordering::Equal => Standing::Accepted,
             std::cmp::Ordering::Less if self.never_taken(assignment, now) => Standing::Lapsed,
             std::cmp::Ordering::Less => Standing::Open,
+        }
+    }
+
+    /// What an assignment has come to, if it has ended.
+    pub(crate) fn ended(&self, assignment: &Assignment, now: Timestamp) -> Option<&OutcomeKind> {
+        match self.standing(assignment, now) {
+            Standing::Ended(outcome) => Some(outcome),
+            _ => None,
         }
     }
 
@@ -325,7 +340,7 @@ impl Host {
     /// The assignment that should be sent (again): still acceptable, and not accepted yet.
     #[must_use]
     pub fn pending(&self, now: Timestamp) -> Option<&Assignment> {
-        let assignment = self.issued.assignment.as_ref()?;
+        let assignment = self.issued.newest()?;
         let open = matches!(self.standing(assignment, now), Standing::Open);
         (open && now < assignment.expires_at && self.seen.connection.is_some()).then_some(assignment)
     }

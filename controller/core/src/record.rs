@@ -7,6 +7,7 @@ use std::fmt;
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
 use landfall_common::manifest::{AppMetric, Manifest, Origin, WayBack};
+use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
 use landfall_common::time::duration_ms;
 use landfall_common::{
@@ -377,8 +378,15 @@ pub struct Issued {
     pub host: HostId,
     /// The highest generation that was ever used for it.
     pub highest: Generation,
-    /// The newest assignment.
+    /// The newest order about a release. One of an older version may be a word about requests.
     pub assignment: Option<Assignment>,
+    /// What the host was told since of where its requests go: a word beside that order, and not in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Assignment>,
+    /// What the order about a release had come to when the host was told something of its requests: from then on it
+    /// answers that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_to: Option<OutcomeKind>,
     /// How often in a row the host was sent to this release outside of a rollout.
     #[serde(default, skip_serializing_if = "crate::member::is_zero")]
     pub tries: u32,
@@ -388,7 +396,20 @@ impl Issued {
     /// Nothing was asked of the host yet.
     #[must_use]
     pub fn nothing(host: HostId) -> Self {
-        Self { host, highest: Generation::default(), assignment: None, tries: 0 }
+        Self {
+            host,
+            highest: Generation::default(),
+            assignment: None,
+            requests: None,
+            came_to: None,
+            tries: 0,
+        }
+    }
+
+    /// What the host is to take: the newest assignment of all.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Assignment> {
+        self.requests.as_ref().or(self.assignment.as_ref())
     }
 }
 

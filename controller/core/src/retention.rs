@@ -30,7 +30,8 @@ pub fn needed(state: &State, keep: usize) -> BTreeSet<Named> {
     for host in state.all_hosts() {
         let application = &host.record.place.application;
         let reported = host.seen.report.as_ref().and_then(|received| received.report.active.as_ref());
-        let asked = host.issued.assignment.as_ref().map(|assignment| &assignment.release.name);
+        let asked = [&host.issued.assignment, &host.issued.requests].into_iter().flatten();
+        let asked = asked.map(|assignment| &assignment.release.name);
         let names = reported.map(|active| &active.release.name).into_iter().chain(asked);
         needed.extend(names.map(|name| (application.clone(), name.clone())));
     }

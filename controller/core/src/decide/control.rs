@@ -253,7 +253,12 @@ impl Draft<'_> {
                 if !hosts.contains(&issued.host) {
                     hosts.push(issued.host.clone());
                 }
-                self.put(Record::Issued(Box::new(Issued { assignment: None, tries: 0, ..issued })));
+                self.put(Record::Issued(Box::new(Issued {
+                    assignment: None,
+                    came_to: None,
+                    tries: 0,
+                    ..issued
+                })));
             }
             if stopped {
                 let on = PlaceRecord { convergence: Convergence::On, ..record.clone() };

@@ -175,7 +175,7 @@ pub fn host(state: &State, report: &PlanningReport, id: &HostId, now: Timestamp)
         }),
         waits: waits(&looked.report.waits, &known),
         deadlines: looked.deadlines.into_iter().filter(|at| at.host.as_ref() == Some(id)).collect(),
-        asked: host.issued.assignment.as_ref().map(|assignment| asked(host, assignment, now)),
+        asked: host.issued.newest().map(|assignment| asked(host, assignment, now)),
         next: next::of_host(&known, failed.as_ref()),
         failed,
     })

@@ -63,7 +63,7 @@ fn is_said(table: &Table<'_>, at: usize, away: bool) -> bool {
     if seat.issued.is_some() || !seat.idles() || seat.host.grant_open(table.now) {
         return true;
     }
-    let Some(asked) = &seat.host.issued.assignment else { return false };
+    let Some(asked) = seat.host.issued.newest() else { return false };
     match seat.host.standing(asked, table.now) {
         // What was asked before is answered first, whatever it is.
         Standing::Open | Standing::Accepted => true,

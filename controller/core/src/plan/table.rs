@@ -285,7 +285,15 @@ impl<'a> Table<'a> {
         }
         let host = assignment.host.clone();
         let newest = Some(assignment.clone());
-        seat.issued = Some(Issued { host: host.clone(), highest: generation, assignment: newest, tries: 0 });
+        let issued = Issued { highest: generation, ..Issued::nothing(host.clone()) };
+        seat.issued = Some(match assignment.order {
+            Order::Drain { .. } => {
+                let before = seat.issued.as_ref().unwrap_or(&seat.host.issued).clone();
+                let came_to = before.assignment.as_ref().and_then(|order| seat.host.ended(order, self.now));
+                Issued { highest: generation, requests: newest, came_to: came_to.cloned(), ..before }
+            }
+            _ => Issued { assignment: newest, ..issued },
+        });
         self.effects.push(Effect::Send { host, assignment: Box::new(assignment) });
         generation
     }

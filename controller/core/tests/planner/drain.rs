@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::HostId;
 use landfall_common::assignment::Order;
 use landfall_common::report::Traffic;
 use landfall_common::strategy::{Amount, Strategy};
+use landfall_common::{Duration, HostId};
 use landfall_controller_core::Refusal;
 use landfall_controller_core::command::{Action, Answer};
 use landfall_controller_core::log::LogEvent;
@@ -290,10 +290,10 @@ fn a_word_that_was_taken_back_is_not_sent_and_is_overtaken_where_it_was() {
     drain(&mut world, &[1]).unwrap();
     world.until("a drained host", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
     undrain(&mut world, &[1]).unwrap();
-    let issued = of(&world).issued.assignment.unwrap();
+    let issued = of(&world).issued.requests.unwrap();
     assert_eq!(issued.order, Order::Drain { away: false });
     drain(&mut world, &[1]).unwrap();
-    let issued = of(&world).issued.assignment.unwrap();
+    let issued = of(&world).issued.requests.unwrap();
     assert_eq!(issued.order, Order::Drain { away: true }, "it may have taken the other one");
     world.run(10);
     assert_eq!(world.hosts[&host_id(1)].traffic, Traffic::Drained);
@@ -315,4 +315,60 @@ fn a_cordon_with_the_words_of_the_drain_stays_as_well() {
     world.ask(Action::Cordon { hosts: named(&[1]), reason: "its disk".to_owned() }).unwrap();
     undrain(&mut world, &[1]).unwrap();
     assert!(world.state.host(&host_id(1)).unwrap().record.cordon.is_some());
+}
+
+/// A word about requests is no word about releases: how the change before it ended counts, whoever works there meanwhile.
+#[test]
+fn how_a_change_ended_counts_although_the_host_was_drained_since() {
+    let mut world = World::on_v1(4, strategy());
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("web-01 is busy", |w| w.runs()[0] == "v2");
+    drain(&mut world, &[1]).unwrap();
+    world.until("a drained host", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
+    assert_eq!(world.runs()[0], "v1", "it went back by itself");
+    world.crash_controller();
+    world.run(60);
+    undrain(&mut world, &[1]).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no");
+    assert_eq!(world.hosts[&host_id(1)].activations, 2, "v1, and v2 once");
+}
+
+#[test]
+fn what_failed_on_a_host_outside_of_a_rollout_is_not_tried_again_because_it_was_drained() {
+    let mut world = World::on_v1(4, strategy());
+    world.cut.push(host_id(4));
+    let id = world.release("v2").unwrap();
+    world.ended(&id);
+    world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
+    world.cut.clear();
+    world.until("it has failed there", |w| w.sentences.iter().any(|s| s.contains("`ctl retry`")));
+    world.until("it is well", |w| w.hosts[&host_id(4)].serves());
+    let before = world.hosts[&host_id(4)].activations;
+    drain(&mut world, &[4]).unwrap();
+    world.until("a drained host", |w| w.hosts[&host_id(4)].traffic == Traffic::Drained);
+    undrain(&mut world, &[4]).unwrap();
+    world.run(600);
+    assert_eq!(world.hosts[&host_id(4)].activations, before, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
+    world.host(4).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.until("it follows", |w| w.runs() == ["v2"; 4]);
+}
+
+/// How long it has to be healthy at a stretch is what its last activation has asked for.
+#[test]
+fn a_host_that_flaps_has_failed_although_it_was_drained() {
+    let watch = Duration::from_secs(1800);
+    let mut world = World::on_v1(4, Strategy { watch, ..strategy() });
+    let id = world.release("v2").unwrap();
+    world.until("it is watched", |w| w.word(&id) == StatusWord::Watching);
+    drain(&mut world, &[1]).unwrap();
+    world.until("a drained host", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
+    undrain(&mut world, &[1]).unwrap();
+    world.until("it serves", |w| w.hosts[&host_id(1)].traffic == Traffic::Led);
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Flaps);
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at health: it had committed the release and was not healthy for 10s at a stretch since 30s ago");
 }

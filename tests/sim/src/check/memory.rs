@@ -152,7 +152,7 @@ impl Checks {
         let hosts: Vec<_> = self.memory.highest.keys().cloned().collect();
         for host in hosts {
             let Some(Record::Issued(issued)) = record(durable, &format!("issued/{host}")) else { continue };
-            let Some(assignment) = issued.assignment else { continue };
+            let Some(assignment) = issued.newest().cloned() else { continue };
             if self.newest.get(&host).is_none_or(|known| known.generation < assignment.generation) {
                 self.newest.insert(host, assignment);
             }

@@ -169,10 +169,9 @@ impl World {
             assignment.host = member.host.clone();
             assignment.generation = host.next_generation();
             let issued = Issued {
-                host: member.host.clone(),
                 highest: assignment.generation,
                 assignment: Some((*assignment).clone()),
-                tries: 0,
+                ..Issued::nothing(member.host.clone())
             };
             output.changes.push(Change::Put { record: Record::Issued(Box::new(issued)) });
             output.effects.push(Effect::Send { host: member.host.clone(), assignment });
