@@ -609,14 +609,15 @@ impl World {
         if rollout.status.word() == StatusWord::Waiting {
             return self.ask_anew(Action::Promote { rollout: id });
         }
-        if !matches!(rollout.status, Status::Paused { .. }) {
-            return;
-        }
+        let Status::Paused { reason, .. } = &rollout.status else { return };
+        // Of what will never show any figures more time tells nothing.
+        let is_untold = reason.contains("could not tell");
         let tries = self.patience.entry(format!("pause {id}")).or_default();
         *tries += 1;
         let reason = "it does not get on".to_owned();
         let action = match *tries {
             1 => Action::Resume { rollout: id },
+            2 if is_untold => Action::Promote { rollout: id },
             2 => Action::RetryFailed { place: self.place() },
             3 => Action::Abort { rollout: id, go_back: true, reason },
             4 => Action::Resume { rollout: id },
