@@ -55,7 +55,7 @@ use Reach::{Anywhere, Everything, Named, Narrowed};
 use Role::{Admin, Approver, Deployer, Gatekeeper, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 52] = [
+pub const TABLE: [(&str, Access); 53] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer, Anywhere)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer, Anywhere)),
@@ -81,6 +81,7 @@ pub const TABLE: [(&str, Access); 52] = [
     ("/landfall.v1.Operators/GetRollout", Operator(Viewer, Named)),
     ("/landfall.v1.Operators/GetRunbook", Operator(Viewer, Named)),
     ("/landfall.v1.Operators/IncludeHosts", Operator(Deployer, Named)),
+    ("/landfall.v1.Operators/LabelHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/ListDrift", Operator(Viewer, Narrowed)),
     ("/landfall.v1.Operators/ListEnvironments", Operator(Viewer, Narrowed)),
     ("/landfall.v1.Operators/ListHosts", Operator(Viewer, Narrowed)),

@@ -645,6 +645,22 @@ Examples:
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Set labels of hosts, and take others away
+    #[command(after_help = "\
+KEY=VALUE sets a label, KEY- takes one away. What labels decide goes by them at once: in a rollout under way a host that was
+not let go yet changes with its new group, and what has changed stays changed.
+
+Examples:
+  ctl hosts label web-1 zone=b
+  ctl hosts label web-1 web-2 role=canary colour-")]
+    Label {
+        /// The hosts, then their labels: KEY=VALUE, or KEY-
+        #[arg(required = true, num_args = 2.., value_name = "HOST|KEY=VALUE|KEY-")]
+        words: Vec<String>,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Deny a host from now on and forget it
     Remove {
         /// The host

@@ -29,7 +29,7 @@ pub use analysis::{Analysis, MetricFinding, Verdict};
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
 pub use environment::{Environment, Lock, Rehearsal};
 pub use gate::{Gate, Verdict as GateVerdict};
-pub use host::{Cordon, DriftMark, Figures, Host, Latency, MetricShown, ServiceUse};
+pub use host::{Cordon, DriftMark, Figures, Host, HostPart, Latency, MetricShown, ServiceUse};
 pub use operator::Operator;
 pub use rollout::{
     Approval, Approvals, Batch, Failure, HostState, LeftOut, Progress, Restart, Rollout, Status,

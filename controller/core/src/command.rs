@@ -1,15 +1,17 @@
 //! What operators ask for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, GateName, HostId, OperatorName, ReleaseName, RequestId, RolloutId, Sha256,
+    AppName, Duration, EnvName, GateName, HostId, LabelKey, OperatorName, ReleaseName, RequestId, RolloutId,
+    Sha256,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::gate::GateVerdict;
+use crate::label::Labels;
 use crate::log::{Actor, CommitLine, MigrationVerdict};
 use crate::record::{HostRecord, Place, ReleaseRecord};
 use crate::restart::RestartRequest;
@@ -202,6 +204,20 @@ pub enum Action {
         /// Which.
         hosts: BTreeSet<HostId>,
         /// Why.
+        reason: String,
+    },
+    /// Say other things of hosts: what labels decide goes by them from now on.
+    Label {
+        /// Which.
+        hosts: BTreeSet<HostId>,
+        /// The labels that they are to have.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        set: Labels,
+        /// Those that they are to have no more.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        removed: BTreeSet<LabelKey>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
     /// Claim a place for a while: no rollout begins there.

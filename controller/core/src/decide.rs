@@ -20,6 +20,7 @@ mod approve;
 mod control;
 mod drain;
 mod gate;
+mod label;
 mod leave_out;
 mod lock;
 mod start;
@@ -65,6 +66,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Uncordon { hosts, reason } => draft.uncordon(hosts, reason),
         Action::Drain { hosts, reason, beyond_budget } => draft.drain(hosts, reason, beyond_budget),
         Action::Undrain { hosts, reason } => draft.undrain(hosts, reason),
+        Action::Label { hosts, set, removed, reason } => draft.label(hosts, (set, removed), reason),
         Action::Lock { place, message, period } => draft.lock(place, message, *period),
         Action::Unlock { place, reason } => draft.unlock(place, reason),
         Action::Remove { host, reason } => draft.remove(host, reason),
@@ -183,7 +185,8 @@ impl Draft<'_> {
     }
 
     fn enrol(&mut self, host: &HostRecord, token: &str) -> Result<Answer, Refusal> {
-        let known = self.state.host(&host.id).map(|known| &known.record);
+        let before = self.state.host(&host.id);
+        let known = before.map(|known| &known.record);
         if let Some(known) = known.filter(|known| known.place != host.place) {
             return Err(Refusal::HostElsewhere { host: host.id.clone(), place: known.place.clone() });
         }
@@ -201,6 +204,8 @@ impl Draft<'_> {
             environment: host.place.environment.clone(),
             token: token.to_owned(),
         });
+        let labelled = before.filter(|before| before.record.labels != host.labels);
+        self.regroup(labelled.map(|before| (before.clone(), host.labels.clone())).as_slice());
         Ok(Answer::Accepted)
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use landfall_common::LabelKey;
 
+use crate::label::Labels;
 use crate::observation::Host;
 
 /// A value of a label, or its absence, which comes last and is a group of its own.
@@ -18,7 +19,12 @@ pub(crate) enum Group {
 impl Group {
     /// Where a host belongs now: labels may change while a rollout is under way.
     pub fn of(host: &Host, label: &LabelKey) -> Self {
-        match host.record.labels.get(label) {
+        Self::by(&host.record.labels, label)
+    }
+
+    /// Where a host with these labels belongs.
+    pub fn by(labels: &Labels, label: &LabelKey) -> Self {
+        match labels.get(label) {
             Some(value) => Self::Of(label.clone(), value.clone()),
             None => Self::Without(label.clone()),
         }

@@ -401,8 +401,8 @@ fn some_canary(state: &State, place: &Place, strategy: &Strategy) -> Result<(), 
     }
     let rule = match state.hosts(place).find(|host| named(host)) {
         None => format!(
-            "canary is {}, and no host of {place} has these labels; enrol one with them, or name other hosts with \
-             `--canary`",
+            "canary is {}, and no host of {place} has these labels; `ctl hosts label HOST KEY=VALUE` gives \
+             them to one, or name other hosts with `--canary`",
             strategy.canary
         ),
         Some(cordoned) => format!(

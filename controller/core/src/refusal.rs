@@ -4,9 +4,12 @@ use landfall_common::assignment::RestartKind;
 use landfall_common::strategy::Closed;
 use landfall_common::strategy::GateUrl;
 use landfall_common::time::human;
-use landfall_common::{AppName, EnvName, GateName, HostId, ReleaseName, RequestId, RolloutId, Timestamp};
+use landfall_common::{
+    AppName, EnvName, GateName, HostId, LabelKey, ReleaseName, RequestId, RolloutId, Timestamp,
+};
 
 use crate::gate::GateVerdict;
+use crate::label::MAX_LABELS;
 use crate::proof::Unproven;
 use crate::record::Place;
 use crate::rollout::StatusWord;
@@ -165,6 +168,29 @@ pub enum Refusal {
     /// No host was named.
     #[error("name at least one host")]
     WithoutHosts,
+    /// Nothing was said of the hosts.
+    #[error("say which labels: KEY=VALUE sets one, KEY- takes one away")]
+    WithoutLabels,
+    /// A label is to be there and not to be there.
+    #[error("label {label} is to be set and taken away at once; say one of the two")]
+    LabelTwice {
+        /// Which.
+        label: LabelKey,
+    },
+    /// A label's value breaks a rule.
+    #[error("{rule}")]
+    LabelValue {
+        /// Which label, and which rule.
+        rule: String,
+    },
+    /// More is said of a host than anybody reads.
+    #[error("{host} would have {labels} labels, and may have {most}; take others away with KEY-", most = MAX_LABELS)]
+    TooManyLabels {
+        /// Which host.
+        host: HostId,
+        /// How many it would have.
+        labels: usize,
+    },
     /// Nobody would be left.
     #[error(
         "nobody would be left in rollout {rollout}; `ctl abort {rollout}` ends it where it is, `ctl rollback` goes back"

@@ -97,6 +97,9 @@ impl From<Refusal> for ControllerError {
             Refusal::Unproven(_) => Reason::NotProven,
             Refusal::Closed { .. } => Reason::Closed,
             Refusal::Strategy { .. } | Refusal::Range { .. } => Reason::StrategyInvalid,
+            Refusal::WithoutLabels | Refusal::LabelTwice { .. } | Refusal::LabelValue { .. } => {
+                Reason::InvalidArgument
+            }
             Refusal::PlanChanged { .. } => Reason::PlanChanged,
             Refusal::NoWayBack { .. } | Refusal::Irreversible { .. } | Refusal::SchemaAhead { .. } => {
                 Reason::NoWayBack

@@ -10,6 +10,7 @@ mod explain;
 mod gates;
 pub(crate) mod hosts;
 mod info;
+mod label;
 mod leave_out;
 mod log;
 mod migrations;
@@ -225,6 +226,11 @@ impl Operators for OperatorsService {
         let (caller, request) = self.admit(request).await?;
         let hosts = leave_out::uncordon(&self.0, &caller, request).await?;
         Ok(Response::new(pb::UncordonHostsResponse { hosts }))
+    }
+
+    async fn label_hosts(&self, request: Request<pb::LabelHostsRequest>) -> Answer<pb::LabelHostsResponse> {
+        let (caller, request) = self.admit(request).await?;
+        label::asked(&self.0, &caller, request).await.map(Response::new).map_err(Into::into)
     }
 
     async fn drain_hosts(&self, request: Request<pb::DrainHostsRequest>) -> Answer<pb::DrainHostsResponse> {

@@ -118,6 +118,22 @@ async fn a_deployer_of_one_environment_does_there_what_deployers_do_and_nothing_
         ..cordon
     };
     unknown(operators.cordon_hosts(both).await, &format!("no host web-1 is enrolled; {only}"));
+    let label = pb::LabelHostsRequest {
+        request_id: "label".to_owned(),
+        hosts: vec!["stage-1".to_owned()],
+        set: [("zone".to_owned(), "a".to_owned())].into(),
+        ..pb::LabelHostsRequest::default()
+    };
+    let labelled = operators.label_hosts(label.clone()).await.unwrap().into_inner();
+    assert_eq!(labelled.hosts[0].labels["zone"], "a");
+    let both = pb::LabelHostsRequest {
+        request_id: "label-both".to_owned(),
+        hosts: vec!["stage-1".to_owned(), "web-1".to_owned()],
+        remove: vec!["zone".to_owned()],
+        set: [].into(),
+        ..label
+    };
+    unknown(operators.label_hosts(both).await, &format!("no host web-1 is enrolled; {only}"));
     // A host of its own, left out of a rollout of another place.
     let exclude = pb::ExcludeHostsRequest {
         request_id: "exclude".to_owned(),

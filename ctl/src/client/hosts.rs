@@ -1,5 +1,7 @@
 //! Hosts: how they are, what on them drifted, what they write.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use landfall_common::{AppName, EnvName, HostId, ServiceName, StepName};
 use landfall_proto::v1;
 use tonic::Streaming;
@@ -143,6 +145,28 @@ impl Client {
         let request = v1::UndrainHostsRequest { request_id: request_id(), hosts, reason };
         let answer = self.call(request, |mut o, q| async move { o.undrain_hosts(q).await }).await?;
         Ok(answer.hosts.into_iter().map(view::Host::from).collect())
+    }
+
+    /// Sets labels of hosts and takes others away; the hosts as they are with that, and their parts in rollouts.
+    ///
+    /// # Errors
+    /// As [`Client::info`].
+    pub async fn label(
+        &self,
+        hosts: &[HostId],
+        (set, remove): (BTreeMap<String, String>, BTreeSet<String>),
+        reason: String,
+    ) -> Result<(Vec<view::Host>, Vec<view::HostPart>), Error> {
+        let request = v1::LabelHostsRequest {
+            request_id: request_id(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            set: set.into_iter().collect(),
+            remove: remove.into_iter().collect(),
+            reason,
+        };
+        let answer = self.call(request, |mut o, q| async move { o.label_hosts(q).await }).await?;
+        let parts = answer.parts.into_iter().map(view::HostPart::from).collect();
+        Ok((answer.hosts.into_iter().map(view::Host::from).collect(), parts))
     }
 
     /// Leaves hosts out of a rollout; `rollout` empty for the one under way where they are.

@@ -3,6 +3,7 @@
 
 mod add;
 pub(super) mod drain;
+mod label;
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,7 @@ pub(super) async fn run(session: &Session, arguments: &Hosts) -> Result<Exit, Er
             let hosts = client.undrain(hosts, reason.clone()).await?;
             drain::undrained(session, &hosts)
         }
+        Some(HostsCommand::Label { words, reason }) => label::run(session, &client, words, reason).await,
         Some(HostsCommand::Remove { host, reason, yes }) => {
             let output = session.output;
             if !yes {

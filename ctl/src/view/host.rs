@@ -63,6 +63,28 @@ impl Host {
     }
 }
 
+/// A host's part in a rollout that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostPart {
+    /// The host.
+    pub host: String,
+    /// The rollout.
+    pub rollout: String,
+    /// Its batch, from 1.
+    pub batch: u32,
+    /// Of how many.
+    pub batches: u32,
+    /// Whether it was let go for the release, so that it is in change or has changed.
+    pub let_go: bool,
+}
+
+impl From<v1::HostPart> for HostPart {
+    fn from(part: v1::HostPart) -> Self {
+        let v1::HostPart { host, rollout, batch, batches, let_go } = part;
+        Self { host: line(&host), rollout: line(&rollout), batch, batches, let_go }
+    }
+}
+
 /// An operator's word that a host is to be left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cordon {

@@ -15,6 +15,7 @@ pub mod drill;
 pub mod failures;
 pub mod gate;
 pub mod gates;
+pub mod labels;
 pub mod late;
 pub mod leave_out;
 pub mod line;
@@ -103,6 +104,8 @@ pub struct Checks {
     pub proofs: proof::Proofs,
     /// Who is to be left alone.
     pub alone: leave_out::Alone,
+    /// What was said of hosts.
+    pub labels: labels::Labels,
     /// Hosts that get no requests, by somebody's word.
     pub drained: drain::Drained,
     /// What must not be forgotten.
@@ -151,6 +154,7 @@ impl Checks {
             windows: calendar::Windows::default(),
             proofs: proof::Proofs::default(),
             alone: leave_out::Alone::default(),
+            labels: labels::Labels::default(),
             drained: drain::Drained::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),

@@ -35,6 +35,8 @@ pub enum Sabotage {
     DrillStays,
     /// P5: the agent says that it has restarted what it has not.
     RestartLies,
+    /// P4: the controller goes by labels that hosts have no more.
+    LabelsForgotten,
     /// P5: the controller forgets which hosts it was to leave alone.
     LeftOutForgotten,
     /// P6: the probes of a bad release lie.

@@ -39,6 +39,8 @@ pub struct Scenario {
     pub leaves_out: bool,
     /// Whether they drain hosts beside that, which have a gate for it.
     pub drains: bool,
+    /// Whether they say other things of hosts while rollouts are under way.
+    pub relabels: bool,
     /// Whether they restart services without a release.
     pub restarts: bool,
     /// The wall clock at the start, in milliseconds since 1970.
@@ -132,6 +134,11 @@ impl Scenario {
         if seed % 7 == 2 {
             strategy.watch = Duration::from_secs([20, 90, 240][usize::try_from(seed / 7 % 3).unwrap_or(0)]);
         }
+        // In worlds with newer knobs; in half of them labels decide in any case.
+        let relabels = matches!(seed % 12, 4 | 7);
+        if relabels && seed % 24 < 12 {
+            strategy.spread = Some(LabelKey::new("zone").expect("a valid key"));
+        }
         for number in 1..=dice.between(3, 6) {
             releases.push(draw_release(dice, number, &strategy, migrations));
         }
@@ -176,6 +183,7 @@ impl Scenario {
             restarts,
             leaves_out,
             drains,
+            relabels,
             epoch_ms: EPOCH_MS,
             faults,
             hostile: None,
@@ -221,6 +229,7 @@ impl Scenario {
             restarts: false,
             leaves_out: false,
             drains: false,
+            relabels: false,
             epoch_ms: EPOCH_MS,
             faults: FaultRates::default(),
             hostile: None,

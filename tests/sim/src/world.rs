@@ -13,6 +13,7 @@ mod figures;
 mod hostile;
 mod hub;
 mod integrations;
+mod labels;
 mod network;
 mod operators;
 mod planted;
@@ -143,6 +144,8 @@ pub struct Statistics {
     pub rolled_back: u64,
     /// Restarts that ended well.
     pub restarted: u64,
+    /// How often somebody said other things of hosts.
+    pub relabelled: u64,
     /// Drills that ended well.
     pub rehearsed: u64,
     /// Rollouts that ended otherwise.
@@ -176,6 +179,7 @@ impl Statistics {
         self.succeeded += other.succeeded;
         self.rolled_back += other.rolled_back;
         self.restarted += other.restarted;
+        self.relabelled += other.relabelled;
         self.rehearsed += other.rehearsed;
         self.otherwise += other.otherwise;
         self.host_crashes += other.host_crashes;

@@ -180,6 +180,20 @@ fn a_pace_that_is_ignored_is_noticed() {
     with(|strategy| strategy.stagger = Duration::from_secs(5));
 }
 
+/// Of hosts that may all change at once, but for their zones, one is said to be in another.
+#[test]
+fn labels_that_are_forgotten_are_noticed() {
+    is_noticed(Sabotage::LabelsForgotten, "P4", |scenario| {
+        scenario.relabels = true;
+        for plan in &mut scenario.releases {
+            plan.strategy.canary = Canary::Count(0);
+            plan.strategy.batch = Amount::Percent(100);
+            plan.strategy.max_unavailable = Amount::Percent(100);
+            plan.strategy.spread = Some("zone".parse().expect("a valid key"));
+        }
+    });
+}
+
 #[test]
 fn a_gate_that_is_ignored_is_noticed() {
     is_noticed(Sabotage::GateIgnored, "P5", |_| {});

@@ -10,6 +10,7 @@ use landfall_common::{
 use serde::{Deserialize, Serialize};
 
 use crate::gate::GateVerdict;
+use crate::label::LabelChange;
 
 use super::{AnalysisVerdict, CommitLine, MigrationVerdict, RolloutEnd, Subject};
 
@@ -396,6 +397,31 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// Other things were said of a host.
+    HostLabelled {
+        /// The host.
+        host: HostId,
+        /// Of which application.
+        application: AppName,
+        /// Where.
+        environment: EnvName,
+        /// What changed, by the labels' keys.
+        changes: Vec<LabelChange>,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// By its labels a host changes with another batch of the rollout under way.
+    HostRegrouped {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The host.
+        host: HostId,
+        /// Its batch from now on, from 1.
+        batch: u64,
+        /// Of how many.
+        of: u64,
+    },
     /// A host outside of a rollout was sent to the release in force.
     HostConverging {
         /// The host.
@@ -640,6 +666,8 @@ impl LogEvent {
             Self::HostUncordoned { .. } => "host_uncordoned",
             Self::HostDrained { .. } => "host_drained",
             Self::HostUndrained { .. } => "host_undrained",
+            Self::HostLabelled { .. } => "host_labelled",
+            Self::HostRegrouped { .. } => "host_regrouped",
             Self::HostConverging { .. } => "host_converging",
             Self::ConvergenceStopped { .. } => "convergence_stopped",
             Self::PlaceLocked { .. } => "place_locked",
@@ -693,6 +721,7 @@ impl LogEvent {
             | Self::RolloutAborted { rollout, .. }
             | Self::HostsExcluded { rollout, .. }
             | Self::HostsIncluded { rollout, .. }
+            | Self::HostRegrouped { rollout, .. }
             | Self::MigrationStarted { rollout, .. }
             | Self::MigrationFinished { rollout, .. }
             | Self::MigrationResolved { rollout, .. } => Some(rollout),

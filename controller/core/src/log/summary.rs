@@ -165,6 +165,13 @@ impl LogEvent {
             }
             Self::HostDrained { host, reason, .. } => because(format!("{host} was drained"), reason),
             Self::HostUndrained { host, reason, .. } => because(format!("{host} was undrained"), reason),
+            Self::HostLabelled { host, changes, reason, .. } => {
+                let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                because(format!("labels of {host} changed, {}", changes.join(", ")), reason)
+            }
+            Self::HostRegrouped { rollout, host, batch, of } => {
+                format!("by its labels {host} changes with batch {batch} of {of} of rollout {rollout}")
+            }
             Self::HostConverging { host, release, .. } => {
                 format!("{host} was sent to {}, the release in force", release.name)
             }

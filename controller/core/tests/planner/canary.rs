@@ -69,7 +69,7 @@ fn a_canary_of_hosts_that_do_not_exist_is_refused() {
     let mut world = World::new(2);
     world.publish("v1", 1, None, Strategy { canary: "role=guinea-pig".parse().unwrap(), ..strategy() });
     let refusal = world.release("v1").unwrap_err();
-    insta::assert_snapshot!(refusal, @"the strategy does not hold: canary is role=guinea-pig, and no host of tenants in production has these labels; enrol one with them, or name other hosts with `--canary`");
+    insta::assert_snapshot!(refusal, @"the strategy does not hold: canary is role=guinea-pig, and no host of tenants in production has these labels; `ctl hosts label HOST KEY=VALUE` gives them to one, or name other hosts with `--canary`");
     // Whoever goes back is not kept from it by a canary that he does not need.
     world.publish("v2", 2, None, strategy());
     world.must_succeed("v2");

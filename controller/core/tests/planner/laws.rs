@@ -99,6 +99,49 @@ proptest! {
         prop_assert!(world.hosts.values().all(|host| host.activations == 2));
     }
 
+    /// Whatever is said of hosts while it is under way: each change is within the budget and the window, beside nobody of
+    /// another group as labels are then (the checks of the world look at each), nothing is decided twice, and the release
+    /// arrives.
+    #[test]
+    fn labels_that_change_break_no_promise(
+        hosts in 2usize..20,
+        knobs in strategies(),
+        said in prop::collection::vec((1usize..20, 0usize..5, 0u32..8), 1..12),
+    ) {
+        let mut world = World::new(hosts);
+        world.publish("v1", 1, None, knobs.clone());
+        world.publish("v2", 2, None, knobs.clone());
+        world.must_succeed("v1");
+        world.most_out = 0;
+        let id = world.release("v2").unwrap();
+        let words = ["zone=a", "zone=b", "zone-", "role=canary", "role-"];
+        let mut said = said.into_iter();
+        while !world.rollout(&id).ended() {
+            if let Some((host, word, wait)) = said.next() {
+                world.ask(crate::labels::label(&[host % hosts + 1], &[words[word]])).unwrap();
+                for _ in 0..=wait {
+                    world.tick();
+                }
+            }
+            world.tick();
+            world.plan();
+            prop_assert!(plan(&world.state, world.now).output.is_empty(), "it has decided already");
+            let rollout = world.rollout(&id);
+            let largest = (2..=rollout.batches)
+                .map(|batch| world.state.members(&id).filter(|member| member.batch == batch).count())
+                .max();
+            if knobs.window == Window::Batch {
+                prop_assert!(largest.unwrap_or(0) <= knobs.batch_of(hosts), "no batch is larger than it may be");
+            }
+            if world.word(&id) == StatusWord::Waiting {
+                let _ = world.ask(Action::Promote { rollout: id.clone() });
+            }
+        }
+        prop_assert_eq!(world.word(&id), StatusWord::Succeeded);
+        prop_assert!(world.most_out <= knobs.max_unavailable.at_least_one(hosts));
+        prop_assert!(world.hosts.values().all(|host| host.activations == 2));
+    }
+
     /// A release that fails on some host, with no failure allowed, ends with the release before on all, or, once
     /// nearly all have it, with somebody's word.
     #[test]

@@ -30,6 +30,8 @@ mod gates;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod large;
 #[cfg(test)]
 mod laws;

@@ -243,6 +243,12 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         },
         (86..90, _) => Action::Undrain { hosts: some_hosts(world, rng), reason: reason() },
         (81..85, _) => Action::Uncordon { hosts: some_hosts(world, rng), reason: reason() },
+        (140..148, _) => {
+            let zones = ["zone=a", "zone=b", "zone-", "role=canary", "role-"];
+            let label = pick(rng, &zones);
+            let numbers = [rng.random_range(1..=world.hosts.len()), rng.random_range(1..=world.hosts.len())];
+            crate::labels::label(&numbers, &[label])
+        }
         (36..50, Some(rollout)) => {
             let Some(verdict) = truth(world) else { return };
             Action::ResolveMigration { rollout, verdict, reason: reason() }

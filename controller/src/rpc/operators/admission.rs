@@ -276,6 +276,7 @@ names! {
     pb::StartRestartRequest => |it| place(&it.application, &it.environment);
     pb::StartRolloutRequest => |it| proven(&it.application, &it.environment, &it.proven_in);
     pb::StreamOutputRequest => |it| hosts(std::slice::from_ref(&it.host), "");
+    pb::LabelHostsRequest => |it| hosts(&it.hosts, "");
     pb::UncordonHostsRequest => |it| hosts(&it.hosts, "");
     pb::UnlockEnvironmentRequest => |it| place(&it.application, &it.environment);
     pb::WatchRolloutRequest => |it| rollout(&it.rollout);

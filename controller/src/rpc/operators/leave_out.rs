@@ -112,7 +112,7 @@ pub(super) async fn undrain(
     shown(context, names).await
 }
 
-fn named(hosts: Vec<String>) -> Result<(Vec<HostId>, BTreeSet<HostId>), ControllerError> {
+pub(super) fn named(hosts: Vec<String>) -> Result<(Vec<HostId>, BTreeSet<HostId>), ControllerError> {
     if hosts.is_empty() || hosts.len() > HOSTS_AT_MOST {
         return Err(ControllerError::invalid(format!("name one to {HOSTS_AT_MOST} hosts")));
     }
@@ -122,7 +122,7 @@ fn named(hosts: Vec<String>) -> Result<(Vec<HostId>, BTreeSet<HostId>), Controll
     Ok((names, hosts))
 }
 
-async fn shown(context: &Context, names: Vec<HostId>) -> Result<Vec<pb::Host>, ControllerError> {
+pub(super) async fn shown(context: &Context, names: Vec<HostId>) -> Result<Vec<pb::Host>, ControllerError> {
     let live = context.live.clone();
     let look = move |view: &View<'_>| {
         let found = names.iter().filter_map(|host| view.state.host(host));

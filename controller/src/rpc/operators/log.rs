@@ -122,6 +122,7 @@ fn belongs(event: &LogEvent) -> Belongs {
         | LogEvent::HostUncordoned { application, environment, .. }
         | LogEvent::HostDrained { application, environment, .. }
         | LogEvent::HostUndrained { application, environment, .. }
+        | LogEvent::HostLabelled { application, environment, .. }
         | LogEvent::HostEnrolled { application, environment, .. }
         | LogEvent::TokenIssued { application, environment, .. }
         | LogEvent::DriftRepairRequested { application, environment, .. }

@@ -1,6 +1,7 @@
 //! Single-use tokens by which hosts and operators join.
 
 use landfall_common::{Duration, HostId, LabelKey, OperatorName, RequestId, Rights};
+use landfall_controller_core::label::{self, MAX_LABELS};
 use landfall_controller_core::log::{Actor, NewEntry};
 use landfall_proto::v1 as pb;
 
@@ -8,10 +9,6 @@ use crate::enrolment::{Grant, TokenRecord, find_token, make};
 use crate::error::{ControllerError, Reason};
 use crate::rpc::{Caller, Context, convert};
 use crate::store::{Batch, StoreError};
-
-/// The most labels of a host, and the longest value of one.
-const MAX_LABELS: usize = 64;
-const MAX_LABEL_BYTES: usize = 256;
 
 pub(super) async fn asked(
     context: &Context,
@@ -89,14 +86,11 @@ fn host_grant(host: pb::HostToken) -> Result<Grant, ControllerError> {
         .labels
         .into_iter()
         .map(|(key, value)| {
-            if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
-                let message = format!("label {key}: its value is too long or holds control characters");
-                return Err(ControllerError::invalid(message));
-            }
+            label::check(&key, &value).map_err(ControllerError::invalid)?;
             let key = LabelKey::new(key).map_err(|error| ControllerError::invalid(error.to_string()))?;
             Ok((key, value))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, ControllerError>>()?;
     let name = match &*host.name {
         "" => None,
         name => Some(HostId::new(name).map_err(|error| ControllerError::invalid(error.to_string()))?),

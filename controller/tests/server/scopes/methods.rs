@@ -102,6 +102,7 @@ impl Here {
             ("GetRepositoryFile", "name") => "2.apps%2Fshop.json",
             ("RemoveOperator", "name") => "bob-the-builder",
             ("CreateToken", "name") => "web-3",
+            ("LabelHosts", "remove") => "zone",
             (_, "application") => "shop",
             (_, "environment") => "production",
             (_, "release") => "v1",

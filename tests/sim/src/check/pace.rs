@@ -72,7 +72,8 @@ impl Checks {
         if beside.len() >= most {
             return broken(format!("beside {} others, and {most} may change at once", beside.len()));
         }
-        let group = |host: &HostId, label: &LabelKey| hosts.get(host).and_then(|host| host.labels.get(label));
+        // By what operators were told, and as it is now.
+        let group = |host: &HostId, label: &LabelKey| self.labels.of(host, label);
         if let Some(label) = &strategy.spread
             && let Some(other) =
                 beside.iter().find(|other| group(&other.host, label) != group(&assignment.host, label))

@@ -66,6 +66,7 @@ impl World {
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate, or left a host out.
             self.checks.alone.found(&controller.state);
+            self.checks.labels.found(&controller.state);
             self.checks.drained.found(&controller.state);
             self.checks.gates.found(&controller.state, self.now);
             for rollout in controller.state.rollouts() {
@@ -218,6 +219,7 @@ impl World {
         let in_turn = self.checks.in_turn(assignment, rollout, members);
         let records = controller.state.hosts(&place).map(|host| &host.record);
         let in_step = self.checks.in_step(assignment, rollout, records);
+        let first = self.checks.goes_first(assignment, rollout);
         let host = self.hosts.iter().find(|host| host.id == assignment.host);
         let active = host.and_then(|host| current::active(&host.app_disk).ok().flatten());
         let ready = self.checks.schema_is_ready(assignment, active.as_ref(), self.now);
@@ -227,7 +229,7 @@ impl World {
         let host = host.map(|host| host.index);
         let hosts = controller.state.hosts(&place).map(|host| &host.record.id);
         let restarted = self.checks.may_restart(assignment, hosts, rollout);
-        for result in [granted, may_fail, in_turn, in_step, ready, touched, restarted] {
+        for result in [granted, may_fail, in_turn, in_step, first, ready, touched, restarted] {
             self.must(result);
         }
         if let Some(host) = host {

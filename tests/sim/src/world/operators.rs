@@ -52,6 +52,8 @@ impl World {
             }
         } else if self.scenario.leaves_out && self.dice.chance(150_000) {
             self.leave_out_or_in();
+        } else if self.scenario.relabels && self.dice.chance(300_000) {
+            self.relabel();
         } else if self.scenario.operators == Operators::Patient {
             self.be_patient();
         } else {
@@ -117,7 +119,7 @@ impl World {
         busy
     }
 
-    fn ask_anew(&mut self, action: Action) {
+    pub(super) fn ask_anew(&mut self, action: Action) {
         let by = *self.dice.pick(&["anna", "ben"]);
         self.ask_as(by, action);
     }
@@ -216,6 +218,7 @@ impl World {
                 Ok(()) => {
                     self.checks.alone.given(&command.action, &decided.answer);
                     self.checks.drained.given(&command.action);
+                    self.checks.labels.given(&command.action);
                     self.plan_within(0);
                 }
                 Err(_) => {
@@ -696,6 +699,7 @@ fn name(action: &Action) -> String {
         Action::Drain { hosts, .. } => format!("draining {hosts:?}"),
         Action::Undrain { hosts, .. } => format!("undraining {hosts:?}"),
         Action::Uncordon { hosts, .. } => format!("uncordon {hosts:?}"),
+        Action::Label { hosts, set, removed, .. } => format!("label {hosts:?}: {set:?}, without {removed:?}"),
         Action::Pause { rollout, .. } => format!("pause {rollout}"),
         Action::Resume { rollout } => format!("resume {rollout}"),
         Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),

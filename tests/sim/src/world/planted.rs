@@ -127,6 +127,7 @@ impl World {
                 output.log.retain(|entry| !matches!(entry.event, LogEvent::RolloutFinished { .. }));
             }
             Some(Sabotage::GenerationReused) => reuse_generation(output),
+            Some(Sabotage::LabelsForgotten) => self.forget_labels(output),
             Some(Sabotage::LeftOutForgotten) => {
                 for changed in &mut output.changes {
                     match changed {
