@@ -66,15 +66,17 @@ pub(crate) fn begin(
         notes: notes.and_then(|release| release.notes.clone()).unwrap_or_default(),
     };
     let batches = u32::try_from(plan.batches.len()).unwrap_or(u32::MAX);
+    let all_canary = plan.batches.first().is_some_and(|batch| batch.canary) && batches == 1;
     let targeted = plan.batches.into_iter().flat_map(|batch| {
         let number = batch.number;
         batch.hosts.into_iter().map(move |host| (number, host, None))
     });
-    // Whoever is left alone until then comes with the last.
+    // Whoever is left alone until then comes with the last, and never beside a canary that nobody was planned to follow.
+    let lasts = batches.max(1) + u32::from(all_canary);
     let left_out = plan
         .left_out
         .into_iter()
-        .map(|(host, word)| (batches.max(1), host, Some(LeftOut { how: Out::Cordoned, word })));
+        .map(|(host, word)| (lasts, host, Some(LeftOut { how: Out::Cordoned, word })));
     for (batch, host, left_out) in targeted.chain(left_out) {
         put(Record::Member(Box::new(Member {
             rollout: id.clone(),

@@ -1,5 +1,7 @@
 //! What a rollout would do, without doing it: what `ctl plan` shows, and what a request is carried out by.
 
+mod drill;
+
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
@@ -277,6 +279,7 @@ pub fn preview_drill(
         )));
     }
     let base = defined(target, place)?;
+    drill::loses_no_word(state, record, here).map_err(no_drill)?;
     if there.counter > here.counter {
         if approval::needed(state, record, there) > 0 {
             let reason = "a release that is new there needs approvals, and a drill asks for none; `ctl drill` without a \

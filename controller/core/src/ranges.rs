@@ -1,6 +1,6 @@
 //! Whether what is set otherwise for one rollout lies within what its definition lets be set.
 
-use landfall_common::strategy::{Amount, Asked, Canary, Knob, Spread, Strategy};
+use landfall_common::strategy::{Asked, Canary, Knob, Spread, Strategy, Window};
 
 use crate::command::Overrides;
 use crate::observation::Host;
@@ -19,7 +19,12 @@ pub(crate) fn check(
     (base, asked): (&Strategy, &Overrides),
 ) -> Result<(), Refusal> {
     let Some(ranges) = &base.overrides else { return Ok(()) };
-    let hosts: Vec<&Host> = state.hosts(place).filter(|host| host.record.cordon.is_none()).collect();
+    let all: Vec<&Host> = state.hosts(place).collect();
+    let hosts = Hosts {
+        all: all.len(),
+        window: asked.window.unwrap_or(base.window),
+        targeted: all.into_iter().filter(|host| host.record.cordon.is_none()).collect(),
+    };
     let refused = |knob: Knob, value: String, rule: String| Refusal::Range {
         knob: knob.word(),
         value,
@@ -29,7 +34,7 @@ pub(crate) fn check(
     };
     for (knob, value, asked) in different(base, asked, &hosts) {
         match ranges.of(knob) {
-            Some(range) if range.holds(&asked, hosts.len()) => {}
+            Some(range) if range.holds(&asked, hosts.of(knob)) => {}
             Some(range) => return Err(refused(knob, value, format!("lets it be {range}"))),
             None => {
                 let others: Vec<&str> = ranges.knobs().map(Knob::word).collect();
@@ -44,9 +49,26 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// The hosts of a place, of which a share is so many.
+struct Hosts<'a> {
+    all: usize,
+    window: Window,
+    targeted: Vec<&'a Host>,
+}
+
+impl Hosts<'_> {
+    /// With how many a knob is counted: what is out counts whoever keeps it out, and so does what a window holds.
+    fn of(&self, knob: Knob) -> usize {
+        match knob {
+            Knob::MaxUnavailable => self.all,
+            Knob::Batch if self.window == Window::Sliding => self.all,
+            _ => self.targeted.len(),
+        }
+    }
+}
+
 /// The knobs that differ, as they were asked for, and what that comes to with these hosts.
-fn different(base: &Strategy, asked: &Overrides, hosts: &[&Host]) -> Vec<(Knob, String, Asked)> {
-    let all = hosts.len();
+fn different(base: &Strategy, asked: &Overrides, hosts: &Hosts<'_>) -> Vec<(Knob, String, Asked)> {
     let mut found = Vec::new();
     let mut take = |knob: Knob, value: String, asked: Asked| found.push((knob, value, asked));
     let word = |word: &str| Asked::Word(word.to_owned());
@@ -56,8 +78,10 @@ fn different(base: &Strategy, asked: &Overrides, hosts: &[&Host]) -> Vec<(Knob, 
     }
     if let Some(canary) = asked.canary.as_ref().filter(|canary| **canary != base.canary) {
         let count = match canary {
-            Canary::Labels { .. } => hosts.iter().filter(|host| canary.names(&host.record.labels)).count(),
-            Canary::Count(_) | Canary::Percent { .. } => canary.count_of(all),
+            Canary::Labels { .. } => {
+                hosts.targeted.iter().filter(|host| canary.names(&host.record.labels)).count()
+            }
+            Canary::Count(_) | Canary::Percent { .. } => canary.count_of(hosts.of(Knob::Canary)),
         };
         take(Knob::Canary, canary.to_string(), Asked::Hosts(count));
     }
@@ -84,16 +108,18 @@ fn different(base: &Strategy, asked: &Overrides, hosts: &[&Host]) -> Vec<(Knob, 
             take(knob, switch(on).to_owned(), word(switch(on)));
         }
     }
-    let at_most = |amount: Amount| amount.at_most(all);
-    let at_least_one = |amount: Amount| amount.at_least_one(all);
-    let amounts: [(_, _, _, &dyn Fn(Amount) -> usize); 3] = [
-        (Knob::Batch, asked.batch, base.batch, &at_least_one),
-        (Knob::MaxUnavailable, asked.max_unavailable, base.max_unavailable, &at_least_one),
-        (Knob::FailureBudget, asked.failure_budget, base.failure_budget, &at_most),
+    let amounts = [
+        (Knob::Batch, asked.batch, base.batch),
+        (Knob::MaxUnavailable, asked.max_unavailable, base.max_unavailable),
+        (Knob::FailureBudget, asked.failure_budget, base.failure_budget),
     ];
-    for (knob, asked, base, comes_to) in amounts {
+    for (knob, asked, base) in amounts {
         if let Some(amount) = asked.filter(|amount| *amount != base) {
-            take(knob, amount.to_string(), Asked::Hosts(comes_to(amount)));
+            let comes_to = match knob {
+                Knob::FailureBudget => amount.at_most(hosts.of(knob)),
+                _ => amount.at_least_one(hosts.of(knob)),
+            };
+            take(knob, amount.to_string(), Asked::Hosts(comes_to));
         }
     }
     if let Some(window) = asked.window.filter(|window| *window != base.window) {

@@ -184,7 +184,7 @@ pub enum Refusal {
         rule: String,
     },
     /// More is said of a host than anybody reads.
-    #[error("{host} would have {labels} labels, and may have {most}; take others away with KEY-", most = MAX_LABELS)]
+    #[error("{host} would have {labels} labels, and may have {most}; `ctl hosts label {host} KEY-` takes others away", most = MAX_LABELS)]
     TooManyLabels {
         /// Which host.
         host: HostId,

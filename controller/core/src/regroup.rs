@@ -9,7 +9,7 @@ use landfall_common::strategy::{Canary, Window};
 
 use crate::group::Group;
 use crate::label::Labels;
-use crate::member::{Left, Member, MemberState};
+use crate::member::{Left, Member, MemberState, Out};
 use crate::observation::Host;
 use crate::rollout::{Rollout, RolloutKind, Stage};
 use crate::state::State;
@@ -46,7 +46,8 @@ impl<'s> ToCome<'s> {
         };
         let members = state.members.get(&rollout.id)?;
         let size = match rollout.strategy.window {
-            Window::Batch => rollout.strategy.batch_of(members.len()),
+            // As it was planned: of those that are not cordoned.
+            Window::Batch => rollout.strategy.batch_of(members.values().filter(|m| !is_cordoned(m)).count()),
             Window::Sliding => usize::MAX,
         };
         let mut to_come = Self { rollout, begun, last: rollout.batches, size, hosts: BTreeMap::new() };
@@ -87,7 +88,8 @@ impl<'s> ToCome<'s> {
         (before, labels): (&Labels, &Labels),
         (was, is): (&Option<Group>, &Option<Group>),
     ) -> u32 {
-        if !is_to_come(member) {
+        // What was let go with a batch that has begun, and is to be tried again there, stays as well: it may run the release.
+        if !is_to_come(member) || (member.touched && member.batch <= self.begun) {
             return member.batch;
         }
         let strategy = &self.rollout.strategy;
@@ -125,6 +127,10 @@ impl<'s> ToCome<'s> {
     fn group(&self, labels: &Labels) -> Option<Group> {
         self.rollout.strategy.spreads().map(|label| Group::by(labels, label))
     }
+}
+
+fn is_cordoned(member: &Member) -> bool {
+    member.left_out.as_ref().is_some_and(|left_out| left_out.how == Out::Cordoned)
 }
 
 /// Whether a host has not been let go for the release, and may be.

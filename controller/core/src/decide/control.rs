@@ -1,8 +1,8 @@
 //! Commands that act on a rollout under way.
 
-use landfall_common::RolloutId;
 use landfall_common::assignment::Order;
 use landfall_common::report::OutcomeKind;
+use landfall_common::{Generation, RolloutId};
 
 use crate::analysis::Verdict;
 use crate::command::Answer;
@@ -89,7 +89,13 @@ impl Draft<'_> {
         };
         self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: 2, overruled });
         let promotion = if failed { Promotion::Overruled } else { Promotion::Given };
-        let stage = Stage::Canary { promotion };
+        let is_canary = |member: &Member| member.batch == 1 && member.left_out.is_none();
+        let stage = if self.state.members(id).any(is_canary) {
+            Stage::Canary { promotion }
+        } else {
+            // Nobody is left in it: the others follow by this word alone, and by that of their gates.
+            Stage::Gated { at: AtGates { without_canary: true, ..AtGates::before(2) } }
+        };
         // What the analysis has paused waits for this word, and for no other.
         if compared && matches!(rollout.status, Status::Paused { by: Actor::Controller, .. }) {
             self.log(LogEvent::RolloutResumed { rollout: id.clone() });
@@ -192,7 +198,16 @@ impl Draft<'_> {
             return Err(wrong(&rollout, "the outcome of no migration is unknown"));
         }
         match (verdict, stage) {
-            (MigrationVerdict::Applied, _) => turn::migrated(&mut rollout, &mut place, self.now),
+            (MigrationVerdict::Applied, stage) => {
+                // What came after the backup nobody knows: neither whether the gates were asked at all.
+                let restored = stage.as_ref().and_then(Stage::migration).and_then(MigrationRun::in_doubt);
+                let is_restored = restored.is_some_and(|lease| lease.generation == Generation::default());
+                let asks = matches!(stage, Some(Stage::Migrating { .. })) && is_restored;
+                turn::migrated(&mut rollout, &mut place, self.now);
+                if asks && !gate::held(self.state, &rollout, 1).is_empty() {
+                    rollout.enter(Stage::Gated { at: AtGates::before(1) }, self.now);
+                }
+            }
             (MigrationVerdict::NotApplied, Some(stage)) => {
                 // Somebody has looked: handing it out again is no second run.
                 let run = MigrationRun::anew();

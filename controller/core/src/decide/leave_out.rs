@@ -121,6 +121,15 @@ impl Draft<'_> {
         let cordoned = |member: &Member| member.left_out.is_some() && !member.is_excluded();
         if let Some((rollout, member)) = under_way.filter(|(_, member)| cordoned(member)) {
             let member = self.takes_part_again(rollout, member);
+            // It was to come after the last batch: that was the canary.
+            let batches = member.batch;
+            if batches > rollout.batches {
+                let longer = Record::Rollout(Box::new(Rollout { batches, ..rollout.clone() }));
+                // Another host of the same word may have said so before.
+                if !self.output.changes.iter().any(|change| change.key() == longer.key()) {
+                    self.put(longer);
+                }
+            }
             self.put(Record::Member(Box::new(member)));
         }
         self.put(Record::Host(HostRecord { cordon: None, drain: None, ..host.record }));

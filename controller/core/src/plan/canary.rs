@@ -46,18 +46,17 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
     // meanwhile has missed nothing.
     let look = run::look(table, 1, strategy.min_healthy.max(hold));
     let kept = look.settled && look.proven > 0;
-    // With its hosts the canary's evidence is gone for good: a person's word is all that there can be.
-    let let_go = look.empty && matches!(promotion, Promotion::Given | Promotion::Overruled);
     let may_go = match promotion {
         Promotion::ByItself => compared.lets_go(),
         Promotion::Awaited => false,
         Promotion::Given | Promotion::Overruled => true,
     };
-    if may_go && (kept || let_go) {
+    if may_go && kept {
         compare::log(table);
-        return gates::before(table, 2, let_go);
+        return gates::before(table, 2, false);
     }
-    if look.empty && promotion == Promotion::ByItself {
+    // With its hosts the canary's evidence is gone for good. Whoever promoted it before has not said that none is needed.
+    if look.empty && promotion != Promotion::Awaited {
         return gone(table);
     }
     let held_for = table.seen_for();

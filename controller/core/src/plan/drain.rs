@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::Order;
-use landfall_common::report::Traffic;
+use landfall_common::report::{OutcomeKind, Traffic};
 
 use crate::observation::Standing;
 use crate::reason::{Hosts, Requests, Wait};
@@ -67,6 +67,8 @@ fn is_said(table: &Table<'_>, at: usize, away: bool) -> bool {
     match seat.host.standing(asked, table.now) {
         // What was asked before is answered first, whatever it is.
         Standing::Open | Standing::Accepted => true,
+        // A second copy of what was refused may still be taken, and how that ends must be heard.
+        Standing::Ended(OutcomeKind::Refused { .. }) if !seat.host.never_taken(asked, table.now) => true,
         Standing::Ended(_) | Standing::Lapsed | Standing::Overtaken => {
             asked.order == Order::Drain { away } && table.now.since(asked.issued_at) < CONVERGE_EVERY
         }

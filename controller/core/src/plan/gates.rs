@@ -52,7 +52,7 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
     let look = (done > 0).then(|| run::look(table, done, table.rollout().strategy.min_healthy));
     // Its hosts were left out or removed since: whether the others follow without its evidence is for a person to say.
     let is_gone = look.as_ref().is_some_and(|look| look.empty) && done == 1 && table.rollout().has_canary();
-    if is_gone && !at.without_canary && !at.overruled {
+    if is_gone && !at.without_canary {
         return canary::gone(table);
     }
     let kept = look.as_ref().is_none_or(|look| look.settled && (look.proven > 0 || done > 1 || look.empty));

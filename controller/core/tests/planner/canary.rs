@@ -1,5 +1,7 @@
 //! The canary: which hosts it is, how long it is held, and who lets the others follow.
 
+use std::collections::BTreeSet;
+
 use landfall_common::Duration;
 use landfall_common::strategy::{Canary, Strategy, StrategyKind};
 use landfall_controller_core::command::{Action, Overrides, RollRequest};
@@ -245,4 +247,37 @@ fn the_way_back_by_hand_has_no_canary() {
     let back = world.rollback(Some("v2")).unwrap();
     assert_eq!(world.ended(&back), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 3]);
+}
+
+/// Where all others were cordoned the plan is its canary alone, and they do not join that.
+#[test]
+fn whoever_is_uncordoned_comes_after_the_canary() {
+    let mut world = on_v1(4, Strategy { canary_hold: Duration::from_secs(60), ..by_hand() });
+    let others: BTreeSet<_> = (2..=4).map(host_id).collect();
+    world.ask(Action::Cordon { hosts: others.clone(), reason: "a new disk".to_owned() }).unwrap();
+    let id = world.release("v2").unwrap();
+    world.until("the canary changes", |w| w.hosts[&host_id(1)].activations == 2);
+    world.ask(Action::Uncordon { hosts: others, reason: String::new() }).unwrap();
+    world.run(120);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
+    assert_eq!(world.word(&id), StatusWord::Waiting);
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v2"; 4]);
+}
+
+/// A promotion is for the canary that there is.
+#[test]
+fn a_promotion_does_not_count_for_a_canary_that_was_left_out_since() {
+    let mut world = on_v1(4, Strategy { canary_hold: Duration::from_secs(600), ..by_hand() });
+    let id = world.release("v2").unwrap();
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.run(5);
+    let (hosts, reason) = ([host_id(1)].into(), "it is slow".to_owned());
+    world.ask(Action::Exclude { hosts, rollout: None, reason }).unwrap();
+    world.run(1200);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }

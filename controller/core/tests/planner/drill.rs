@@ -1,6 +1,6 @@
 //! Drills: the way back is rehearsed on the canary, and nothing else changes.
 
-use landfall_common::strategy::{Canary, Entry, Strategy, StrategyKind};
+use landfall_common::strategy::{Amount, Canary, Entry, Strategy, StrategyKind};
 use landfall_common::{Duration, RolloutId};
 use landfall_controller_core::Refusal;
 use landfall_controller_core::command::{Action, Answer};
@@ -165,4 +165,28 @@ fn a_release_that_people_have_to_approve_is_not_drilled_past_them() {
     insta::assert_snapshot!(drill(&mut world, Some("v3")).unwrap_err(), @"no drill in tenants in production: a release that is new there needs approvals, and a drill asks for none; `ctl drill` without a name takes one that was proven there");
     let id = drill(&mut world, None).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Rehearsed);
+}
+
+/// A drill is no rollout that hosts could be targeted by.
+#[test]
+fn a_drill_ends_nobodys_exclusion_and_forgets_no_failure() {
+    let knobs = Strategy { failure_budget: Amount::Count(1), ..strategy() };
+    let mut world = World::new(4);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, knobs);
+    world.must_succeed("v1");
+    let id = world.release("v2").unwrap();
+    let (hosts, reason) = ([host_id(4)].into(), "its disk is broken".to_owned());
+    world.ask(Action::Exclude { hosts, rollout: None, reason }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    insta::assert_snapshot!(drill(&mut world, None).unwrap_err(), @"no drill in tenants in production: web-04 was excluded from the rollout before, and a drill would end that; `ctl include web-04` has it take v2, `ctl hosts cordon web-04` leaves it alone");
+    world.run(120);
+    assert_eq!(world.runs(), ["v2", "v2", "v2", "v1"]);
+    // Left alone by a word of its own it stays so, before and after.
+    let (hosts, reason) = ([host_id(4)].into(), "its disk is broken".to_owned());
+    world.ask(Action::Cordon { hosts, reason }).unwrap();
+    let id = drill(&mut world, None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Rehearsed);
+    world.run(120);
+    assert_eq!(world.runs(), ["v2", "v2", "v2", "v1"]);
 }

@@ -405,3 +405,39 @@ fn a_late_failure_at_a_gate_pauses_and_a_late_no_goes_back() {
     assert_eq!(late(false), StatusWord::Paused);
     assert_eq!(late(true), StatusWord::RolledBack);
 }
+
+/// Nor is a word against the gates one for a canary that was left out since.
+#[test]
+fn gates_that_are_overruled_are_no_word_for_a_canary_of_which_nobody_is_left() {
+    let mut world = on_v1(gated(&[("qa", Before::Second)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    world.cut.push(crate::world::host_id(1));
+    world.until("it is silent", |w| w.sentences.iter().any(|told| told.contains("web-01")));
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    let (hosts, reason) = ([crate::world::host_id(1)].into(), "its disk is broken".to_owned());
+    world.ask(Action::Exclude { hosts, rollout: None, reason }).unwrap();
+    world.run(60);
+    assert_eq!(world.runs()[1..], ["v1", "v1", "v1", "v1"]);
+}
+
+/// Whether they were asked before the backup nobody knows, wherever the schema stands.
+#[test]
+fn after_a_backup_gates_are_asked_although_the_migration_has_run() {
+    let mut world = World::new(3);
+    world.publish("v1", 1, None, strategy());
+    world.must_succeed("v1");
+    world.publish("v2", 2, migration(WayBackKind::Compatible), gated(&[("dba", Before::First)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    let backup = world.back_up();
+    world.restore(backup);
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    let (verdict, reason) = (MigrationVerdict::Applied, "we looked".to_owned());
+    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+    world.run(60);
+    assert_eq!(world.runs(), ["v1"; 3], "the gate has no answer");
+    say(&mut world, &id, "dba", GateVerdict::Open).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert!(world.hosts.values().all(|host| host.migrations.is_empty()), "it has run");
+}

@@ -10,6 +10,7 @@ use landfall_controller_core::member::MemberState;
 use landfall_controller_core::rollout::{Promotion, Stage, StatusWord};
 use landfall_controller_core::{Refusal, preview};
 
+use crate::hosts::Behaviour;
 use crate::world::{World, host_id, name, place, strategy};
 
 /// `zone=b` sets a label, `zone-` takes it away.
@@ -112,6 +113,35 @@ fn a_host_that_is_in_change_counts_where_its_label_says_now() {
     world.ask(label(&[2], &["zone-"])).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.hosts[&host_id(2)].activations, 2);
+}
+
+/// It has run the release, and may be running it.
+#[test]
+fn a_canary_that_failed_and_is_to_be_tried_again_stays_one() {
+    let mut world = on_v1(6, Strategy { failure_budget: Amount::Count(1), ..by_role(60) });
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Bad);
+    let id = world.release("v2").unwrap();
+    world.until("it has failed", |w| matches!(state_of(w, &id, 1), MemberState::Failed { .. }));
+    world.cut.push(host_id(1));
+    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(label(&[1], &["role-"])).unwrap();
+    assert_eq!(batches(&world, &id), "1: 01 03 05, 2: 02 04 06");
+}
+
+#[test]
+fn no_batch_becomes_larger_than_the_strategy_says_of_those_that_take_part() {
+    let mut world = on_v1(12, Strategy { batch: Amount::Percent(34), ..by_zone() });
+    let (hosts, reason) = ((7..=12).map(host_id).collect(), "later".to_owned());
+    world.ask(Action::Cordon { hosts, reason }).unwrap();
+    let id = world.release("v2").unwrap();
+    world.until("zone a in change", |w| matches!(state_of(w, &id, 2), MemberState::Granted { .. }));
+    let largest = |world: &World| {
+        let taking_part = || world.state.members(&id).filter(|member| member.left_out.is_none());
+        taking_part().map(|one| taking_part().filter(|other| other.batch == one.batch).count()).max()
+    };
+    assert_eq!(largest(&world), Some(2));
+    world.ask(label(&[1, 3, 4, 5], &["zone=c"])).unwrap();
+    assert_eq!(largest(&world), Some(2), "{}", batches(&world, &id));
 }
 
 #[test]
@@ -246,7 +276,7 @@ fn what_is_said_again_changes_nothing_and_nonsense_is_refused() {
     name at least one host
     say which labels: KEY=VALUE sets one, KEY- takes one away
     label zone is to be set and taken away at once; say one of the two
-    web-01 would have 66 labels, and may have 64; take others away with KEY-
+    web-01 would have 66 labels, and may have 64; `ctl hosts label web-01 KEY-` takes others away
     label zone: its value is longer than 256 bytes
     ");
     assert_eq!(world.state.records().collect::<Vec<_>>(), before);

@@ -1,6 +1,7 @@
 //! The migration, forward and back: the traps of FIELD_NOTES "Migrations", and P7.
 
 use landfall_common::assignment::{Direction, OnFailure, Order};
+use landfall_common::report::Traffic;
 use landfall_common::strategy::{Canary, Strategy};
 use landfall_common::{Duration, Sha256};
 use landfall_controller_core::command::{Action, RollRequest};
@@ -421,6 +422,24 @@ fn a_refused_one_is_handed_out_anew_only_once_nobody_can_take_it_any_more() {
     world.host(1).coy = false;
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world).len(), 1);
+}
+
+/// The word about its requests must not hide that nobody can take the migration any more.
+#[test]
+fn a_refused_one_goes_to_another_host_although_the_one_that_refused_was_drained() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    world.host(1).coy = true;
+    let id = world.release("v2").unwrap();
+    world.until("it is handed out", |w| w.word(&id) == StatusWord::Migrating);
+    world.run(3);
+    let (hosts, reason) = ([host_id(1)].into(), "a new disk".to_owned());
+    world.ask(Action::Drain { hosts, reason, beyond_budget: String::new() }).unwrap();
+    world.until("it ran elsewhere", |w| !runs(w).is_empty());
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
+    world.until("it is drained", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
 }
 
 fn idempotent(way_back: WayBackKind) -> Option<MigrationFacts> {

@@ -90,6 +90,25 @@ fn without_ranges_all_may_be_set_and_with_none_nothing() {
 }
 
 /// A restart is another release's of nobody: what is in force says how far.
+/// What is out counts whoever keeps it out, and what is checked is what the rollout goes by.
+#[test]
+fn a_share_of_hosts_is_counted_with_those_that_the_knob_is_used_with() {
+    let most = |most| at_most(Amount::Count(most));
+    let knobs = with(&[(Knob::MaxUnavailable, most(3)), (Knob::Batch, most(3)), (Knob::Window, Range::Any)]);
+    let mut world = World::new(10);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, knobs);
+    world.must_succeed("v1");
+    let (hosts, reason) = ((7..=10).map(crate::world::host_id).collect(), "later".to_owned());
+    world.ask(Action::Cordon { hosts, reason }).unwrap();
+    let half = Some(Amount::Percent(50));
+    let mut said = |overrides| said(&mut world, overrides);
+    insta::assert_snapshot!(said(Overrides { max_unavailable: half, ..Overrides::default() }), @"max_unavailable cannot be 50% for one rollout: landfall.toml of v2 lets it be at most 3 in production (`[environment.production.overrides]`)");
+    let sliding = Overrides { batch: half, window: Some(Window::Sliding), ..Overrides::default() };
+    insta::assert_snapshot!(said(sliding), @"batch cannot be 50% for one rollout: landfall.toml of v2 lets it be at most 3 in production (`[environment.production.overrides]`)");
+    insta::assert_snapshot!(said(Overrides { batch: half, ..Overrides::default() }), @"allowed");
+}
+
 #[test]
 fn a_restart_keeps_to_the_ranges_of_what_is_in_force() {
     let mut world = World::on_v1(4, with(&[(Knob::Batch, at_most(Amount::Count(1)))]));
