@@ -10,7 +10,7 @@ use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrid
 use landfall_controller_core::log::{Actor, MigrationVerdict};
 use landfall_controller_core::record::{Convergence, HostRecord, Place, ReleaseRecord};
 use landfall_controller_core::restart::RestartRequest;
-use landfall_controller_core::rollout::{MigrationRun, Stage, Status, StatusWord};
+use landfall_controller_core::rollout::{Back, MigrationRun, Schema, Stage, Status, StatusWord};
 use landfall_controller_core::{decide, preview, runbook};
 
 use super::{Event, World};
@@ -575,7 +575,15 @@ impl World {
             }
             (MigrationVerdict::Applied, way) => {
                 let ran = self.checks.database.ran(id, way);
-                let release = ran.unwrap_or_else(|| rollout.release.name.clone());
+                // Where none has begun it is the one that was asked about: going back, that of the release that is left.
+                let asked = match (rollout.status.stage(), &rollout.schema) {
+                    (Some(Stage::RollingBack { back: Back::Schema { migration, .. }, .. }), _) => {
+                        &migration.release
+                    }
+                    (_, Schema::Due { migration }) => &migration.release,
+                    _ => &rollout.release,
+                };
+                let release = ran.unwrap_or_else(|| asked.name.clone());
                 self.checks.database.took(id, &release, way);
             }
         }
