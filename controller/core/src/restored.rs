@@ -183,11 +183,14 @@ fn unknown(rollout: &Rollout, why: &str, lease: impl Fn(Direction) -> Option<Lea
 
 fn pause(rollout: &mut Rollout, unknown: Option<Stage>, why: &str) -> PausedRollout {
     let mut reason = format!("{why}, and may have gone on since that was made");
+    // Whoever had paused it has paused it still: what lifts the controller's own pauses is no word against a person's.
+    let mut paused_by = Actor::Controller;
     if let Status::Paused { reason: before, by, .. } = &rollout.status {
         reason = format!("{reason}; before, {by} had paused it: {before}");
+        paused_by = by.clone();
     }
     if let Some(stage) = unknown.or_else(|| rollout.status.stage().cloned()) {
-        rollout.status = Status::Paused { stage, reason: reason.clone(), by: Actor::Controller };
+        rollout.status = Status::Paused { stage, reason: reason.clone(), by: paused_by };
     }
     let migration = rollout.status.stage().and_then(Stage::migration);
     PausedRollout {

@@ -14,11 +14,12 @@ pub(crate) fn forward(place: &PlaceRecord, release: &ReleaseRecord) -> Schema {
     let Some(facts) = &release.migration else {
         return Schema::Fits { reason: format!("{} has no migration", release.release.name) };
     };
+    // Also below others: a release that was left half way, and is brought again after one between.
+    if place.migrations.iter().any(|applied| applied.release.digest == release.release.digest) {
+        return Schema::Fits { reason: format!("the migration of {} has run already", release.release.name) };
+    }
     if let Some(top) = place.migrations.last() {
         let name = &top.release.name;
-        if top.release.digest == release.release.digest {
-            return Schema::Fits { reason: format!("the migration of {name} has run already") };
-        }
         if facts.schema.is_some() && facts.schema == top.facts.schema {
             return Schema::Fits { reason: format!("the schema is that of {name}") };
         }

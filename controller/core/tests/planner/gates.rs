@@ -441,3 +441,20 @@ fn after_a_backup_gates_are_asked_although_the_migration_has_run() {
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert!(world.hosts.values().all(|host| host.migrations.is_empty()), "it has run");
 }
+
+/// What lifts the pauses of a restored controller is no word against hers.
+#[test]
+fn whoever_had_paused_a_rollout_before_a_backup_has_paused_it_after_the_restore() {
+    let mut world = on_v1(gated(&[("qa", Before::First)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
+    let backup = world.back_up();
+    world.restore(backup);
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.run(60);
+    assert_eq!((world.word(&id), world.runs()), (StatusWord::Paused, vec!["v1".to_owned(); 5]));
+    insta::assert_snapshot!(world.end_reason(&id), @"the controller was restored from a backup of 2027-01-15 08:00:45 UTC, and may have gone on since that was made; before, anna had paused it: lunch");
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}

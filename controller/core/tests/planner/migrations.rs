@@ -520,3 +520,18 @@ fn when_all_hosts_are_removed_after_a_migration_nobody_starts_the_old_release_by
     assert_eq!(world.runs(), ["-"]);
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-03 is not at the release in force and left alone, since rollout r-6 of v2 failed; a new release or `ctl rollback` decides what runs");
 }
+
+/// Both were left half way, and the database has taken both.
+#[test]
+fn a_migration_does_not_run_again_although_another_one_ran_between() {
+    let mut world = before_v2(3, migration(WayBackKind::Compatible));
+    world.publish("v3", 3, migration(WayBackKind::Compatible), strategy());
+    for release in ["v2", "v3"] {
+        let id = world.release(release).unwrap();
+        world.until("its canary", |w| w.runs()[0] == release);
+        world.ask(Action::Abort { rollout: id, go_back: false, reason: String::new() }).unwrap();
+    }
+    assert_eq!(runs(&world).len(), 2);
+    let again = preview(&world.state, &World::request("v2"), world.now);
+    insta::assert_snapshot!(again.map_or_else(|refused| refused.to_string(), |plan| format!("{:?}", plan.schema)), @r#"Fits { reason: "the migration of v2 has run already" }"#);
+}
