@@ -280,12 +280,12 @@ pub fn preview_drill(
     }
     let base = defined(target, place)?;
     drill::loses_no_word(state, record, here).map_err(no_drill)?;
+    if !record.has_proven(there) && approval::needed(state, record, there) > 0 {
+        let reason = "a release that is new there needs approvals, and a drill asks for none; `ctl drill` without a name \
+                      takes one that was proven there";
+        return Err(no_drill(reason.to_owned()));
+    }
     if there.counter > here.counter {
-        if approval::needed(state, record, there) > 0 {
-            let reason = "a release that is new there needs approvals, and a drill asks for none; `ctl drill` without a \
-                          name takes one that was proven there";
-            return Err(no_drill(reason.to_owned()));
-        }
         knows_the_schema(record, there)?;
         if let Schema::Due { .. } = schema::forward(record, target) {
             return Err(no_drill(format!(

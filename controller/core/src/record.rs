@@ -300,6 +300,12 @@ impl PlaceRecord {
         }
     }
 
+    /// Whether this release was ever proven here.
+    #[must_use]
+    pub fn has_proven(&self, release: &ReleaseRef) -> bool {
+        self.proven.iter().any(|proven| proven.release.digest == release.digest)
+    }
+
     /// The release that every host here should run when no rollout is under way.
     #[must_use]
     pub fn in_force(&self) -> Option<&Proven> {

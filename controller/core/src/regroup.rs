@@ -88,8 +88,7 @@ impl<'s> ToCome<'s> {
         (before, labels): (&Labels, &Labels),
         (was, is): (&Option<Group>, &Option<Group>),
     ) -> u32 {
-        // What was let go with a batch that has begun, and is to be tried again there, stays as well: it may run the release.
-        if !is_to_come(member) || (member.touched && member.batch <= self.begun) {
+        if !is_to_come(member) {
             return member.batch;
         }
         let strategy = &self.rollout.strategy;

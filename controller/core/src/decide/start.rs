@@ -78,7 +78,7 @@ impl Draft<'_> {
         // A freeze holds it as well: it changes a host that serves.
         let mut request = RollRequest::new(application, environment, plan.release.name.clone());
         // What was proven here is drilled as it is gone back to: without asking another place.
-        if record.in_force().is_some_and(|in_force| plan.release.counter < in_force.release.counter) {
+        if record.has_proven(&plan.release) {
             request.unproven = "it was proven here".to_owned();
         }
         let wanted = (&plan.release, &request);

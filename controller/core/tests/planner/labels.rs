@@ -10,7 +10,6 @@ use landfall_controller_core::member::MemberState;
 use landfall_controller_core::rollout::{Promotion, Stage, StatusWord};
 use landfall_controller_core::{Refusal, preview};
 
-use crate::hosts::Behaviour;
 use crate::world::{World, host_id, name, place, strategy};
 
 /// `zone=b` sets a label, `zone-` takes it away.
@@ -113,19 +112,6 @@ fn a_host_that_is_in_change_counts_where_its_label_says_now() {
     world.ask(label(&[2], &["zone-"])).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.hosts[&host_id(2)].activations, 2);
-}
-
-/// It has run the release, and may be running it.
-#[test]
-fn a_canary_that_failed_and_is_to_be_tried_again_stays_one() {
-    let mut world = on_v1(6, Strategy { failure_budget: Amount::Count(1), ..by_role(60) });
-    world.host(1).behaviour.insert(name("v2"), Behaviour::Bad);
-    let id = world.release("v2").unwrap();
-    world.until("it has failed", |w| matches!(state_of(w, &id, 1), MemberState::Failed { .. }));
-    world.cut.push(host_id(1));
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
-    world.ask(label(&[1], &["role-"])).unwrap();
-    assert_eq!(batches(&world, &id), "1: 01 03 05, 2: 02 04 06");
 }
 
 #[test]

@@ -206,6 +206,17 @@ fn neither_a_way_back_nor_its_rehearsal_asks_for_a_proof_elsewhere() {
     assert!(matches!(refusal, Refusal::Unproven(_)), "{refusal}");
     world.ask(drill("v1")).unwrap();
     world.until("the drill is over", |world| !world.rollout_held());
+    // Older is not proven: what was passed over here is as new as the next one.
+    proves(&mut world, "v3", true);
+    world.must_succeed("v3");
+    proves(&mut world, "v1", true);
+    world.publish("v5", 5, None, after("staging"));
+    world.publish("v6", 6, None, after("staging"));
+    proves(&mut world, "v6", true);
+    world.must_succeed("v6");
+    proves(&mut world, "v1", true);
+    let refusal = world.ask(drill("v5")).unwrap_err();
+    assert!(matches!(refusal, Refusal::Unproven(_)), "{refusal}");
     let back = world.rollback(None).unwrap();
     assert_eq!(world.ended(&back), StatusWord::Succeeded);
 }

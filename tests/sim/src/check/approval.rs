@@ -18,6 +18,8 @@ pub struct Approvals {
     /// Drills.
     drills: BTreeSet<String>,
     restarts: BTreeSet<String>,
+    /// What has come into force, by environment and digest.
+    here: BTreeSet<(String, Sha256)>,
 }
 
 impl Approvals {
@@ -32,6 +34,7 @@ impl Approvals {
     ) -> Result<(), Violation> {
         let event = &entry["event"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let digest = |release: &Value| serde_json::from_value::<Sha256>(release["digest"].clone()).ok();
         let id = text(&event["rollout"]);
         let actor = text(&entry["actor"]["name"]);
         match event["kind"].as_str().unwrap_or_default() {
@@ -43,19 +46,24 @@ impl Approvals {
             "approval_withdrawn" => {
                 self.given.entry(id).or_default().remove(&text(&event["of"]));
             }
+            "rollout_finished"
+                if matches!(event["end"].as_str(), Some("succeeded" | "failed" | "aborted")) =>
+            {
+                self.here
+                    .extend(digest(&event["release"]).map(|digest| (text(&event["environment"]), digest)));
+            }
             "rollout_started" if !self.back.contains(&id) => {
                 let asks = |release: &Value| {
-                    let digest: Option<Sha256> = serde_json::from_value(release["digest"].clone()).ok();
-                    let release = digest.and_then(|digest| releases.get(&digest));
+                    let release = digest(release).and_then(|digest| releases.get(&digest));
                     release.map_or(0, |release| release.plan.strategy.entry.approvals)
                 };
-                let counter = |release: &Value| release["counter"].as_u64();
                 // What is restarted was approved when it came.
                 if self.restarts.contains(&id) {
                     return Ok(());
                 }
                 // What was proven here is drilled as it is gone back to: without asking anybody.
-                if self.drills.contains(&id) && counter(&event["release"]) < counter(&event["previous"]) {
+                let here = digest(&event["release"]).map(|digest| (text(&event["environment"]), digest));
+                if self.drills.contains(&id) && here.is_some_and(|here| self.here.contains(&here)) {
                     return Ok(());
                 }
                 let needed = asks(&event["release"]).max(asks(&event["previous"])) as usize;

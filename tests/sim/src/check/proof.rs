@@ -21,6 +21,8 @@ pub struct Proofs {
     /// Those that somebody lets begin without a proof.
     free: BTreeSet<String>,
     drills: BTreeSet<String>,
+    /// What has come into force where it is asked for, by digest.
+    here: BTreeSet<Sha256>,
 }
 
 impl Proofs {
@@ -58,13 +60,19 @@ impl Proofs {
                     self.brought.entry(digest).or_insert((counter(release), false)).1 |= whole;
                 }
             }
+            "rollout_finished"
+                if matches!(event["end"].as_str(), Some("succeeded" | "failed" | "aborted")) =>
+            {
+                self.here.extend(digest(release));
+            }
             "rollout_started" if !is_staging && !self.back.contains(&id) && !self.free.contains(&id) => {
                 let asks = |release: &Value| {
                     let release = digest(release).and_then(|digest| releases.get(&digest));
                     release.is_some_and(|release| release.plan.staged)
                 };
                 // What was proven here is drilled as it is gone back to: without asking another place.
-                let back = self.drills.contains(&id) && counter(release) < counter(&event["previous"]);
+                let was_here = digest(release).is_some_and(|digest| self.here.contains(&digest));
+                let back = self.drills.contains(&id) && was_here;
                 if back || !(asks(release) || asks(&event["previous"])) {
                     return Ok(());
                 }
