@@ -104,6 +104,13 @@ impl Checks {
         Ok(())
     }
 
+    /// A process has started from this rollout: the one before may have died once its canary was held.
+    pub fn canary_found(&mut self, rollout: &Rollout) {
+        if let Some(Stage::Canary { .. }) = rollout.status.stage() {
+            self.figures.held = Some(rollout.id.clone());
+        }
+    }
+
     /// The controller's process has started: what the one before had heard is gone.
     pub(super) fn forget_figures(&mut self) {
         self.figures.heard.clear();

@@ -71,6 +71,7 @@ impl World {
             self.checks.gates.found(&controller.state, self.now);
             for rollout in controller.state.rollouts() {
                 self.checks.watch.found(rollout, self.now);
+                self.checks.canary_found(rollout);
                 if let Some(batch) = rollout.status.stage().and_then(Checks::begun) {
                     self.checks.open_batch.insert(rollout.id.clone(), batch);
                 }
