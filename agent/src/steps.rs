@@ -52,7 +52,8 @@ pub struct StepContext {
     pub home: PathBuf,
     /// The number of the lease under which it migrates; becomes `LANDFALL_FENCE`.
     pub fence: Option<u64>,
-    /// Where its output is also written, below a line that names release, step and time, at most [`log::STEP_LOG_BYTES`] (and as much again in `<log>.1`).
+    /// Where its output is also written, below a line that names release, step and time, at most
+    /// [`log::STEP_LOG_BYTES`] (and as much again in `<log>.1`).
     pub log: Option<PathBuf>,
     /// Where it is noted which processes are the step's, so that those which outlive a killed agent are found
     /// and ended; of no other step that runs at the same time. A supervisor has a place of its own for it.

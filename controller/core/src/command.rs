@@ -129,6 +129,9 @@ pub enum Action {
     RetryFailed {
         /// Where.
         place: Place,
+        /// Of which rollout, if one is meant: while another one is under way there, nothing is tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollout: Option<RolloutId>,
     },
     /// Say how a migration of unknown outcome ended.
     ResolveMigration {

@@ -55,7 +55,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::AnswerGate { rollout, gate, batch, verdict, reason } => {
             draft.answer_gate(rollout, gate, *batch, *verdict, reason)
         }
-        Action::RetryFailed { place } => draft.retry_failed(place),
+        Action::RetryFailed { place, rollout } => draft.retry_failed(place, rollout.as_ref()),
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),
         Action::RemoveContent { releases, keep } => draft.remove_content(releases, *keep),

@@ -25,7 +25,8 @@ pub struct Member {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unheeded: u32,
     /// Whether the release may be, or may have been, active on the host because of this rollout, or that of the
-    /// one before it that ended half way. Once it is set it stays: a host that is tried again has still been touched, and must go back with the others.
+    /// one before it that ended half way. Once it is set it stays: a host that is tried again has still been touched, and
+    /// must go back with the others.
     #[serde(default)]
     pub touched: bool,
     /// Whether there was evidence of the release on it since it was let go, so that its place in the window is

@@ -184,7 +184,10 @@ pub enum Refusal {
         rule: String,
     },
     /// More is said of a host than anybody reads.
-    #[error("{host} would have {labels} labels, and may have {most}; `ctl hosts label {host} KEY-` takes others away", most = MAX_LABELS)]
+    #[error(
+        "{host} would have {labels} labels, and may have {most}; `ctl hosts label {host} KEY-` takes others away",
+        most = MAX_LABELS
+    )]
     TooManyLabels {
         /// Which host.
         host: HostId,
@@ -578,6 +581,17 @@ pub enum Refusal {
     NothingFailed {
         /// Where.
         place: Place,
+    },
+    /// Another rollout is under way than the one whose hosts are meant.
+    #[error(
+        "rollout {holder} is under way there, and {rollout} is another one; `ctl retry {holder}` tries the hosts again that \
+         failed in it"
+    )]
+    RetryAnother {
+        /// The one that was meant.
+        rollout: RolloutId,
+        /// The one that is under way.
+        holder: RolloutId,
     },
     /// What failed is over, and not what hosts are to run.
     #[error(

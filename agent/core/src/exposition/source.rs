@@ -1,7 +1,8 @@
 //! One place where an application shows its metrics, read again and again: what it has shown since it was last told.
 //!
 //! What cannot be read is missing and never zero. A process that has started anew counts from zero; where it cannot be told
-//! from one whose clock was set, the time between two readings is left out. One that is older than the one before it means that several answer there by turns, each with counters of its own: then nothing is believed.
+//! from one whose clock was set, the time between two readings is left out. One that is older than the one before it means
+//! that several answer there by turns, each with counters of its own: then nothing is believed.
 
 use std::collections::BTreeMap;
 

@@ -235,9 +235,18 @@ impl Draft<'_> {
         Ok(Answer::Rollout { id: id.clone() })
     }
 
-    pub(super) fn retry_failed(&mut self, place: &Place) -> Result<Answer, Refusal> {
+    pub(super) fn retry_failed(
+        &mut self,
+        place: &Place,
+        meant: Option<&RolloutId>,
+    ) -> Result<Answer, Refusal> {
         let nothing = || Refusal::NothingFailed { place: place.clone() };
         let record = self.state.place(place).ok_or_else(nothing)?;
+        if let (Some(meant), Some(holder)) = (meant, &record.holder)
+            && meant != holder
+        {
+            return Err(Refusal::RetryAnother { rollout: meant.clone(), holder: holder.clone() });
+        }
         let rollout = record.holder.as_ref().or(record.last.as_ref()).and_then(|id| self.state.rollout(id));
         let members = rollout.into_iter().flat_map(|rollout| self.state.members(&rollout.id));
         let going_back = rollout.is_some_and(|r| matches!(r.status.stage(), Some(Stage::RollingBack { .. })));

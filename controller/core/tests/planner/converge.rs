@@ -64,7 +64,7 @@ fn hosts_that_fail_on_coming_back_stop_those_that_follow() {
     assert_eq!(world.host(6).activations, 1);
     // Mended, they are tried again.
     world.hosts.values_mut().for_each(|host| host.behaviour.clear());
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     world.until("all", |w| w.runs() == ["v2"; 6]);
 }
 
@@ -133,7 +133,7 @@ fn a_host_that_refuses_for_good_is_left_alone_after_three_orders() {
     world.host(6).behaviour.clear();
     world.until("the other", |w| w.runs()[5] == "v2");
     world.host(5).refuses = false;
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     world.until("all", |w| w.runs() == ["v2"; 6]);
 }
 
@@ -154,7 +154,7 @@ fn a_host_that_takes_no_order_is_asked_less_and_less_often() {
     web-06 is not heard of, and takes v2, the release in force, on coming back
     ");
     world.host(5).hears = |_| true;
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     world.until("it", |w| w.runs()[4] == "v2");
 }
 

@@ -353,7 +353,7 @@ fn what_failed_on_a_host_outside_of_a_rollout_is_not_tried_again_because_it_was_
     assert_eq!(world.hosts[&host_id(4)].activations, before, "{:?}", world.sentences);
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
     world.host(4).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     world.until("it follows", |w| w.runs() == ["v2"; 4]);
 }
 

@@ -48,7 +48,7 @@ fn failures_within_the_budget_do_not_undo_the_others() {
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
     // Mended and tried again, it takes the release in force.
     world.host(5).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     world.until("all", |w| w.runs() == ["v2"; 5]);
 }
 
@@ -91,7 +91,7 @@ fn one_late_failure_does_not_undo_what_is_done() {
 fn whoever_failed_late_is_tried_again_or_left_out() {
     let (mut world, id) = paused_late();
     world.host(20).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 20]);
 

@@ -54,7 +54,7 @@ fn a_failed_one_ends_the_rollout_before_anything_is_activated() {
     assert_eq!(world.most_out, 0);
     insta::assert_snapshot!(world.end_reason(&id), @"the migration failed on web-01: migrate said no; nothing was activated");
     // That hosts should be tried again is no way to run it once more.
-    let retry = world.ask(Action::RetryFailed { place: place() }).unwrap_err();
+    let retry = world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap_err();
     insta::assert_snapshot!(retry, @"rollout r-7 of v2 has ended, and tenants in production does not run v2: `ctl release v2` tries it again");
 }
 
@@ -187,7 +187,7 @@ fn hosts_that_fail_past_an_irreversible_migration_are_held_and_the_rollout_pause
     assert_eq!(world.word(&id), StatusWord::Paused);
     // Mended on the host, it goes on.
     world.hosts.values_mut().for_each(|host| host.behaviour.clear());
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 

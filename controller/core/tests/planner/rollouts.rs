@@ -2,7 +2,7 @@
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::strategy::{Amount, Canary, Strategy};
-use landfall_common::{Duration, RequestId};
+use landfall_common::{Duration, RequestId, RolloutId};
 use landfall_controller_core::command::{Action, Answer};
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{Refusal, decide};
@@ -201,7 +201,7 @@ fn a_way_back_that_fails_says_where_and_why() {
     insta::assert_snapshot!(world.sentences.join("\n"), @"paused by controller since 2027-01-15 08:01:48 UTC: going back to v1 failed on web-01: web-01 at healthz (exit code 1): healthz said no. Mend what is the matter, then `ctl retry`");
     // What began it is not forgotten over that.
     world.host(1).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-02 at healthz (exit code 1): healthz said no");
 }
@@ -261,7 +261,7 @@ fn going_back_unasked_passes_over_what_was_not_proven_on_the_whole() {
         assert_eq!(world.ended(&id), StatusWord::Failed);
         if mended {
             world.host(4).behaviour.clear();
-            world.ask(Action::RetryFailed { place: place() }).unwrap();
+            world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
             world.until("all", |w| w.runs() == ["v2"; 4]);
             world.run(15);
         }
@@ -424,10 +424,31 @@ fn a_host_that_is_tried_again_goes_back_with_the_others() {
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
     world.host(2).behaviour.clear();
     world.host(3).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place() }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
     world.rollback(None).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 4]);
+}
+
+/// Whoever names a rollout that is over does not set going the one that somebody has paused since.
+#[test]
+fn hosts_of_another_rollout_than_the_one_that_is_meant_are_not_tried_again() {
+    let mut world = World::on_v1(2, Strategy { auto_rollback: false, ..strategy() });
+    world.host(2).behaviour.insert(name("v2"), Behaviour::Bad);
+    let first = world.release("v2").unwrap();
+    world.until("its host fails", |w| w.word(&first) == StatusWord::Paused);
+    world.ask(Action::Abort { rollout: first.clone(), go_back: false, reason: "again".to_owned() }).unwrap();
+    let second = world.release("v2").unwrap();
+    world.until("its host fails", |w| w.word(&second) == StatusWord::Paused);
+    let meant = |rollout: &RolloutId| Action::RetryFailed { place: place(), rollout: Some(rollout.clone()) };
+    insta::assert_snapshot!(
+        world.ask(meant(&first)).unwrap_err(),
+        @"rollout r-8 is under way there, and r-6 is another one; `ctl retry r-8` tries the hosts again that failed in it"
+    );
+    assert_eq!(world.word(&second), StatusWord::Paused);
+    world.host(2).behaviour.clear();
+    world.ask(meant(&second)).unwrap();
+    assert_eq!(world.ended(&second), StatusWord::Succeeded);
 }
 
 /// Met by the simulation: a host that is out for good held the way back for ever.

@@ -230,7 +230,7 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
             reason: "we looked".to_owned(),
         },
         (30..32, Some(rollout)) => Action::Abort { rollout, go_back: false, reason: reason() },
-        (32..36, _) => Action::RetryFailed { place: place() },
+        (32..36, _) => Action::RetryFailed { place: place(), rollout: None },
         (70..74, _) => {
             Action::Exclude { hosts: some_hosts(world, rng), rollout: None, reason: "broken".to_owned() }
         }
@@ -339,7 +339,7 @@ fn heal(world: &mut World) {
                     let reason = String::new();
                     world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
                 }
-                let _ = world.ask(Action::RetryFailed { place: place() });
+                let _ = world.ask(Action::RetryFailed { place: place(), rollout: None });
                 world.run(900);
                 let waits =
                     |rollout: &Rollout| matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));

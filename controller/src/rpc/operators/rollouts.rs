@@ -487,7 +487,7 @@ pub(super) async fn control(
             let asked = rollout.clone();
             let look = move |view: &View<'_>| view.state.rollout(&asked).map(|rollout| rollout.place.clone());
             let place = context.reactor.read(look).await?.ok_or_else(|| unknown(&rollout))?;
-            Action::RetryFailed { place }
+            Action::RetryFailed { place, rollout: Some(rollout.clone()) }
         }
     };
     let command = command(context, caller, &request.request_id, action)?;

@@ -437,7 +437,7 @@ impl World {
                 let go_back = self.dice.chance(500_000);
                 self.ask_anew(Action::Abort { rollout, go_back, reason });
             }
-            11 => self.ask_anew(Action::RetryFailed { place }),
+            11 => self.ask_anew(Action::RetryFailed { place, rollout: Some(rollout) }),
             12 => self.settle_migration(),
             13 => self.ask_anew(Action::Promote { rollout }),
             14 => self.repeat(),
@@ -524,7 +524,7 @@ impl World {
             let host = self.hosts[host].id.clone();
             self.ask_anew(Action::Remove { host, reason: "scrapped".to_owned() });
         } else {
-            self.ask_anew(Action::RetryFailed { place: self.place() });
+            self.ask_anew(Action::RetryFailed { place: self.place(), rollout: None });
         }
     }
 
@@ -613,7 +613,7 @@ impl World {
             *tries += 1;
             let reason = "it waits for hosts that do not come".to_owned();
             return match *tries {
-                1..=8 => self.ask_anew(Action::RetryFailed { place: self.place() }),
+                1..=8 => self.ask_anew(Action::RetryFailed { place: self.place(), rollout: Some(id) }),
                 _ => self.ask_anew(Action::Abort { rollout: id, go_back: false, reason }),
             };
         }
@@ -629,7 +629,7 @@ impl World {
         let action = match *tries {
             1 => Action::Resume { rollout: id },
             2 if is_untold => Action::Promote { rollout: id },
-            2 => Action::RetryFailed { place: self.place() },
+            2 => Action::RetryFailed { place: self.place(), rollout: Some(id) },
             3 => Action::Abort { rollout: id, go_back: true, reason },
             4 => Action::Resume { rollout: id },
             _ => Action::Abort { rollout: id, go_back: false, reason },
