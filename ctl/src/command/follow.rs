@@ -292,7 +292,7 @@ pub fn describe(output: &Output, rollout: &Rollout) -> String {
     if !rollout.migration.is_empty() {
         lines.push(format!("  migrate  {}", rollout.migration));
     }
-    lines.extend(rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch)));
+    lines.extend(rollout.batches.iter().map(live::batch_line));
     // Those that are asked are told by what the rollout waits for.
     let gates = rollout.gates.iter().filter(|gate| gate.asked.is_none());
     lines.extend(gates.map(|gate| format!("  gate     {}", super::gate::describe(gate))));
@@ -325,7 +325,7 @@ mod tests {
             to_digest: "00".into(),
             status,
             reasons: vec![reason.to_owned()].into_iter().filter(|reason| !reason.is_empty()).collect(),
-            batches: vec![Batch { canary: true, hosts }],
+            batches: vec![Batch { number: 1, canary: true, hosts }],
             started_by: "ana".into(),
             started: None,
             ended: None,

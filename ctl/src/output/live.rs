@@ -59,8 +59,12 @@ impl View {
             while bars.batches.len() < rollout.batches.len() {
                 bars.batches.push(bars.multi.add(line_bar()));
             }
-            for (index, (bar, batch)) in bars.batches.iter().zip(&rollout.batches).enumerate() {
-                bar.set_message(batch_line(index, batch));
+            // One whose hosts were all left out is there no more.
+            for bar in bars.batches.drain(rollout.batches.len()..) {
+                bars.multi.remove(&bar);
+            }
+            for (bar, batch) in bars.batches.iter().zip(&rollout.batches) {
+                bar.set_message(batch_line(batch));
             }
             return;
         }
@@ -155,8 +159,8 @@ pub fn title(rollout: &Rollout) -> String {
 
 /// `  canary   web-1 proving, healthy for 4 s of 10 s` or `  batch 3  18 ok, 2 pending`.
 #[must_use]
-pub fn batch_line(index: usize, batch: &Batch) -> String {
-    let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", index + 1) };
+pub fn batch_line(batch: &Batch) -> String {
+    let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", batch.number) };
     format!("  {name:<9}{}", states(&batch.hosts))
 }
 

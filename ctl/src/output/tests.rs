@@ -26,10 +26,11 @@ pub(crate) fn rollout() -> Rollout {
         reasons: vec!["batch 2 waits: web-19 healthy for 4 s of 10 s".into()],
         batches: vec![
             Batch {
+                number: 1,
                 canary: true,
                 hosts: vec![host("db-1", Progress::Activating, "activating: restart-web")],
             },
-            Batch { canary: false, hosts: batch },
+            Batch { number: 2, canary: false, hosts: batch },
         ],
         started_by: "ana".into(),
         started: Some("2026-11-21T16:00:00Z".parse().unwrap()),
@@ -51,7 +52,7 @@ pub(crate) fn rollout() -> Rollout {
 fn a_rollout_is_one_line_per_batch_with_healthy_hosts_folded() {
     let rollout = rollout();
     let now = "2026-11-21T16:01:12Z".parse().unwrap();
-    let lines = rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch));
+    let lines = rollout.batches.iter().map(live::batch_line);
     let text: Vec<String> = std::iter::once(live::head(&rollout, now)).chain(lines).collect();
     insta::assert_snapshot!(text.join("\n"), @r#"
     v1.3 -> v1.4, tenants in production: running, 1m 12s; batch 2 waits: web-19 healthy for 4 s of 10 s
@@ -67,14 +68,15 @@ fn staging_shows_bytes() {
     rollout.reasons = vec!["staging: 2 of 8 hosts are ready".into()];
     let many = (3..=8).map(|n| fetching(&format!("web-{n}"), 10 * n, 100));
     rollout.batches = vec![
-        Batch { canary: true, hosts: vec![fetching("web-1", 34, 120)] },
+        Batch { number: 1, canary: true, hosts: vec![fetching("web-1", 34, 120)] },
         Batch {
+            number: 2,
             canary: false,
             hosts: many.chain([host("web-2", Progress::Staging, "preparing: venv")]).collect(),
         },
     ];
     let now = "2026-11-21T16:00:12Z".parse().unwrap();
-    let lines = rollout.batches.iter().enumerate().map(|(index, batch)| live::batch_line(index, batch));
+    let lines = rollout.batches.iter().map(live::batch_line);
     let text: Vec<String> = std::iter::once(live::head(&rollout, now)).chain(lines).collect();
     insta::assert_snapshot!(text.join("\n"), @"
     v1.3 -> v1.4, tenants in production: staging, 12s; fetched 364 MiB of 720 MiB; staging: 2 of 8 hosts are ready
@@ -171,4 +173,17 @@ fn an_error_says_what_why_and_what_next() {
     "#);
     let json: serde_json::Value = serde_json::from_str(&envelope("error", &error_value(&tag))).unwrap();
     assert_eq!((&json["version"], &json["error"]["exit_code"]), (&json!(1), &json!(2)));
+}
+
+/// Whoever excludes all hosts of a batch reads of the others by the numbers that they had.
+#[test]
+fn a_batch_keeps_its_number_when_one_before_it_is_left_out() {
+    let mut rollout = rollout();
+    let third = Batch { number: 3, ..rollout.batches[1].clone() };
+    rollout.batches[1] = third;
+    let lines: Vec<String> = rollout.batches.iter().map(live::batch_line).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+      canary   db-1 activating: restart-web
+      batch 3  18 ok, web-19 proving: healthy for 4 s of 10 s
+    ");
 }

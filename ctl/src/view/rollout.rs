@@ -240,6 +240,8 @@ pub struct LeftOut {
 /// Hosts that change together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Batch {
+    /// From 1, as reasons and the log call it.
+    pub number: u32,
     /// Whether it is the canary.
     pub canary: bool,
     /// The hosts.
@@ -377,7 +379,9 @@ impl From<v1::Rollout> for Rollout {
             failure: host.failure.map(Failure::from),
             touched: host.touched,
         };
-        let batch = |batch: v1::RolloutBatch| Batch {
+        let batch = |(at, batch): (u32, v1::RolloutBatch)| Batch {
+            // An earlier controller does not say it.
+            number: if batch.number == 0 { at } else { batch.number },
             canary: batch.canary,
             hosts: batch.hosts.into_iter().map(host).collect(),
         };
@@ -399,7 +403,7 @@ impl From<v1::Rollout> for Rollout {
             to_digest: to.digest,
             status,
             reasons: printable::each(rollout.reasons),
-            batches: rollout.batches.into_iter().map(batch).collect(),
+            batches: (1..).zip(rollout.batches).map(batch).collect(),
             started_by: line(&rollout.started_by),
             started: moment(rollout.started_ms),
             ended: moment(rollout.ended_ms),
@@ -448,7 +452,7 @@ mod tests {
             failure: Some(failure),
             ..v1::RolloutHost::default()
         };
-        let batch = v1::RolloutBatch { canary: false, hosts: vec![host] };
+        let batch = v1::RolloutBatch { hosts: vec![host], ..v1::RolloutBatch::default() };
         let rollout = Rollout::from(v1::Rollout {
             reasons: vec![hostile()],
             migration: hostile(),

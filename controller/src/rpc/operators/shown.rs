@@ -185,6 +185,7 @@ fn batches(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutBatch> {
         .map(|members| pb::RolloutBatch {
             canary: canaried && members.first().is_some_and(|member| member.batch == 1),
             hosts: members.iter().map(|member| host(view, member)).collect(),
+            number: members.first().map_or(0, |member| member.batch),
         })
         .collect()
 }
