@@ -168,6 +168,11 @@ name!(
     Rule { kind: "gate name", max_len: 63, upper: true, extra: b".-_" }
 );
 name!(
+    /// What CI says something about, such as `tests`.
+    EvidenceName,
+    Rule { kind: "evidence name", max_len: 63, upper: true, extra: b".-_" }
+);
+name!(
     /// A figure that an application shows of itself, such as `errors`.
     MetricName,
     Rule { kind: "metric name", max_len: 63, upper: true, extra: b".-_" }

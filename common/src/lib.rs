@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod definition;
 pub mod digest;
 pub mod disk;
+pub mod evidence;
 pub mod ids;
 pub mod journal;
 pub mod manifest;
@@ -22,8 +23,8 @@ pub mod words;
 
 pub use digest::Sha256;
 pub use ids::{
-    AppName, EnvName, GateName, Generation, HostId, LabelKey, MetricName, OperatorName, ReleaseCounter,
-    ReleaseName, RequestId, RolloutId, ServiceName, StepName,
+    AppName, EnvName, EvidenceName, GateName, Generation, HostId, LabelKey, MetricName, OperatorName,
+    ReleaseCounter, ReleaseName, RequestId, RolloutId, ServiceName, StepName,
 };
 pub use rights::{Right, Rights, Role, Scope};
 pub use time::{Duration, Timestamp};

@@ -398,6 +398,10 @@ mod tests {
                     }],
                 },
                 after: [crate::ids::EnvName::new("staging").unwrap()].into(),
+                evidence: vec![crate::evidence::Demand {
+                    name: crate::ids::EvidenceName::new("tests").unwrap(),
+                    keys: [crate::evidence::EvidenceKey::new("0a".repeat(32)).unwrap()].into(),
+                }],
             },
             ..Strategy::default()
         };

@@ -130,8 +130,10 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "time_zone",
             "freezes",
             "after",
+            "evidence",
         ],
     ),
+    ("evidence", &["name", "keys"]),
     ("gates", &["name", "before", "deadline", "url", "every", "timeout"]),
     (
         "overrides",

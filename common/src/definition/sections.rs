@@ -4,6 +4,7 @@
 mod analysis;
 mod docker;
 mod environments;
+mod evidence;
 mod gates;
 mod metrics;
 mod overrides;

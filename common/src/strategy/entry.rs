@@ -2,6 +2,7 @@
 //! back waits for it.
 
 use super::calendar::Calendar;
+use crate::evidence::{self, Demand};
 use crate::ids::EnvName;
 use std::collections::BTreeSet;
 
@@ -23,6 +24,9 @@ pub struct Entry {
     /// In which environments that very release must have been proven before, on every host.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub after: BTreeSet<EnvName>,
+    /// What CI must have said of the release's commit; at most [`evidence::MAX_DEMANDS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Demand>,
 }
 
 fn is_default(calendar: &Calendar) -> bool {
@@ -49,6 +53,7 @@ impl Entry {
         if self.approvals > MAX_APPROVALS {
             return Err(format!("approvals ({}) must be at most {MAX_APPROVALS}", self.approvals));
         }
+        evidence::check(&self.evidence)?;
         self.calendar.check()
     }
 }

@@ -86,6 +86,7 @@
 pub mod director;
 pub mod envelope;
 pub mod error;
+pub mod evidence;
 pub mod key;
 pub mod metadata;
 pub mod offline;

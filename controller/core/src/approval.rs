@@ -40,6 +40,8 @@ pub fn content(rollout: &Rollout) -> Option<Sha256> {
         outside_window: &'a str,
         #[serde(skip_serializing_if = "str::is_empty")]
         unproven: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        without_evidence: &'a str,
     }
     let request = rollout.in_line()?;
     let content = Content {
@@ -49,6 +51,7 @@ pub fn content(rollout: &Rollout) -> Option<Sha256> {
         no_way_back: request.no_way_back,
         outside_window: &request.outside_window,
         unproven: &request.unproven,
+        without_evidence: &request.without_evidence,
     };
     Some(Sha256::of(&canonical::to_vec(&content).expect("made of names, numbers and digests only")))
 }
@@ -102,7 +105,9 @@ pub fn terms(request: &RollRequest) -> Vec<String> {
         .then(|| format!("windows and freezes do not hold it: {}", request.outside_window));
     let unproven =
         (!request.unproven.is_empty()).then(|| format!("it may be unproven elsewhere: {}", request.unproven));
-    set.chain(no_way_back).chain(outside).chain(unproven).collect()
+    let without = (!request.without_evidence.is_empty())
+        .then(|| format!("it may begin without evidence: {}", request.without_evidence));
+    set.chain(no_way_back).chain(outside).chain(unproven).chain(without).collect()
 }
 
 /// How many people other than the one who asks must approve a release here: as many as it says itself, or as the

@@ -6,6 +6,7 @@ use landfall_common::{HostId, RolloutId, Timestamp};
 
 use crate::approval::Approval;
 use crate::contract::Contract;
+use crate::evidence;
 use crate::log::{Actor, CommitLine, LogEvent};
 use crate::member::{LeftOut, Member, MemberState, Out};
 use crate::preview::Plan;
@@ -35,6 +36,12 @@ pub(crate) fn begin(
     let Beginning { id, by, requested_at, approvals, commits } = beginning;
     let mut changes = Vec::new();
     let astray = astray(state, &place);
+    // No way back has asked for any.
+    let evidence = match plan.kind {
+        RolloutKind::Rollback => Vec::new(),
+        _ if plan.restart.is_some() => Vec::new(),
+        _ => evidence::stood(state, &place, &plan.release),
+    };
     // Whoever follows the rollout before still wants to see how it ended on each host; those before it have served
     // their purpose.
     for (old, members) in state.members.iter().filter(|(old, _)| place.last.as_ref() != Some(*old)) {
@@ -63,6 +70,7 @@ pub(crate) fn begin(
         hosts: hosts as u64,
         commits,
         approved_by: approvals.iter().map(|approval| approval.by.to_string()).collect(),
+        evidence,
         notes: notes.and_then(|release| release.notes.clone()).unwrap_or_default(),
     };
     let batches = u32::try_from(plan.batches.len()).unwrap_or(u32::MAX);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_common::evidence::Statement;
 use landfall_common::strategy::{Amount, Canary, CanaryAnalysis, Spread, Strategy, StrategyKind, Window};
 use landfall_common::time::duration_ms;
 use landfall_common::{
@@ -124,6 +125,13 @@ pub enum Action {
         verdict: GateVerdict,
         /// Why.
         reason: String,
+    },
+    /// Take what CI says of a commit. The shell has verified the signature.
+    SubmitEvidence {
+        /// What is said.
+        statement: Box<Statement>,
+        /// By its key, hexadecimal.
+        signature: String,
     },
     /// Try the hosts again that failed.
     RetryFailed {
@@ -271,6 +279,9 @@ pub struct RollRequest {
     /// Why it may begin although it is not proven where its environment asks for that; empty if it may not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unproven: String,
+    /// Why it may begin without the evidence that its environment asks for; empty if it may not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub without_evidence: String,
     /// Refuse if the plan is not this one any more.
     #[serde(default)]
     pub plan: Option<Sha256>,
@@ -315,6 +326,7 @@ impl RollRequest {
             outside_window: String::new(),
             proven_in: BTreeSet::new(),
             unproven: String::new(),
+            without_evidence: String::new(),
             plan: None,
             commits: Vec::new(),
             if_held: IfHeld::default(),

@@ -19,6 +19,7 @@ use crate::state::State;
 mod approve;
 mod control;
 mod drain;
+mod evidence;
 mod gate;
 mod label;
 mod leave_out;
@@ -55,6 +56,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::AnswerGate { rollout, gate, batch, verdict, reason } => {
             draft.answer_gate(rollout, gate, *batch, *verdict, reason)
         }
+        Action::SubmitEvidence { statement, signature } => draft.submit_evidence(statement, signature),
         Action::RetryFailed { place, rollout } => draft.retry_failed(place, rollout.as_ref()),
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),

@@ -26,6 +26,7 @@ mod course;
 mod decide;
 mod drain;
 pub mod entry;
+pub mod evidence;
 pub mod explain;
 pub mod facts;
 pub mod gate;

@@ -7,6 +7,7 @@ use landfall_common::{RolloutId, Sha256, Timestamp};
 use crate::approval;
 use crate::command::RollRequest;
 use crate::entry;
+use crate::evidence::{self, Lacking};
 use crate::proof::{self, Unproven};
 use crate::reason::{InLine, Wait};
 use crate::record::{Lock, Place, PlaceRecord};
@@ -27,6 +28,8 @@ pub(crate) enum Hindrance<'a> {
     Closed(Closed),
     /// It has to be proven elsewhere before.
     Unproven(Unproven),
+    /// CI has to have said that it is good.
+    Unevidenced(Lacking),
 }
 
 /// What hinders a rollout from beginning; `id` is its own, if it stands in line already.
@@ -47,7 +50,8 @@ pub(crate) fn hindrance<'a>(
     state.lock(place, now).map(Hindrance::Locked).or_else(|| barred(state, place, wanted, now))
 }
 
-/// What keeps it from beginning now whatever else does: neither a lock nor a calendar nor a proof is superseded.
+/// What keeps it from beginning now whatever else does: neither a lock nor a calendar nor a proof nor evidence is
+/// superseded.
 pub(crate) fn barred<'a>(
     state: &'a State,
     place: &'a PlaceRecord,
@@ -57,7 +61,8 @@ pub(crate) fn barred<'a>(
     let outside = !request.outside_window.is_empty();
     let closed = if outside { None } else { entry::closed(state, place, release, now) };
     let unproven = || proof::missing(state, place, release, request).map(Hindrance::Unproven);
-    closed.map(Hindrance::Closed).or_else(unproven)
+    let unevidenced = || evidence::missing(state, place, release, request).map(Hindrance::Unevidenced);
+    closed.map(Hindrance::Closed).or_else(unproven).or_else(unevidenced)
 }
 
 impl Hindrance<'_> {
@@ -88,6 +93,7 @@ impl Hindrance<'_> {
             },
             Self::Closed(closed) => Refusal::Closed { place: at, closed: closed.clone() },
             Self::Unproven(unproven) => Refusal::Unproven(Box::new(unproven.clone())),
+            Self::Unevidenced(lacking) => Refusal::Unevidenced(Box::new(lacking.clone())),
         }
     }
 
@@ -108,6 +114,7 @@ impl Hindrance<'_> {
             }
             Self::Closed(closed) => InLine::Closed { why: closed.to_string(), opens: closed.opens },
             Self::Unproven(unproven) => InLine::Unproven(Box::new(unproven.clone())),
+            Self::Unevidenced(lacking) => InLine::Unevidenced(Box::new(lacking.clone())),
         }
     }
 }

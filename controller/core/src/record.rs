@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Answer;
 use crate::contract::{ContractFacts, Contracted};
+use crate::evidence::{EvidenceRecord, Said};
 use crate::log::Actor;
 use crate::member::Member;
 use crate::rollout::Rollout;
@@ -450,6 +451,8 @@ pub enum Record {
     Issued(Box<Issued>),
     /// An answered request.
     Request(RequestRecord),
+    /// What CI has said of a commit.
+    Evidence(Box<EvidenceRecord>),
 }
 
 impl Record {
@@ -464,6 +467,10 @@ impl Record {
             Self::Member(member) => Key::Member(member.rollout.clone(), member.host.clone()),
             Self::Issued(issued) => Key::Issued(issued.host.clone()),
             Self::Request(request) => Key::Request(request.id.clone()),
+            Self::Evidence(record) => {
+                let statement = &record.statement;
+                Key::Evidence(statement.application.clone(), Said::from(statement))
+            }
         }
     }
 }
@@ -486,6 +493,8 @@ pub enum Key {
     Issued(HostId),
     /// An answered request.
     Request(RequestId),
+    /// What CI has said of a commit.
+    Evidence(AppName, Said),
 }
 
 /// The store's form: `member/ROLLOUT/HOST`. No name holds a slash.
@@ -499,6 +508,9 @@ impl fmt::Display for Key {
             Self::Member(rollout, host) => write!(f, "member/{rollout}/{host}"),
             Self::Issued(host) => write!(f, "issued/{host}"),
             Self::Request(request) => write!(f, "request/{request}"),
+            Self::Evidence(application, Said { commit, name, key }) => {
+                write!(f, "evidence/{application}/{commit}/{name}/{key}")
+            }
         }
     }
 }

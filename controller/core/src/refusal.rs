@@ -1,13 +1,15 @@
 //! Why a command is refused. A refused command changes nothing.
 
 use landfall_common::assignment::RestartKind;
+use landfall_common::evidence::{CommitId, Verdict};
 use landfall_common::strategy::Closed;
 use landfall_common::strategy::GateUrl;
 use landfall_common::time::human;
 use landfall_common::{
-    AppName, EnvName, GateName, HostId, LabelKey, ReleaseName, RequestId, RolloutId, Timestamp,
+    AppName, EnvName, EvidenceName, GateName, HostId, LabelKey, ReleaseName, RequestId, RolloutId, Timestamp,
 };
 
+use crate::evidence::Lacking;
 use crate::gate::GateVerdict;
 use crate::label::MAX_LABELS;
 use crate::proof::Unproven;
@@ -300,6 +302,28 @@ pub enum Refusal {
         release = .0.release, environment = .0.there.environment
     )]
     Unproven(Box<Unproven>),
+    /// CI has to have said that the release's commit is good.
+    #[error(
+        "{0}; {next}, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)",
+        next = .0.next()
+    )]
+    Unevidenced(Box<Lacking>),
+    /// A later run has said something already, or the same run something else.
+    #[error(
+        "run {run} says nothing of {name} of commit {commit} any more, since run {known} has {result}; whoever runs it          again counts on, `ctl evidence add --run NUMBER`", commit = commit.short()
+    )]
+    EvidenceOutrun {
+        /// What of.
+        name: EvidenceName,
+        /// Of which commit.
+        commit: CommitId,
+        /// Which run was handed in.
+        run: u64,
+        /// Which one is known.
+        known: u64,
+        /// What it has said.
+        result: Verdict,
+    },
     /// It is not the time for a rollout.
     #[error(
         "{place} {closed}; a release can wait for that with --queue, and --outside-window REASON begins at once \

@@ -7,6 +7,7 @@ use landfall_common::{AppName, HostId, ReleaseName, RequestId, RolloutId, Timest
 
 use crate::asked::Asking;
 use crate::comparison::{Comparison, On, Subjects};
+use crate::evidence::{EvidenceRecord, Statements};
 use crate::member::Member;
 use crate::observation::{Attention, Figures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
@@ -23,6 +24,7 @@ pub struct State {
     pub(crate) rollouts: BTreeMap<RolloutId, Rollout>,
     pub(crate) members: BTreeMap<RolloutId, BTreeMap<HostId, Member>>,
     pub(crate) requests: BTreeMap<RequestId, RequestRecord>,
+    pub(crate) evidence: BTreeMap<AppName, Statements>,
     /// Of each place whose canary is being compared. Volatile.
     comparisons: BTreeMap<Place, Comparison>,
     /// Of each place whose rollout waits for gates, what they have answered. Volatile.
@@ -58,6 +60,7 @@ impl State {
             rollouts: BTreeMap::new(),
             members: BTreeMap::new(),
             requests: BTreeMap::new(),
+            evidence: BTreeMap::new(),
             comparisons: BTreeMap::new(),
             asking: Asking::default(),
             started_at: now,
@@ -87,6 +90,10 @@ impl State {
                     .map(|member| Record::Member(Box::new(member.clone()))),
             )
             .chain(self.requests.values().map(|request| Record::Request(request.clone())))
+            .chain(
+                (self.evidence.values().flat_map(BTreeMap::values))
+                    .map(|record| Record::Evidence(Box::new(record.clone()))),
+            )
     }
 
     /// Takes in a change that has become durable.
@@ -302,6 +309,11 @@ impl State {
         self.releases.get(application)?.get(name)
     }
 
+    /// What CI has said of the commits of an application, commit by commit.
+    pub fn evidence(&self, application: &AppName) -> impl Iterator<Item = &EvidenceRecord> + use<'_> {
+        self.evidence.get(application).into_iter().flat_map(BTreeMap::values)
+    }
+
     /// The releases of an application, by name.
     pub fn releases(&self, application: &AppName) -> impl Iterator<Item = &ReleaseRecord> + use<'_> {
         self.releases.get(application).into_iter().flat_map(BTreeMap::values)
@@ -367,6 +379,10 @@ impl State {
             Record::Request(request) => {
                 self.requests.insert(request.id.clone(), request);
             }
+            Record::Evidence(record) => {
+                let statements = self.evidence.entry(record.statement.application.clone()).or_default();
+                statements.insert((&record.statement).into(), *record);
+            }
         }
     }
 
@@ -410,6 +426,11 @@ impl State {
             Key::Issued(host) => self.set_issued(Issued::nothing(host.clone())),
             Key::Request(id) => {
                 self.requests.remove(id);
+            }
+            Key::Evidence(application, said) => {
+                if let Some(statements) = self.evidence.get_mut(application) {
+                    statements.remove(said);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
-use super::{analysis, duration, gates, overrides};
+use super::{analysis, duration, evidence, gates, overrides};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
@@ -109,6 +109,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
             approvals: section.integer("approvals", 0..=MAX_APPROVALS).unwrap_or_default(),
             calendar: calendar(section),
             after: after.iter().map(|at| at.value.clone()).collect(),
+            evidence: evidence::evidence(section),
         },
     };
     let sound = section.reader.found.borrow().len() == before;

@@ -7,6 +7,7 @@ use crate::begin::{self, Beginning};
 use crate::command::{Answer, IfHeld, RollRequest};
 use crate::course::{self, Course};
 use crate::entry;
+use crate::evidence;
 use crate::line::{self, Hindrance};
 use crate::log::{CommitLine, LogEvent};
 use crate::output::Effect;
@@ -36,6 +37,7 @@ impl Draft<'_> {
         preview::way_back_is_known(&plan, request)?;
         self.say_if_outside(&place, &plan, request);
         self.say_if_unproven(&place, &plan, request);
+        self.say_if_without_evidence(&place, &plan, request);
         match (hindrance, request.if_held) {
             (None, _) => self.begin_or_wait(place, plan, request),
             (Some(hindrance), IfHeld::Refuse | IfHeld::Queue) => {
@@ -80,6 +82,7 @@ impl Draft<'_> {
         // What was proven here is drilled as it is gone back to: without asking another place.
         if record.has_proven(&plan.release) {
             request.unproven = "it was proven here".to_owned();
+            request.without_evidence.clone_from(&request.unproven);
         }
         let wanted = (&plan.release, &request);
         match line::hindrance(self.state, &record, None, wanted, self.now) {
@@ -107,9 +110,13 @@ impl Draft<'_> {
         let plan = preview::preview_restart(self.state, request, self.now)?;
         let place = self.place_record(&request.place);
         let Place { application, environment } = request.place.clone();
-        // A freeze holds it as well: it changes hosts that serve.
+        // A freeze holds it as well: it changes hosts that serve. What it runs is in force already, whatever is said of it
+        // since.
+        let in_force = "it is in force here".to_owned();
         let wanted = RollRequest {
             outside_window: request.outside_window.clone(),
+            unproven: in_force.clone(),
+            without_evidence: in_force,
             ..RollRequest::new(application.clone(), environment.clone(), plan.release.name.clone())
         };
         let hindrance = line::hindrance(self.state, &place, None, (&plan.release, &wanted), self.now);
@@ -153,6 +160,20 @@ impl Draft<'_> {
             release: plan.release.clone(),
             lacking: proof::lacking(self.state, place, &plan.release).map(|lacks| lacks.there.environment),
             reason: request.unproven.clone(),
+        });
+    }
+
+    /// And whoever does without evidence.
+    fn say_if_without_evidence(&mut self, place: &PlaceRecord, plan: &Plan, request: &RollRequest) {
+        if request.without_evidence.is_empty() {
+            return;
+        }
+        let lacking = evidence::lacking(self.state, place, &plan.release);
+        self.log(LogEvent::EvidenceOverridden {
+            rollout: self.command.fresh.clone(),
+            release: plan.release.clone(),
+            lacking: lacking.map(|lacking| lacking.to_string()).unwrap_or_default(),
+            reason: request.without_evidence.clone(),
         });
     }
 

@@ -1,14 +1,16 @@
 //! What can happen: one variant for each kind of entry, with all that is known of it.
 
 use landfall_common::assignment::{ReleaseRef, RestartKind};
+use landfall_common::evidence::{CommitId, EvidenceKey, Verdict};
 use landfall_common::report::OutcomeKind;
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, GateName, Generation, HostId, OperatorName, ReleaseName, RolloutId,
-    ServiceName, Sha256, Timestamp,
+    AppName, Duration, EnvName, EvidenceName, GateName, Generation, HostId, OperatorName, ReleaseName,
+    RolloutId, ServiceName, Sha256, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Stood;
 use crate::gate::GateVerdict;
 use crate::label::LabelChange;
 
@@ -54,6 +56,9 @@ pub enum LogEvent {
         /// Who has approved it, where that was needed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         approved_by: Vec<String>,
+        /// The evidence that was asked for and there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        evidence: Vec<Stood>,
         /// Release notes.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         notes: String,
@@ -94,6 +99,36 @@ pub enum LogEvent {
         lacking: Option<EnvName>,
         /// Why, in his words.
         reason: String,
+    },
+    /// An operator who may had a release begin without the evidence that its environment asks for.
+    EvidenceOverridden {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The release that it will bring.
+        release: ReleaseRef,
+        /// What it lacked by then, as a sentence; empty if nothing.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        lacking: String,
+        /// Why, in his words.
+        reason: String,
+    },
+    /// What CI says of a commit was handed in.
+    EvidenceSubmitted {
+        /// Of which application.
+        application: AppName,
+        /// Of which commit.
+        commit: CommitId,
+        /// What of, such as `tests`.
+        name: EvidenceName,
+        /// How that ended.
+        result: Verdict,
+        /// In which run.
+        run: u64,
+        /// The key that has signed it.
+        key: EvidenceKey,
+        /// Where it can be read; empty if nowhere.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        url: String,
     },
     /// Somebody said yes to a rollout that stands in line.
     RolloutApproved {
@@ -638,6 +673,8 @@ impl LogEvent {
             Self::RolloutQueued { .. } => "rollout_queued",
             Self::WindowOverridden { .. } => "window_overridden",
             Self::ProofOverridden { .. } => "proof_overridden",
+            Self::EvidenceOverridden { .. } => "evidence_overridden",
+            Self::EvidenceSubmitted { .. } => "evidence_submitted",
             Self::RolloutApproved { .. } => "rollout_approved",
             Self::RolloutRejected { .. } => "rollout_rejected",
             Self::ApprovalWithdrawn { .. } => "approval_withdrawn",
@@ -698,6 +735,7 @@ impl LogEvent {
             | Self::RolloutQueued { rollout, .. }
             | Self::WindowOverridden { rollout, .. }
             | Self::ProofOverridden { rollout, .. }
+            | Self::EvidenceOverridden { rollout, .. }
             | Self::RolloutApproved { rollout, .. }
             | Self::RolloutRejected { rollout, .. }
             | Self::ApprovalWithdrawn { rollout, .. }

@@ -23,7 +23,14 @@ impl LogEvent {
                 None => format!("{application} {} was published", release.name),
             },
             Self::RolloutStarted {
-                application, environment, release, previous, hosts, approved_by, ..
+                application,
+                environment,
+                release,
+                previous,
+                hosts,
+                approved_by,
+                evidence,
+                ..
             } => {
                 let from = previous.as_ref().map_or(String::new(), |p| format!(" after {}", p.name));
                 let hosts = count(*hosts, "host");
@@ -32,7 +39,9 @@ impl LogEvent {
                     [] => String::new(),
                     by => format!(", approved by {}", by.join(", ")),
                 };
-                format!("rollout of {application} {name} to {environment}{from} began on {hosts}{by}")
+                let on: Vec<String> = evidence.iter().map(ToString::to_string).collect();
+                let on = if on.is_empty() { String::new() } else { format!("; {}", on.join(", ")) };
+                format!("rollout of {application} {name} to {environment}{from} began on {hosts}{by}{on}")
             }
             Self::RolloutFinished {
                 application,
@@ -65,6 +74,16 @@ impl LogEvent {
                     Some(environment) => format!("although it is not proven in {environment}"),
                 };
                 because(format!("rollout {rollout} of {} is to begin {although}", release.name), reason)
+            }
+            Self::EvidenceOverridden { rollout, release, lacking, reason } => {
+                let although = match &**lacking {
+                    "" => "whatever evidence there is".to_owned(),
+                    lacking => format!("although {lacking}"),
+                };
+                because(format!("rollout {rollout} of {} is to begin {although}", release.name), reason)
+            }
+            Self::EvidenceSubmitted { application, commit, name, result, run, .. } => {
+                format!("{name} of commit {} of {application} {result} in run {run}", commit.short())
             }
             Self::RolloutApproved { rollout, release, reason, .. } => {
                 because(format!("rollout {rollout} of {} was approved", release.name), reason)

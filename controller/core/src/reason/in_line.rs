@@ -5,6 +5,7 @@ use std::fmt;
 use landfall_common::{ReleaseName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Lacking;
 use crate::proof::Unproven;
 use crate::refusal::moment;
 use crate::rollout::StatusWord;
@@ -51,6 +52,8 @@ pub enum InLine {
     },
     /// A proof in another environment.
     Unproven(Box<Unproven>),
+    /// What CI has not said.
+    Unevidenced(Box<Lacking>),
     /// The word of people other than the one who asked for it.
     Unapproved {
         /// Which rollout it is itself.
@@ -91,6 +94,7 @@ impl fmt::Display for InLine {
             }
             Self::Closed { why, .. } => write!(f, "waits, since its environment {why}"),
             Self::Unproven(unproven) => write!(f, "waits for a proof: {unproven}"),
+            Self::Unevidenced(lacking) => write!(f, "waits for evidence: {lacking}; {}", lacking.next()),
             Self::Unapproved { rollout, needed, asked_by, approved_by } => {
                 let noun = if *needed == 1 { "approval" } else { "approvals" };
                 match &approved_by[..] {

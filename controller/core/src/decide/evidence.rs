@@ -1,0 +1,60 @@
+//! Evidence that is handed in.
+
+use landfall_common::evidence::Statement;
+
+use crate::command::Answer;
+use crate::evidence::{self, EvidenceRecord, Said};
+use crate::log::LogEvent;
+use crate::record::{Key, Record};
+use crate::refusal::Refusal;
+
+use super::Draft;
+
+impl Draft<'_> {
+    /// Takes a statement, whose signature is verified already. The run is a fence: of one key an older one is refused,
+    /// and the same with other content, so that nobody undoes a failure with a success of before.
+    pub(super) fn submit_evidence(
+        &mut self,
+        statement: &Statement,
+        signature: &str,
+    ) -> Result<Answer, Refusal> {
+        let (application, said) = (&statement.application, Said::from(statement));
+        let statements = self.state.evidence.get(application);
+        let known = statements.and_then(|statements| statements.get(&said));
+        if let Some(EvidenceRecord { statement: known, .. }) = known {
+            if known == statement {
+                return Ok(Answer::Accepted);
+            }
+            if statement.run <= known.run {
+                return Err(Refusal::EvidenceOutrun {
+                    name: statement.name.clone(),
+                    commit: statement.commit.clone(),
+                    run: statement.run,
+                    known: known.run,
+                    result: known.result,
+                });
+            }
+        }
+        if let Some(surplus) = evidence::surplus(self.state, application, &said) {
+            self.delete(Key::Evidence(application.clone(), surplus));
+        }
+        let newest = statements.and_then(|all| all.values().map(|record| record.number).max());
+        self.log(LogEvent::EvidenceSubmitted {
+            application: application.clone(),
+            commit: statement.commit.clone(),
+            name: statement.name.clone(),
+            result: statement.result,
+            run: statement.run,
+            key: statement.key.clone(),
+            url: statement.url.clone(),
+        });
+        self.put(Record::Evidence(Box::new(EvidenceRecord {
+            statement: statement.clone(),
+            signature: signature.to_owned(),
+            by: self.command.by.clone(),
+            at: self.now,
+            number: newest.unwrap_or_default() + 1,
+        })));
+        Ok(Answer::Accepted)
+    }
+}

@@ -1,0 +1,308 @@
+//! Evidence: what CI must have said of a release's commit before the release begins in a place.
+//!
+//! Signatures are verified before a statement comes here. What is decided here is which statement counts, of several,
+//! and whether whoever has signed it may say it: by the release that is to come, and by the one in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use landfall_common::assignment::ReleaseRef;
+use landfall_common::evidence::{CommitId, Demand, EvidenceKey, Statement, Verdict};
+use landfall_common::manifest::Origin;
+use landfall_common::{AppName, EvidenceName, ReleaseName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::command::RollRequest;
+use crate::log::Actor;
+use crate::record::{Place, PlaceRecord};
+use crate::state::State;
+
+/// How many statements are kept of one application: a team that tests a hundred commits a day has those of a month.
+pub const EVIDENCE_AT_MOST: usize = 4096;
+
+/// A statement that was handed in, its signature verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRecord {
+    /// What is said.
+    pub statement: Statement,
+    /// By its key, hexadecimal: whoever is shown it can verify it.
+    pub signature: String,
+    /// Who has handed it in.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Its number among those of the application; only grows.
+    pub number: u64,
+}
+
+/// Which statement of an application one is about: a later one of the same key replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Said {
+    /// Of which commit.
+    pub commit: CommitId,
+    /// What of.
+    pub name: EvidenceName,
+    /// Who says it.
+    pub key: EvidenceKey,
+}
+
+impl From<&Statement> for Said {
+    fn from(statement: &Statement) -> Self {
+        let Statement { commit, name, key, .. } = statement.clone();
+        Self { commit, name, key }
+    }
+}
+
+/// The statements of an application.
+pub(crate) type Statements = BTreeMap<Said, EvidenceRecord>;
+
+/// Evidence that a place asks for, and a release does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// Which release.
+    pub release: ReleaseName,
+    /// Where.
+    pub place: Place,
+    /// What of.
+    pub name: EvidenceName,
+    /// The release in force, where it is that one that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<ReleaseName>,
+    /// What there is.
+    pub found: Found,
+}
+
+/// What there is instead of the evidence that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "snake_case")]
+pub enum Found {
+    /// The release was not made from a commit, or does not say from which.
+    NoCommit,
+    /// Nothing.
+    Nothing {
+        /// Of which commit.
+        commit: CommitId,
+    },
+    /// What says that it failed; one key that says so suffices.
+    Failed {
+        /// Of which commit.
+        commit: CommitId,
+        /// In which run.
+        run: u64,
+        /// Where that can be read; empty if nowhere.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        url: String,
+    },
+    /// What was signed by keys that may not say it.
+    Stranger {
+        /// Of which commit.
+        commit: CommitId,
+        /// One of them.
+        key: EvidenceKey,
+    },
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { release, place, name, asked_by, found } = self;
+        write!(f, "{release} lacks the evidence {name} for {place}: ")?;
+        match found {
+            Found::NoCommit => f.write_str("it names no commit in full that there could be any of")?,
+            Found::Nothing { commit } => write!(f, "there is none of commit {}", commit.short())?,
+            Found::Failed { commit, run, url } => {
+                write!(f, "run {run} of commit {} has failed", commit.short())?;
+                if !url.is_empty() {
+                    write!(f, " ({url})")?;
+                }
+            }
+            Found::Stranger { commit, key } => write!(
+                f,
+                "that of commit {} was signed by key {}, which {} does not name for it",
+                commit.short(),
+                key.short(),
+                asked_by.as_ref().unwrap_or(release)
+            )?,
+        }
+        match asked_by {
+            Some(in_force) => write!(f, "; {in_force}, which is in force, asks for it"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Lacking {
+    /// The next command.
+    #[must_use]
+    pub fn next(&self) -> String {
+        let name = &self.name;
+        match &self.found {
+            Found::NoCommit => "release it from a commit, or name that with --commit".to_owned(),
+            Found::Nothing { commit } | Found::Stranger { commit, .. } => {
+                format!(
+                    "`ctl evidence add --commit {commit} --name {name} --result passed --key FILE` hands it in"
+                )
+            }
+            Found::Failed { .. } => "a later run that has passed takes its place".to_owned(),
+        }
+    }
+}
+
+/// Evidence on which a rollout began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stood {
+    /// What of.
+    pub name: EvidenceName,
+    /// Who has signed it.
+    pub key: EvidenceKey,
+    /// Which run.
+    pub run: u64,
+    /// Where it can be read; empty if nowhere.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub url: String,
+}
+
+impl fmt::Display for Stood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed in run {}", self.name, self.run)
+    }
+}
+
+/// What a place asks for, and by which release.
+struct Asked<'a> {
+    demand: &'a Demand,
+    /// The release in force, if it is that one.
+    by: Option<&'a ReleaseName>,
+}
+
+/// What the release asks for itself, and what the one in force does: each with its own keys, so that a release takes
+/// nothing away before it is in force itself.
+fn asked<'a>(
+    state: &'a State,
+    place: &'a PlaceRecord,
+    release: &'a ReleaseRef,
+) -> impl Iterator<Item = Asked<'a>> {
+    let Place { application, environment } = &place.place;
+    let demands = move |of: &ReleaseRef| {
+        let record = state.release(application, &of.name);
+        let strategy = record.and_then(|record| record.environments.get(environment));
+        strategy.map_or(&[][..], |strategy| &strategy.entry.evidence)
+    };
+    let own = demands(release);
+    let in_force = place.in_force().map(|proven| &proven.release);
+    let before = in_force.into_iter().flat_map(move |before| {
+        let new = demands(before).iter().filter(|demand| !own.contains(demand));
+        new.map(|demand| Asked { demand, by: Some(&before.name) })
+    });
+    own.iter().map(|demand| Asked { demand, by: None }).chain(before)
+}
+
+/// The commit of a release, if it names one in full.
+#[must_use]
+pub fn commit_of(state: &State, application: &AppName, release: &ReleaseName) -> Option<CommitId> {
+    let text = match &state.release(application, release)?.origin {
+        Origin::Git { commit, .. } => Some(commit),
+        Origin::Artifact { commit } => commit.as_ref(),
+    };
+    CommitId::new(text?.clone()).ok()
+}
+
+/// The statement by which a demand is met.
+///
+/// # Errors
+/// What there is instead. Of each key its last word counts; a failure of one outweighs what others say.
+fn look<'s>(
+    state: &'s State,
+    application: &AppName,
+    commit: Option<&CommitId>,
+    demand: &Demand,
+) -> Result<&'s Statement, Found> {
+    let commit = commit.ok_or(Found::NoCommit)?;
+    let none = || Found::Nothing { commit: commit.clone() };
+    let statements = state.evidence.get(application).ok_or_else(none)?;
+    let about = || {
+        let all = statements.iter().filter(|(said, _)| said.commit == *commit && said.name == demand.name);
+        all.map(|(_, record)| &record.statement)
+    };
+    let may = |statement: &&Statement| demand.keys.contains(&statement.key);
+    let failed = |statement: &&Statement| statement.result == Verdict::Failed;
+    if let Some(Statement { run, url, .. }) = about().filter(may).find(failed) {
+        return Err(Found::Failed { commit: commit.clone(), run: *run, url: url.clone() });
+    }
+    about().find(may).ok_or_else(|| match about().next() {
+        Some(Statement { key, .. }) => Found::Stranger { commit: commit.clone(), key: key.clone() },
+        None => none(),
+    })
+}
+
+/// Each piece of evidence that a release needs to begin in a place: its name, and by what it is there, or why it is not.
+pub fn pieces<'a>(
+    state: &'a State,
+    place: &'a PlaceRecord,
+    release: &'a ReleaseRef,
+) -> impl Iterator<Item = (&'a EvidenceName, Result<&'a Statement, Box<Lacking>>)> {
+    let application = &place.place.application;
+    let commit = commit_of(state, application, &release.name);
+    asked(state, place, release).map(move |Asked { demand, by }| {
+        let found = look(state, application, commit.as_ref(), demand).map_err(|found| {
+            let (name, asked_by) = (demand.name.clone(), by.cloned());
+            Box::new(Lacking {
+                release: release.name.clone(),
+                place: place.place.clone(),
+                name,
+                asked_by,
+                found,
+            })
+        });
+        (&demand.name, found)
+    })
+}
+
+/// The first piece that it lacks, unless the request says that it begins without.
+pub(crate) fn missing(
+    state: &State,
+    place: &PlaceRecord,
+    release: &ReleaseRef,
+    request: &RollRequest,
+) -> Option<Lacking> {
+    if !request.without_evidence.is_empty() {
+        return None;
+    }
+    lacking(state, place, release)
+}
+
+/// The same whatever the request says.
+pub(crate) fn lacking(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> Option<Lacking> {
+    pieces(state, place, release).find_map(|(_, found)| found.err()).map(|lacking| *lacking)
+}
+
+/// What a rollout that begins now stands on.
+pub(crate) fn stood(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> Vec<Stood> {
+    let mut stood: Vec<Stood> = Vec::new();
+    for Statement { name, key, run, url, .. } in
+        pieces(state, place, release).filter_map(|(_, found)| found.ok())
+    {
+        let piece = Stood { name: name.clone(), key: key.clone(), run: *run, url: url.clone() };
+        if !stood.contains(&piece) {
+            stood.push(piece);
+        }
+    }
+    stood
+}
+
+/// Which statement is let go of where one more would be too many. First come those of keys that no release names, then
+/// successes, whose loss holds a release and is mended by handing them in again; a failure goes last, for its loss
+/// would let an older success count. Of each the oldest.
+pub(crate) fn surplus(state: &State, application: &AppName, new: &Said) -> Option<Said> {
+    let statements = state.evidence.get(application)?;
+    if statements.len() < EVIDENCE_AT_MOST || statements.contains_key(new) {
+        return None;
+    }
+    let strategies = state.releases(application).flat_map(|release| release.environments.values());
+    let demands = strategies.flat_map(|strategy| &strategy.entry.evidence);
+    let known: BTreeSet<&EvidenceKey> = demands.flat_map(|demand| &demand.keys).collect();
+    let worth = |(said, record): &(&Said, &EvidenceRecord)| {
+        let failed = record.statement.result == Verdict::Failed;
+        (known.contains(&said.key), failed, record.number)
+    };
+    statements.iter().min_by_key(worth).map(|(said, _)| said.clone())
+}
