@@ -55,7 +55,7 @@ use Reach::{Anywhere, Everything, Named, Narrowed};
 use Role::{Admin, Approver, Deployer, Gatekeeper, Viewer};
 
 /// Every method there is.
-pub const TABLE: [(&str, Access); 53] = [
+pub const TABLE: [(&str, Access); 55] = [
     ("/grpc.health.v1.Health/Check", Anyone),
     ("/grpc.health.v1.Health/Watch", Operator(Viewer, Anywhere)),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator(Viewer, Anywhere)),
@@ -84,6 +84,7 @@ pub const TABLE: [(&str, Access); 53] = [
     ("/landfall.v1.Operators/LabelHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/ListDrift", Operator(Viewer, Narrowed)),
     ("/landfall.v1.Operators/ListEnvironments", Operator(Viewer, Narrowed)),
+    ("/landfall.v1.Operators/ListEvidence", Operator(Viewer, Named)),
     ("/landfall.v1.Operators/ListHosts", Operator(Viewer, Narrowed)),
     ("/landfall.v1.Operators/ListOperators", Operator(Viewer, Everything)),
     ("/landfall.v1.Operators/ListReleases", Operator(Viewer, Narrowed)),
@@ -105,6 +106,7 @@ pub const TABLE: [(&str, Access); 53] = [
     ("/landfall.v1.Operators/StartRollout", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/StartDrill", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/StreamOutput", Operator(Deployer, Named)),
+    ("/landfall.v1.Operators/SubmitEvidence", Operator(Gatekeeper, Named)),
     ("/landfall.v1.Operators/UncordonHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/UndrainHosts", Operator(Deployer, Named)),
     ("/landfall.v1.Operators/UnlockEnvironment", Operator(Deployer, Named)),

@@ -288,6 +288,8 @@ reasons! {
     Closed = "CLOSED",
     /// The release has to be proven in another environment before.
     NotProven = "NOT_PROVEN",
+    /// CI has to have said that the release's commit is good before.
+    NoEvidence = "NO_EVIDENCE",
     /// There is no way back from the migration.
     NoWayBack = "NO_WAY_BACK",
     /// Hosts refuse the release: it is below the signed floor.

@@ -1,6 +1,7 @@
 //! The command line: every command, its arguments, and the text that `--help` shows.
 
 mod approve;
+mod evidence;
 mod gate;
 mod hosts;
 mod import;
@@ -23,6 +24,7 @@ use landfall_common::{
 use crate::error::Exit;
 use crate::output::{EXIT_CODES, Format};
 pub use approve::{Approve, Reject};
+pub use evidence::{Evidence, Outcome, Said};
 pub use gate::{Answer as GateAnswer, Gate};
 pub use hosts::{Add, Target};
 pub use import::Import;
@@ -117,8 +119,8 @@ pub struct Environment {
 /// What becomes of a rollout that cannot begin at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Held {
-    /// Stand in line where another rollout is under way, a lock holds, no release window is open, or the release is not
-    /// proven in another environment yet
+    /// Stand in line where another rollout is under way, a lock holds, no release window is open, the release is not
+    /// proven in another environment yet, or CI has not said that it passed
     #[arg(long, conflicts_with = "supersede")]
     pub queue: bool,
     /// End the rollout that is under way and those in line, and begin in their stead
@@ -130,6 +132,9 @@ pub struct Held {
     /// Do without the proof in another environment that landfall.toml asks for, for this reason; needs the role manager
     #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
     pub unproven: String,
+    /// Do without the evidence of CI that landfall.toml asks for, for this reason; needs the role manager
+    #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    pub without_evidence: String,
 }
 
 /// How a rollout is followed.
@@ -191,6 +196,9 @@ pub enum Command {
     /// Show, open and close the gates that a rollout waits at
     #[command(subcommand)]
     Gate(Gate),
+    /// Sign, hand in and show what CI says of commits
+    #[command(subcommand)]
+    Evidence(Evidence),
     /// Leave hosts out of the rollout under way
     Exclude(Exclude),
     /// Let hosts that were excluded take part again, or take what is in force
@@ -302,7 +310,7 @@ pub struct Release {
     /// The definition, where the artifact holds no landfall.toml
     #[arg(long, value_name = "FILE", requires = "artifact")]
     pub definition: Option<PathBuf>,
-    /// The commit that the artifact was built from, for the record
+    /// The commit that the artifact was built from, for the record; where evidence is asked for, its full id
     #[arg(long, value_name = "COMMIT", requires = "artifact")]
     pub commit: Option<String>,
     /// What changed, for people [default: the message of the tag]

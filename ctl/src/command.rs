@@ -7,6 +7,7 @@ mod diff;
 mod doctor;
 mod drift;
 mod drill;
+mod evidence;
 mod follow;
 mod gate;
 mod hosts;
@@ -366,6 +367,7 @@ pub async fn run(cli: Cli, directory: PathBuf, output: Output) -> Result<Exit, E
         Command::Approve(arguments) => approve::approve(&session, &arguments).await,
         Command::Reject(arguments) => approve::reject(&session, &arguments).await,
         Command::Gate(arguments) => gate::run(&session, &arguments).await,
+        Command::Evidence(arguments) => evidence::run(&session, &arguments).await,
         Command::Exclude(arguments) => leave_out::exclude(&session, &arguments).await,
         Command::Include(arguments) => leave_out::include(&session, &arguments).await,
         Command::Lock(arguments) => lock::lock(&session, &arguments).await,

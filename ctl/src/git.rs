@@ -111,6 +111,16 @@ impl Repository {
         Ok(Tag { commit, message })
     }
 
+    /// The full id of a commit, however it is named.
+    ///
+    /// # Errors
+    /// [`Error::Git`].
+    pub fn resolve(&self, name: &str) -> Result<String, Error> {
+        let found =
+            self.text(&["rev-parse", "--verify", "--end-of-options", &format!("{name}^{{commit}}")])?;
+        Ok(found.trim().to_owned())
+    }
+
     /// Author, time and subject of a commit.
     ///
     /// # Errors

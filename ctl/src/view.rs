@@ -16,6 +16,7 @@ mod account;
 mod analysis;
 mod drift;
 mod environment;
+mod evidence;
 mod gate;
 mod host;
 mod operator;
@@ -28,6 +29,7 @@ pub use account::{
 pub use analysis::{Analysis, MetricFinding, Verdict};
 pub use drift::{DriftReport, FactDifference, FactValue, Finding, HostDrift, Repair};
 pub use environment::{Environment, Lock, Rehearsal};
+pub use evidence::{Evidence, PlannedEvidence};
 pub use gate::{Gate, Verdict as GateVerdict};
 pub use host::{Cordon, DriftMark, Figures, Host, HostPart, Latency, MetricShown, ServiceUse};
 pub use operator::Operator;
@@ -258,6 +260,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Where the release must be proven before; none of a controller that does not know of it yet.
     pub proofs: Vec<Proof>,
+    /// What CI must have said; none of a controller that does not know of it yet.
+    pub evidence: Vec<PlannedEvidence>,
 }
 
 /// Whether a release is proven in an environment.
@@ -313,6 +317,7 @@ impl From<v1::PlanRolloutResponse> for Plan {
             refusals: printable::each(plan.refusals),
             notes: printable::each(plan.notes),
             proofs: plan.proofs.into_iter().map(Proof::from).collect(),
+            evidence: plan.evidence.into_iter().map(PlannedEvidence::from).collect(),
         }
     }
 }

@@ -70,6 +70,7 @@ fn code(reason: Reason) -> Code {
         | Reason::Precondition
         | Reason::PlanChanged
         | Reason::NotProven
+        | Reason::NoEvidence
         | Reason::NoWayBack
         | Reason::BelowFloor
         | Reason::NoHosts
@@ -95,6 +96,7 @@ impl From<Refusal> for ControllerError {
             | Refusal::NotSuperseded { .. } => Reason::RolloutInProgress,
             Refusal::Locked { .. } | Refusal::LockOfAnother { .. } => Reason::Locked,
             Refusal::Unproven(_) => Reason::NotProven,
+            Refusal::Unevidenced(_) => Reason::NoEvidence,
             Refusal::Closed { .. } => Reason::Closed,
             Refusal::Strategy { .. } | Refusal::Range { .. } => Reason::StrategyInvalid,
             Refusal::WithoutLabels | Refusal::LabelTwice { .. } | Refusal::LabelValue { .. } => {

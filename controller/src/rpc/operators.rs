@@ -6,6 +6,7 @@ mod analysis;
 pub(crate) mod approvals;
 pub(crate) mod drift;
 mod environments;
+mod evidence;
 mod explain;
 mod gates;
 pub(crate) mod hosts;
@@ -190,6 +191,22 @@ impl Operators for OperatorsService {
         let (caller, request) = self.admit(request).await?;
         let rollout = gates::answer(&self.0, &caller, request).await?;
         Ok(Response::new(pb::AnswerGateResponse { rollout: Some(rollout) }))
+    }
+
+    async fn submit_evidence(
+        &self,
+        request: Request<pb::SubmitEvidenceRequest>,
+    ) -> Answer<pb::SubmitEvidenceResponse> {
+        let (caller, request) = self.admit(request).await?;
+        Ok(Response::new(evidence::submit(&self.0, &caller, request).await?))
+    }
+
+    async fn list_evidence(
+        &self,
+        request: Request<pb::ListEvidenceRequest>,
+    ) -> Answer<pb::ListEvidenceResponse> {
+        let (_, request) = self.admit(request).await?;
+        Ok(Response::new(evidence::list(&self.0, request).await?))
     }
 
     async fn exclude_hosts(

@@ -28,6 +28,8 @@ pub struct Intent {
     pub proven_in: Option<EnvName>,
     /// Why it may be unproven where landfall.toml asks for that; empty if it may not.
     pub unproven: String,
+    /// Why it may begin without the evidence that landfall.toml asks for; empty if it may not.
+    pub without_evidence: String,
 }
 
 /// Services that somebody wants anew, with the release in force.

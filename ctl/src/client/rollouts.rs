@@ -26,6 +26,7 @@ impl Client {
             outside_window: intent.outside_window.clone(),
             proven_in: intent.proven_in.iter().map(ToString::to_string).collect(),
             unproven: intent.unproven.clone(),
+            without_evidence: intent.without_evidence.clone(),
         };
         let answer = self.call(request, |mut o, q| async move { o.plan_rollout(q).await });
         answer.await.map(view::Plan::from)
@@ -52,6 +53,7 @@ impl Client {
             outside_window: intent.outside_window.clone(),
             proven_in: intent.proven_in.iter().map(ToString::to_string).collect(),
             unproven: intent.unproven.clone(),
+            without_evidence: intent.without_evidence.clone(),
             plan_id: plan_id.to_owned(),
             changes,
         };

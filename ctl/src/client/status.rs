@@ -114,6 +114,7 @@ fn default_next(reason: &str) -> Option<String> {
         "ROLE_TOO_LOW" => "ctl doctor shows your role; an administrator can give you another one",
         "ROLLOUT_IN_PROGRESS" => "ctl status --watch",
         "NOT_PROVEN" => "ctl status --env ENVIRONMENT shows what runs there",
+        "NO_EVIDENCE" => "ctl evidence list shows what CI has said",
         "CLOSED" => "ctl release NAME --queue begins when it opens",
         "LOCKED" => "ctl status shows the lock; ask its owner",
         "STRATEGY_INVALID" => {

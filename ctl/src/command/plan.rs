@@ -27,6 +27,7 @@ pub(super) async fn run(session: &Session, arguments: &Plan) -> Result<Exit, Err
         outside_window: arguments.held.outside_window.clone(),
         proven_in: None,
         unproven: arguments.held.unproven.clone(),
+        without_evidence: arguments.held.without_evidence.clone(),
     };
     let plan = client.plan(&intent).await.map_err(|error| unpublished(error, &intent))?;
     session.output.line(text(&session.output, &intent, &plan, &[], usize::MAX));
@@ -57,13 +58,14 @@ fn flags(intent: &Intent, knobs: &Knobs) -> String {
     };
     let outside = because("outside-window", &intent.outside_window);
     let unproven = because("unproven", &intent.unproven);
+    let without = because("without-evidence", &intent.without_evidence);
     let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,=%".contains(c));
     let quoted = |word: String| match is_plain(&word) {
         true => format!(" {word}"),
         false => format!(" '{}'", word.replace('\'', "'\\''")),
     };
     let knobs: String = knobs.words().into_iter().map(quoted).collect();
-    format!("{knobs}{held}{no_way_back}{outside}{unproven}")
+    format!("{knobs}{held}{no_way_back}{outside}{unproven}{without}")
 }
 
 /// Only what is published can be planned: says how it gets there.
@@ -136,6 +138,15 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String],
         let (rollout, at) = (proof.rollout.as_deref()?, format::time(proof.at?));
         Some(format!("  {:<9} in {}, by rollout {rollout} at {at}", "proven", proof.environment))
     }));
+    lines.extend(plan.evidence.iter().map(|piece| {
+        let url = if piece.url.is_empty() { String::new() } else { format!(" ({})", piece.url) };
+        let told = match piece.run {
+            Some(run) => format!("{} passed in run {run}{url}", piece.name),
+            // What refuses says it in full.
+            None => format!("{} is lacking", piece.name),
+        };
+        format!("  {:<9} {told}", "evidence")
+    }));
     lines.extend(plan.notes.iter().map(|note| format!("  {:<9} {note}", "note")));
     let refused = output.paint(Tone::Bad, "refused");
     lines.extend(plan.refusals.iter().map(|refusal| format!("  {refused}   {refusal}")));
@@ -159,6 +170,7 @@ mod tests {
             outside_window: String::new(),
             proven_in: None,
             unproven: String::new(),
+            without_evidence: String::new(),
         };
         let hosts = |range: std::ops::Range<u32>| range.map(|n| format!("web-{n}")).collect();
         let batch = |canary, range, why: &str, then: &str| view::PlannedBatch {
@@ -197,6 +209,22 @@ mod tests {
                     why_not: "v1.4 is not proven for tenants in qa".into(),
                 },
             ],
+            evidence: vec![
+                view::PlannedEvidence {
+                    name: "tests".into(),
+                    run: Some(812),
+                    key: "0a".repeat(32),
+                    url: "https://ci/812".into(),
+                    why_not: String::new(),
+                },
+                view::PlannedEvidence {
+                    name: "load".into(),
+                    run: None,
+                    key: String::new(),
+                    url: String::new(),
+                    why_not: "v1.4 lacks the evidence load".into(),
+                },
+            ],
         };
         let changes = ["abc1234 a new page".to_owned()];
         let all = text(&Output::plain(), &intent, &plan, &changes, usize::MAX);
@@ -217,6 +245,8 @@ mod tests {
       way back  v1.3 runs on the new schema
       changes   1 commit, newest: abc1234 a new page
       proven    in staging, by rollout r-2 at 2026-11-22 09:00:00
+      evidence  tests passed in run 812 (https://ci/812)
+      evidence  load is lacking
       note      web-9 cannot be reached
       refused   rollout r-1 of v1.2 is under way since 10:00, by ana
     "#);

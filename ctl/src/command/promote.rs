@@ -32,6 +32,7 @@ pub(super) async fn run(session: &Session, arguments: &cli::Promote) -> Result<E
         outside_window: arguments.held.outside_window.clone(),
         proven_in: Some(from.clone()),
         unproven: arguments.held.unproven.clone(),
+        without_evidence: arguments.held.without_evidence.clone(),
     };
     let how = release::How { yes: arguments.yes, plan_id: None, follow: &arguments.follow };
     release::roll_out(session, &client, &intent, how).await
@@ -44,6 +45,7 @@ fn only_with_both(held: &cli::Held, follow: &cli::Follow) -> Result<(), Error> {
         ("--supersede", held.supersede),
         ("--outside-window", !held.outside_window.is_empty()),
         ("--unproven", !held.unproven.is_empty()),
+        ("--without-evidence", !held.without_evidence.is_empty()),
         ("--detach", follow.detach),
         ("--wait", follow.wait.is_some()),
     ];

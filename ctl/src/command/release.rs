@@ -50,6 +50,7 @@ pub(super) async fn run(session: &Session, arguments: &Release) -> Result<Exit, 
         outside_window: arguments.held.outside_window.clone(),
         proven_in: None,
         unproven: arguments.held.unproven.clone(),
+        without_evidence: arguments.held.without_evidence.clone(),
     };
     let how = How { yes: arguments.yes, plan_id: arguments.plan_id, follow: &arguments.follow };
     let exit = roll_out(session, &client, &intent, how).await;

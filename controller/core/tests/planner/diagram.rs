@@ -204,7 +204,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         watch,
         gates,
         overrides,
-        entry: Entry { approvals, calendar: Calendar { zone, windows, freezes }, after },
+        entry: Entry { approvals, calendar: Calendar { zone, windows, freezes }, after, evidence },
     } = Strategy::default();
     let period = |period: landfall_common::Duration| {
         if period.is_zero() { "none".to_owned() } else { human::format(period) }
@@ -235,6 +235,7 @@ fn the_page_tells_the_defaults_as_they_are() {
         ("time_zone", zone.to_string()),
         ("freezes", among(freezes.len())),
         ("after", among(after.len())),
+        ("evidence", among(evidence.len())),
     ];
     for (knob, default) in are {
         assert_eq!(told.get(knob), Some(&default), "{knob}");

@@ -22,6 +22,7 @@ mod drain;
 #[cfg(test)]
 mod drill;
 #[cfg(test)]
+mod evidence;
 mod explain;
 #[cfg(test)]
 mod failures;

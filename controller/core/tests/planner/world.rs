@@ -103,6 +103,8 @@ pub struct World {
     pub mute: Vec<HostId>,
     /// The contracts of releases that are to be published with one.
     pub contracts: BTreeMap<ReleaseName, ContractFacts>,
+    /// From which commit releases are said to be.
+    pub commits: BTreeMap<ReleaseName, String>,
     /// Those whom the controller asks for its gates.
     pub doors: crate::asked::Doors,
 }
@@ -174,6 +176,7 @@ impl World {
             shows: BTreeMap::new(),
             mute: Vec::new(),
             contracts: BTreeMap::new(),
+            commits: BTreeMap::new(),
             doors: crate::asked::Doors::default(),
         };
         (1..=hosts).for_each(|number| world.enrol(number));
@@ -278,7 +281,7 @@ impl World {
             release,
             published_at: self.now,
             by: anna(),
-            origin: Origin::Artifact { commit: None },
+            origin: Origin::Artifact { commit: self.commits.get(&metrics_of).cloned() },
             notes: None,
             migration,
             contract,

@@ -11,8 +11,8 @@ use landfall_controller_core::record::Place;
 use landfall_proto::v1 as pb;
 use tonic::{Request, Streaming};
 
-use super::OperatorsService;
 use super::leave_out::HOSTS_AT_MOST;
+use super::{OperatorsService, evidence};
 use crate::authorise::{Question, Reach, role_too_low};
 use crate::error::{ControllerError, Reason};
 use crate::rpc::agents::{application_of, no_file};
@@ -257,6 +257,7 @@ names! {
     pb::IncludeHostsRequest => |it| hosts(&it.hosts, "");
     pb::ListDriftRequest => |it| list(&it.application, &it.environment);
     pb::ListEnvironmentsRequest => |it| list(&it.application, &it.environment);
+    pb::ListEvidenceRequest => |it| Ok(About::Application(convert::application(&it.application)?));
     pb::ListHostsRequest => |it| list(&it.application, &it.environment);
     pb::ListOperatorsRequest => |_it| Ok(About::Everything);
     pb::ListReleasesRequest => |it| list(&it.application, "");
@@ -302,6 +303,10 @@ names! {
             ControllerError::refused(Reason::BadManifest, error.in_full())
         };
         Ok(About::Application(manifest.map_err(bad)?.application))
+    };
+    // It is about a commit: whoever may say something in any environment of its application hands it in.
+    pb::SubmitEvidenceRequest => |it| {
+        Ok(About::Application(evidence::read(&it.document)?.statement.application))
     };
     pb::RemoveHostRequest => |it| Ok(About::Leaving {
         host: host_id(&it.host)?,

@@ -108,6 +108,7 @@ enum Belongs {
 fn belongs(event: &LogEvent) -> Belongs {
     match event {
         LogEvent::ReleasePublished { application, .. }
+        | LogEvent::EvidenceSubmitted { application, .. }
         | LogEvent::ContentRemoved { application, .. }
         | LogEvent::ContentRestored { application, .. } => Belongs::Place(application.clone(), None),
         LogEvent::RolloutStarted { application, environment, .. }

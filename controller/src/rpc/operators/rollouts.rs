@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 
-use super::{gates, migrations, page, shown};
+use super::{evidence, gates, migrations, page, shown};
 use crate::error::{ControllerError, Reason};
 use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
@@ -65,6 +65,7 @@ pub(super) async fn plan(
     wanted.outside_window = convert::text("outside_window", request.outside_window)?;
     wanted.proven_in = environments(&wanted.place, &request.proven_in)?;
     wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
+    wanted.without_evidence = convert::text("without_evidence", request.without_evidence)?.trim().to_owned();
     // Of nobody's choice: one that somebody had used would be answered for its own sake.
     let request = crate::initialise::fresh_request()?;
     let planned = context.reactor.read(move |view| planned(view, &wanted, request)).await?;
@@ -126,6 +127,7 @@ fn planned(
         refusals: refusal.into_iter().map(|refusal| refusal.to_string()).collect(),
         notes: notes(view, &plan, wanted),
         proofs: proofs(view, &plan, wanted),
+        evidence: evidence::planned(view, &plan),
     };
     Ok((message, migrations::due(&plan)))
 }
@@ -363,6 +365,10 @@ pub(super) async fn start(
     wanted.unproven = convert::text("unproven", request.unproven)?.trim().to_owned();
     if !wanted.unproven.is_empty() {
         caller.must_be(Role::Manager, &wanted.place, "to release what is not proven")?;
+    }
+    wanted.without_evidence = convert::text("without_evidence", request.without_evidence)?.trim().to_owned();
+    if !wanted.without_evidence.is_empty() {
+        caller.must_be(Role::Manager, &wanted.place, "to release without evidence")?;
     }
     wanted.plan = match &*request.plan_id {
         "" => None,

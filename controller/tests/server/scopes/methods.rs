@@ -118,7 +118,7 @@ impl Here {
             (
                 _,
                 "page_token" | "plan_id" | "changes" | "outside_window" | "proven_in" | "unproven"
-                | "services" | "service" | "beyond_budget",
+                | "without_evidence" | "commit" | "services" | "service" | "beyond_budget",
             ) => "",
             other => panic!("what of another place can {other:?} name? say it here"),
         };
