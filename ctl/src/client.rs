@@ -4,6 +4,7 @@
 //! that it can be sent again when the connection breaks.
 
 pub mod environments;
+pub mod evidence;
 pub mod hosts;
 pub mod identity;
 pub mod objects;

@@ -131,6 +131,12 @@ impl fmt::Display for Lacking {
 }
 
 impl Lacking {
+    /// Whether it is of any use to wait for it.
+    #[must_use]
+    pub fn may_come(&self) -> bool {
+        self.found != Found::NoCommit
+    }
+
     /// The next command.
     #[must_use]
     pub fn next(&self) -> String {

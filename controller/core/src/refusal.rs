@@ -304,13 +304,14 @@ pub enum Refusal {
     Unproven(Box<Unproven>),
     /// CI has to have said that the release's commit is good.
     #[error(
-        "{0}; {next}, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)",
-        next = .0.next()
+        "{0}; {next}{wait}, and --without-evidence REASON does without (role manager)",
+        next = .0.next(), wait = if .0.may_come() { ", a release can wait for it with --queue" } else { "" }
     )]
     Unevidenced(Box<Lacking>),
     /// A later run has said something already, or the same run something else.
     #[error(
-        "run {run} says nothing of {name} of commit {commit} any more, since run {known} has {result}; whoever runs it          again counts on, `ctl evidence add --run NUMBER`", commit = commit.short()
+        "run {run} says nothing of {name} of commit {commit} any more, since run {known} has {result}; what is run again counts \
+         on: `ctl evidence add --run NUMBER`", commit = commit.short()
     )]
     EvidenceOutrun {
         /// What of.

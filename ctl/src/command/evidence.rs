@@ -62,7 +62,7 @@ fn key(session: &Session, file: &Path) -> Result<(), Error> {
         session.output.note(format!("{} is made: it is CI's secret", file.display()));
     }
     let key = key_of(&pair);
-    session.output.line(&key);
+    session.output.line(key.as_str());
     session.output.json("key", &key);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::ReleaseRef;
+use landfall_common::evidence::{CommitId, Demand, EvidenceKey};
 use landfall_common::manifest::Traffic;
 use landfall_common::manifest::traffic::{Gate, Proxy, Slots, Switch};
 use landfall_common::manifest::{
@@ -11,7 +12,7 @@ use landfall_common::manifest::{
 };
 use landfall_common::strategy::Strategy;
 use landfall_common::{
-    AppName, Duration, EnvName, ReleaseCounter, ReleaseName, ServiceName, Sha256, StepName,
+    AppName, Duration, EnvName, EvidenceName, ReleaseCounter, ReleaseName, ServiceName, Sha256, StepName,
 };
 
 use crate::application::{Shows, errors};
@@ -55,6 +56,8 @@ pub struct ReleasePlan {
     pub shows: Option<Shows>,
     /// Whether it has to be proven in staging before.
     pub staged: bool,
+    /// The keys by one of which CI must have said that its tests have passed; none where nothing is asked for.
+    pub keys: Vec<usize>,
 }
 
 /// How a release does on a host.
@@ -109,6 +112,24 @@ pub fn staging() -> EnvName {
     EnvName::new("staging").expect("a valid name")
 }
 
+/// The commit that a release says it was made from, by its number.
+#[must_use]
+pub fn commit(number: u64) -> CommitId {
+    CommitId::new(format!("{number:040x}")).expect("forty digits")
+}
+
+/// What CI looks at.
+#[must_use]
+pub fn tests() -> EvidenceName {
+    EvidenceName::new("tests").expect("a valid name")
+}
+
+/// A key of CI, or of a stranger. Nothing is signed here: signatures are verified before they come to the core.
+#[must_use]
+pub fn evidence_key(number: usize) -> EvidenceKey {
+    EvidenceKey::new(format!("{number:064x}")).expect("sixty-four digits")
+}
+
 pub(crate) fn step_name(text: &str) -> StepName {
     StepName::new(text).expect("a valid name")
 }
@@ -152,6 +173,7 @@ impl ReleasePlan {
             hungry: false,
             shows: None,
             staged: false,
+            keys: Vec::new(),
         }
     }
 
@@ -218,7 +240,9 @@ impl ReleasePlan {
             format: FORMAT,
             application: application(),
             release: name.clone(),
-            origin: Origin::Artifact { commit: None },
+            origin: Origin::Artifact {
+                commit: (!self.keys.is_empty()).then(|| commit(self.number).to_string()),
+            },
             tree,
             file_count: files.len() as u64,
             total_bytes,
@@ -237,6 +261,10 @@ impl ReleasePlan {
 
     fn environments(&self) -> BTreeMap<EnvName, Strategy> {
         let mut here = self.strategy.clone();
+        if !self.keys.is_empty() {
+            let keys = self.keys.iter().map(|key| evidence_key(*key)).collect();
+            here.entry.evidence = vec![Demand { name: tests(), keys }];
+        }
         if !self.staged {
             return BTreeMap::from([(environment(), here)]);
         }

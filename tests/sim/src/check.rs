@@ -12,6 +12,7 @@ pub mod contract;
 pub mod current;
 pub mod drain;
 pub mod drill;
+pub mod evidence;
 pub mod failures;
 pub mod gate;
 pub mod gates;
@@ -102,6 +103,8 @@ pub struct Checks {
     pub windows: calendar::Windows,
     /// What staging has proven.
     pub proofs: proof::Proofs,
+    /// What CI has said.
+    pub evidence: evidence::Evidence,
     /// Who is to be left alone.
     pub alone: leave_out::Alone,
     /// What was said of hosts.
@@ -153,6 +156,7 @@ impl Checks {
             approvals: approval::Approvals::default(),
             windows: calendar::Windows::default(),
             proofs: proof::Proofs::default(),
+            evidence: evidence::Evidence::default(),
             alone: leave_out::Alone::default(),
             labels: labels::Labels::default(),
             drained: drain::Drained::default(),

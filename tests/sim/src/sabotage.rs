@@ -69,6 +69,10 @@ pub enum Sabotage {
     WindowsIgnored,
     /// P5: the controller begins what is proven nowhere.
     ProofsIgnored,
+    /// P5: the controller begins without the evidence that is asked for.
+    EvidenceIgnored,
+    /// P5: the controller forgets that CI has said of a commit that it failed.
+    EvidenceForgotten,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
     /// P10: the runbook is one that was printed a while ago.

@@ -8,6 +8,7 @@
 mod agents;
 mod approvals;
 mod asked;
+mod evidence;
 mod faults;
 mod figures;
 mod hostile;

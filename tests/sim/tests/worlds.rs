@@ -511,6 +511,33 @@ fn a_release_that_begins_without_its_proof_is_noticed() {
     is_noticed(Sabotage::ProofsIgnored, "P5", with_staging);
 }
 
+fn with_evidence(scenario: &mut Scenario) {
+    scenario.safety_ms = 2_400_000;
+    for plan in &mut scenario.releases {
+        plan.keys = vec![1];
+    }
+}
+
+#[test]
+fn in_a_calm_world_every_release_comes_once_it_has_passed() {
+    let mut scenario = Scenario::calm(3, 4, 3);
+    with_evidence(&mut scenario);
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    assert_eq!(outcome.statistics.succeeded, 3, "{:?}", outcome.statistics);
+    assert!(outcome.statistics.refused > 0, "nobody came too early: {:?}", outcome.statistics);
+}
+
+#[test]
+fn a_release_that_begins_without_evidence_is_noticed() {
+    is_noticed(Sabotage::EvidenceIgnored, "P5", with_evidence);
+}
+
+#[test]
+fn a_failure_that_is_forgotten_is_noticed() {
+    is_noticed(Sabotage::EvidenceForgotten, "P5", with_evidence);
+}
+
 #[test]
 fn a_release_that_begins_without_approvals_is_noticed() {
     is_noticed(Sabotage::ApprovalsIgnored, "P8", with_approvals);

@@ -115,7 +115,7 @@ fn an_older_run_that_is_handed_in_again_undoes_nothing() {
     fails(&mut world, 2, 1, 12);
     let entries = world.log.len();
     let refusal = submit(&mut world, statement(2, 1, 11, Verdict::Passed)).unwrap_err();
-    insta::assert_snapshot!(refusal, @"run 11 says nothing of tests of commit 000000000000 any more, since run 12 has failed; whoever runs it          again counts on, `ctl evidence add --run NUMBER`");
+    insta::assert_snapshot!(refusal, @"run 11 says nothing of tests of commit 000000000000 any more, since run 12 has failed; what is run again counts on: `ctl evidence add --run NUMBER`");
     // Nor does the same run that has thought better of it.
     let refusal = submit(&mut world, statement(2, 1, 12, Verdict::Passed)).unwrap_err();
     assert!(matches!(refusal, Refusal::EvidenceOutrun { run: 12, known: 12, .. }), "{refusal}");
@@ -143,7 +143,7 @@ fn of_several_keys_one_that_has_failed_holds_it() {
 fn a_release_that_names_no_commit_in_full_has_no_evidence() {
     let mut world = World::new(3);
     world.publish("v1", 1, None, asks(&[1]));
-    insta::assert_snapshot!(refused(&mut world, "v1"), @"v1 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; release it from a commit, or name that with --commit, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v1"), @"v1 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; release it from a commit, or name that with --commit, and --without-evidence REASON does without (role manager)");
     world.commits.insert(name("v2"), "abc1234".to_owned());
     world.publish("v2", 2, None, asks(&[1]));
     assert!(refused(&mut world, "v2").contains("names no commit in full"));

@@ -95,6 +95,7 @@ impl Checks {
             self.approvals.read(&entry, &self.releases)?;
             self.windows.read(&entry, &self.releases)?;
             self.proofs.read(&entry, &self.releases, &self.proven)?;
+            self.evidence.read(&entry, &self.releases)?;
         }
         for ((kind, about), by) in std::mem::take(&mut account.seen) {
             let of_kind = |kind: &str| account.entries.get(&(kind.to_owned(), about.clone()));

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use landfall_common::assignment::{Direction, RestartKind};
+use landfall_common::evidence::Statement;
 use landfall_common::strategy::{Amount, Canary};
 use landfall_common::{Duration, HostId, OperatorName, RequestId, RolloutId, Timestamp};
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, Overrides, RollRequest};
@@ -43,7 +44,7 @@ impl World {
             return self.ask(command);
         }
         let holder = self.holder();
-        if self.answer_gates(holder) {
+        if self.answer_gates(holder) || self.hand_in() {
             return;
         }
         if self.healed {
@@ -282,6 +283,11 @@ impl World {
         if self.scenario.staging > 0 && !self.in_staging {
             self.with_or_without_a_proof(&mut request);
         }
+        // Neither has he for CI, and before him hardly anybody.
+        let needs_evidence = self.releases.iter().any(|release| !release.plan.keys.is_empty());
+        if needs_evidence && (self.healed || self.dice.chance(60_000)) {
+            request.without_evidence = "it cannot wait".to_owned();
+        }
         let now = self.controller_now();
         if self.dice.chance(300_000)
             && let Some(controller) = &self.controller.running
@@ -350,7 +356,8 @@ impl World {
         *tries += 1;
         // Staging has to be through with it before.
         let after_staging = self.scenario.staging > 0 && !self.in_staging;
-        let each = if after_staging { 12 } else { 2 };
+        let after_ci = self.releases.iter().any(|release| !release.plan.keys.is_empty());
+        let each = if after_staging || after_ci { 12 } else { 2 };
         if *tries <= each * 3 / 2 && next < self.releases.len() {
             let skip = usize::try_from(u64::from(*tries) / u64::from(each)).unwrap_or(0);
             self.roll((next + skip).min(self.releases.len() - 1));
@@ -717,6 +724,11 @@ fn name(action: &Action) -> String {
         Action::Reject { rollout, .. } => format!("reject {rollout}"),
         Action::WithdrawApprovals { of } => format!("withdraw the approvals of {of}"),
         Action::RetryFailed { .. } => "retry".to_owned(),
+        Action::SubmitEvidence { statement, .. } => {
+            let Statement { name, commit, result, run, key, .. } = &**statement;
+            let (commit, key) = (commit.as_str(), key.as_str());
+            format!("evidence: {name} of {} {result} in run {run} by {}", &commit[36..], &key[60..])
+        }
         Action::ResolveMigration { rollout, verdict, .. } => format!("resolve {rollout}: {verdict:?}"),
         Action::Lock { message, period, .. } => format!("lock for {} s: {message}", period.as_secs()),
         Action::Unlock { .. } => "unlock".to_owned(),

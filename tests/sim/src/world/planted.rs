@@ -1,6 +1,7 @@
 //! The planted defects of the controller: what it decided is changed before it becomes durable.
 
 use landfall_common::assignment::{Direction, OnFailure, Order};
+use landfall_common::evidence::Verdict;
 use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Convergence, Issued, Record, WayBackKind};
@@ -123,6 +124,22 @@ impl World {
                     }
                 }
             }
+            Some(Sabotage::EvidenceIgnored) => {
+                for changed in &mut output.changes {
+                    if let Change::Put { record: Record::Release(release) } = changed {
+                        release
+                            .environments
+                            .values_mut()
+                            .for_each(|strategy| strategy.entry.evidence.clear());
+                    }
+                }
+            }
+            Some(Sabotage::EvidenceForgotten) => output.changes.retain(|change| match change {
+                Change::Put { record: Record::Evidence(record) } => {
+                    record.statement.result == Verdict::Passed
+                }
+                _ => true,
+            }),
             Some(Sabotage::EndUntold) => {
                 output.log.retain(|entry| !matches!(entry.event, LogEvent::RolloutFinished { .. }));
             }
