@@ -20,13 +20,13 @@ pub const MOST_RIGHTS: usize = 32;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Opens and closes the gates that a rollout waits at, and nothing else: an integration.
+    /// Opens and closes the gates that a rollout waits at, hands in evidence, and nothing else: an integration.
     Gatekeeper,
     /// Says yes or no to what others want to roll out.
     Approver,
     /// Publishes and rolls out releases.
     Deployer,
-    /// Lets a rollout begin that windows, freezes or other environments would hold.
+    /// Lets a rollout begin that windows, freezes, other environments or a lack of evidence would hold.
     Manager,
     /// Enrols, removes, and changes the trust root.
     Admin,

@@ -163,6 +163,22 @@ fn an_environment_says_where_a_release_must_be_proven_before() {
 }
 
 #[test]
+fn an_environment_says_what_ci_must_have_said() {
+    let keys = ["0a".repeat(32), "0b".repeat(32)];
+    let asks =
+        strategy(&format!("evidence = [{{ name = \"tests\", keys = [{:?}, {:?}] }}]", keys[1], keys[0]));
+    let demand = &asks.entry.evidence[0];
+    assert_eq!(demand.name.as_str(), "tests");
+    assert_eq!(demand.keys.iter().map(|key| key.as_str()).collect::<Vec<_>>(), keys);
+    let key = "0a".repeat(32);
+    insta::assert_snapshot!(wrong(&format!(
+        "[environment.a]\nevidence = [\"tests\"]\n[environment.b]\nevidence = [{{ name = \"te sts\", keys = [\"abc\"] }}]\n\
+         [environment.c]\nevidence = [{{ names = \"tests\" }}]\n[environment.d]\nevidence = [{{ name = \"tests\", keys = [] }}]\n\
+         [[environment.e.evidence]]\nname = \"tests\"\nkeys = [{key:?}]\n[[environment.e.evidence]]\nname = \"tests\"\nkeys = [{key:?}]\n"
+    )), @"");
+}
+
+#[test]
 fn knobs_without_a_meaning_are_refused_at_their_place() {
     insta::assert_snapshot!(wrong("[environment.a]\nstrategy = \"one_at_a_time\"\nbatch = 2\n\
          [environment.b]\nstrategy = \"all_at_once\"\ncanary_hold = \"10m\"\n\
