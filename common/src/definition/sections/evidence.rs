@@ -14,7 +14,7 @@ fn demand(section: &Section<'_>) -> Option<Demand> {
         section.missing("name", "name = \"tests\"");
     }
     if !section.has("keys") {
-        section.missing("keys", "keys = [\"…\"], with what `ctl evidence key FILE` prints");
+        section.missing("keys", "keys = [\"…\"]");
     }
     let keys = section.strings("keys").map(|at| at.value).unwrap_or_default();
     let read = |text: crate::definition::reader::At<String>| match EvidenceKey::new(text.value) {

@@ -175,7 +175,37 @@ fn an_environment_says_what_ci_must_have_said() {
         "[environment.a]\nevidence = [\"tests\"]\n[environment.b]\nevidence = [{{ name = \"te sts\", keys = [\"abc\"] }}]\n\
          [environment.c]\nevidence = [{{ names = \"tests\" }}]\n[environment.d]\nevidence = [{{ name = \"tests\", keys = [] }}]\n\
          [[environment.e.evidence]]\nname = \"tests\"\nkeys = [{key:?}]\n[[environment.e.evidence]]\nname = \"tests\"\nkeys = [{key:?}]\n"
-    )), @"");
+    )), @r#"
+    landfall.toml:4:13: `evidence` must be a list of tables
+      4 | evidence = ["tests"]
+        |             ^^^^^^^
+      help: write `evidence` above each
+    landfall.toml:6:22: evidence name "te sts" is not valid: only ASCII letters, digits, '.', '-', '_' and '+' are allowed
+      6 | evidence = [{ name = "te sts", keys = ["abc"] }]
+        |                      ^^^^^^^^
+      help: write `name = "te-sts"`
+    landfall.toml:6:40: public key "abc" is not valid: it must be 64 lower-case hexadecimal digits, as `ctl evidence key FILE` prints them
+      6 | evidence = [{ name = "te sts", keys = ["abc"] }]
+        |                                        ^^^^^
+    landfall.toml:8:13: evidence has no `name`
+      8 | evidence = [{ names = "tests" }]
+        |             ^^^^^^^^^^^^^^^^^^^
+      help: add `name = "tests"`
+    landfall.toml:8:13: evidence has no `keys`
+      8 | evidence = [{ names = "tests" }]
+        |             ^^^^^^^^^^^^^^^^^^^
+      help: add `keys = ["…"]`
+    landfall.toml:8:15: unknown key `names` in evidence
+      8 | evidence = [{ names = "tests" }]
+        |               ^^^^^
+      help: did you mean `name`?
+    landfall.toml:10:1: evidence tests has 0 keys, and must have 1 to 8
+      10 | evidence = [{ name = "tests", keys = [] }]
+         | ^^^^^^^^
+    landfall.toml:11:17: evidence tests is asked for twice
+      11 | [[environment.e.evidence]]
+         |                 ^^^^^^^^
+    "#);
 }
 
 #[test]
