@@ -53,8 +53,8 @@ const PLAN_SHARE: u32 = 4;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The kinds of records that the planner's state is made of, by their keys in the store.
-pub(crate) const RECORDS: [&str; 7] =
-    ["host/", "release/", "place/", "rollout/", "member/", "issued/", "request/"];
+pub(crate) const RECORDS: [&str; 8] =
+    ["host/", "release/", "place/", "rollout/", "member/", "issued/", "request/", "evidence/"];
 
 /// What is committed together with a decision.
 #[derive(Debug, Default)]

@@ -37,6 +37,11 @@ fn release(scene: &Scene, release: &str, artifact: &Path, more: &[&str]) -> Said
     scene.release_command(release, artifact, more).output().unwrap().into()
 }
 
+/// Hands in what was signed, as somebody.
+fn submit(scene: &Scene, config: &Path, file: &Path) -> Said {
+    scene.ctl_as(config, &["evidence", "submit", file.to_str().unwrap()]).unwrap()
+}
+
 #[test]
 fn no_release_begins_without_its_tests() {
     let mut scene = Scene::new(Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap(), &["web-1"]).unwrap();
@@ -72,19 +77,16 @@ fn no_release_begins_without_its_tests() {
     };
     let ci = scene.log_in("ci", "gatekeeper:site/production").unwrap();
     let vi = scene.log_in("vi", "viewer").unwrap();
-    let submit = |config: &Path, file: &Path| {
-        scene.ctl_as(config, &["evidence", "submit", file.to_str().unwrap()]).unwrap()
-    };
     let (passed, failed) = (sign("7", "passed", ci_pem), sign("8", "failed", ci_pem));
-    told(&submit(&vi, &passed), 6, &["this needs the role gatekeeper"]);
+    told(&submit(&scene, &vi, &passed), 6, &["this needs the role gatekeeper"]);
     let bent = scene.path("bent.json");
     fs::write(&bent, fs::read_to_string(&failed).unwrap().replace("failed", "passed")).unwrap();
-    told(&submit(&ci, &bent), 1, &["bent.json is no evidence", "0 valid signature(s) of 1"]);
+    told(&submit(&scene, &ci, &bent), 1, &["bent.json is no evidence", "0 valid signature(s) of 1"]);
     let stranger = sign("1", "passed", {
         scene.ctl(&["evidence", "key", other_pem]).unwrap().expect_code(0).unwrap();
         other_pem
     });
-    told(&submit(&ci, &stranger), 0, &[&format!("tests of commit {short} of site: passed in run 1")]);
+    told(&submit(&scene, &ci, &stranger), 0, &[&format!("tests of commit {short} of site: passed in run 1")]);
     told(
         &release(&scene, "v1", &first, &of_head),
         1,
@@ -92,9 +94,9 @@ fn no_release_begins_without_its_tests() {
     );
 
     // A failure is not undone by a success of before, and what waits for it begins once it has passed.
-    told(&submit(&ci, &failed), 0, &["failed in run 8"]);
+    told(&submit(&scene, &ci, &failed), 0, &["failed in run 8"]);
     let outrun = format!("run 7 says nothing of tests of commit {short} any more, since run 8 has failed");
-    told(&submit(&ci, &passed), 1, &[&outrun]);
+    told(&submit(&scene, &ci, &passed), 1, &[&outrun]);
     told(&release(&scene, "v1", &first, &[&of_head[..], &["--queue", "--detach"]].concat()), 0, &["in line"]);
     let waits = format!(
         "waits for evidence: v1 lacks the evidence tests for site in production: run 8 of commit {short}"
@@ -106,7 +108,7 @@ fn no_release_begins_without_its_tests() {
         scene.ctl(&["hosts"]).is_ok_and(|said| said.code == 0 && !said.out.contains("not connected"))
     })
     .unwrap();
-    told(&submit(&ci, &passed), 1, &[&outrun]);
+    told(&submit(&scene, &ci, &passed), 1, &[&outrun]);
     told(&scene.ctl(&["status"]).unwrap(), 0, &[&waits]);
     assert_eq!(scene.stage.current("web-1"), "");
     let add =

@@ -21,7 +21,8 @@ use crate::disk::SimDisk;
 const STORE: &str = "state";
 
 /// The kinds of records that the planner's state is made of, by their keys in the store.
-const RECORDS: [&str; 7] = ["host/", "release/", "place/", "rollout/", "member/", "issued/", "request/"];
+const RECORDS: [&str; 8] =
+    ["host/", "release/", "place/", "rollout/", "member/", "issued/", "request/", "evidence/"];
 
 /// The controller's machine, and the process if it runs.
 pub struct Controller {
