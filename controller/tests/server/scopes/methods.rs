@@ -247,6 +247,8 @@ async fn scene(server: &Server, admin: &Credentials) -> Here {
     let mut operators = server.operators(admin).await;
     let rollout = operators.start_rollout(start("v1")).await.unwrap().into_inner().rollout.unwrap().id;
     operators.lock_environment(lock("hush", 10)).await.unwrap();
+    let evidence = pb::SubmitEvidenceRequest { request_id: "tests".to_owned(), document: evidence() };
+    operators.submit_evidence(evidence).await.unwrap();
     let (manifest, _) = signer.prepare(server, "v2", strategy());
     let (_, objects) = release("v1", strategy());
     let (_, messages) = methods();

@@ -357,7 +357,12 @@ impl World {
         // Staging has to be through with it before.
         let after_staging = self.scenario.staging > 0 && !self.in_staging;
         let after_ci = self.releases.iter().any(|release| !release.plan.keys.is_empty());
-        let each = if after_staging || after_ci { 12 } else { 2 };
+        // And CI takes as long as it takes, and fails now and then.
+        let each = match (after_ci, after_staging) {
+            (true, _) => 40,
+            (false, true) => 12,
+            (false, false) => 2,
+        };
         if *tries <= each * 3 / 2 && next < self.releases.len() {
             let skip = usize::try_from(u64::from(*tries) / u64::from(each)).unwrap_or(0);
             self.roll((next + skip).min(self.releases.len() - 1));
