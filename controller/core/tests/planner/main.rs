@@ -23,6 +23,7 @@ mod drain;
 mod drill;
 #[cfg(test)]
 mod evidence;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod failures;
