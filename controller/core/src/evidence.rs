@@ -276,6 +276,16 @@ pub(crate) fn missing(
     lacking(state, place, release)
 }
 
+/// The same, where it will never come: nobody waits for that.
+pub(crate) fn hopeless(
+    state: &State,
+    place: &PlaceRecord,
+    release: &ReleaseRef,
+    request: &RollRequest,
+) -> Option<Lacking> {
+    missing(state, place, release, request).filter(|lacking| !lacking.may_come())
+}
+
 /// The same whatever the request says.
 pub(crate) fn lacking(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> Option<Lacking> {
     pieces(state, place, release).find_map(|(_, found)| found.err()).map(|lacking| *lacking)

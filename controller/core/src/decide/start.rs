@@ -28,6 +28,9 @@ impl Draft<'_> {
         let plan = preview::preview(self.state, request, self.now)?;
         let place = self.place_record(&request.place);
         let hindrance = line::hindrance(self.state, &place, None, (&plan.release, request), self.now);
+        if let Some(lacking) = evidence::hopeless(self.state, &place, &plan.release, request) {
+            return Err(Refusal::Unevidenced(Box::new(lacking)));
+        }
         if let (Some(hindrance), IfHeld::Refuse) = (&hindrance, request.if_held) {
             return Err(hindrance.refusal(&place));
         }

@@ -4,7 +4,7 @@ use landfall_common::Timestamp;
 
 use crate::approval;
 use crate::begin::{self, Beginning};
-use crate::line;
+use crate::line::{self, Hindrance};
 use crate::log::{Actor, LogEvent, NewEntry};
 use crate::output::{Effect, Output, Planned};
 use crate::preview::{self, Plan};
@@ -23,9 +23,13 @@ use super::table::Table;
 pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mut Room) -> Option<Planned> {
     let first = state.rollout(place.line.first()?)?;
     let Status::Active { stage: Stage::InLine { request, known } } = &first.status else { return None };
-    if line::hindrance(state, place, Some(&first.id), (&first.release, request), now).is_some()
-        || approval::missing(state, place, first).is_some()
-    {
+    let hindrance = line::hindrance(state, place, Some(&first.id), (&first.release, request), now);
+    let hopeless = match &hindrance {
+        Some(Hindrance::Unevidenced(lacking)) if !lacking.may_come() => true,
+        Some(_) => return None,
+        None => false,
+    };
+    if !hopeless && approval::missing(state, place, first).is_some() {
         return None;
     }
     let mut report = PlaceReport::new(&place.place, Some(&first.id));
@@ -34,7 +38,9 @@ pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mu
     let again = Planned { report, wake_at: Some(now), ..Planned::default() };
     // Its place is free, and nothing was taken before: it has all of it.
     room.take_whole();
-    let output = if let Some(reason) = unsettled(place, known).or_else(|| has_failed(state, first, known)) {
+    let output = if let Some(hindrance) = hindrance {
+        fallen_out(place, first, &hindrance.refusal(place), now)
+    } else if let Some(reason) = unsettled(place, known).or_else(|| has_failed(state, first, known)) {
         keep_waiting(first, &reason, now)
     } else {
         // The world has moved since it was asked for.

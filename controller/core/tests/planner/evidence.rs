@@ -150,6 +150,26 @@ fn a_release_that_names_no_commit_in_full_has_no_evidence() {
 }
 
 #[test]
+fn nobody_waits_for_evidence_that_cannot_come() {
+    let mut world = world();
+    world.publish("v3", 3, None, strategy());
+    let queued = |release: &str| RollRequest { if_held: IfHeld::Queue, ..World::request(release) };
+    let refusal = world.roll(queued("v3")).unwrap_err();
+    assert!(matches!(refusal, Refusal::Unevidenced(_)), "{refusal}");
+    // It stands in line since nothing is asked for, and by its turn something is.
+    let mut world = World::new(3);
+    publish(&mut world, 1, asks(&[1]));
+    passes(&mut world, 1, 1, 10);
+    world.publish("v3", 3, None, strategy());
+    let before = world.release("v1").unwrap();
+    let id = world.roll(queued("v3")).unwrap();
+    assert_eq!(world.ended(&before), StatusWord::Succeeded);
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    let said = world.log.iter().rev().find(|entry| entry.event.kind() == "rollout_finished").unwrap();
+    insta::assert_snapshot!(said.event.summary(), @"rollout of tenants v3 to production failed, 0 of 0 hosts run it: when its turn came it could not begin: v3 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; v1, which is in force, asks for it; release it from a commit, or name that with --commit, and --without-evidence REASON does without (role manager)");
+}
+
+#[test]
 fn a_release_does_not_shed_what_the_one_in_force_asks_for() {
     let mut world = world();
     // Neither by asking for nothing, nor by naming another key.
