@@ -68,6 +68,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         31_002_365, // A watch was held against what hosts said after it, while the contract ran.
         31_003_234, // A host that was away as its batch was proven came back while a gate was asked.
         70_004_606, // A host that did not come up again, and was removed, counted against a restart.
+        20_261_428, // What names no commit waited for evidence for ever.
         20_261_122, // What CI has said was not read when the controller started.
         80_000_306, // Requests were to come back to a host whose release was not proven there.
         80_000_890, // A cordon that came after a drain, with the same words, went with it.
