@@ -45,7 +45,8 @@ impl Proofs {
         match event["kind"].as_str().unwrap_or_default() {
             "rollback_requested" => drop(self.back.insert(id)),
             "drill_requested" => drop(self.drills.insert(id)),
-            "proof_overridden" => drop(self.free.insert(id)),
+            // What is restarted is in force already.
+            "proof_overridden" | "restart_requested" => drop(self.free.insert(id)),
             "rollout_started" if is_staging && self.back.contains(&id) => {
                 let to = counter(release);
                 self.brought.retain(|_, (counter, _)| *counter <= to);
