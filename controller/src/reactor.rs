@@ -20,7 +20,7 @@ use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::log::NewEntry;
 use landfall_controller_core::observation::{Attention, Figures, Observation};
 use landfall_controller_core::reason::PlanningReport;
-use landfall_controller_core::record::{Change, Key, Place, Record};
+use landfall_controller_core::record::{Change, Key, Place, RECORDS, Record};
 use landfall_controller_core::{Effect, Output, State, decide, plan};
 use landfall_trust::director::sign_document;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,10 +51,6 @@ const PLAN_SHARE: u32 = 4;
 
 /// The pause after a decision that could not be made durable.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// The kinds of records that the planner's state is made of, by their keys in the store.
-pub(crate) const RECORDS: [&str; 8] =
-    ["host/", "release/", "place/", "rollout/", "member/", "issued/", "request/", "evidence/"];
 
 /// What is committed together with a decision.
 #[derive(Debug, Default)]

@@ -2,6 +2,8 @@
 //!
 //! What hosts say of themselves is not here: it is volatile, see [`crate::observation`].
 
+mod key;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -11,17 +13,18 @@ use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
 use landfall_common::time::duration_ms;
 use landfall_common::{
-    AppName, Duration, EnvName, Generation, HostId, LabelKey, ReleaseName, RequestId, RolloutId, ServiceName,
-    Sha256, StepName, Timestamp,
+    AppName, Duration, EnvName, Generation, HostId, LabelKey, RequestId, RolloutId, ServiceName, Sha256,
+    StepName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::command::Answer;
 use crate::contract::{ContractFacts, Contracted};
-use crate::evidence::{EvidenceRecord, Said};
+use crate::evidence::EvidenceRecord;
 use crate::log::Actor;
 use crate::member::Member;
 use crate::rollout::Rollout;
+pub use key::{Key, RECORDS};
 
 /// Where a rollout takes place: one application in one environment. There is one rollout per place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -469,47 +472,7 @@ impl Record {
             Self::Request(request) => Key::Request(request.id.clone()),
             Self::Evidence(record) => {
                 let statement = &record.statement;
-                Key::Evidence(statement.application.clone(), Said::from(statement))
-            }
-        }
-    }
-}
-
-/// Names one durable record.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Key {
-    /// An enrolled host.
-    Host(HostId),
-    /// A published release.
-    Release(AppName, ReleaseName),
-    /// What is known of a place.
-    Place(Place),
-    /// A rollout.
-    Rollout(RolloutId),
-    /// A host's part in a rollout.
-    Member(RolloutId, HostId),
-    /// What was last asked of a host.
-    Issued(HostId),
-    /// An answered request.
-    Request(RequestId),
-    /// What CI has said of a commit.
-    Evidence(AppName, Said),
-}
-
-/// The store's form: `member/ROLLOUT/HOST`. No name holds a slash.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(host) => write!(f, "host/{host}"),
-            Self::Release(application, release) => write!(f, "release/{application}/{release}"),
-            Self::Place(place) => write!(f, "place/{}/{}", place.application, place.environment),
-            Self::Rollout(rollout) => write!(f, "rollout/{rollout}"),
-            Self::Member(rollout, host) => write!(f, "member/{rollout}/{host}"),
-            Self::Issued(host) => write!(f, "issued/{host}"),
-            Self::Request(request) => write!(f, "request/{request}"),
-            Self::Evidence(application, Said { commit, name, key }) => {
-                write!(f, "evidence/{application}/{commit}/{name}/{key}")
+                Key::Evidence(statement.application.clone(), statement.into())
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use landfall_common::disk::RealDisk;
 use landfall_common::{Generation, Timestamp};
 use landfall_controller_core::log::{LogEvent, NewEntry};
-use landfall_controller_core::record::Record;
+use landfall_controller_core::record::{RECORDS, Record};
 use landfall_controller_core::refusal::moment;
 use landfall_controller_core::restored::{PausedRollout, RestoredPlace, restored};
 
@@ -21,7 +21,6 @@ use crate::enrolment::{TokenRecord, is_token};
 use crate::error::ControllerError;
 use crate::ownership;
 use crate::private_file;
-use crate::reactor::RECORDS;
 use crate::repository::ReleaseRepository;
 use crate::rpc::convert;
 use crate::rpc::operators::hosts::DENIED;

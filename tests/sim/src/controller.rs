@@ -12,17 +12,13 @@ use landfall_controller::store::{
 };
 use landfall_controller_core::log::LogEntry;
 use landfall_controller_core::reason::PlanningReport;
-use landfall_controller_core::record::{Change, Record};
+use landfall_controller_core::record::{Change, RECORDS, Record};
 use landfall_controller_core::{Output, State};
 
 use crate::disk::SimDisk;
 
 /// Where the store lies on the controller's disk.
 const STORE: &str = "state";
-
-/// The kinds of records that the planner's state is made of, by their keys in the store.
-const RECORDS: [&str; 8] =
-    ["host/", "release/", "place/", "rollout/", "member/", "issued/", "request/", "evidence/"];
 
 /// The controller's machine, and the process if it runs.
 pub struct Controller {

@@ -54,6 +54,8 @@ mod proven;
 #[cfg(test)]
 mod ranges;
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod restored;
