@@ -169,10 +169,10 @@ pub struct Statement {
     pub name: EvidenceName,
     /// How that ended.
     pub result: Verdict,
-    /// Which run of it this was; from 1 to [`MAX_RUN`]. Of one key the statement with the highest counts, so that an
-    /// older one that is handed in again undoes nothing.
+    /// Which run of it this was; from 1 to [`MAX_RUN`]. Of one key the statement with the highest counts, and of the same
+    /// run one that failed, so that an older one that is handed in again undoes nothing.
     pub run: u64,
-    /// Where the result can be read; empty if nowhere, at most [`MAX_URL_BYTES`].
+    /// Where the result can be read, in printable ASCII; empty if nowhere, at most [`MAX_URL_BYTES`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// When it was signed, by the clock of whoever did. It orders nothing.
@@ -193,7 +193,8 @@ impl Statement {
         if self.url.len() > MAX_URL_BYTES {
             return Err(format!("url has {} bytes, and may have {MAX_URL_BYTES}", self.url.len()));
         }
-        if self.url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        // RFC 3986 §2: what else there is in an address is percent-encoded. So nothing in it steers a terminal.
+        if !self.url.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("url has a character that no address has".to_owned());
         }
         Ok(())

@@ -234,6 +234,8 @@ mod tests {
             (json!({"name": "../tests"}), "evidence name"),
             (json!({"url": "x".repeat(MAX_URL_BYTES + 1)}), "url has 501 bytes"),
             (json!({"url": "https://ci/\u{1b}[2J"}), "url has a character"),
+            (json!({"url": "https://ci/\u{202e}7"}), "url has a character"),
+            (json!({"url": "https://ci/é"}), "url has a character"),
         ] {
             let bytes = forged(KIND, |fields| fields.extend(change.as_object().unwrap().clone()));
             let said = refused(&bytes);

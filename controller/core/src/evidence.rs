@@ -17,8 +17,13 @@ use crate::log::Actor;
 use crate::record::{Place, PlaceRecord};
 use crate::state::State;
 
-/// How many statements are kept of one application: a team that tests a hundred commits a day has those of a month.
+/// How many statements are kept of one application, of keys that its releases name: a team that tests a hundred commits a
+/// day has those of a month.
 pub const EVIDENCE_AT_MOST: usize = 4096;
+
+/// And how many of keys that no release names. CI may speak before the first release that names its key is published; a
+/// stranger who says more than this loses what he has said before, and nobody else does.
+pub const UNNAMED_AT_MOST: usize = 256;
 
 /// A statement that was handed in, its signature verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,14 @@ pub struct Said {
     pub name: EvidenceName,
     /// Who says it.
     pub key: EvidenceKey,
+}
+
+impl Said {
+    /// What comes before all that is said of a commit under a name.
+    fn least(commit: &CommitId, name: &EvidenceName) -> Self {
+        let key = EvidenceKey::new("0".repeat(64)).expect("64 digits");
+        Self { commit: commit.clone(), name: name.clone(), key }
+    }
 }
 
 impl From<&Statement> for Said {
@@ -99,6 +112,9 @@ pub enum Found {
         commit: CommitId,
         /// One of them.
         key: EvidenceKey,
+        /// Those that may.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        may: BTreeSet<EvidenceKey>,
     },
 }
 
@@ -115,13 +131,17 @@ impl fmt::Display for Lacking {
                     write!(f, " ({url})")?;
                 }
             }
-            Found::Stranger { commit, key } => write!(
-                f,
-                "that of commit {} was signed by key {}, which {} does not name for it",
-                commit.short(),
-                key.short(),
-                asked_by.as_ref().unwrap_or(release)
-            )?,
+            Found::Stranger { commit, key, may } => {
+                let may: Vec<&str> = may.iter().map(EvidenceKey::short).collect();
+                write!(
+                    f,
+                    "that of commit {} was signed by key {}, and {} names {} for it",
+                    commit.short(),
+                    key.short(),
+                    asked_by.as_ref().unwrap_or(release),
+                    may.join(", ")
+                )?;
+            }
         }
         match asked_by {
             Some(in_force) => write!(f, "; {in_force}, which is in force, asks for it"),
@@ -141,14 +161,23 @@ impl Lacking {
     #[must_use]
     pub fn next(&self) -> String {
         let name = &self.name;
+        let add =
+            |commit: &CommitId| format!("`ctl evidence add --commit {commit} --name {name} --result passed");
         match &self.found {
-            Found::NoCommit => "release it from a commit, or name that with --commit".to_owned(),
+            // The name is taken: what it stands for has no commit for ever.
+            Found::NoCommit => {
+                "publish it under another name, from a tag or with --commit and the full id".to_owned()
+            }
             Found::Nothing { commit } | Found::Stranger { commit, .. } => {
+                format!("{} --key FILE` hands it in", add(commit))
+            }
+            Found::Failed { commit, run, .. } => {
+                let next = run.saturating_add(1);
                 format!(
-                    "`ctl evidence add --commit {commit} --name {name} --result passed --key FILE` hands it in"
+                    "{} --run {next} --key FILE`, or a higher run, hands in one that has passed",
+                    add(commit)
                 )
             }
-            Found::Failed { .. } => "a later run that has passed takes its place".to_owned(),
         }
     }
 }
@@ -226,7 +255,8 @@ fn look<'s>(
     let none = || Found::Nothing { commit: commit.clone() };
     let statements = state.evidence.get(application).ok_or_else(none)?;
     let about = || {
-        let all = statements.iter().filter(|(said, _)| said.commit == *commit && said.name == demand.name);
+        let all = statements.range(Said::least(commit, &demand.name)..);
+        let all = all.take_while(|(said, _)| said.commit == *commit && said.name == demand.name);
         all.map(|(_, record)| &record.statement)
     };
     let may = |statement: &&Statement| demand.keys.contains(&statement.key);
@@ -235,7 +265,10 @@ fn look<'s>(
         return Err(Found::Failed { commit: commit.clone(), run: *run, url: url.clone() });
     }
     about().find(may).ok_or_else(|| match about().next() {
-        Some(Statement { key, .. }) => Found::Stranger { commit: commit.clone(), key: key.clone() },
+        Some(Statement { key, .. }) => {
+            let (key, may) = (key.clone(), demand.keys.clone());
+            Found::Stranger { commit: commit.clone(), key, may }
+        }
         None => none(),
     })
 }
@@ -305,20 +338,26 @@ pub(crate) fn stood(state: &State, place: &PlaceRecord, release: &ReleaseRef) ->
     stood
 }
 
-/// Which statement is let go of where one more would be too many. First come those of keys that no release names, then
-/// successes, whose loss holds a release and is mended by handing them in again; a failure goes last, for its loss
-/// would let an older success count. Of each the oldest.
-pub(crate) fn surplus(state: &State, application: &AppName, new: &Said) -> Option<Said> {
-    let statements = state.evidence.get(application)?;
-    if statements.len() < EVIDENCE_AT_MOST || statements.contains_key(new) {
-        return None;
+/// Which statements are let go of where one more would be too many: of keys that releases name only for one of those, and
+/// of others only for another. Of those that are named successes go first, whose loss holds a release and is mended by
+/// handing them in again; a failure goes last, for its loss would let an older success count. Of each the oldest.
+pub(crate) fn surplus(state: &State, application: &AppName, new: &Said) -> Vec<Said> {
+    let Some(statements) = state.evidence.get(application) else { return Vec::new() };
+    if statements.contains_key(new) {
+        return Vec::new();
     }
     let strategies = state.releases(application).flat_map(|release| release.environments.values());
     let demands = strategies.flat_map(|strategy| &strategy.entry.evidence);
-    let known: BTreeSet<&EvidenceKey> = demands.flat_map(|demand| &demand.keys).collect();
-    let worth = |(said, record): &(&Said, &EvidenceRecord)| {
-        let failed = record.statement.result == Verdict::Failed;
-        (known.contains(&said.key), failed, record.number)
+    let named: BTreeSet<&EvidenceKey> = demands.flat_map(|demand| &demand.keys).collect();
+    let is_named = named.contains(&new.key);
+    let at_most = if is_named { EVIDENCE_AT_MOST } else { UNNAMED_AT_MOST };
+    let alike = statements.iter().filter(|(said, _)| named.contains(&said.key) == is_named);
+    let mut alike: Vec<(&Said, &EvidenceRecord)> = alike.collect();
+    // A key may be named no more since: then there are more than one too many.
+    let too_many = (alike.len() + 1).saturating_sub(at_most);
+    let worth = |(_, record): &(&Said, &EvidenceRecord)| {
+        (is_named && record.statement.result == Verdict::Failed, record.number)
     };
-    statements.iter().min_by_key(worth).map(|(said, _)| said.clone())
+    alike.sort_by_key(worth);
+    alike.into_iter().take(too_many).map(|(said, _)| said.clone()).collect()
 }

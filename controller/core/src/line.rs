@@ -97,6 +97,17 @@ impl Hindrance<'_> {
         }
     }
 
+    /// The answer to whoever wants a drill: neither waiting in line nor passing by is for those.
+    pub fn no_drill(&self, place: &PlaceRecord) -> Refusal {
+        let reason = match self {
+            Self::Closed(closed) => format!("it {closed}"),
+            Self::Unproven(unproven) => format!("{unproven}; {}", unproven.next()),
+            Self::Unevidenced(lacking) => format!("{lacking}; {}", lacking.next()),
+            Self::Held(_) | Self::Behind(_) | Self::Locked(_) => return self.refusal(place),
+        };
+        Refusal::NoDrill { place: Box::new(place.place.clone()), reason }
+    }
+
     pub fn why(&self) -> InLine {
         match self {
             Self::Held(holder) => InLine::Held {

@@ -85,6 +85,14 @@ impl fmt::Display for Unproven {
     }
 }
 
+impl Unproven {
+    /// The next command.
+    #[must_use]
+    pub fn next(&self) -> String {
+        format!("`ctl release {} --env {}` proves it there", self.release, self.there.environment)
+    }
+}
+
 /// The environments in which a release must be proven before it begins in a place, and those of the request.
 #[must_use]
 pub fn asked(

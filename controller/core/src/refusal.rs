@@ -26,6 +26,15 @@ pub enum Refusal {
         /// The id.
         request: RequestId,
     },
+    /// No such application.
+    #[error(
+        "no application {application} is known here: no release of it is published, and no host is enrolled for it; `ctl \
+         releases` lists releases, `ctl hosts` hosts"
+    )]
+    NoSuchApplication {
+        /// The application.
+        application: AppName,
+    },
     /// No such release.
     #[error("{application} has no release {release}; `ctl releases` lists those that are published")]
     NoSuchRelease {
@@ -297,9 +306,9 @@ pub enum Refusal {
     LockUnbounded,
     /// A release is to be proven elsewhere before.
     #[error(
-        "{0}; `ctl release {release} --env {environment}` proves it there, a release can wait for that with --queue, and \
-         --unproven REASON does without where landfall.toml asks for it (role manager)",
-        release = .0.release, environment = .0.there.environment
+        "{0}; {next}, a release can wait for that with --queue, and --unproven REASON does without where landfall.toml asks \
+         for it (role manager)",
+        next = .0.next()
     )]
     Unproven(Box<Unproven>),
     /// CI has to have said that the release's commit is good.
@@ -310,8 +319,8 @@ pub enum Refusal {
     Unevidenced(Box<Lacking>),
     /// A later run has said something already, or the same run something else.
     #[error(
-        "run {run} says nothing of {name} of commit {commit} any more, since run {known} has {result}; what is run again counts \
-         on: `ctl evidence add --run NUMBER`", commit = commit.short()
+        "{said}; a higher run of that key counts (`ctl evidence add --run NUMBER`), and several jobs of one run need a name each",
+        said = outrun(*run, *known, &format!("{name} of commit {}", commit.short()), *result)
     )]
     EvidenceOutrun {
         /// What of.
@@ -650,4 +659,11 @@ pub fn moment(at: Timestamp) -> String {
 /// A duration in whole seconds, as sentences show it.
 pub(crate) fn seconds(duration: landfall_common::Duration) -> String {
     human::format(landfall_common::Duration::from_secs(duration.as_secs()))
+}
+
+fn outrun(run: u64, known: u64, what: &str, result: Verdict) -> String {
+    match run == known {
+        true => format!("run {run} has said already that {what} {result}"),
+        false => format!("run {run} says nothing of {what} any more, since run {known} has {result}"),
+    }
 }

@@ -83,7 +83,9 @@ impl From<Refusal> for ControllerError {
     fn from(refusal: Refusal) -> Self {
         let reason = match &refusal {
             Refusal::RequestReused { .. } => Reason::RequestIdReused,
-            Refusal::NoSuchRelease { .. } | Refusal::NoSuchRollout { .. } => Reason::NotFound,
+            Refusal::NoSuchApplication { .. }
+            | Refusal::NoSuchRelease { .. }
+            | Refusal::NoSuchRollout { .. } => Reason::NotFound,
             Refusal::NoSuchHost { .. } => Reason::HostUnknown,
             Refusal::ReleaseDiffers { .. } => Reason::ReleaseNameTaken,
             Refusal::CounterTaken { .. } => Reason::RepositoryChanged,

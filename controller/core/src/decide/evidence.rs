@@ -1,6 +1,6 @@
 //! Evidence that is handed in.
 
-use landfall_common::evidence::Statement;
+use landfall_common::evidence::{Statement, Verdict};
 
 use crate::command::Answer;
 use crate::evidence::{self, EvidenceRecord, Said};
@@ -12,20 +12,27 @@ use super::Draft;
 
 impl Draft<'_> {
     /// Takes a statement, whose signature is verified already. The run is a fence: of one key an older one is refused,
-    /// and the same with other content, so that nobody undoes a failure with a success of before.
+    /// and the same with other content, so that nobody undoes a failure with a success of before. Only a failure is taken
+    /// that comes in the same run after a success: several jobs of a run may speak under one name, and one that has
+    /// failed outweighs those that have not.
     pub(super) fn submit_evidence(
         &mut self,
         statement: &Statement,
         signature: &str,
     ) -> Result<Answer, Refusal> {
         let (application, said) = (&statement.application, Said::from(statement));
+        let has_place = self.state.places().any(|place| place.place.application == *application);
+        if !has_place && self.state.releases(application).next().is_none() {
+            return Err(Refusal::NoSuchApplication { application: application.clone() });
+        }
         let statements = self.state.evidence.get(application);
         let known = statements.and_then(|statements| statements.get(&said));
         if let Some(EvidenceRecord { statement: known, .. }) = known {
             if known == statement {
                 return Ok(Answer::Accepted);
             }
-            if statement.run <= known.run {
+            let fails = known.result == Verdict::Passed && statement.result == Verdict::Failed;
+            if statement.run < known.run || (statement.run == known.run && !fails) {
                 return Err(Refusal::EvidenceOutrun {
                     name: statement.name.clone(),
                     commit: statement.commit.clone(),
@@ -35,7 +42,7 @@ impl Draft<'_> {
                 });
             }
         }
-        if let Some(surplus) = evidence::surplus(self.state, application, &said) {
+        for surplus in evidence::surplus(self.state, application, &said) {
             self.delete(Key::Evidence(application.clone(), surplus));
         }
         let newest = statements.and_then(|all| all.values().map(|record| record.number).max());

@@ -89,14 +89,7 @@ impl Draft<'_> {
         }
         let wanted = (&plan.release, &request);
         match line::hindrance(self.state, &record, None, wanted, self.now) {
-            // Neither waiting in line nor passing by is for drills.
-            Some(Hindrance::Closed(closed)) => {
-                return Err(Refusal::NoDrill {
-                    place: Box::new(place.clone()),
-                    reason: format!("it {closed}"),
-                });
-            }
-            Some(hindrance) => return Err(hindrance.refusal(&record)),
+            Some(hindrance) => return Err(hindrance.no_drill(&record)),
             None => {}
         }
         self.log(LogEvent::DrillRequested {

@@ -5,7 +5,7 @@ use landfall_common::evidence::{CommitId, Demand, EvidenceKey, Statement, Verdic
 use landfall_common::strategy::{Entry, Strategy};
 use landfall_common::{EvidenceName, Timestamp};
 use landfall_controller_core::command::{Action, IfHeld, Overrides, RollRequest};
-use landfall_controller_core::evidence::{EVIDENCE_AT_MOST, EvidenceRecord};
+use landfall_controller_core::evidence::{EVIDENCE_AT_MOST, EvidenceRecord, UNNAMED_AT_MOST};
 use landfall_controller_core::record::{Change, Record};
 use landfall_controller_core::restart::RestartRequest;
 use landfall_controller_core::{Output, Refusal, State, line, rollout::StatusWord};
@@ -14,11 +14,11 @@ use proptest::prelude::*;
 use crate::world::{World, anna, name, place, strategy};
 
 fn key(number: usize) -> EvidenceKey {
-    EvidenceKey::new(format!("{number:064x}")).unwrap()
+    EvidenceKey::new(format!("{number:08x}{:056}", 0)).unwrap()
 }
 
 fn commit(number: usize) -> CommitId {
-    CommitId::new(format!("{number:040x}")).unwrap()
+    CommitId::new(format!("{number:08x}{:032}", 0)).unwrap()
 }
 
 fn tests() -> EvidenceName {
@@ -72,7 +72,7 @@ fn refused(world: &mut World, release: &str) -> String {
 }
 
 /// A fleet on v1, of which the first key has said that it passed, and the same asked for v2.
-fn world() -> World {
+pub fn world() -> World {
     let mut world = World::new(3);
     publish(&mut world, 1, asks(&[1]));
     publish(&mut world, 2, asks(&[1]));
@@ -84,7 +84,7 @@ fn world() -> World {
 #[test]
 fn a_release_begins_once_its_tests_have_passed() {
     let mut world = world();
-    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: there is none of commit 000000000000; `ctl evidence add --commit 0000000000000000000000000000000000000002 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: there is none of commit 000000020000; `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     // Of another commit, another thing, by a key that may not.
     passes(&mut world, 3, 1, 1);
     submit(
@@ -94,9 +94,9 @@ fn a_release_begins_once_its_tests_have_passed() {
     .unwrap();
     assert!(refused(&mut world, "v2").contains("there is none of commit"));
     passes(&mut world, 2, 7, 1);
-    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: that of commit 000000000000 was signed by key 000000000000, which v2 does not name for it; `ctl evidence add --commit 0000000000000000000000000000000000000002 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: that of commit 000000020000 was signed by key 000000070000, and v2 names 000000010000 for it; `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     fails(&mut world, 2, 1, 11);
-    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: run 11 of commit 000000000000 has failed (https://ci/11); a later run that has passed takes its place, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: run 11 of commit 000000020000 has failed (https://ci/11); `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --run 12 --key FILE`, or a higher run, hands in one that has passed, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     passes(&mut world, 2, 1, 12);
     let id = world.release("v2").unwrap();
     // What has begun goes on, whatever is said later.
@@ -105,7 +105,7 @@ fn a_release_begins_once_its_tests_have_passed() {
     let began = world.log.iter().rev().find(|entry| entry.event.kind() == "rollout_started").unwrap();
     insta::assert_snapshot!(began.event.summary(), @"rollout of tenants v2 to production after v1 began on 3 hosts; tests passed in run 12");
     let said = world.log.iter().rev().find(|entry| entry.event.kind() == "evidence_submitted").unwrap();
-    insta::assert_snapshot!(said.event.summary(), @"tests of commit 000000000000 of tenants failed in run 13");
+    insta::assert_snapshot!(said.event.summary(), @"tests of commit 000000020000 of tenants failed in run 13");
 }
 
 #[test]
@@ -115,8 +115,13 @@ fn an_older_run_that_is_handed_in_again_undoes_nothing() {
     fails(&mut world, 2, 1, 12);
     let entries = world.log.len();
     let refusal = submit(&mut world, statement(2, 1, 11, Verdict::Passed)).unwrap_err();
-    insta::assert_snapshot!(refusal, @"run 11 says nothing of tests of commit 000000000000 any more, since run 12 has failed; what is run again counts on: `ctl evidence add --run NUMBER`");
-    // Nor does the same run that has thought better of it.
+    insta::assert_snapshot!(refusal, @"run 11 says nothing of tests of commit 000000020000 any more, since run 12 has failed; a higher run of that key counts (`ctl evidence add --run NUMBER`), and several jobs of one run need a name each");
+    // Nor does the same run that has thought better of it; one that failed after all is taken.
+    passes(&mut world, 3, 1, 12);
+    fails(&mut world, 3, 1, 12);
+    let refusal = submit(&mut world, statement(3, 1, 12, Verdict::Passed)).unwrap_err();
+    insta::assert_snapshot!(refusal, @"run 12 has said already that tests of commit 000000030000 failed; a higher run of that key counts (`ctl evidence add --run NUMBER`), and several jobs of one run need a name each");
+    let entries = entries + 2;
     let refusal = submit(&mut world, statement(2, 1, 12, Verdict::Passed)).unwrap_err();
     assert!(matches!(refusal, Refusal::EvidenceOutrun { run: 12, known: 12, .. }), "{refusal}");
     // The very same changes nothing.
@@ -143,7 +148,7 @@ fn of_several_keys_one_that_has_failed_holds_it() {
 fn a_release_that_names_no_commit_in_full_has_no_evidence() {
     let mut world = World::new(3);
     world.publish("v1", 1, None, asks(&[1]));
-    insta::assert_snapshot!(refused(&mut world, "v1"), @"v1 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; release it from a commit, or name that with --commit, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v1"), @"v1 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; publish it under another name, from a tag or with --commit and the full id, and --without-evidence REASON does without (role manager)");
     world.commits.insert(name("v2"), "abc1234".to_owned());
     world.publish("v2", 2, None, asks(&[1]));
     assert!(refused(&mut world, "v2").contains("names no commit in full"));
@@ -166,7 +171,7 @@ fn nobody_waits_for_evidence_that_cannot_come() {
     assert_eq!(world.ended(&before), StatusWord::Succeeded);
     assert_eq!(world.ended(&id), StatusWord::Failed);
     let said = world.log.iter().rev().find(|entry| entry.event.kind() == "rollout_finished").unwrap();
-    insta::assert_snapshot!(said.event.summary(), @"rollout of tenants v3 to production failed, 0 of 0 hosts run it: when its turn came it could not begin: v3 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; v1, which is in force, asks for it; release it from a commit, or name that with --commit, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(said.event.summary(), @"rollout of tenants v3 to production failed, 0 of 0 hosts run it: when its turn came it could not begin: v3 lacks the evidence tests for tenants in production: it names no commit in full that there could be any of; v1, which is in force, asks for it; publish it under another name, from a tag or with --commit and the full id, and --without-evidence REASON does without (role manager)");
 }
 
 #[test]
@@ -175,15 +180,15 @@ fn a_release_does_not_shed_what_the_one_in_force_asks_for() {
     // Neither by asking for nothing, nor by naming another key.
     publish(&mut world, 3, strategy());
     publish(&mut world, 4, asks(&[7]));
-    insta::assert_snapshot!(refused(&mut world, "v3"), @"v3 lacks the evidence tests for tenants in production: there is none of commit 000000000000; v1, which is in force, asks for it; `ctl evidence add --commit 0000000000000000000000000000000000000003 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v3"), @"v3 lacks the evidence tests for tenants in production: there is none of commit 000000030000; v1, which is in force, asks for it; `ctl evidence add --commit 0000000300000000000000000000000000000000 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     passes(&mut world, 4, 7, 1);
-    insta::assert_snapshot!(refused(&mut world, "v4"), @"v4 lacks the evidence tests for tenants in production: that of commit 000000000000 was signed by key 000000000000, which v1 does not name for it; v1, which is in force, asks for it; `ctl evidence add --commit 0000000000000000000000000000000000000004 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v4"), @"v4 lacks the evidence tests for tenants in production: that of commit 000000040000 was signed by key 000000070000, and v1 names 000000010000 for it; v1, which is in force, asks for it; `ctl evidence add --commit 0000000400000000000000000000000000000000 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     passes(&mut world, 4, 1, 11);
     world.must_succeed("v4");
     // From then on it is the new key that counts, and in the end none.
     publish(&mut world, 5, strategy());
     passes(&mut world, 5, 1, 12);
-    assert!(refused(&mut world, "v5").contains("v4 does not name"));
+    assert!(refused(&mut world, "v5").contains("v4 names"));
     passes(&mut world, 5, 7, 2);
     world.must_succeed("v5");
     publish(&mut world, 6, strategy());
@@ -200,7 +205,7 @@ fn what_stands_in_line_begins_once_it_has_passed_and_not_once_it_has_failed() {
         waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     world.run(60);
-    insta::assert_snapshot!(waits(&world), @"rollout r-8 of v2 waits for evidence: v2 lacks the evidence tests for tenants in production: there is none of commit 000000000000; `ctl evidence add --commit 0000000000000000000000000000000000000002 --name tests --result passed --key FILE` hands it in");
+    insta::assert_snapshot!(waits(&world), @"rollout r-8 of v2 waits for evidence: v2 lacks the evidence tests for tenants in production: there is none of commit 000000020000; `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --key FILE` hands it in");
     let (message, period) = ("audit".to_owned(), landfall_common::Duration::from_secs(120));
     world.ask(Action::Lock { place: place(), message, period }).unwrap();
     passes(&mut world, 2, 1, 11);
@@ -209,7 +214,7 @@ fn what_stands_in_line_begins_once_it_has_passed_and_not_once_it_has_failed() {
     fails(&mut world, 2, 1, 12);
     world.run(300);
     assert_eq!(world.word(&id), StatusWord::Pending);
-    insta::assert_snapshot!(waits(&world), @"rollout r-8 of v2 waits for evidence: v2 lacks the evidence tests for tenants in production: run 12 of commit 000000000000 has failed (https://ci/12); a later run that has passed takes its place");
+    insta::assert_snapshot!(waits(&world), @"rollout r-8 of v2 waits for evidence: v2 lacks the evidence tests for tenants in production: run 12 of commit 000000020000 has failed (https://ci/12); `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --run 13 --key FILE`, or a higher run, hands in one that has passed");
     passes(&mut world, 2, 1, 13);
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
@@ -233,7 +238,7 @@ fn who_may_does_without_and_says_why() {
     let id = world.roll(without).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let told = world.log.iter().find(|entry| entry.event.kind() == "evidence_overridden").unwrap();
-    insta::assert_snapshot!(told.event.summary(), @"rollout r-9 of v2 is to begin although v2 lacks the evidence tests for tenants in production: run 11 of commit 000000000000 has failed (https://ci/11): CI burns");
+    insta::assert_snapshot!(told.event.summary(), @"rollout r-9 of v2 is to begin although v2 lacks the evidence tests for tenants in production: run 11 of commit 000000020000 has failed (https://ci/11): CI burns");
 }
 
 #[test]
@@ -248,8 +253,7 @@ fn neither_a_way_back_nor_its_rehearsal_nor_a_restart_asks_for_evidence() {
     fails(&mut world, 2, 1, 12);
     // What is new here is another matter.
     let drill = |to: &str| Action::Drill { place: place(), to: Some(name(to)) };
-    let refusal = world.ask(drill("v3")).unwrap_err();
-    assert!(matches!(refusal, Refusal::Unevidenced(_)), "{refusal}");
+    insta::assert_snapshot!(world.ask(drill("v3")).unwrap_err(), @"no drill in tenants in production: v3 lacks the evidence tests for tenants in production: there is none of commit 000000030000; `ctl evidence add --commit 0000000300000000000000000000000000000000 --name tests --result passed --key FILE` hands it in");
     world.ask(drill("v1")).unwrap();
     world.until("the drill is over", |world| !world.rollout_held());
     let in_force = world.state.place(&place()).and_then(|place| place.in_force()).unwrap();
@@ -264,8 +268,35 @@ fn neither_a_way_back_nor_its_rehearsal_nor_a_restart_asks_for_evidence() {
     };
     world.ask(Action::Restart(Box::new(restart))).unwrap();
     world.until("the restart is over", |world| !world.rollout_held());
+    // Older is not proven: what was passed over here is as new as the next one, and nobody goes back to it either.
+    publish(&mut world, 4, asks(&[1]));
+    passes(&mut world, 4, 1, 13);
+    world.must_succeed("v4");
+    let refusal = world.ask(drill("v3")).unwrap_err();
+    assert!(matches!(refusal, Refusal::NoDrill { .. }) && refusal.to_string().contains("lacks"), "{refusal}");
+    let refusal = world.rollback(Some("v3")).unwrap_err();
+    assert!(matches!(refusal, Refusal::NothingBefore { .. }), "{refusal}");
+    // Back, and forth again to what was proven here, whatever is said of it since.
     let back = world.rollback(None).unwrap();
     assert_eq!(world.ended(&back), StatusWord::Succeeded);
+    fails(&mut world, 4, 1, 14);
+    let forth = world.rollback(Some("v4")).unwrap();
+    assert_eq!(world.ended(&forth), StatusWord::Succeeded);
+}
+
+#[test]
+fn nothing_is_kept_of_applications_that_are_not_there() {
+    let mut world = World::new(1);
+    let of_another = |name: &str| {
+        let application = landfall_common::AppName::new(name).unwrap();
+        Statement { application, ..statement(1, 1, 1, Verdict::Passed) }
+    };
+    // Hosts are enough, since tests run before there is a release.
+    submit(&mut world, of_another(place().application.as_str())).unwrap();
+    let refusal = submit(&mut world, of_another("tenant")).unwrap_err();
+    insta::assert_snapshot!(refusal, @"no application tenant is known here: no release of it is published, and no host is enrolled for it; `ctl releases` lists releases, `ctl hosts` hosts");
+    let refused = landfall_common::AppName::new("tenant").unwrap();
+    assert_eq!(world.state.evidence(&refused).count(), 0);
 }
 
 #[test]
@@ -295,37 +326,49 @@ fn fill(world: &mut World, statements: impl IntoIterator<Item = Statement>) {
     }
 }
 
+fn kept(world: &World) -> Vec<Statement> {
+    world.state.evidence(&place().application).map(|record| record.statement.clone()).collect()
+}
+
 #[test]
 fn what_is_kept_is_bounded_and_a_failure_is_the_last_to_go() {
     let mut world = World::new(1);
     publish(&mut world, 1, asks(&[1, 2]));
     let half = EVIDENCE_AT_MOST / 2;
-    // Failures are the oldest, then successes, then what a stranger says.
+    // Failures are the oldest, then successes.
     let failed = (0..half).map(|of| statement(of, 1, 2, Verdict::Failed));
-    let passed = (half..EVIDENCE_AT_MOST - 1).map(|of| statement(of, 1, 2, Verdict::Passed));
-    let stranger = statement(0, 7, 2, Verdict::Failed);
-    fill(&mut world, failed.chain(passed).chain([stranger.clone()]));
-    let all = |world: &World| {
-        world.state.evidence(&place().application).map(|record| record.statement.clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(all(&world).len(), EVIDENCE_AT_MOST);
+    let passed = (half..EVIDENCE_AT_MOST).map(|of| statement(of, 1, 2, Verdict::Passed));
+    fill(&mut world, failed.chain(passed));
     // What replaces another one takes no room.
     fails(&mut world, 0, 1, 3);
-    assert!(all(&world).contains(&stranger));
-    passes(&mut world, 9000, 2, 1);
-    assert!(!all(&world).contains(&stranger));
+    assert!(kept(&world).contains(&statement(half, 1, 2, Verdict::Passed)));
     passes(&mut world, 9001, 2, 1);
-    let left = all(&world);
+    let left = kept(&world);
     assert_eq!(left.len(), EVIDENCE_AT_MOST);
     assert!(!left.contains(&statement(half, 1, 2, Verdict::Passed)), "the oldest success has gone");
     assert!(left.contains(&statement(1, 1, 2, Verdict::Failed)));
-    // Whoever floods it loses his own.
-    for stranger in 0..50 {
-        passes(&mut world, 9100 + stranger, 100 + stranger, 1);
+}
+
+#[test]
+fn a_stranger_who_floods_it_loses_his_own() {
+    let mut world = World::new(1);
+    publish(&mut world, 1, asks(&[1, 2]));
+    let ours = (0..EVIDENCE_AT_MOST).map(|of| statement(of, 1 + of % 2, 2, Verdict::Passed));
+    let strangers = (0..UNNAMED_AT_MOST + 3).map(|of| statement(of, 7, 2, Verdict::Failed));
+    fill(&mut world, ours.chain(strangers));
+    let of_strangers =
+        |world: &World| kept(world).iter().filter(|said| ![key(1), key(2)].contains(&said.key)).count();
+    // One comes, and whatever is too many goes: what nobody names any more may have been more.
+    for number in 0..20 {
+        passes(&mut world, 9000 + number, 100 + number, 1);
+        assert_eq!(of_strangers(&world), UNNAMED_AT_MOST);
     }
-    let left = all(&world);
-    assert_eq!(left.len(), EVIDENCE_AT_MOST);
-    assert_eq!(left.iter().filter(|statement| statement.key == key(1)).count(), EVIDENCE_AT_MOST - 3);
+    assert_eq!(kept(&world).len(), EVIDENCE_AT_MOST + UNNAMED_AT_MOST);
+    assert!(!kept(&world).contains(&statement(0, 7, 2, Verdict::Failed)));
+    // Nor do ours take the place of a stranger's, who may be the one that the next release names.
+    passes(&mut world, 9999, 1, 1);
+    assert_eq!(of_strangers(&world), UNNAMED_AT_MOST);
+    assert!(kept(&world).contains(&statement(9019, 119, 1, Verdict::Passed)));
 }
 
 proptest! {
@@ -341,7 +384,8 @@ proptest! {
             let verdict = if good { Verdict::Passed } else { Verdict::Failed };
             let known = last.get(&by).copied();
             let taken = submit(&mut world, statement(1, by, run, verdict)).is_ok();
-            let newer = known.is_none_or(|(known, _)| run > known);
+            // A run that had passed may have failed after all, and not the other way round.
+            let newer = known.is_none_or(|(known, had)| run > known || (run == known && had && !good));
             prop_assert_eq!(taken, newer || known == Some((run, good)));
             if newer {
                 last.insert(by, (run, good));

@@ -202,8 +202,7 @@ fn neither_a_way_back_nor_its_rehearsal_asks_for_a_proof_elsewhere() {
     proves(&mut world, "v1", true);
     // What is new here is another matter.
     let drill = |to: &str| Action::Drill { place: place(), to: Some(name(to)) };
-    let refusal = world.ask(drill("v3")).unwrap_err();
-    assert!(matches!(refusal, Refusal::Unproven(_)), "{refusal}");
+    insta::assert_snapshot!(world.ask(drill("v3")).unwrap_err(), @"no drill in tenants in production: v3 is not proven for tenants in staging, where v1 is in force; `ctl release v3 --env staging` proves it there");
     world.ask(drill("v1")).unwrap();
     world.until("the drill is over", |world| !world.rollout_held());
     // Older is not proven: what was passed over here is as new as the next one.
@@ -216,7 +215,7 @@ fn neither_a_way_back_nor_its_rehearsal_asks_for_a_proof_elsewhere() {
     world.must_succeed("v6");
     proves(&mut world, "v1", true);
     let refusal = world.ask(drill("v5")).unwrap_err();
-    assert!(matches!(refusal, Refusal::Unproven(_)), "{refusal}");
+    assert!(refusal.to_string().contains("v5 is not proven"), "{refusal}");
     let back = world.rollback(None).unwrap();
     assert_eq!(world.ended(&back), StatusWord::Succeeded);
 }
