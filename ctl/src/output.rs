@@ -11,6 +11,7 @@ pub mod progress;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use landfall_common::printable;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -196,7 +197,9 @@ pub fn envelope(key: &str, value: &impl Serialize) -> String {
     serde_json::to_string_pretty(&object).unwrap_or_default()
 }
 
-fn error_value(error: &Error) -> Value {
+/// The JSON form of an error.
+#[must_use]
+pub fn error_value(error: &Error) -> Value {
     json!({
         "kind": error.kind(),
         "message": chain(error),
@@ -225,7 +228,8 @@ fn chain(error: &Error) -> String {
 #[must_use]
 pub fn error_text(error: &Error, colour: bool) -> String {
     let label = if colour { painted(Tone::Bad, "error:") } else { "error:".to_owned() };
-    let mut text = format!("{label} {}", chain(error));
+    // It may name what somebody else has written into a file.
+    let mut text = format!("{label} {}", printable::lines(&chain(error)));
     for detail in error.details() {
         for line in detail.lines() {
             text.push_str("\n  ");

@@ -5,6 +5,7 @@
 mod agent;
 mod drift;
 mod enrolment;
+mod evidence;
 mod fleet;
 mod full;
 mod large;

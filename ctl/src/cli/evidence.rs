@@ -24,9 +24,9 @@ Example:
     /// Sign what CI found out about a commit, and print it; asks nobody
     #[command(after_help = "\
 Example, in a job that reaches no controller:
-  ctl evidence sign --app shop --commit \"$SHA\" --name tests --result passed --key ci.pem > tests.json")]
+  ctl evidence sign --app shop --commit \"$SHA\" --name tests --result passed --run \"$RUN\" --key ci.pem > tests.json")]
     Sign(Said),
-    /// Hand in what was signed elsewhere
+    /// Hand in what was signed elsewhere: each file is tried, whatever becomes of the others
     Submit {
         /// What `ctl evidence sign` has printed
         #[arg(required = true)]
@@ -34,16 +34,23 @@ Example, in a job that reaches no controller:
     },
     /// Sign what CI found out about a commit, and hand it in
     #[command(after_help = "\
-Of one commit, name and key the highest run counts: an older one that is handed in again undoes nothing. Failures are
-worth handing in too: they hold a commit that had passed.
+Of one commit, name and key the highest run counts: an older one that is handed in again undoes nothing. Of the same run a
+failure counts. Failures are worth handing in too: they hold a commit that had passed. Jobs that run side by side each
+need a name of their own, which landfall.toml asks for, or one job after all of them hands in.
+
+Without --run the clock of whoever signs puts runs in order, and one that is signed later counts, whenever its tests ran:
+give the number that CI has for it.
 
 Example:
-  ctl evidence add --commit HEAD --name tests --result passed --key ci.pem --url \"$JOB_URL\"")]
+  ctl evidence add --commit HEAD --name tests --result passed --run \"$RUN\" --key ci.pem --url \"$JOB_URL\"")]
     Add(Said),
     /// Show what CI has said, what came last first
     List {
         /// Of this commit only
         commit: Option<String>,
+        /// How many at most
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
     },
 }
 
@@ -62,7 +69,7 @@ pub struct Said {
     /// CI's private key
     #[arg(long, env = "LANDFALL_EVIDENCE_KEY", value_name = "FILE")]
     pub key: PathBuf,
-    /// Which run this was; the highest counts [default: the milliseconds since 1970]
+    /// Which run this was, by CI's own count; the highest counts [default: the milliseconds since 1970 as it is signed]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MAX_RUN))]
     pub run: Option<u64>,
     /// Where the result can be read

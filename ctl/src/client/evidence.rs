@@ -19,7 +19,8 @@ impl Client {
         self.call(request, |mut o, q| async move { o.submit_evidence(q).await }).await.map(drop)
     }
 
-    /// What CI has said of the commits of an application, or of one of them, each verified here.
+    /// What CI has said last of the commits of an application, or of one of them, each verified here; and how much more
+    /// there is.
     ///
     /// # Errors
     /// As [`Client::info`], and [`Error::Answer`] for what its key has not signed.
@@ -27,11 +28,13 @@ impl Client {
         &self,
         application: &AppName,
         commit: Option<&CommitId>,
-    ) -> Result<Vec<view::Evidence>, Error> {
+        limit: u32,
+    ) -> Result<(Vec<view::Evidence>, u32), Error> {
         let commit = commit.map(ToString::to_string).unwrap_or_default();
-        let request = v1::ListEvidenceRequest { application: application.to_string(), commit, limit: 0 };
+        let request = v1::ListEvidenceRequest { application: application.to_string(), commit, limit };
         let answer = self.call(request, |mut o, q| async move { o.list_evidence(q).await }).await?;
         let verified = answer.evidence.into_iter().map(view::Evidence::verify);
-        verified.collect::<Result<_, _>>().map_err(Error::Answer)
+        let verified = verified.collect::<Result<_, _>>().map_err(Error::Answer)?;
+        Ok((verified, answer.more))
     }
 }

@@ -1,15 +1,17 @@
 //! `ctl evidence`: what CI says of a commit, signed, handed in, shown.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landfall_common::AppName;
 use landfall_common::evidence::{CommitId, Statement};
 use landfall_trust::evidence::{Evidence, key_of};
+use serde_json::json;
 
 use super::Session;
 use crate::cli;
+use crate::client::Client;
 use crate::error::{Error, Exit};
-use crate::output::format;
+use crate::output::{error_text, error_value, format};
 use crate::{clock, git, keys, view};
 
 pub(super) async fn run(session: &Session, arguments: &cli::Evidence) -> Result<Exit, Error> {
@@ -24,24 +26,21 @@ pub(super) async fn run(session: &Session, arguments: &cli::Evidence) -> Result<
             session.output.raw(&document);
         }
         cli::Evidence::Submit { files } => {
-            let each = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
             let (_, client) = session.connect().await?;
-            for evidence in &each {
-                client.submit_evidence(evidence).await?;
-                say(session, evidence);
-            }
+            return submit(session, &client, files).await;
         }
         cli::Evidence::Add(said) => {
             let (_, client) = session.connect().await?;
             let evidence = sign(session, session.application(&client).await?, said)?;
             client.submit_evidence(&evidence).await?;
-            say(session, &evidence);
+            session.output.line(told(&evidence.statement));
+            session.output.json("evidence", &evidence.statement);
         }
-        cli::Evidence::List { commit } => {
+        cli::Evidence::List { commit, limit } => {
             let commit = commit.as_ref().map(|commit| resolve(session, commit)).transpose()?;
             let (_, client) = session.connect().await?;
             let application = session.application(&client).await?;
-            let all = client.evidence(&application, commit.as_ref()).await?;
+            let (all, more) = client.evidence(&application, commit.as_ref(), *limit).await?;
             if all.is_empty() {
                 let of = commit
                     .as_ref()
@@ -50,10 +49,52 @@ pub(super) async fn run(session: &Session, arguments: &cli::Evidence) -> Result<
             } else {
                 table(session, &all);
             }
+            if more > 0 {
+                session
+                    .output
+                    .note(format!("and {more} before these; --limit shows up to 500, COMMIT those of one"));
+            }
             session.output.json("evidence", &all);
         }
     }
     Ok(Exit::Succeeded)
+}
+
+/// Hands in what can be, and says of each other file why it could not: of what many jobs have signed nothing is lost for
+/// the first that is bad.
+async fn submit(session: &Session, client: &Client, files: &[PathBuf]) -> Result<Exit, Error> {
+    let output = session.output;
+    let mut submitted = Vec::new();
+    let mut failed = Vec::new();
+    for file in files {
+        let handed_in = match read(file) {
+            Ok(evidence) => client.submit_evidence(&evidence).await.map(|()| evidence.statement),
+            Err(error) => Err(error),
+        };
+        match handed_in {
+            Ok(statement) => {
+                output.line(told(&statement));
+                submitted.push(json!({ "file": file, "evidence": statement }));
+            }
+            Err(error) if files.len() == 1 => return Err(error),
+            Err(error) => {
+                output.note(format!("{}: {}", file.display(), error_text(&error, false)));
+                submitted.push(json!({ "file": file, "error": error_value(&error) }));
+                failed.push(file.display().to_string());
+            }
+        }
+    }
+    output.json("submitted", &submitted);
+    if failed.is_empty() {
+        return Ok(Exit::Succeeded);
+    }
+    output.note(format!(
+        "{} of {} files were not handed in: {}",
+        failed.len(),
+        files.len(),
+        failed.join(", ")
+    ));
+    Ok(Exit::Failed)
 }
 
 fn key(session: &Session, file: &Path) -> Result<(), Error> {
@@ -107,11 +148,9 @@ fn read(file: &Path) -> Result<Evidence, Error> {
     Evidence::parse(document).map_err(Error::trust(format!("{} is no evidence", file.display())))
 }
 
-fn say(session: &Session, Evidence { statement, .. }: &Evidence) {
+fn told(statement: &Statement) -> String {
     let Statement { application, commit, name, result, run, .. } = statement;
-    let commit = commit.short();
-    session.output.line(format!("{name} of commit {commit} of {application}: {result} in run {run}"));
-    session.output.json("evidence", statement);
+    format!("{name} of commit {} of {application}: {result} in run {run}", commit.short())
 }
 
 fn table(session: &Session, all: &[view::Evidence]) {

@@ -142,8 +142,8 @@ fn text(output: &Output, intent: &Intent, plan: &view::Plan, changes: &[String],
         let url = if piece.url.is_empty() { String::new() } else { format!(" ({})", piece.url) };
         let told = match piece.run {
             Some(run) => format!("{} passed in run {run}{url}", piece.name),
-            // What refuses says it in full.
-            None => format!("{} is lacking", piece.name),
+            // Somebody may have chosen to do without, and then nothing else says it.
+            None => piece.why_not.clone(),
         };
         format!("  {:<9} {told}", "evidence")
     }));
@@ -246,7 +246,7 @@ mod tests {
       changes   1 commit, newest: abc1234 a new page
       proven    in staging, by rollout r-2 at 2026-11-22 09:00:00
       evidence  tests passed in run 812 (https://ci/812)
-      evidence  load is lacking
+      evidence  v1.4 lacks the evidence load
       note      web-9 cannot be reached
       refused   rollout r-1 of v1.2 is under way since 10:00, by ana
     "#);

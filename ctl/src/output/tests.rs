@@ -187,3 +187,12 @@ fn a_batch_keeps_its_number_when_one_before_it_is_left_out() {
       batch 3  18 ok, web-19 proving: healthy for 4 s of 10 s
     ");
 }
+
+#[test]
+fn an_error_that_quotes_what_somebody_has_written_steers_no_terminal() {
+    let hostile = Error::usage("a file says \u{1b}[2J\u{202e}all is well", "look at it");
+    assert_eq!(
+        error_text(&hostile, false),
+        "error: a file says \\u{1b}[2J\\u{202e}all is well\nnext:  look at it"
+    );
+}

@@ -38,8 +38,22 @@ fn release(scene: &Scene, release: &str, artifact: &Path, more: &[&str]) -> Said
 }
 
 /// Hands in what was signed, as somebody.
-fn submit(scene: &Scene, config: &Path, file: &Path) -> Said {
-    scene.ctl_as(config, &["evidence", "submit", file.to_str().unwrap()]).unwrap()
+fn submit(scene: &Scene, config: &Path, files: &[&Path]) -> Said {
+    let files = files.iter().map(|file| file.to_str().unwrap());
+    scene.ctl_as(config, &["evidence", "submit"].into_iter().chain(files).collect::<Vec<_>>()).unwrap()
+}
+
+/// Signed in a job that reaches no controller.
+fn sign_for(scene: &Scene, repository: &Path, application: &str, said: &[&str; 3]) -> PathBuf {
+    let [result, pem, run] = said;
+    let mut job = scene.stage.ctl();
+    job.env("LANDFALL_CONFIG_DIR", scene.path("nowhere")).current_dir(repository);
+    job.args(["--app", application, "evidence", "sign", "--name", "tests"]);
+    let signed = job.args(["--result", result, "--key", pem, "--run", run]).output().unwrap();
+    assert!(signed.status.success(), "{signed:?}");
+    let file = scene.path(&format!("{application}-{result}-{run}.json"));
+    fs::write(&file, signed.stdout).unwrap();
+    file
 }
 
 #[test]
@@ -61,42 +75,53 @@ fn no_release_begins_without_its_tests() {
     let how =
         format!("`ctl evidence add --commit {head} --name tests --result passed --key FILE` hands it in");
     told(&release(&scene, "v1", &first, &of_head), 1, &[&lacks, &how]);
-    told(&scene.ctl(&["plan", "v1"]).unwrap(), 1, &["evidence  tests is lacking", &lacks]);
-    told(&release(&scene, "v0", &first, &[]), 1, &["names no commit in full", "or name that with --commit"]);
+    told(&scene.ctl(&["plan", "v1"]).unwrap(), 1, &[&format!("evidence  {lacks}"), &how]);
+    // That is said before anything is published: afterwards its name would be taken.
+    for (of, what) in
+        [(&[][..], "the artifact names no commit"), (&["--commit", short], "is no full commit id")]
+    {
+        let asks = "landfall.toml asks for evidence of its commit in production: tests";
+        told(&release(&scene, "v0", &first, of), 2, &[what, asks, "--commit \"$(git rev-parse HEAD)\""]);
+    }
+    assert!(!scene.ctl(&["releases"]).unwrap().expect_code(0).unwrap().out.contains("v0"));
 
-    // A job that reaches no controller signs, and whoever may hands it in: nobody can make it up.
-    let sign = |run: &str, result: &str, pem: &str| -> PathBuf {
-        let said = ["evidence", "sign", "--name", "tests", "--result", result, "--key", pem, "--run", run];
-        let mut job = scene.stage.ctl();
-        job.env("LANDFALL_CONFIG_DIR", scene.path("nowhere")).current_dir(&repository);
-        let signed = job.args(["--app", "site"]).args(said).output().unwrap();
-        assert!(signed.status.success(), "{signed:?}");
-        let file = scene.path(&format!("{result}-{run}.json"));
-        fs::write(&file, signed.stdout).unwrap();
-        file
-    };
+    // A job that reaches no controller signs, and whoever may hands it in: nobody can make it up. What waits for it begins
+    // once it has passed.
+    let sign =
+        |run: &str, result: &str, pem: &str| sign_for(&scene, &repository, "site", &[result, pem, run]);
     let ci = scene.log_in("ci", "gatekeeper:site/production").unwrap();
     let vi = scene.log_in("vi", "viewer").unwrap();
     let (passed, failed) = (sign("7", "passed", ci_pem), sign("8", "failed", ci_pem));
-    told(&submit(&scene, &vi, &passed), 6, &["this needs the role gatekeeper"]);
+    told(&submit(&scene, &vi, &[&passed]), 6, &["this needs the role gatekeeper"]);
     let bent = scene.path("bent.json");
     fs::write(&bent, fs::read_to_string(&failed).unwrap().replace("failed", "passed")).unwrap();
-    told(&submit(&scene, &ci, &bent), 1, &["bent.json is no evidence", "0 valid signature(s) of 1"]);
+    told(&submit(&scene, &ci, &[&bent]), 1, &["bent.json is no evidence", "0 valid signature(s) of 1"]);
     let stranger = sign("1", "passed", {
         scene.ctl(&["evidence", "key", other_pem]).unwrap().expect_code(0).unwrap();
         other_pem
     });
-    told(&submit(&scene, &ci, &stranger), 0, &[&format!("tests of commit {short} of site: passed in run 1")]);
+    told(
+        &submit(&scene, &ci, &[&stranger]),
+        0,
+        &[&format!("tests of commit {short} of site: passed in run 1")],
+    );
     told(
         &release(&scene, "v1", &first, &of_head),
         1,
-        &["was signed by key", "which v1 does not name for it"],
+        &["was signed by key", &format!("and v1 names {} for it", &key[..12])],
     );
+    let elsewhere = sign_for(&scene, &repository, "sites", &["passed", ci_pem, "1"]);
+    let elsewhere = scene.ctl(&["evidence", "submit", elsewhere.to_str().unwrap()]).unwrap();
+    told(&elsewhere, 2, &["no application sites is known here"]);
 
-    // A failure is not undone by a success of before, and what waits for it begins once it has passed.
-    told(&submit(&scene, &ci, &failed), 0, &["failed in run 8"]);
+    // A failure is not undone by a success of before, nor by one of the same run; each file is tried.
+    let refused = ["failed in run 8", "bent.json: error:", "1 of 2 files were not handed in"];
+    told(&submit(&scene, &ci, &[&bent, &failed]), 1, &refused);
+    let again = sign("8", "passed", ci_pem);
+    let already = format!("run 8 has said already that tests of commit {short} failed");
+    told(&submit(&scene, &ci, &[&again]), 1, &[&already]);
     let outrun = format!("run 7 says nothing of tests of commit {short} any more, since run 8 has failed");
-    told(&submit(&scene, &ci, &passed), 1, &[&outrun]);
+    told(&submit(&scene, &ci, &[&passed]), 1, &[&outrun]);
     told(&release(&scene, "v1", &first, &[&of_head[..], &["--queue", "--detach"]].concat()), 0, &["in line"]);
     let waits = format!(
         "waits for evidence: v1 lacks the evidence tests for site in production: run 8 of commit {short}"
@@ -108,7 +133,7 @@ fn no_release_begins_without_its_tests() {
         scene.ctl(&["hosts"]).is_ok_and(|said| said.code == 0 && !said.out.contains("not connected"))
     })
     .unwrap();
-    told(&submit(&scene, &ci, &passed), 1, &[&outrun]);
+    told(&submit(&scene, &ci, &[&passed]), 1, &[&outrun]);
     told(&scene.ctl(&["status"]).unwrap(), 0, &[&waits]);
     assert_eq!(scene.stage.current("web-1"), "");
     let add =
@@ -125,11 +150,13 @@ fn no_release_begins_without_its_tests() {
     let last = &listed["evidence"][0];
     assert!(last["run"] == 9 && last["by"] == "ci" && last["result"] == "passed", "{listed:#}");
     told(&scene.ctl(&["evidence", "list"]).unwrap(), 0, &[short, "tests", "https://ci.example/9"]);
+    told(&scene.ctl(&["evidence", "list", "--limit", "1"]).unwrap(), 0, &["and 1 before these"]);
 
     // A release does not shed what the one in force asks for; who may does without, and the log tells.
     let second = artifact(&scene, "v2", "");
     let shed = "v2 lacks the evidence tests for site in production: there is none of commit 0a0a0a0a0a0a; v1, which is in force";
     let of_another = ["--commit", &"0a".repeat(20)];
+    told(&release(&scene, "v2", &second, &[]), 2, &["v1, which is in force, asks for evidence"]);
     told(&release(&scene, "v2", &second, &of_another), 1, &[shed]);
     let bo = scene.log_in("bo", "deployer").unwrap();
     let promote = [

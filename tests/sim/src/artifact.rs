@@ -56,8 +56,8 @@ pub struct ReleasePlan {
     pub shows: Option<Shows>,
     /// Whether it has to be proven in staging before.
     pub staged: bool,
-    /// The keys by one of which CI must have said that its tests have passed; none where nothing is asked for.
-    pub keys: Vec<usize>,
+    /// What CI must have said passed, and by one of which keys; empty where nothing is asked for.
+    pub evidence: BTreeMap<EvidenceName, Vec<usize>>,
 }
 
 /// How a release does on a host.
@@ -124,6 +124,12 @@ pub fn tests() -> EvidenceName {
     EvidenceName::new("tests").expect("a valid name")
 }
 
+/// And what else.
+#[must_use]
+pub fn load() -> EvidenceName {
+    EvidenceName::new("load").expect("a valid name")
+}
+
 /// A key of CI, or of a stranger. Nothing is signed here: signatures are verified before they come to the core.
 #[must_use]
 pub fn evidence_key(number: usize) -> EvidenceKey {
@@ -173,7 +179,7 @@ impl ReleasePlan {
             hungry: false,
             shows: None,
             staged: false,
-            keys: Vec::new(),
+            evidence: BTreeMap::new(),
         }
     }
 
@@ -241,7 +247,7 @@ impl ReleasePlan {
             application: application(),
             release: name.clone(),
             origin: Origin::Artifact {
-                commit: (!self.keys.is_empty()).then(|| commit(self.number).to_string()),
+                commit: (!self.evidence.is_empty()).then(|| commit(self.number).to_string()),
             },
             tree,
             file_count: files.len() as u64,
@@ -261,10 +267,11 @@ impl ReleasePlan {
 
     fn environments(&self) -> BTreeMap<EnvName, Strategy> {
         let mut here = self.strategy.clone();
-        if !self.keys.is_empty() {
-            let keys = self.keys.iter().map(|key| evidence_key(*key)).collect();
-            here.entry.evidence = vec![Demand { name: tests(), keys }];
-        }
+        let demand = |(name, keys): (&EvidenceName, &Vec<usize>)| {
+            let keys = keys.iter().map(|key| evidence_key(*key)).collect();
+            Demand { name: name.clone(), keys }
+        };
+        here.entry.evidence = self.evidence.iter().map(demand).collect();
         if !self.staged {
             return BTreeMap::from([(environment(), here)]);
         }

@@ -73,6 +73,8 @@ pub enum Sabotage {
     EvidenceIgnored,
     /// P5: the controller forgets that CI has said of a commit that it failed.
     EvidenceForgotten,
+    /// P5: the log does not tell on which evidence a rollout began.
+    EvidenceUntold,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
     /// P10: the runbook is one that was printed a while ago.

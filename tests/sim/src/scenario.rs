@@ -348,7 +348,14 @@ fn with_evidence(seed: u64, releases: &mut [ReleasePlan]) {
     }
     let mut dice = Dice::new(seed ^ 0x6576_6964_656e_6365);
     for plan in releases {
-        plan.keys = dice.pick(&[vec![1], vec![1], vec![1, 2], vec![2], vec![]]).clone();
+        let keys = dice.pick(&[vec![1], vec![1], vec![1, 2], vec![2], vec![]]).clone();
+        if !keys.is_empty() {
+            plan.evidence.insert(artifact::tests(), keys);
+        }
+        if dice.chance(350_000) {
+            let keys = dice.pick(&[vec![1], vec![2], vec![2, 3]]).clone();
+            plan.evidence.insert(artifact::load(), keys);
+        }
     }
 }
 

@@ -516,7 +516,7 @@ fn a_release_that_begins_without_its_proof_is_noticed() {
 fn with_evidence(scenario: &mut Scenario) {
     scenario.safety_ms = 2_400_000;
     for plan in &mut scenario.releases {
-        plan.keys = vec![1];
+        plan.evidence = [(artifact::tests(), vec![1]), (artifact::load(), vec![1, 2])].into();
     }
 }
 
@@ -533,6 +533,11 @@ fn in_a_calm_world_every_release_comes_once_it_has_passed() {
 #[test]
 fn a_release_that_begins_without_evidence_is_noticed() {
     is_noticed(Sabotage::EvidenceIgnored, "P5", with_evidence);
+}
+
+#[test]
+fn a_rollout_that_does_not_tell_what_it_stands_on_is_noticed() {
+    is_noticed(Sabotage::EvidenceUntold, "P5", with_evidence);
 }
 
 #[test]

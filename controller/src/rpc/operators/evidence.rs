@@ -65,10 +65,12 @@ pub(super) async fn list(
         };
         let mut wanted: Vec<&EvidenceRecord> = all.filter(is_wanted).collect();
         wanted.sort_by_key(|record| std::cmp::Reverse(record.number));
+        let more = wanted.len().saturating_sub(limit);
         wanted.truncate(limit);
-        wanted.into_iter().map(message).collect()
+        let evidence = wanted.into_iter().map(message).collect();
+        pb::ListEvidenceResponse { evidence, more: u32::try_from(more).unwrap_or(u32::MAX) }
     };
-    Ok(pb::ListEvidenceResponse { evidence: context.reactor.read(look).await? })
+    context.reactor.read(look).await
 }
 
 fn message(record: &EvidenceRecord) -> pb::Evidence {

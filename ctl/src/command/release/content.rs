@@ -209,6 +209,7 @@ async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<C
     preflight::definition(session, arguments, who, &definition)?;
     let known = published(client, &definition.application, &arguments.name).await?;
     if known.is_none() {
+        preflight::commit(session, arguments, client, &definition).await?;
         preflight::signer(profile, arguments, client, &definition.application).await?;
     }
     if !definition.build.is_empty() {

@@ -2,7 +2,10 @@
 //! and what is refused has changed nothing.
 
 use landfall_common::definition::Definition;
-use landfall_common::{AppName, Rights, Role, Scope};
+use landfall_common::evidence::{CommitId, Demand};
+use landfall_common::manifest::Manifest;
+use landfall_common::strategy::Strategy;
+use landfall_common::{AppName, EnvName, ReleaseName, Rights, Role, Scope};
 use landfall_trust::KeyPair;
 use landfall_trust::policy::app_role;
 
@@ -84,6 +87,58 @@ pub(super) fn definition(
     })
 }
 
+/// Whether CI can have said anything of an artifact: it says from which commit it was made, where evidence is asked for. What
+/// is published without one never has any, and its name is taken.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(super) async fn commit(
+    session: &Session,
+    arguments: &Release,
+    client: &Client,
+    Definition { application, environments, .. }: &Definition,
+) -> Result<(), Error> {
+    let environment = session.environment(arguments.environment.env.as_ref(), environments.keys())?;
+    if !arguments.held.without_evidence.is_empty() {
+        return Ok(());
+    }
+    let check = |strategy: Option<&Strategy>, by: &str| {
+        let asked = strategy.map_or(&[][..], |strategy| &strategy.entry.evidence);
+        names_its_commit(arguments.commit.as_deref(), &environment, by, asked)
+    };
+    check(environments.get(&environment), "landfall.toml")?;
+    if arguments.publish_only {
+        return Ok(());
+    }
+    // What is in force asks as well; what cannot be read of it is the controller's to judge.
+    let there = client.environments(Some(application), Some(&environment)).await.unwrap_or_default();
+    let in_force = there.into_iter().find_map(|there| ReleaseName::new(there.in_force?).ok());
+    let Some(in_force) = in_force else { return Ok(()) };
+    let Ok(Some((_, bytes))) = client.release(application, &in_force).await else { return Ok(()) };
+    let Ok(manifest) = Manifest::from_bytes(&bytes) else { return Ok(()) };
+    check(manifest.environments.get(&environment), &format!("{in_force}, which is in force,"))
+}
+
+fn names_its_commit(
+    commit: Option<&str>,
+    environment: &EnvName,
+    by: &str,
+    asked: &[Demand],
+) -> Result<(), Error> {
+    if asked.is_empty() || commit.is_some_and(|commit| CommitId::new(commit).is_ok()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = asked.iter().map(|demand| demand.name.as_str()).collect();
+    let what = match commit {
+        None => "the artifact names no commit".to_owned(),
+        Some(commit) => format!("--commit {commit} is no full commit id"),
+    };
+    Err(Error::usage(
+        format!("{what}, and {by} asks for evidence of its commit in {environment}: {}", names.join(", ")),
+        "add --commit \"$(git rev-parse HEAD)\", where it was made; --without-evidence REASON does without (role manager)",
+    ))
+}
+
 /// Whether this machine can sign what is about to be made, and whether a plan of it can have been shown.
 ///
 /// # Errors
@@ -133,7 +188,7 @@ fn unauthorised(pairs: &[KeyPair], application: &AppName) -> Error {
 mod tests {
     use super::*;
     use crate::cli::Knobs;
-    use landfall_common::strategy::Strategy;
+    use landfall_common::EvidenceName;
     use landfall_common::strategy::{Amount, Canary};
 
     #[test]
@@ -149,6 +204,20 @@ mod tests {
         assert_eq!((strategy.batch, strategy.canary), (Amount::Count(3), Canary::Count(0)));
         let stays = Knobs { no_auto_rollback: true, ..Knobs::default() };
         assert!(!stays.over(&base).auto_rollback);
+    }
+
+    #[test]
+    fn what_needs_evidence_names_its_commit_in_full() {
+        let environment = EnvName::new("production").unwrap();
+        let demand = |name: &str| Demand { name: EvidenceName::new(name).unwrap(), keys: [].into() };
+        let asked = [demand("tests"), demand("load")];
+        let check = |commit: Option<&str>, asked: &[Demand]| {
+            names_its_commit(commit, &environment, "landfall.toml", asked).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(None, &[]), Ok(()));
+        assert_eq!(check(Some(&"0a".repeat(20)), &asked), Ok(()));
+        insta::assert_snapshot!(check(None, &asked).unwrap_err(), @"");
+        insta::assert_snapshot!(check(Some("v1.4"), &asked).unwrap_err(), @"");
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::check::Violation;
 use crate::sabotage::Sabotage;
 use crate::scenario::Operators;
 
+/// How often the last operator asks for a release before he does without what CI says of it: it may be made from no commit.
+const EVIDENCE_PATIENCE: u32 = 20;
+
 impl World {
     pub(super) fn operate(&mut self) {
         let wait = match (self.healed, self.scenario.operators) {
@@ -283,9 +286,11 @@ impl World {
         if self.scenario.staging > 0 && !self.in_staging {
             self.with_or_without_a_proof(&mut request);
         }
-        // Neither has he for CI, and before him hardly anybody.
-        let needs_evidence = self.releases.iter().any(|release| !release.plan.keys.is_empty());
-        if needs_evidence && (self.healed || self.dice.chance(60_000)) {
+        // For CI he has, as long as it may say more, and before him hardly anybody does without.
+        let needs_evidence = self.releases.iter().any(|release| !release.plan.evidence.is_empty());
+        let after = self.here(&format!("roll {}", self.in_force().unwrap_or_default()));
+        let has_waited = self.patience.get(&after).is_some_and(|tries| *tries > EVIDENCE_PATIENCE);
+        if needs_evidence && (if self.healed { has_waited } else { self.dice.chance(60_000) }) {
             request.without_evidence = "it cannot wait".to_owned();
         }
         let now = self.controller_now();
@@ -356,7 +361,7 @@ impl World {
         *tries += 1;
         // Staging has to be through with it before.
         let after_staging = self.scenario.staging > 0 && !self.in_staging;
-        let after_ci = self.releases.iter().any(|release| !release.plan.keys.is_empty());
+        let after_ci = self.releases.iter().any(|release| !release.plan.evidence.is_empty());
         // And CI takes as long as it takes, and fails now and then.
         let each = match (after_ci, after_staging) {
             (true, _) => 40,

@@ -134,6 +134,13 @@ impl World {
                     }
                 }
             }
+            Some(Sabotage::EvidenceUntold) => {
+                for entry in &mut output.log {
+                    if let LogEvent::RolloutStarted { evidence, .. } = &mut entry.event {
+                        evidence.clear();
+                    }
+                }
+            }
             Some(Sabotage::EvidenceForgotten) => output.changes.retain(|change| match change {
                 Change::Put { record: Record::Evidence(record) } => {
                     record.statement.result == Verdict::Passed
