@@ -68,6 +68,7 @@ async fn a_failure_outlives_the_controller_and_no_older_success_undoes_it() {
 async fn what_is_listed_says_how_much_is_not() {
     let server = Server::start().await;
     let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
     server.enrol(&admin, "web-1").await;
     let mut operators = server.operators(&admin).await;
     for seed in 1..4 {
@@ -86,6 +87,7 @@ async fn what_is_listed_says_how_much_is_not() {
 async fn nothing_is_taken_that_is_bent_or_of_an_application_that_nobody_knows() {
     let server = Server::start().await;
     let admin = server.admin().await;
+    Signer::publish_root(&server, &admin).await;
     server.enrol(&admin, "web-1").await;
     let mut operators = server.operators(&admin).await;
     let mut bent = document("shop", 1, Verdict::Failed);

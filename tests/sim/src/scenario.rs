@@ -10,7 +10,7 @@ use landfall_common::strategy::{
 use landfall_common::{Duration, GateName, LabelKey};
 
 use crate::application::Shows;
-use crate::artifact::ReleasePlan;
+use crate::artifact::{self, ReleasePlan};
 use crate::dice::Dice;
 use crate::host::EPOCH_MS;
 use crate::hostile::Hostile;

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_common::Sha256;
 use landfall_common::evidence::{EvidenceKey, Statement};
-use landfall_common::{EvidenceName, Sha256};
 use serde_json::Value;
 
 use super::Violation;
@@ -148,6 +148,7 @@ fn digest(release: &Value) -> Option<Sha256> {
 
 #[cfg(test)]
 mod tests {
+    use landfall_common::EvidenceName;
     use landfall_common::evidence::Verdict;
     use landfall_common::strategy::Strategy;
     use serde_json::json;
