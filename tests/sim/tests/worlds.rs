@@ -4,6 +4,7 @@ use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
 use landfall_common::{Duration, GateName};
 use landfall_sim::application::Shows;
+use landfall_sim::artifact;
 use landfall_sim::artifact::ReleasePlan;
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};

@@ -216,8 +216,8 @@ mod tests {
         };
         assert_eq!(check(None, &[]), Ok(()));
         assert_eq!(check(Some(&"0a".repeat(20)), &asked), Ok(()));
-        insta::assert_snapshot!(check(None, &asked).unwrap_err(), @"");
-        insta::assert_snapshot!(check(Some("v1.4"), &asked).unwrap_err(), @"");
+        insta::assert_snapshot!(check(None, &asked).unwrap_err(), @"the artifact names no commit, and landfall.toml asks for evidence of its commit in production: tests, load");
+        insta::assert_snapshot!(check(Some("v1.4"), &asked).unwrap_err(), @"--commit v1.4 is no full commit id, and landfall.toml asks for evidence of its commit in production: tests, load");
     }
 
     #[test]
