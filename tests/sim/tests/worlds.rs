@@ -4,8 +4,7 @@ use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
 use landfall_common::{Duration, GateName};
 use landfall_sim::application::Shows;
-use landfall_sim::artifact;
-use landfall_sim::artifact::ReleasePlan;
+use landfall_sim::artifact::{self, ReleasePlan};
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
 use landfall_sim::world::{GATES_AT, Statistics};
@@ -515,7 +514,7 @@ fn a_release_that_begins_without_its_proof_is_noticed() {
 }
 
 fn with_evidence(scenario: &mut Scenario) {
-    scenario.safety_ms = 2_400_000;
+    scenario.safety_ms = 4_800_000;
     for plan in &mut scenario.releases {
         plan.evidence = [(artifact::tests(), vec![1]), (artifact::load(), vec![1, 2])].into();
     }

@@ -88,9 +88,8 @@ impl Draft<'_> {
             request.without_evidence.clone_from(&request.unproven);
         }
         let wanted = (&plan.release, &request);
-        match line::hindrance(self.state, &record, None, wanted, self.now) {
-            Some(hindrance) => return Err(hindrance.no_drill(&record)),
-            None => {}
+        if let Some(hindrance) = line::hindrance(self.state, &record, None, wanted, self.now) {
+            return Err(hindrance.no_drill(&record));
         }
         self.log(LogEvent::DrillRequested {
             rollout: self.command.fresh.clone(),

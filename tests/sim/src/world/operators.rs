@@ -362,9 +362,9 @@ impl World {
         // Staging has to be through with it before.
         let after_staging = self.scenario.staging > 0 && !self.in_staging;
         let after_ci = self.releases.iter().any(|release| !release.plan.evidence.is_empty());
-        // And CI takes as long as it takes, and fails now and then.
+        // And CI takes as long as it takes for each of two names, and fails now and then.
         let each = match (after_ci, after_staging) {
-            (true, _) => 40,
+            (true, _) => 100,
             (false, true) => 12,
             (false, false) => 2,
         };
