@@ -79,7 +79,7 @@ impl Evidence {
         }
         let passed = result == "passed";
         match self.told.insert(about, (run, passed)) {
-            Some((known, had)) if known > run || (known == run && !(had && !passed)) => {
+            Some((known, had)) if known > run || (known == run && (passed || !had)) => {
                 Err(Violation::new("P5", format!("{event} was taken after run {known}, which passed: {had}")))
             }
             _ => Ok(()),
