@@ -17,9 +17,9 @@ use crate::log::Actor;
 use crate::record::{Place, PlaceRecord};
 use crate::state::State;
 
-/// How many statements are kept of one application, of keys that its releases name: a team that tests a hundred commits a
-/// day has those of a month.
-pub const EVIDENCE_AT_MOST: usize = 4096;
+/// How many statements of one key that releases of the application name are kept with the same result: nobody pushes out
+/// what another has said, nor a failure a success.
+pub const EVIDENCE_AT_MOST: usize = 1024;
 
 /// And how many of keys that no release names. CI may speak before the first release that names its key is published; a
 /// stranger who says more than this loses what he has said before, and nobody else does.
@@ -102,6 +102,8 @@ pub enum Found {
         commit: CommitId,
         /// In which run.
         run: u64,
+        /// By which key: a later run of that one says otherwise.
+        key: EvidenceKey,
         /// Where that can be read; empty if nowhere.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         url: String,
@@ -125,8 +127,8 @@ impl fmt::Display for Lacking {
         match found {
             Found::NoCommit => f.write_str("it names no commit in full that there could be any of")?,
             Found::Nothing { commit } => write!(f, "there is none of commit {}", commit.short())?,
-            Found::Failed { commit, run, url } => {
-                write!(f, "run {run} of commit {} has failed", commit.short())?;
+            Found::Failed { commit, run, key, url } => {
+                write!(f, "run {run} of commit {} has failed, by key {}", commit.short(), key.short())?;
                 if !url.is_empty() {
                     write!(f, " ({url})")?;
                 }
@@ -174,7 +176,7 @@ impl Lacking {
             Found::Failed { commit, run, .. } => {
                 let next = run.saturating_add(1);
                 format!(
-                    "{} --run {next} --key FILE`, or a higher run, hands in one that has passed",
+                    "{} --run {next} --key FILE` with that key, or a higher run, hands in one that has passed",
                     add(commit)
                 )
             }
@@ -261,8 +263,9 @@ fn look<'s>(
     };
     let may = |statement: &&Statement| demand.keys.contains(&statement.key);
     let failed = |statement: &&Statement| statement.result == Verdict::Failed;
-    if let Some(Statement { run, url, .. }) = about().filter(may).find(failed) {
-        return Err(Found::Failed { commit: commit.clone(), run: *run, url: url.clone() });
+    if let Some(Statement { run, key, url, .. }) = about().filter(may).find(failed) {
+        let (commit, key, url) = (commit.clone(), key.clone(), url.clone());
+        return Err(Found::Failed { commit, run: *run, key, url });
     }
     about().find(may).ok_or_else(|| match about().next() {
         Some(Statement { key, .. }) => {
@@ -338,26 +341,25 @@ pub(crate) fn stood(state: &State, place: &PlaceRecord, release: &ReleaseRef) ->
     stood
 }
 
-/// Which statements are let go of where one more would be too many: of keys that releases name only for one of those, and
-/// of others only for another. Of those that are named successes go first, whose loss holds a release and is mended by
-/// handing them in again; a failure goes last, for its loss would let an older success count. Of each the oldest.
-pub(crate) fn surplus(state: &State, application: &AppName, new: &Said) -> Vec<Said> {
+/// Which statements are let go of where one more would be too many, the oldest first: of a key that releases name only its
+/// own, with the same result; of other keys only those of such. A failure that is lost lets an older success count, and a
+/// success that is lost holds a release, until each is handed in again.
+pub(crate) fn surplus(state: &State, application: &AppName, new: &Statement) -> Vec<Said> {
     let Some(statements) = state.evidence.get(application) else { return Vec::new() };
-    if statements.contains_key(new) {
-        return Vec::new();
-    }
     let strategies = state.releases(application).flat_map(|release| release.environments.values());
     let demands = strategies.flat_map(|strategy| &strategy.entry.evidence);
     let named: BTreeSet<&EvidenceKey> = demands.flat_map(|demand| &demand.keys).collect();
     let is_named = named.contains(&new.key);
     let at_most = if is_named { EVIDENCE_AT_MOST } else { UNNAMED_AT_MOST };
-    let alike = statements.iter().filter(|(said, _)| named.contains(&said.key) == is_named);
-    let mut alike: Vec<(&Said, &EvidenceRecord)> = alike.collect();
+    let is_alike = |(said, record): &(&Said, &EvidenceRecord)| match is_named {
+        true => said.key == new.key && record.statement.result == new.result,
+        false => !named.contains(&said.key),
+    };
+    let replaced = Said::from(new);
+    let mut alike: Vec<(&Said, &EvidenceRecord)> =
+        statements.iter().filter(|(said, _)| **said != replaced).filter(is_alike).collect();
     // A key may be named no more since: then there are more than one too many.
     let too_many = (alike.len() + 1).saturating_sub(at_most);
-    let worth = |(_, record): &(&Said, &EvidenceRecord)| {
-        (is_named && record.statement.result == Verdict::Failed, record.number)
-    };
-    alike.sort_by_key(worth);
+    alike.sort_by_key(|(_, record)| record.number);
     alike.into_iter().take(too_many).map(|(said, _)| said.clone()).collect()
 }

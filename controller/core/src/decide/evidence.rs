@@ -11,10 +11,10 @@ use crate::refusal::Refusal;
 use super::Draft;
 
 impl Draft<'_> {
-    /// Takes a statement, whose signature is verified already. The run is a fence: of one key an older one is refused,
-    /// and the same with other content, so that nobody undoes a failure with a success of before. Only a failure is taken
+    /// Takes a statement, whose signature is verified already. The run is a fence: of one key an older one is refused, and a
+    /// success of the same after a failure, so that nobody undoes a failure with a success of before. A failure is taken
     /// that comes in the same run after a success: several jobs of a run may speak under one name, and one that has
-    /// failed outweighs those that have not.
+    /// failed outweighs those that have not. The same result of the same run changes nothing.
     pub(super) fn submit_evidence(
         &mut self,
         statement: &Statement,
@@ -28,7 +28,8 @@ impl Draft<'_> {
         let statements = self.state.evidence.get(application);
         let known = statements.and_then(|statements| statements.get(&said));
         if let Some(EvidenceRecord { statement: known, .. }) = known {
-            if known == statement {
+            // Said twice, as by a job that was tried again before its answer came.
+            if known.run == statement.run && known.result == statement.result {
                 return Ok(Answer::Accepted);
             }
             let fails = known.result == Verdict::Passed && statement.result == Verdict::Failed;
@@ -42,7 +43,7 @@ impl Draft<'_> {
                 });
             }
         }
-        for surplus in evidence::surplus(self.state, application, &said) {
+        for surplus in evidence::surplus(self.state, application, statement) {
             self.delete(Key::Evidence(application.clone(), surplus));
         }
         let newest = statements.and_then(|all| all.values().map(|record| record.number).max());

@@ -96,7 +96,7 @@ fn a_release_begins_once_its_tests_have_passed() {
     passes(&mut world, 2, 7, 1);
     insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: that of commit 000000020000 was signed by key 000000070000, and v2 names 000000010000 for it; `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --key FILE` hands it in, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     fails(&mut world, 2, 1, 11);
-    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: run 11 of commit 000000020000 has failed (https://ci/11); `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --run 12 --key FILE`, or a higher run, hands in one that has passed, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
+    insta::assert_snapshot!(refused(&mut world, "v2"), @"v2 lacks the evidence tests for tenants in production: run 11 of commit 000000020000 has failed, by key 000000010000 (https://ci/11); `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --run 12 --key FILE` with that key, or a higher run, hands in one that has passed, a release can wait for it with --queue, and --without-evidence REASON does without (role manager)");
     passes(&mut world, 2, 1, 12);
     let id = world.release("v2").unwrap();
     // What has begun goes on, whatever is said later.
@@ -214,7 +214,7 @@ fn what_stands_in_line_begins_once_it_has_passed_and_not_once_it_has_failed() {
     fails(&mut world, 2, 1, 12);
     world.run(300);
     assert_eq!(world.word(&id), StatusWord::Pending);
-    insta::assert_snapshot!(waits(&world), @"rollout r-8 of v2 waits for evidence: v2 lacks the evidence tests for tenants in production: run 12 of commit 000000020000 has failed (https://ci/12); `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --run 13 --key FILE`, or a higher run, hands in one that has passed");
+    insta::assert_snapshot!(waits(&world), @"rollout r-8 of v2 waits for evidence: v2 lacks the evidence tests for tenants in production: run 12 of commit 000000020000 has failed, by key 000000010000 (https://ci/12); `ctl evidence add --commit 0000000200000000000000000000000000000000 --name tests --result passed --run 13 --key FILE` with that key, or a higher run, hands in one that has passed");
     passes(&mut world, 2, 1, 13);
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
@@ -238,7 +238,7 @@ fn who_may_does_without_and_says_why() {
     let id = world.roll(without).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let told = world.log.iter().find(|entry| entry.event.kind() == "evidence_overridden").unwrap();
-    insta::assert_snapshot!(told.event.summary(), @"rollout r-9 of v2 is to begin although v2 lacks the evidence tests for tenants in production: run 11 of commit 000000020000 has failed (https://ci/11): CI burns");
+    insta::assert_snapshot!(told.event.summary(), @"rollout r-9 of v2 is to begin although v2 lacks the evidence tests for tenants in production: run 11 of commit 000000020000 has failed, by key 000000010000 (https://ci/11): CI burns");
 }
 
 #[test]
@@ -331,29 +331,39 @@ fn kept(world: &World) -> Vec<Statement> {
 }
 
 #[test]
-fn what_is_kept_is_bounded_and_a_failure_is_the_last_to_go() {
+fn nobody_pushes_out_what_another_has_said_nor_failures_a_success() {
     let mut world = World::new(1);
     publish(&mut world, 1, asks(&[1, 2]));
-    let half = EVIDENCE_AT_MOST / 2;
-    // Failures are the oldest, then successes.
-    let failed = (0..half).map(|of| statement(of, 1, 2, Verdict::Failed));
-    let passed = (half..EVIDENCE_AT_MOST).map(|of| statement(of, 1, 2, Verdict::Passed));
-    fill(&mut world, failed.chain(passed));
-    // What replaces another one takes no room.
-    fails(&mut world, 0, 1, 3);
-    assert!(kept(&world).contains(&statement(half, 1, 2, Verdict::Passed)));
-    passes(&mut world, 9001, 2, 1);
+    let failed = (0..EVIDENCE_AT_MOST).map(|of| statement(of, 1, 2, Verdict::Failed));
+    let passed = (0..EVIDENCE_AT_MOST).map(|of| statement(5000 + of, 1, 2, Verdict::Passed));
+    fill(&mut world, [statement(1, 2, 1, Verdict::Passed)].into_iter().chain(failed).chain(passed));
+    let all = kept(&world).len();
+    // What replaces another one of the same result takes no room.
+    fails(&mut world, 7, 1, 3);
+    assert_eq!(kept(&world).len(), all);
+    // The oldest failure goes for another one of the same key, and nothing else.
+    fails(&mut world, 9001, 1, 1);
     let left = kept(&world);
-    assert_eq!(left.len(), EVIDENCE_AT_MOST);
-    assert!(!left.contains(&statement(half, 1, 2, Verdict::Passed)), "the oldest success has gone");
-    assert!(left.contains(&statement(1, 1, 2, Verdict::Failed)));
+    assert_eq!(left.len(), all);
+    assert!(!left.contains(&statement(0, 1, 2, Verdict::Failed)), "the oldest failure has gone");
+    assert!(left.contains(&statement(5000, 1, 2, Verdict::Passed)));
+    assert!(left.contains(&statement(1, 2, 1, Verdict::Passed)), "it is of another key");
+    // The same where what had failed passes: it is one success more.
+    passes(&mut world, 7, 1, 4);
+    assert!(!kept(&world).contains(&statement(5000, 1, 2, Verdict::Passed)));
+    assert!(kept(&world).contains(&statement(5001, 1, 2, Verdict::Passed)));
+    // However many have failed, a good commit is released.
+    publish(&mut world, 3, asks(&[1, 2]));
+    passes(&mut world, 3, 1, 3);
+    passes(&mut world, 3, 2, 3);
+    assert!(world.release("v3").is_ok());
 }
 
 #[test]
 fn a_stranger_who_floods_it_loses_his_own() {
     let mut world = World::new(1);
     publish(&mut world, 1, asks(&[1, 2]));
-    let ours = (0..EVIDENCE_AT_MOST).map(|of| statement(of, 1 + of % 2, 2, Verdict::Passed));
+    let ours = (0..EVIDENCE_AT_MOST).map(|of| statement(of, 1, 2, Verdict::Passed));
     let strangers = (0..UNNAMED_AT_MOST + 3).map(|of| statement(of, 7, 2, Verdict::Failed));
     fill(&mut world, ours.chain(strangers));
     let of_strangers =
@@ -369,6 +379,16 @@ fn a_stranger_who_floods_it_loses_his_own() {
     passes(&mut world, 9999, 1, 1);
     assert_eq!(of_strangers(&world), UNNAMED_AT_MOST);
     assert!(kept(&world).contains(&statement(9019, 119, 1, Verdict::Passed)));
+}
+
+#[test]
+fn the_same_result_of_the_same_run_is_taken_twice() {
+    let mut world = world();
+    fails(&mut world, 2, 1, 11);
+    let log = world.log.len();
+    let again = Statement { url: "https://ci/elsewhere".to_owned(), ..statement(2, 1, 11, Verdict::Failed) };
+    submit(&mut world, again).unwrap();
+    assert_eq!(world.log.len(), log, "nothing has changed");
 }
 
 proptest! {
