@@ -169,6 +169,23 @@ pub enum Left {
 }
 
 impl MemberState {
+    /// The assignment whose answer is awaited, if one is.
+    #[must_use]
+    pub fn awaits(&self) -> Option<Generation> {
+        match self {
+            Self::Staging { generation } | Self::Granted { generation } | Self::Returning { generation } => {
+                Some(*generation)
+            }
+            Self::Pending
+            | Self::Staged
+            | Self::Committed { .. }
+            | Self::Failed { .. }
+            | Self::ReturnDue
+            | Self::Returned { .. }
+            | Self::ReturnFailed => None,
+        }
+    }
+
     /// Whether the host counts against the failure budget.
     #[must_use]
     pub fn failed(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::evidence::{EvidenceRecord, Statements};
 use crate::member::Member;
 use crate::observation::{Attention, Figures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
-use crate::rollout::{Lease, Rollout, Stage};
+use crate::rollout::{Lease, MigrationRun, Rollout, Stage};
 use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
@@ -254,8 +254,22 @@ impl State {
         pending.filter(|asked| match asked.order {
             // A word that was taken back is not said any more.
             Order::Drain { away } => away == host.record.drain.is_some(),
-            _ => !self.is_left_alone(host),
+            _ => !self.is_left_alone(host) && self.is_awaited(asked),
         })
+    }
+
+    /// Whether the rollout of an order waits for its answer. For one that was seen to lapse it does not, and may have given
+    /// others what that host did not take: a clock that was set back since makes no order young again.
+    fn is_awaited(&self, asked: &Assignment) -> bool {
+        let Some(rollout) = self.rollout(&asked.rollout).filter(|rollout| !rollout.ended()) else {
+            return true;
+        };
+        if let Order::Migrate { .. } = asked.order {
+            let run = rollout.status.stage().and_then(Stage::migration);
+            return matches!(run, Some(MigrationRun::Leased { lease }) if lease.generation == asked.generation);
+        }
+        let member = self.members.get(&rollout.id).and_then(|members| members.get(&asked.host));
+        member.is_none_or(|member| member.state.awaits() == Some(asked.generation))
     }
 
     /// A host's part in the rollout that holds its place, or, if none does, in the last one.

@@ -4,6 +4,7 @@ use landfall_common::assignment::{Assignment, Order};
 use landfall_common::strategy::{Amount, Canary, Strategy};
 use landfall_common::{Duration, RequestId, RolloutId};
 use landfall_controller_core::command::{Action, Answer};
+use landfall_controller_core::member::MemberState;
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{Refusal, decide};
 
@@ -395,6 +396,25 @@ fn a_clock_that_is_set_back_does_not_hold_the_deadline_up() {
         world.ask(Action::Resume { rollout: id.clone() }).unwrap();
         assert_eq!(world.ended(&id), StatusWord::Succeeded);
     }
+}
+
+/// Met by the simulation (seed 87003524): a host that had not taken its order was told again, hours after others had been
+/// let go in its place, once the clock was set back. It changed while the rollout was paused.
+#[test]
+fn an_order_that_has_lapsed_is_not_sent_again_by_a_clock_that_is_set_back() {
+    let mut world = World::on_v1(3, strategy());
+    world.host(1).hears = |order| !matches!(order, Order::Activate { .. });
+    let id = world.release("v2").unwrap();
+    let state = |w: &World| w.state.members(&id).find(|m| m.host == host_id(1)).unwrap().state.clone();
+    world.until("it is let go", |w| matches!(state(w), MemberState::Granted { .. }));
+    world.ask(Action::Pause { rollout: id.clone(), reason: "we look at it".to_owned() }).unwrap();
+    world.until("it has lapsed", |w| state(w) == MemberState::Staged);
+    world.set_back(Duration::from_secs(3600));
+    world.host(1).hears = |_| true;
+    world.run(60);
+    assert_eq!(world.runs(), ["v1"; 3]);
+    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
 /// Silence after an activation is no proof against the release, and none for it.
