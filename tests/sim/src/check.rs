@@ -83,6 +83,8 @@ pub struct Checks {
     pub lapsed: BTreeSet<(HostId, u64)>,
     /// The newest report of each host that reached the controller's process.
     pub heard: BTreeMap<HostId, Heard>,
+    /// What the process before it had heard last: upon that it has decided what is found durable.
+    heard_before: BTreeMap<HostId, Heard>,
     /// The connections that stand, as the controller's process sees it.
     pub sessions: BTreeMap<HostId, u64>,
     /// When the controller's process was started, by its clock.
@@ -146,6 +148,7 @@ impl Checks {
             newest: BTreeMap::new(),
             lapsed: BTreeSet::new(),
             heard: BTreeMap::new(),
+            heard_before: BTreeMap::new(),
             sessions: BTreeMap::new(),
             started_at: Timestamp::default(),
             proven: BTreeSet::new(),
@@ -177,7 +180,7 @@ impl Checks {
     /// The controller's process has started: what the one before had heard is gone.
     pub fn controller_started(&mut self, at: Timestamp) {
         self.started_at = at;
-        self.heard.clear();
+        self.heard_before = std::mem::take(&mut self.heard);
         self.sessions.clear();
         self.forget_failures();
         self.forget_restarts();

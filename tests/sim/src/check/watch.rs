@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::RolloutId;
 use landfall_common::report::Health;
+use landfall_common::{HostId, RolloutId};
 use landfall_controller_core::member::{Member, MemberState};
 use landfall_controller_core::rollout::{End, Rollout, RolloutKind, Stage, Status};
 
-use super::{Checks, Violation};
+use super::{Checks, Heard, Violation};
 
 /// What is known of watches.
 #[derive(Debug, Default)]
@@ -24,13 +24,25 @@ pub struct Watch {
 
 impl Watch {
     /// This is durable, perhaps by a commit whose answer died with the controller's process.
-    pub fn found(&mut self, rollout: &Rollout, true_ms: u64) {
+    fn found(&mut self, rollout: &Rollout, true_ms: u64) {
         if let Some(Stage::Watching { accepted }) = rollout.status.stage() {
             self.since.entry(rollout.id.clone()).or_insert(true_ms);
             if *accepted {
                 self.accepted.insert(rollout.id.clone());
             }
         }
+    }
+
+    fn judge(
+        &mut self,
+        rollout: &Rollout,
+        was_watched: Option<Result<(), Violation>>,
+    ) -> Result<(), Violation> {
+        let Some(judged) = was_watched else { return Ok(()) };
+        if judged.is_ok() {
+            self.over.insert(rollout.id.clone());
+        }
+        judged
     }
 }
 
@@ -42,33 +54,60 @@ impl Checks {
     pub fn is_watched<'m>(
         &mut self,
         rollout: &Rollout,
-        mut members: impl Iterator<Item = &'m Member>,
+        members: impl Iterator<Item = &'m Member>,
         true_ms: u64,
     ) -> Result<(), Violation> {
         self.watch.found(rollout, true_ms);
+        let was_watched = self.was_watched(rollout, members, &self.heard, true_ms);
+        self.watch.judge(rollout, was_watched)
+    }
+
+    /// A controller starts and finds this durable: what the process before has decided, and has died over, it decided by
+    /// what it had heard itself.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn watch_found<'m>(
+        &mut self,
+        rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member>,
+        true_ms: u64,
+    ) -> Result<(), Violation> {
+        self.watch.found(rollout, true_ms);
+        let was_watched = self.was_watched(rollout, members, &self.heard_before, true_ms);
+        self.watch.judge(rollout, was_watched)
+    }
+
+    /// `None` where nothing is to be judged.
+    fn was_watched<'m>(
+        &self,
+        rollout: &Rollout,
+        mut members: impl Iterator<Item = &'m Member>,
+        heard: &BTreeMap<HostId, Heard>,
+        true_ms: u64,
+    ) -> Option<Result<(), Violation>> {
         let watch = rollout.strategy.watch;
         let succeeded = matches!(rollout.status, Status::Ended { end: End::Succeeded });
         let contracts = matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
         let must = (succeeded || contracts) && !watch.is_zero() && rollout.kind == RolloutKind::Forward;
         let id = &rollout.id;
         if !must || self.watch.accepted.contains(id) || self.watch.over.contains(id) {
-            return Ok(());
+            return None;
         }
-        let watched_ms = self.watch.since.get(&rollout.id).map_or(0, |since| true_ms.saturating_sub(*since));
+        let watched_ms = self.watch.since.get(id).map_or(0, |since| true_ms.saturating_sub(*since));
         let well = |member: &Member| {
-            let health = self.heard.get(&member.host).map(|heard| &heard.report.health);
+            let health = heard.get(&member.host).map(|heard| &heard.report.health);
             !matches!(member.state, MemberState::Committed { .. })
                 || self.alone.holds(&member.host)
                 || matches!(health, Some(Health::Healthy { period }) if *period >= watch)
         };
         if u128::from(watched_ms) >= watch.as_millis() || members.all(well) {
-            self.watch.over.insert(id.clone());
-            return Ok(());
+            return Some(Ok(()));
         }
         let what = format!(
-            "the watch of rollout {} of {} was over after {watched_ms} ms of {watch:?}",
-            rollout.id, rollout.release.name
+            "the watch of rollout {id} of {} was over after {watched_ms} ms of {watch:?}",
+            rollout.release.name
         );
-        Err(Violation::new("P5", what))
+        Some(Err(Violation::new("P5", what)))
     }
 }

@@ -63,6 +63,7 @@ impl World {
         let remembers = self.checks.remembers(&durable);
         self.checks.started_from(&durable);
         self.must(remembers);
+        let mut watched = Ok(());
         if let Some(controller) = &self.controller.running {
             // A commit whose answer died with the process before may have opened a gate, or left a host out.
             self.checks.alone.found(&controller.state);
@@ -70,13 +71,15 @@ impl World {
             self.checks.drained.found(&controller.state);
             self.checks.gates.found(&controller.state, self.now);
             for rollout in controller.state.rollouts() {
-                self.checks.watch.found(rollout, self.now);
+                let members = controller.state.members(&rollout.id);
+                watched = watched.and(self.checks.watch_found(rollout, members, self.now));
                 self.checks.canary_found(rollout);
                 if let Some(batch) = rollout.status.stage().and_then(Checks::begun) {
                     self.checks.open_batch.insert(rollout.id.clone(), batch);
                 }
             }
         }
+        self.must(watched);
         for host in 0..self.hosts.len() {
             if let Some(connection) = self.hosts[host].connection {
                 let wait = self.dice.between(0, 4_000);
