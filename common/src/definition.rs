@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 pub use diagnostic::Diagnostic;
 pub use keys::TABLES;
 
-use crate::ids::{AppName, EnvName};
+use crate::ids::{AppName, EnvName, ReleaseName};
 use crate::manifest::{Program, Step};
 use crate::strategy::Strategy;
 use reader::{Reader, Section};
@@ -31,6 +31,8 @@ pub const FILE_NAME: &str = "landfall.toml";
 pub struct Definition {
     /// Its name.
     pub application: AppName,
+    /// The release that a host must have run before. Its number is still open: whoever signs knows it.
+    pub follows: Option<ReleaseName>,
     /// Globs of files that are left out of a release.
     pub exclude: Vec<String>,
     /// Run once per release, where it is packed, in this order.
@@ -74,7 +76,7 @@ impl Definition {
 
 fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let root = Section::new(reader, "", String::new(), 0..0, document);
-    let application = application(&root);
+    let (application, follows) = application(&root);
     let exclude =
         root.table("source", "[source]", "[source]").map(|source| sections::globs(&source, "exclude"));
     let build = root.tables("build", "[[build]]");
@@ -114,6 +116,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     };
     Some(Definition {
         application: application?,
+        follows,
         exclude: exclude.unwrap_or_default(),
         build,
         program: Program {
@@ -127,6 +130,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
             shared,
             retention,
             traffic,
+            follows: None,
         },
         schema_files,
         list_migrations,
@@ -139,22 +143,26 @@ fn slotted<'d>(root: &Section<'d>) -> Option<&'d str> {
     root.value("traffic")?.value.get("slots")?.get_ref().get("service")?.get_ref().as_str()
 }
 
-fn application(root: &Section<'_>) -> Option<AppName> {
+/// Its name, and what its releases follow.
+fn application(root: &Section<'_>) -> (Option<AppName>, Option<ReleaseName>) {
     // `application = "tenants"` is what one would guess; say how it is written.
     if let Some(DeValue::String(name)) = root.value("application").map(|at| at.value) {
         let help = format!("write `[application]` and below it `name = {:?}`", name.as_ref());
         root.reader.wrong(root.key_span("application"), "`application` must be a table", Some(help));
-        return None;
+        return (None, None);
     }
     if !root.has("application") {
         let help = Some("begin with `[application]` and `name = \"…\"`".to_owned());
         root.reader.wrong(0..0, "the definition has no [application]", help);
     }
-    let section = root.table("application", "[application]", "[application]")?;
+    let Some(section) = root.table("application", "[application]", "[application]") else {
+        return (None, None);
+    };
     if !section.has("name") {
         section.missing("name", "name = \"…\"");
     }
-    section.name("name", AppName::new).map(|at| at.value)
+    let name = section.name("name", AppName::new).map(|at| at.value);
+    (name, section.name("follows", ReleaseName::new).map(|at| at.value))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! two releases share whatever did not change.
 
 pub mod container;
+mod follows;
 mod headers;
 mod links;
 mod listing;
@@ -25,6 +26,7 @@ use crate::time::{Duration, Timestamp, duration_ms, optional_duration_ms};
 use crate::{Sha256, strategy::Strategy};
 
 pub use container::Container;
+pub use follows::Follows;
 pub use headers::{Headers, InvalidHeader};
 pub use links::Links;
 pub use metric::AppMetric;
@@ -121,6 +123,9 @@ pub struct Program {
     /// What stands in front of a service on each host, and how a change is led around it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// What a host must have run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
 }
 
 /// One action: an argv without a shell, in a clean environment, with a deadline.

@@ -1,7 +1,7 @@
 //! What the machine needs to know of a release's program: names and order, nothing that executes.
 
 use landfall_common::manifest::traffic::Slot;
-use landfall_common::manifest::{Driver, Program, Service, WayBack};
+use landfall_common::manifest::{Driver, Follows, Program, Service, WayBack};
 use landfall_common::time::{Duration, duration_ms};
 use landfall_common::{ServiceName, StepName};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct Outline {
     /// How its requests are led around a change, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficOutline>,
+    /// What this host must have run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
 }
 
 impl Outline {
@@ -141,6 +144,7 @@ impl From<&Program> for Outline {
                 Some(slots) => TrafficOutline::Slots { service: slots.service.clone(), keep: slots.keep },
                 None => TrafficOutline::Gate,
             }),
+            follows: program.follows.clone(),
         }
     }
 }

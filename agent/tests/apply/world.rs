@@ -71,6 +71,7 @@ impl Release {
             file_count: files.len() as u64,
             total_bytes: files.iter().map(|(_, content, _)| content.len() as u64).sum(),
             program: Program {
+                follows: None,
                 prepare: vec![step("venv"), step("static")],
                 migrate: None,
                 contract: None,

@@ -21,7 +21,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "traffic",
         ],
     ),
-    ("[application]", &["name"]),
+    ("[application]", &["name", "follows"]),
     ("[source]", &["exclude"]),
     ("[[build]]", &["name", "command", "timeout", "environment"]),
     ("[[prepare]]", &["name", "command", "timeout", "environment", "network"]),

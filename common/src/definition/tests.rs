@@ -117,6 +117,19 @@ fn a_whole_definition_is_read() {
 }
 
 #[test]
+fn a_release_follows_another_by_its_name() {
+    let follows = |text: &str| parse(text).map(|definition| definition.follows.map(|name| name.to_string()));
+    assert_eq!(follows("[application]\nname = \"x\"\nfollows = \"v1.5\"\n"), Ok(Some("v1.5".to_owned())));
+    assert_eq!(follows("[application]\nname = \"x\"\n"), Ok(None));
+    insta::assert_snapshot!(wrong("follows = \"v 1\"\n"), @r#"
+    landfall.toml:3:11: release name "v 1" is not valid: only ASCII letters, digits, '.', '-', '_' and '+' are allowed
+      3 | follows = "v 1"
+        |           ^^^^^
+      help: write `follows = "v-1"`
+    "#);
+}
+
+#[test]
 fn the_least_definition_has_the_defaults() {
     let definition = parse("[application]\nname = \"x\"\n").unwrap();
     assert_eq!(definition.environments.len(), 1);

@@ -94,6 +94,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
         services: Vec::new(),
         metrics: Vec::new(),
         hosts_keep: 0,
+        follows: None,
         content: Content::Here,
     };
     ask(&mut state, Action::Publish { release: Box::new(published), signed_by: Vec::new() })?;

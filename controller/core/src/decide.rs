@@ -140,6 +140,7 @@ impl Draft<'_> {
                 taken: taken.release.name.clone(),
             });
         }
+        self.follows_an_older_one(release)?;
         let (commit, author) = match &release.origin {
             Origin::Git { commit, author, .. } => (Some(commit.clone()), Some(author.clone())),
             Origin::Artifact { commit } => (commit.clone(), None),
@@ -153,6 +154,33 @@ impl Draft<'_> {
         });
         self.put(Record::Release(Box::new(release.clone())));
         Ok(Answer::Accepted)
+    }
+
+    /// What a release says it follows must be there, and be older, or hosts could never come to it.
+    fn follows_an_older_one(&self, release: &ReleaseRecord) -> Result<(), Refusal> {
+        let Some(follows) = &release.follows else { return Ok(()) };
+        let (name, stop) = (&release.release.name, &follows.release);
+        let not = |reason: &str| Refusal::Follows {
+            release: name.clone(),
+            follows: stop.clone(),
+            reason: reason.to_owned(),
+        };
+        if stop == name {
+            return Err(not("which is itself"));
+        }
+        let known = self.state.release(&release.application, stop);
+        let known = known.ok_or_else(|| not("which is not published here"))?;
+        if known.release.counter != follows.counter {
+            let reason = format!(
+                "which is number {}, and not number {} as was signed",
+                known.release.counter, follows.counter
+            );
+            return Err(not(&reason));
+        }
+        if follows.counter >= release.release.counter {
+            return Err(not("which is newer"));
+        }
+        Ok(())
     }
 
     /// Its files were uploaded anew.

@@ -52,6 +52,7 @@ pub mod rollout;
 pub mod runbook;
 mod schema;
 pub mod state;
+mod stops;
 pub mod timing;
 mod turn;
 

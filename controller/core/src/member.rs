@@ -160,6 +160,8 @@ pub enum MemberState {
 pub enum Left {
     /// Nothing that runs was touched.
     Untouched,
+    /// As it was, since it cannot come to the release from what it runs: a stop on the way is closed.
+    Barred,
     /// It went back to the release before by itself.
     Reverted,
     /// The failed release is in place.
@@ -190,6 +192,12 @@ impl MemberState {
     #[must_use]
     pub fn failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
+    }
+
+    /// Whether there is no way for the host to the release.
+    #[must_use]
+    pub fn barred(&self) -> bool {
+        matches!(self, Self::Failed { left: Left::Barred })
     }
 
     /// Whether the host has said that it runs the release, proven.

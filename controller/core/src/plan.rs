@@ -31,6 +31,7 @@ mod restart;
 mod room;
 mod run;
 mod stage;
+mod stops;
 mod table;
 mod watch;
 

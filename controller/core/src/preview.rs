@@ -1,6 +1,7 @@
 //! What a rollout would do, without doing it: what `ctl plan` shows, and what a request is carried out by.
 
 mod drill;
+mod stops;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,8 @@ use crate::restart::{Restart, RestartRequest};
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
 use crate::state::State;
+
+pub use stops::{Over, PlannedStops};
 
 /// What a rollout would do.
 #[must_use = "a plan is to be shown or carried out"]
@@ -63,6 +66,9 @@ pub struct Plan {
     /// What is restarted or reloaded, if that is what it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+    /// Hosts that take something else first, and those that cannot come to the release, as far as is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stops: Vec<PlannedStops>,
 }
 
 /// Something that others must open.
@@ -157,6 +163,7 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
     knows_the_schema(place, &record.release)?;
     content_is_here(record)?;
     let schema = schema::forward(place, record);
+    stops::lead_there(state, &*schema::after(place, &schema, previous.as_ref(), now), &record.release)?;
     let way_back = planned_way_back(state, place, previous.as_ref(), &schema, now);
     let contract = contract::due(place, record);
     let release = record.release.clone();
@@ -297,6 +304,7 @@ pub fn preview_drill(
             "{name} does not run on the schema as it is, and a drill changes no database"
         )));
     }
+    stops::straight(state, record, (here, there)).map_err(no_drill)?;
     if !base.has_canary() {
         return Err(no_drill(format!("{name} has no canary there; a drill is the canary's")));
     }
@@ -528,6 +536,7 @@ fn lay_out(
             .filter_map(|host| Some((host.record.id.clone(), host.record.cordon.clone()?)))
             .collect(),
         gates: gates(state, place, kind, &release, &batches),
+        stops: stops::planned(state, place, &hosts, (&release, &schema, previous.as_ref()), now),
         release,
         previous,
         strategy,

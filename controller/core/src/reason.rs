@@ -253,6 +253,18 @@ pub enum Wait {
         host: HostId,
         /// To what.
         release: ReleaseName,
+        /// What it takes first, if that is something else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<ReleaseName>,
+    },
+    /// A host outside of a rollout cannot come to the release in force from what it runs.
+    NoWay {
+        /// Which.
+        host: HostId,
+        /// What it should run.
+        release: ReleaseName,
+        /// Why it cannot, and what helps.
+        reason: String,
     },
     /// A host outside of a rollout failed to take the release in force.
     NotConverged {
@@ -439,6 +451,13 @@ pub enum Why {
     },
     /// It was drained, and requests have not come back to it yet.
     Unloaded,
+    /// It takes another release first.
+    Over {
+        /// Which.
+        stop: ReleaseName,
+        /// How far it is with that.
+        then: Box<Why>,
+    },
     /// It is not staged yet.
     NotStaged,
     /// It may not begin yet.
@@ -482,6 +501,7 @@ impl fmt::Display for Why {
             Self::OtherRelease { release: Some(release) } => write!(f, "reports {release} as active"),
             Self::OtherRelease { release: None } => f.write_str("reports no active release"),
             Self::Unloaded => f.write_str("was drained, and gets no requests yet"),
+            Self::Over { stop, then } => write!(f, "takes {stop} first: it {then}"),
             Self::NotStaged => f.write_str("is not staged yet"),
             Self::Blocked => f.write_str("may not begin yet"),
             Self::LeftAlone { how, release } => {
@@ -611,7 +631,15 @@ impl fmt::Display for Wait {
                  the rollout without it",
                 if hosts.count() == 1 { "it" } else { "them" }
             ),
-            Self::Converging { host, release } => write!(f, "{host} takes {release}, the release in force"),
+            Self::Converging { host, release, over: None } => {
+                write!(f, "{host} takes {release}, the release in force")
+            }
+            Self::Converging { host, release, over: Some(stop) } => {
+                write!(f, "{host} takes {stop} on its way to {release}, the release in force")
+            }
+            Self::NoWay { host, release, reason } => {
+                write!(f, "{host} does not take {release}, the release in force: {reason}")
+            }
             Self::NotConverged { host, release, reason } => write!(
                 f,
                 "{host} does not run {release}, the release in force: {reason}; `ctl retry` tries \

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
-use landfall_common::manifest::{AppMetric, Manifest, Origin, WayBack};
+use landfall_common::manifest::{AppMetric, Follows, Manifest, Origin, WayBack};
 use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
 use landfall_common::time::duration_ms;
@@ -118,6 +118,9 @@ pub struct ReleaseRecord {
     /// How many releases its definition lets a host keep; the controller keeps no fewer.
     #[serde(default)]
     pub hosts_keep: u32,
+    /// What a host must have run before it takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
     /// Whether its files are still on the controller.
     #[serde(default)]
     pub content: Content,
@@ -166,6 +169,7 @@ impl ReleaseRecord {
             services: manifest.program.services.iter().map(|service| service.name.clone()).collect(),
             metrics: manifest.program.metrics.clone(),
             hosts_keep: manifest.program.retention.releases,
+            follows: manifest.program.follows.clone(),
             content: Content::Here,
         }
     }

@@ -481,6 +481,28 @@ pub enum Refusal {
         /// What would be needed.
         needed: String,
     },
+    /// What a release says it follows is no release that it can follow.
+    #[error("{release} follows {follows} by its landfall.toml, {reason}; correct `follows`, commit, and tag that commit")]
+    Follows {
+        /// Which.
+        release: ReleaseName,
+        /// What it names.
+        follows: ReleaseName,
+        /// Why not.
+        reason: String,
+    },
+    /// What is in force cannot come to it.
+    #[error("{release} cannot be brought to {place}: {reason}{}", needed.as_ref().map_or_else(String::new, |needed| format!("; {needed}")))]
+    NoWayThere {
+        /// Which.
+        release: ReleaseName,
+        /// Where.
+        place: Box<Place>,
+        /// Why not.
+        reason: String,
+        /// What would be needed.
+        needed: Option<String>,
+    },
     /// Nothing to go back to.
     #[error("nothing to go back to: {reason}")]
     NothingBefore {

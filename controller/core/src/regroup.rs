@@ -138,7 +138,7 @@ fn is_to_come(member: &Member) -> bool {
         MemberState::Pending
         | MemberState::Staging { .. }
         | MemberState::Staged
-        | MemberState::Failed { left: Left::Untouched } => true,
+        | MemberState::Failed { left: Left::Untouched | Left::Barred } => true,
         MemberState::Failed { .. }
         | MemberState::Granted { .. }
         | MemberState::Committed { .. }

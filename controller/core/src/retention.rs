@@ -10,6 +10,7 @@ use landfall_common::{AppName, ReleaseName, Timestamp};
 
 use crate::record::{Content, PlaceRecord, WayBackKind};
 use crate::state::State;
+use crate::stops;
 use crate::timing::{HISTORY, RESTORED_KEPT};
 
 /// An application and one of its releases.
@@ -17,7 +18,8 @@ pub type Named = (AppName, ReleaseName);
 
 /// The releases whose content has to stay: those that a host runs or was last asked for, those of rollouts
 /// under way and of the last one of each place, the last `keep` that were proven in each place, the `keep`
-/// newest of each application, and the migrations that may have to be taken back. Where the definition in
+/// newest of each application, the migrations that may have to be taken back, and what the releases in force and
+/// those of rollouts demand that a host has run before. Where the definition in
 /// force lets hosts keep more than `keep`, so many.
 #[must_use]
 pub fn needed(state: &State, keep: usize) -> BTreeSet<Named> {
@@ -64,12 +66,20 @@ fn names_of(state: &State, place: &PlaceRecord, keep: usize) -> BTreeSet<Release
         }
     }
     // Of the last one too: after an end half way its hosts run a mixture of both.
-    for rollout in
-        place.holder.iter().chain(&place.last).chain(&place.line).filter_map(|id| state.rollout(id))
-    {
+    let under_way = place.holder.iter().chain(&place.last).chain(&place.line);
+    let under_way: Vec<_> = under_way.filter_map(|id| state.rollout(id)).collect();
+    for rollout in &under_way {
         names.insert(rollout.release.name.clone());
         names.extend(rollout.previous.as_ref().map(|previous| previous.name.clone()));
     }
+    // Hosts that were away, or are built from an old image, come to these over what they follow.
+    let follow: Vec<_> = in_force
+        .into_iter()
+        .chain(under_way.iter().map(|rollout| &rollout.release.name))
+        .flat_map(|name| stops::demanded(state, &place.place, name, HISTORY))
+        .cloned()
+        .collect();
+    names.extend(follow);
     names
 }
 

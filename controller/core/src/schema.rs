@@ -1,6 +1,9 @@
 //! What stands between the database and a release: which migration has to run, and which ways back exist
 //! (P7). The database follows migrations, not releases: what it has taken it keeps when the code goes back.
 
+use std::borrow::Cow;
+
+use landfall_common::Timestamp;
 use landfall_common::assignment::{Direction, ReleaseRef};
 
 use crate::contract::Contracted;
@@ -27,6 +30,28 @@ pub(crate) fn forward(place: &PlaceRecord, release: &ReleaseRecord) -> Schema {
     let migration =
         Planned { release: release.release.clone(), direction: Direction::Up, facts: facts.clone() };
     Schema::Due { migration }
+}
+
+/// A place as it is once what is due there has run: what hosts are let go for after it must run on that schema.
+pub(crate) fn after<'p>(
+    place: &'p PlaceRecord,
+    due: &Schema,
+    previous: Option<&ReleaseRef>,
+    now: Timestamp,
+) -> Cow<'p, PlaceRecord> {
+    let Schema::Due { migration } = due else { return Cow::Borrowed(place) };
+    let mut after = place.clone();
+    match migration.direction {
+        Direction::Up => after.migrations.push(Applied {
+            release: migration.release.clone(),
+            from: previous.cloned(),
+            facts: migration.facts.clone(),
+            at: now,
+        }),
+        Direction::Down => after.migrations.retain(|applied| applied.release != migration.release),
+        Direction::Contract => {}
+    }
+    Cow::Owned(after)
 }
 
 /// How code can go back to an older release.
@@ -152,7 +177,7 @@ fn contracted_away(contracted: &Contracted, target: &ReleaseRef) -> Way {
 mod tests {
     use super::*;
     use crate::record::{MigrationFacts, Place};
-    use landfall_common::{Duration, ReleaseCounter, ReleaseName, Sha256, Timestamp};
+    use landfall_common::{Duration, ReleaseCounter, ReleaseName, Sha256};
 
     fn release(counter: u64) -> ReleaseRef {
         let name = format!("v{counter}");

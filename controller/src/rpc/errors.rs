@@ -90,6 +90,7 @@ impl From<Refusal> for ControllerError {
             Refusal::ReleaseDiffers { .. } => Reason::ReleaseNameTaken,
             Refusal::CounterTaken { .. } => Reason::RepositoryChanged,
             Refusal::ContentRemoved { .. } => Reason::ContentRemoved,
+            Refusal::Follows { .. } => Reason::BadManifest,
             Refusal::NoHosts { .. } => Reason::NoHosts,
             Refusal::HostElsewhere { .. } => Reason::HostExists,
             Refusal::Held { .. }

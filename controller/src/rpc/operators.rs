@@ -24,6 +24,7 @@ mod restart;
 mod rollouts;
 mod runbook;
 mod shown;
+mod stops;
 mod tokens;
 
 use std::sync::Arc;

@@ -158,6 +158,7 @@ impl Draft {
                 let counter = ReleaseCounter(expected.highest_counter().0.saturating_add(1));
                 ReleaseCustom { app, release, counter, environments: None }
             });
+            follows_an_earlier_one(manifest, &custom, &expected)?;
             let added = expected.add_release(draft.manifest.as_bytes(), &custom);
             added.map_err(|error| refused(error.to_string()))?;
             let path = release_path(&custom.app, &custom.release);
@@ -187,6 +188,24 @@ impl Draft {
         let expected = old.map_or_else(|| Targets::first(expires), |old| old.next(expires));
         Ok((old, new, expected))
     }
+}
+
+/// What a release says it follows is listed under that number, which is a lower one: hosts go by it.
+fn follows_an_earlier_one(
+    manifest: &Manifest,
+    custom: &ReleaseCustom,
+    expected: &Targets,
+) -> Result<(), Error> {
+    let Some(follows) = &manifest.program.follows else { return Ok(()) };
+    let listed = expected.releases().into_iter().find(|listed| listed.release == follows.release);
+    let listed = listed.filter(|listed| listed.counter == follows.counter);
+    if listed.is_some_and(|listed| listed.counter < custom.counter) {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the draft's release says that it follows {} as number {}, and no earlier release is listed as that",
+        follows.release, follows.counter
+    )))
 }
 
 fn refused(what: impl Into<String>) -> Error {

@@ -7,7 +7,7 @@ use landfall_common::evidence::{CommitId, Demand, EvidenceKey};
 use landfall_common::manifest::Traffic;
 use landfall_common::manifest::traffic::{Gate, Proxy, Slots, Switch};
 use landfall_common::manifest::{
-    Check, Contract, Directory, Driver, Entry, FORMAT, Manifest, Migration, Origin, Probe, Program,
+    Check, Contract, Directory, Driver, Entry, FORMAT, Follows, Manifest, Migration, Origin, Probe, Program,
     Retention, Service, Shared, Step, WayBack,
 };
 use landfall_common::strategy::Strategy;
@@ -58,6 +58,8 @@ pub struct ReleasePlan {
     pub staged: bool,
     /// What CI must have said passed, and by one of which keys; empty where nothing is asked for.
     pub evidence: BTreeMap<EvidenceName, Vec<usize>>,
+    /// The release that a host must have run before, by its number.
+    pub follows: Option<u64>,
 }
 
 /// How a release does on a host.
@@ -136,6 +138,11 @@ pub fn evidence_key(number: usize) -> EvidenceKey {
     EvidenceKey::new(format!("{number:064x}")).expect("sixty-four digits")
 }
 
+fn follows(number: u64) -> Follows {
+    let release = ReleaseName::new(format!("v{number}")).expect("a valid name");
+    Follows { release, counter: ReleaseCounter(number) }
+}
+
 pub(crate) fn step_name(text: &str) -> StepName {
     StepName::new(text).expect("a valid name")
 }
@@ -180,6 +187,7 @@ impl ReleasePlan {
             shows: None,
             staged: false,
             evidence: BTreeMap::new(),
+            follows: None,
         }
     }
 
@@ -310,6 +318,7 @@ impl ReleasePlan {
             shared: Shared { directories: vec!["media".to_owned()], files: Vec::new() },
             retention: Retention { releases: self.retention },
             traffic: self.traffic(),
+            follows: self.follows.map(follows),
         }
     }
 

@@ -10,13 +10,17 @@ use crate::effect::Finish;
 use crate::judge::Verdict;
 use crate::placement::Target;
 use crate::plan::{self, Action};
-use crate::record::Installed;
+use crate::record::{Installed, Record};
 use crate::state::{Activation, State, Terms};
 use crate::step;
 
 impl Turn {
     pub(super) fn begin_activation(&mut self, generation: Generation, to: &Installed, terms: Terms) {
         let record = &self.machine.record;
+        if let Some(reason) = not_from_here(record, to) {
+            let failure = Failure::new(step("accept"), reason);
+            return self.end(generation, OutcomeKind::Refused { failure });
+        }
         let name = to.release.name.clone();
         let (from, from_in_doubt) = (record.active.clone(), record.in_doubt);
         let activation =
@@ -263,6 +267,22 @@ impl Turn {
             }
         }
     }
+}
+
+/// Why a release cannot be taken by a host that runs what this one does, if it cannot: the release says in what is signed
+/// what it follows, whoever orders it. A way back is never held by it, since what is older follows something older still.
+fn not_from_here(record: &Record, to: &Installed) -> Option<String> {
+    let follows = to.outline.follows.as_ref()?;
+    let active = record.active()?;
+    let is_proven = record.is_proven(&active.release.name) && !record.in_doubt;
+    if follows.is_met_by(active.release.counter, is_proven) {
+        return None;
+    }
+    let (to, from, stop) = (&to.release.name, &active.release.name, &follows.release);
+    Some(match from == stop {
+        true => format!("{to} follows {stop}, which is active here and not proven"),
+        false => format!("{to} follows {stop}, so that a host takes that first, and here {from} is active"),
+    })
 }
 
 /// Whether what comes after it on the way back stands on it.

@@ -6,6 +6,7 @@ use landfall_agent_core::outline::{CheckOutline, MigrationOutline};
 use landfall_agent_core::placement::TrafficOutline;
 use landfall_agent_core::{Action, Effect, Event, Finish, Identity, Machine, Now, Outline, Record, decide};
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
+use landfall_common::manifest::Follows;
 use landfall_common::report::{Failure, HostReport, OutcomeKind};
 use landfall_common::{Duration, Generation, ReleaseCounter, Sha256, Timestamp, canonical};
 
@@ -17,6 +18,8 @@ pub struct Harness {
     pub contract: bool,
     /// And what leads requests to it.
     pub traffic: Option<TrafficOutline>,
+    /// What is staged from now on follows this.
+    pub follows: Option<Follows>,
     pub services: Vec<&'static str>,
     pub acts: Vec<Action>,
     effects: Vec<Effect>,
@@ -86,6 +89,7 @@ impl Harness {
             services: vec!["web", "worker"],
             contract: false,
             traffic: None,
+            follows: None,
             acts: Vec::new(),
             effects: Vec::new(),
             names: Vec::new(),
@@ -159,6 +163,7 @@ impl Harness {
             smoke: vec!["smoke".parse().unwrap()],
             retention: 3,
             traffic: self.traffic.clone(),
+            follows: self.follows.clone(),
         }
     }
 

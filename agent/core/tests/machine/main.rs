@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod drain;
+mod follows;
 mod harness;
 mod migrations;
 mod restart;

@@ -325,7 +325,7 @@ impl Draft<'_> {
     pub(super) fn retried(&self, member: &Member, going_back: bool) -> Option<Member> {
         let state = match member.state {
             MemberState::Failed { .. } if going_back => return None,
-            MemberState::Failed { left: Left::Untouched } => MemberState::Pending,
+            MemberState::Failed { left: Left::Untouched | Left::Barred } => MemberState::Pending,
             MemberState::Failed { .. } => MemberState::Staged,
             MemberState::ReturnFailed => MemberState::ReturnDue,
             _ => return None,

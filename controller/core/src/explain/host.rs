@@ -258,6 +258,7 @@ fn in_rollout(known: &Known<'_>, rollout: &Rollout, member: &Member) -> Should {
         MemberState::Failed { left } => {
             let left = match left {
                 Left::Untouched => "nothing that runs was touched",
+                Left::Barred => "it cannot come to it from what it runs",
                 Left::Reverted => "it went back by itself",
                 Left::Held => "the failed release is in place",
                 Left::Unknown => "nobody knows what it was left with",

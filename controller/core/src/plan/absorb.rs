@@ -1,5 +1,6 @@
 //! What hosts report becomes what members have done.
 
+use landfall_common::assignment::Order;
 use landfall_common::report::{Failure, Health, OutcomeKind};
 use landfall_common::time::human;
 use landfall_common::{Generation, StepName, Timestamp};
@@ -14,6 +15,7 @@ use crate::timing::{ACTIVATE_ACCEPT, ANSWER_MARGIN};
 
 use super::evidence::Proof;
 use super::room::{weight, weight_of};
+use super::stops;
 use super::table::{Seat, Table};
 
 /// What a report means for a member.
@@ -98,7 +100,7 @@ fn moved(seat: &Seat<'_>, rollout: &Rollout, state: &State, now: Timestamp) -> O
         MemberState::Pending | MemberState::Staged | MemberState::ReturnDue | MemberState::ReturnFailed => {
             None
         }
-        MemberState::Staging { generation } => staging(seat, *generation, now),
+        MemberState::Staging { generation } => staging(seat, rollout, *generation, now),
         MemberState::Granted { generation } => granted(seat, rollout, *generation, state, now),
         MemberState::Committed { .. } if back => None,
         MemberState::Committed { generation } => committed(seat, rollout, *generation, state, now),
@@ -127,7 +129,7 @@ fn expired(seat: &Seat<'_>, now: Timestamp) -> bool {
     seat.host.issued.assignment.as_ref().is_none_or(|assignment| now > assignment.expires_at)
 }
 
-fn staging(seat: &Seat<'_>, generation: Generation, now: Timestamp) -> Option<(Move, Said)> {
+fn staging(seat: &Seat<'_>, rollout: &Rollout, generation: Generation, now: Timestamp) -> Option<(Move, Said)> {
     match standing(seat, generation, now) {
         Standing::Open | Standing::Accepted => None,
         Standing::Lapsed | Standing::Overtaken => Some((Move::Again(MemberState::Pending), None)),
@@ -139,7 +141,10 @@ fn staging(seat: &Seat<'_>, generation: Generation, now: Timestamp) -> Option<(M
                 OutcomeKind::Refused { .. } if expired(seat, now) => {
                     (Move::Again(MemberState::Pending), None)
                 }
-                other => (Move::Fail(Left::Untouched, why(other, "staging")), said),
+                other => {
+                    let failure = stops::failed_at(stops::over(seat, rollout), why(other, "staging"));
+                    (Move::Fail(Left::Untouched, failure), said)
+                }
             })
         }
     }
@@ -153,23 +158,44 @@ fn granted(
     now: Timestamp,
 ) -> Option<(Move, Said)> {
     let runs_release = seat.host.proven_digest() == Some(rollout.release.digest);
-    match standing(seat, generation, now) {
+    let over = stops::over(seat, rollout);
+    let proof = match over {
+        Some(stop) => Proof::of_stop(state, rollout, stop),
+        None => Proof::of(&rollout.strategy),
+    };
+    let at_stop = |failure: Failure| stops::failed_at(over, failure);
+    let standing = standing(seat, generation, now);
+    if let (Some(stop), Standing::Ended(OutcomeKind::Committed)) = (over, &standing)
+        && seat.runs(stop)
+    {
+        let said = Some((generation, OutcomeKind::Committed));
+        // From there it goes on: it stages what it takes next.
+        if stops::is_proven(seat, stop, proof) {
+            return Some((Move::To(MemberState::Pending), said));
+        }
+        let waited = overdue(seat, proof, state, now)?;
+        let sentence = format!("it has taken it, and is not healthy {waited} after it was asked");
+        return Some((Move::Fail(Left::Held, at_stop(failure("health", sentence))), said));
+    }
+    match standing {
         Standing::Ended(outcome) => {
             let said = Some((generation, outcome.clone()));
             Some(match outcome {
-                OutcomeKind::Committed if runs_release => {
+                OutcomeKind::Committed if runs_release && over.is_none() => {
                     (Move::To(MemberState::Committed { generation }), said)
                 }
                 OutcomeKind::Committed => {
                     let sentence = "it reported success, but another release as active";
-                    (Move::Fail(Left::Unknown, failure("activate", sentence.to_owned())), said)
+                    (Move::Fail(Left::Unknown, at_stop(failure("activate", sentence.to_owned()))), said)
                 }
                 OutcomeKind::Refused { .. } if expired(seat, now) => (Move::Again(MemberState::Staged), None),
-                OutcomeKind::Reverted { failure } => (Move::Fail(Left::Reverted, failure.clone()), said),
-                OutcomeKind::Refused { failure } | OutcomeKind::StageFailed { failure } => {
-                    (Move::Fail(Left::Untouched, failure.clone()), said)
+                OutcomeKind::Reverted { failure } => {
+                    (Move::Fail(Left::Reverted, at_stop(failure.clone())), said)
                 }
-                other => (Move::Fail(Left::Held, why(other, "activate")), said),
+                OutcomeKind::Refused { failure } | OutcomeKind::StageFailed { failure } => {
+                    (Move::Fail(Left::Untouched, at_stop(failure.clone())), said)
+                }
+                other => (Move::Fail(Left::Held, at_stop(why(other, "activate"))), said),
             })
         }
         Standing::Lapsed => Some((Move::Again(MemberState::Staged), None)),
@@ -179,9 +205,9 @@ fn granted(
         }
         Standing::Overtaken if seat.fresh.is_some() => Some((Move::Again(MemberState::Staged), None)),
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
-            let waited = overdue(seat, Proof::of(&rollout.strategy), state, now)?;
+            let waited = overdue(seat, proof, state, now)?;
             let sentence = format!("it was asked to activate and has not said for {waited} how it ended");
-            Some((Move::Fail(Left::Unknown, failure("activate", sentence)), None))
+            Some((Move::Fail(Left::Unknown, at_stop(failure("activate", sentence))), None))
         }
     }
 }
@@ -268,18 +294,24 @@ pub(super) fn unstable_since(
 fn late_word(seat: &Seat<'_>, rollout: &Rollout, now: Timestamp) -> Option<(Move, Said)> {
     let assignment = seat.host.issued.assignment.as_ref()?;
     let generation = assignment.generation;
-    if assignment.release.digest != rollout.release.digest {
+    let over = stops::over(seat, rollout).filter(|_| matches!(assignment.order, Order::Activate { .. }));
+    if assignment.release.digest != rollout.release.digest && over.is_none() {
         return None;
     }
     let Standing::Ended(outcome) = seat.host.standing(assignment, now) else { return None };
     let said = Some((generation, outcome.clone()));
     match outcome {
+        OutcomeKind::Committed if over.is_some_and(|stop| seat.runs(stop)) => {
+            Some((Move::To(MemberState::Pending), said))
+        }
         OutcomeKind::Committed if seat.host.proven_digest() == Some(rollout.release.digest) => {
             Some((Move::To(MemberState::Committed { generation }), said))
         }
-        OutcomeKind::Reverted { failure } => Some((Move::Fail(Left::Reverted, failure.clone()), said)),
+        OutcomeKind::Reverted { failure } => {
+            Some((Move::Fail(Left::Reverted, stops::failed_at(over, failure.clone())), said))
+        }
         OutcomeKind::Held { failure } | OutcomeKind::UndoFailed { failure, .. } => {
-            Some((Move::Fail(Left::Held, failure.clone()), said))
+            Some((Move::Fail(Left::Held, stops::failed_at(over, failure.clone())), said))
         }
         _ => None,
     }
@@ -294,15 +326,32 @@ fn returning(
 ) -> Option<(Move, Said)> {
     let previous = rollout.previous.as_ref()?;
     let is_back = seat.host.proven_digest() == Some(previous.digest);
-    match standing(seat, generation, now) {
+    let over = stops::over(seat, rollout);
+    let proof = match over {
+        Some(stop) => Proof::of_stop(state, rollout, stop),
+        None => Proof::back(state, rollout),
+    };
+    let standing = standing(seat, generation, now);
+    if let (Some(stop), Standing::Ended(OutcomeKind::Committed)) = (over, &standing)
+        && seat.runs(stop)
+    {
+        let said = Some((generation, OutcomeKind::Committed));
+        if stops::is_proven(seat, stop, proof) {
+            return Some((Move::To(MemberState::ReturnDue), said));
+        }
+        let waited = overdue(seat, proof, state, now)?;
+        let sentence = format!("it has taken it, and is not healthy {waited} after it was asked");
+        return Some((Move::ReturnFail(stops::failed_at(over, failure("health", sentence))), said));
+    }
+    match standing {
         Standing::Ended(outcome) => {
             let said = Some((generation, outcome.clone()));
             Some(match outcome {
-                OutcomeKind::Committed if is_back => (Move::To(MemberState::Returned { generation }), said),
+                OutcomeKind::Committed if is_back && over.is_none() => (Move::To(MemberState::Returned { generation }), said),
                 OutcomeKind::Refused { .. } if expired(seat, now) => {
                     (Move::Again(MemberState::ReturnDue), None)
                 }
-                other => (Move::ReturnFail(why(other, "activate")), said),
+                other => (Move::ReturnFail(stops::failed_at(over, why(other, "activate"))), said),
             })
         }
         Standing::Lapsed => Some((Move::Again(MemberState::ReturnDue), None)),
@@ -310,7 +359,7 @@ fn returning(
         Standing::Open | Standing::Accepted | Standing::Overtaken => {
             // A silent host is waited for: it was not this that failed.
             seat.fresh?;
-            let waited = overdue(seat, Proof::back(state, rollout), state, now)?;
+            let waited = overdue(seat, proof, state, now)?;
             let sentence = format!("it was asked to go back and has not said for {waited} how it ended");
             Some((Move::ReturnFail(failure("activate", sentence)), None))
         }

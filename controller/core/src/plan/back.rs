@@ -14,9 +14,11 @@ use crate::timing::ACTIVATE_ACCEPT;
 use crate::turn::Fleet;
 
 use super::Turn;
+use super::absorb;
 use super::drill;
 use super::evidence::{self, Proof};
 use super::room::weight;
+use super::stops;
 use super::table::Table;
 
 /// Brings every host that was touched back, and ends once there is evidence of each.
@@ -32,7 +34,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
             MemberState::Failed { left: Left::Held | Left::Unknown } => true,
             // Tried again, and not as far as that.
             MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged => member.touched,
-            MemberState::Failed { left: Left::Untouched } => member.touched,
+            MemberState::Failed { left: Left::Untouched | Left::Barred } => member.touched,
             // It says that it went back by itself: believed as long as it does not say otherwise.
             MemberState::Failed { left: Left::Reverted } => {
                 seat.at_rest() && seat.host.proven_digest() != Some(previous.digest)
@@ -150,7 +152,10 @@ fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look
             MemberState::Returning { .. } | MemberState::ReturnDue if seat.fresh.is_none() => {
                 Some(table.unheard(seat))
             }
-            MemberState::Returning { .. } => Some(evidence::under_way(table, seat, member, min_healthy)),
+            MemberState::Returning { .. } => {
+                let why = evidence::under_way(table, seat, member, min_healthy);
+                Some(stops::told(seat, table.rollout(), why))
+            }
             MemberState::ReturnDue => Some(Why::Blocked),
             _ => None,
         };
@@ -221,7 +226,18 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
         if !table.has_room(at) {
             break;
         }
-        let generation = table.issue(at, previous.clone(), id.clone(), order.clone(), ACTIVATE_ACCEPT);
+        // One that ran something older than the release in force may have to come to that over stops.
+        let next = match stops::next(table, &table.seats[at], &previous) {
+            Ok(next) => next,
+            Err(no_way) => {
+                let failure = absorb::failure("accept", no_way.to_string());
+                table.seats[at].fail_return(failure, now);
+                continue;
+            }
+        };
+        let order =
+            if next == previous { order.clone() } else { stops::order(table, &table.seats[at], &next) };
+        let generation = table.issue(at, next, id.clone(), order, ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Returning { generation }, now);
         under_way.add(&host);
         groups.extend(group);

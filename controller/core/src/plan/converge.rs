@@ -12,9 +12,11 @@ use crate::reason::{Hosts, Wait};
 use crate::record::Convergence;
 use crate::rollout::{MigrationRun, Rollout, Schema, Stage};
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
+use crate::stops::NoWay;
 use crate::turn;
 
 use super::pace::Pace;
+use super::stops;
 use super::table::{Seat, Table};
 
 /// Sends hosts that run something else to the release in force, within the same budgets as a rollout.
@@ -48,8 +50,15 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let max_unavailable = active.map_or(strategy.max_unavailable, |rollout| rollout.strategy.max_unavailable);
     let max_unavailable = max_unavailable.at_least_one(table.seats.len());
     let is_active = active.is_some();
-    let courses: Vec<(usize, Course)> =
-        off.into_iter().map(|at| (at, course(table, &table.seats[at], &target))).collect();
+    let courses: Vec<(usize, Course, ReleaseRef)> = (off.into_iter())
+        .map(|at| {
+            let seat = &table.seats[at];
+            match stops::next(table, seat, &target) {
+                Ok(next) => (at, course(table, seat, &target, &next), next),
+                Err(no_way) => (at, Course::NoWay(no_way), target.clone()),
+            }
+        })
+        .collect();
     stop_if_too_many_failed(table, &courses, &target, &strategy);
     let mut blocked = Vec::new();
     let (mut left_alone, mut away) = (Hosts::default(), Hosts::default());
@@ -57,10 +66,11 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     // Neither do they change beside a group that the rollout changes, nor it beside theirs.
     let mut pace = is_active.then(|| Pace::of(table));
     let convergence = table.place.convergence.clone();
-    for (at, course) in courses {
+    for (at, course, next) in courses {
         let seat = &table.seats[at];
         let host = seat.host.record.id.clone();
         let release = || target.name.clone();
+        let over = || (next != target).then(|| next.name.clone());
         if seat.fresh.is_none() {
             // On coming back it is left alone like the others.
             let kept = if convergence == Convergence::On { &mut away } else { &mut left_alone };
@@ -69,16 +79,19 @@ pub(super) fn hosts(table: &mut Table<'_>) {
         }
         match (course, &convergence) {
             (_, Convergence::Held { .. }) => left_alone.add(&host),
+            (Course::NoWay(no_way), _) => {
+                table.wait(Wait::NoWay { host, release: release(), reason: no_way.to_string() });
+            }
             (Course::Failed { reason, .. }, _) => {
                 table.wait(Wait::NotConverged { host, release: release(), reason });
             }
             (Course::Later { reason, .. }, Convergence::On) => {
                 table.wait(Wait::NotConverged { host, release: release(), reason });
             }
-            (Course::UnderWay, _) => table.wait(Wait::Converging { host, release: release() }),
+            (Course::UnderWay, _) => table.wait(Wait::Converging { host, release: release(), over: over() }),
             (Course::Send | Course::Later { .. }, Convergence::Stopped { .. }) => left_alone.add(&host),
             (Course::Send, Convergence::On) if !seat.at_rest() => {
-                table.wait(Wait::Converging { host, release: release() });
+                table.wait(Wait::Converging { host, release: release(), over: over() });
             }
             (Course::Send, Convergence::On) if !table.within_the_budget(seat, max_unavailable) => {
                 blocked.push(at);
@@ -89,10 +102,10 @@ pub(super) fn hosts(table: &mut Table<'_>) {
                 apart.add(&host);
             }
             (Course::Send, Convergence::On) if !table.has_room(at) => {
-                table.wait(Wait::Converging { host, release: release() });
+                table.wait(Wait::Converging { host, release: release(), over: over() });
             }
             (Course::Send, Convergence::On) => {
-                send(table, at, &target, &by, &strategy);
+                send(table, at, (&next, &target), &by);
                 if let Some(pace) = &mut pace {
                     pace.begun(&table.seats[at], table.now);
                 }
@@ -164,13 +177,13 @@ fn note_whole(table: &mut Table<'_>) {
 /// in the rollout counts as well, and is no reason by itself: that was within the budget.
 fn stop_if_too_many_failed(
     table: &mut Table<'_>,
-    courses: &[(usize, Course)],
+    courses: &[(usize, Course, ReleaseRef)],
     target: &ReleaseRef,
     strategy: &Strategy,
 ) {
     let budget = strategy.failure_budget.at_most(table.seats.len());
     let (mut failed, mut late, mut first) = (Hosts::default(), false, None);
-    for (at, course) in courses {
+    for (at, course, _) in courses {
         let Course::Failed { reason, release_failed } = course else { continue };
         let before = failed_in_last_rollout(table, &table.seats[*at], target).is_some();
         if !release_failed {
@@ -215,13 +228,20 @@ enum Course {
         /// Whether it was the release that failed, and not the host that did not take it.
         release_failed: bool,
     },
+    /// It cannot come there from what it runs.
+    NoWay(NoWay),
 }
 
-fn course(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Course {
+/// What to do with a host that is to run `target`, and takes `next` on its way there.
+fn course(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef, next: &ReleaseRef) -> Course {
     if let Some((reason, release_failed)) = failed_in_last_rollout(table, seat, target) {
         return Course::Failed { reason, release_failed };
     }
-    let Some(assignment) = to_target(seat, target) else { return Course::Send };
+    let Some(assignment) = asked_for(seat, next) else { return Course::Send };
+    let told = |outcome: &OutcomeKind| match next == target {
+        true => told(outcome),
+        false => stops::at(next, &told(outcome)),
+    };
     let tries = seat.host.issued.tries;
     let reason = match seat.host.standing(assignment, table.now) {
         Standing::Open | Standing::Accepted => return Course::UnderWay,
@@ -253,10 +273,10 @@ fn pause(tries: u32) -> Duration {
 }
 
 /// The order to activate the release that the host was given last, if it was that.
-fn to_target<'s>(seat: &'s Seat<'_>, target: &ReleaseRef) -> Option<&'s Assignment> {
+fn asked_for<'s>(seat: &'s Seat<'_>, release: &ReleaseRef) -> Option<&'s Assignment> {
     let assignment = seat.host.issued.assignment.as_ref()?;
     let activates = matches!(assignment.order, Order::Activate { .. });
-    (activates && assignment.release.digest == target.digest).then_some(assignment)
+    (activates && assignment.release.digest == release.digest).then_some(assignment)
 }
 
 /// A host that tried this release in the rollout that brought it, and failed, is not sent there again by
@@ -271,7 +291,8 @@ fn failed_in_last_rollout(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRe
     }
     let member: &Member = table.state.members.get(&last.id)?.get(&seat.host.record.id)?;
     let tried = match member.state {
-        MemberState::Failed { left: Left::Unknown } => false,
+        // What bars a host is asked anew each time.
+        MemberState::Failed { left: Left::Unknown | Left::Barred } => false,
         MemberState::Failed { .. } => last.release.digest == target.digest,
         MemberState::ReturnFailed => {
             last.previous.as_ref().is_some_and(|previous| previous.digest == target.digest)
@@ -298,31 +319,28 @@ fn told(outcome: &OutcomeKind) -> String {
     }
 }
 
-fn send(
-    table: &mut Table<'_>,
-    at: usize,
-    target: &ReleaseRef,
-    rollout: &landfall_common::RolloutId,
-    strategy: &Strategy,
-) {
+/// Sends a host to `target`, or to the stop that is next on its way there.
+fn send(table: &mut Table<'_>, at: usize, (next, target): (&ReleaseRef, &ReleaseRef), rollout: &RolloutId) {
     let active = table.seats[at].active();
     let may_revert = active.is_some_and(|active| turn::meets_schema(table.state, &table.place, active));
+    let strategy = strategy(table, next);
     let order = Order::Activate {
         on_failure: if may_revert { OnFailure::Revert } else { OnFailure::Hold },
         min_healthy: strategy.min_healthy,
         healthy_deadline: strategy.healthy_deadline,
     };
-    let again = to_target(&table.seats[at], target)
+    let again = asked_for(&table.seats[at], next)
         .is_some_and(|last| table.now.since(last.issued_at) < CONVERGE_ANEW);
     let tries = if again { table.seats[at].host.issued.tries.saturating_add(1) } else { 1 };
-    let generation = table.issue(at, target.clone(), rollout.clone(), order, ACTIVATE_ACCEPT);
+    let generation = table.issue(at, next.clone(), rollout.clone(), order, ACTIVATE_ACCEPT);
     if let Some(issued) = &mut table.seats[at].issued {
         issued.tries = tries;
     }
     let host = table.seats[at].host.record.id.clone();
-    table.wait(Wait::Converging { host: host.clone(), release: target.name.clone() });
+    let over = (next != target).then(|| next.name.clone());
+    table.wait(Wait::Converging { host: host.clone(), release: target.name.clone(), over });
     // What is repeated is no news.
     if tries == 1 {
-        table.log(LogEvent::HostConverging { host, release: target.clone(), generation });
+        table.log(LogEvent::HostConverging { host, release: next.clone(), generation });
     }
 }

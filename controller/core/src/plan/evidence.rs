@@ -33,6 +33,14 @@ impl Proof {
         let own = previous.and_then(|previous| previous.environments.get(&place.environment));
         Self::of(own.unwrap_or(&rollout.strategy))
     }
+
+    /// For a stop on the way: as its own definition says.
+    pub fn of_stop(state: &State, rollout: &Rollout, stop: &ReleaseRef) -> Self {
+        let place = &rollout.place;
+        let stop = state.release(&place.application, &stop.name);
+        let own = stop.and_then(|stop| stop.environments.get(&place.environment));
+        Self::of(own.unwrap_or(&rollout.strategy))
+    }
 }
 
 /// What a host is about that was asked to activate something and has not said how it ended.

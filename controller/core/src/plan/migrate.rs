@@ -15,6 +15,7 @@ use crate::turn::{self, Fleet};
 use super::Turn;
 use super::contract;
 use super::stage;
+use super::stops;
 use super::table::Table;
 
 /// Hands the migration out, waits for it, and goes on once it is known to have run.
@@ -94,15 +95,17 @@ fn elect(table: &mut Table<'_>, planned: &Planned, attempts: u32, doubt: Option<
     let able = |member: &Member| match member.state {
         MemberState::Staged => true,
         MemberState::Pending | MemberState::Staging { .. } => false,
-        MemberState::Failed { left: Left::Untouched } => false,
+        MemberState::Failed { left: Left::Untouched | Left::Barred } => false,
         _ => !there && member.touched,
     };
     let candidates = table.seats.iter().enumerate().filter_map(|(at, seat)| {
         let member = seat.member.as_ref().filter(|member| able(member))?;
         let free = seat.at_rest() && !seat.host.grant_open(now);
-        free.then_some((member.batch, at))
+        // Whoever takes a stop first has the stop on its disk, and would fetch the release under the lease.
+        let stops = stops::over(seat, table.rollout()).is_some();
+        free.then_some((stops, member.batch, at))
     });
-    let Some((_, at)) = candidates.min() else {
+    let Some((_, _, at)) = candidates.min() else {
         if table.stalled() {
             let reason = "no host that could migrate was heard of".to_owned();
             return match doubt {

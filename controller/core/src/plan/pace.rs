@@ -193,7 +193,8 @@ fn settle(table: &mut Table<'_>) {
 fn let_go_at(seat: &Seat<'_>, rollout: &RolloutId, release: &ReleaseRef) -> Option<Timestamp> {
     let issued = seat.issued.as_ref().unwrap_or(&seat.host.issued);
     let assignment = issued.assignment.as_ref()?;
-    let is_this = assignment.rollout == *rollout && assignment.release == *release;
+    // A member may have been let go for a stop on its way there.
+    let is_this = assignment.rollout == *rollout && (assignment.release == *release || seat.member.is_some());
     (is_this && assignment.order.takes_out()).then_some(assignment.issued_at)
 }
 

@@ -21,6 +21,7 @@ use super::gates;
 use super::pace::{Pace, Verdict};
 use super::restart;
 use super::stage;
+use super::stops;
 use super::table::{Seat, Table};
 use super::watch;
 
@@ -123,6 +124,22 @@ fn grant(table: &mut Table<'_>, batch: u32) {
             pace.passes(&mut table.seats[at]);
             continue;
         }
+        let next = match stops::next(table, &table.seats[at], &release) {
+            Ok(next) => next,
+            Err(_) if !table.has_room(at) => break,
+            Err(no_way) => {
+                stops::bar(table, at, &no_way);
+                continue;
+            }
+        };
+        // What it runs has changed since it staged: it stages what it takes from there.
+        if !stops::is_at_hand(&table.seats[at], table.rollout(), &next) {
+            if !table.has_room(at) {
+                break;
+            }
+            stage::ask_one(table, at, next, &id);
+            continue;
+        }
         if !table.within_the_budget(&table.seats[at], max_unavailable) {
             blocked.push(at);
             continue;
@@ -139,6 +156,13 @@ fn grant(table: &mut Table<'_>, batch: u32) {
             if restart::ask(table, at) {
                 pace.begun(&table.seats[at], now);
             }
+            continue;
+        }
+        if next != release {
+            let order = stops::order(table, &table.seats[at], &next);
+            let generation = table.issue(at, next, id.clone(), order, ACTIVATE_ACCEPT);
+            table.seats[at].asked(MemberState::Granted { generation }, now);
+            pace.begun(&table.seats[at], now);
             continue;
         }
         // It may have missed the releases between the one that it runs and this one.
@@ -272,10 +296,11 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
         MemberState::Failed { .. } => Pending::Failed,
         _ if seat.fresh.is_none() => Pending::Silent(table.unheard(seat)),
         MemberState::Granted { .. } => {
-            Pending::Waits(evidence::under_way(table, seat, member, rollout.strategy.min_healthy))
+            let why = evidence::under_way(table, seat, member, rollout.strategy.min_healthy);
+            Pending::Waits(stops::told(seat, rollout, why))
         }
         MemberState::Staged => Pending::Waits(Why::Blocked),
-        _ => Pending::Waits(Why::NotStaged),
+        _ => Pending::Waits(stops::told(seat, rollout, Why::NotStaged)),
     }
 }
 
@@ -362,8 +387,13 @@ fn incomplete(table: &Table<'_>) -> String {
     let healthy = table.rollout().strategy.min_healthy;
     let mut failed = Hosts::default();
     let mut silent = Hosts::default();
+    let (mut barred, mut why) = (Hosts::default(), "");
     for (seat, member) in table.members() {
         match pending(table, seat, member, healthy) {
+            Pending::Failed if member.state.barred() => {
+                barred.add(&member.host);
+                why = member.newest_failure().map_or("", |failure| &failure.reason);
+            }
             Pending::Failed => failed.add(&member.host),
             Pending::Silent(_) => silent.add(&member.host),
             Pending::Proven | Pending::Waits(_) => {}
@@ -376,6 +406,9 @@ fn incomplete(table: &Table<'_>) -> String {
             None => "retry",
         };
         parts.push(format!("{failed} failed, `ctl {again}` tries again"));
+    }
+    if !barred.is_empty() {
+        parts.push(format!("{barred} cannot come to it: {why}"));
     }
     if !silent.is_empty() {
         let later = if table.rollout().is_restart() { "" } else { " and will take it on return" };

@@ -1,6 +1,7 @@
 //! Staging: every host of the rollout fetches and prepares the release, and nothing that runs is touched.
 
-use landfall_common::assignment::Order;
+use landfall_common::RolloutId;
+use landfall_common::assignment::{Order, ReleaseRef};
 use landfall_common::report::Phase;
 
 use crate::member::MemberState;
@@ -14,6 +15,7 @@ use super::Turn;
 use super::evidence;
 use super::failures;
 use super::gates;
+use super::stops;
 use super::table::{Seat, Table};
 
 /// All hosts that can be heard of stage; then the migration, or the first batch.
@@ -68,9 +70,10 @@ pub(super) fn leave(table: &mut Table<'_>) -> Turn {
 /// come late. The host that migrates is left alone: its answer must not be overtaken.
 pub(super) fn ask(table: &mut Table<'_>) {
     let rollout = table.rollout();
-    let (id, release) = (rollout.id.clone(), rollout.release.clone());
+    let id = rollout.id.clone();
     let elected = rollout.status.stage().and_then(Stage::open_lease).map(|lease| lease.host.clone());
     let now = table.now;
+    let place_then = stops::place_then(table).into_owned();
     for at in 0..table.seats.len() {
         let seat = &table.seats[at];
         let pending = matches!(seat.member_state(), Some(MemberState::Pending));
@@ -90,9 +93,22 @@ pub(super) fn ask(table: &mut Table<'_>) {
         if !table.has_room(at) {
             break;
         }
-        let generation = table.issue(at, release.clone(), id.clone(), Order::Stage, STAGE_ACCEPT);
-        table.seats[at].asked(MemberState::Staging { generation }, now);
+        let next = match stops::staged_next(table, at, &place_then) {
+            Ok(next) => next,
+            Err(no_way) => {
+                stops::bar(table, at, &no_way);
+                continue;
+            }
+        };
+        ask_one(table, at, next, &id);
     }
+}
+
+/// Asks a host to stage what it takes next.
+pub(super) fn ask_one(table: &mut Table<'_>, at: usize, next: ReleaseRef, rollout: &RolloutId) {
+    let now = table.now;
+    let generation = table.issue(at, next, rollout.clone(), Order::Stage, STAGE_ACCEPT);
+    table.seats[at].asked(MemberState::Staging { generation }, now);
 }
 
 fn wait(table: &Table<'_>, seat: &Seat<'_>) -> Wait {
@@ -109,5 +125,6 @@ fn wait(table: &Table<'_>, seat: &Seat<'_>) -> Wait {
             },
         },
     };
+    let why = stops::told(seat, table.rollout(), why);
     Wait::Host { what: Doing::Staging, host: seat.host.record.id.clone(), why }
 }

@@ -24,7 +24,8 @@ impl Wait {
             | Self::Migrating { host: one, .. }
             | Self::MigrationUnknown { host: one, .. }
             | Self::Converging { host: one, .. }
-            | Self::NotConverged { host: one, .. } => (one == host, false),
+            | Self::NotConverged { host: one, .. }
+            | Self::NoWay { host: one, .. } => (one == host, false),
             Self::Budget { waiting: hosts, .. }
             | Self::Window { waiting: hosts, .. }
             | Self::Group { waiting: hosts, .. }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_common::assignment::{Assignment, Direction, OnFailure, Order};
+use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
 use landfall_common::strategy::{Before, StrategyKind, Window};
 use landfall_common::{
@@ -256,23 +256,24 @@ impl Checks {
                     "{host} has no part in {}",
                     rollout.id
                 );
-                assert_eq!(assignment.release, rollout.release);
+                leads_to(state, &assignment.release, &rollout.release);
                 continue;
             };
-            if assignment.release == rollout.release {
+            let goes_back = matches!(rollout.status, Status::Active { stage: Stage::RollingBack { .. } });
+            if assignment.release == rollout.release || !goes_back {
                 self.gates_were_open(state, rollout, member.batch);
             }
             match &rollout.status {
                 Status::Active { stage: Stage::Running { batch } } => {
-                    assert_eq!(assignment.release, rollout.release);
+                    leads_to(state, &assignment.release, &rollout.release);
                     assert!(member.batch <= *batch, "{host} of batch {} moved in {batch}", member.batch);
                 }
                 Status::Active { stage: Stage::RollingBack { .. } } => {
-                    assert_eq!(Some(&assignment.release), rollout.previous.as_ref());
+                    leads_to(state, &assignment.release, rollout.previous.as_ref().unwrap());
                 }
                 // Late ones still take it.
                 Status::Active { stage: Stage::Watching { .. } | Stage::Contracting { .. } } => {
-                    assert_eq!(assignment.release, rollout.release);
+                    leads_to(state, &assignment.release, &rollout.release);
                 }
                 Status::Active { stage: Stage::Gated { at } } => {
                     assert!(member.batch < at.next, "{host} moved while the gates were asked");
@@ -555,4 +556,18 @@ impl Checks {
             );
         }
     }
+}
+
+/// What a host is let go for is what it is to run, or what that follows, and so on.
+fn leads_to(state: &State, release: &ReleaseRef, target: &ReleaseRef) {
+    let mut next = Some(target.clone());
+    while let Some(one) = next {
+        if one == *release {
+            return;
+        }
+        let known = |name| state.release(&crate::world::place().application, name);
+        let follows = known(&one.name).and_then(|record| record.follows.as_ref());
+        next = follows.and_then(|stop| Some(known(&stop.release)?.release.clone()));
+    }
+    panic!("{} does not lead to {}", release.name, target.name);
 }

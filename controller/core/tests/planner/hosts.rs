@@ -66,6 +66,8 @@ pub struct Host {
     pub hears: fn(&Order) -> bool,
     /// Refuses each activation, in time.
     pub refuses: bool,
+    /// What was activated and proven here, one after the other.
+    pub took: Vec<ReleaseName>,
     /// How often something was activated here.
     pub activations: u32,
     /// How often services were restarted here, by the rollout that asked for it.
@@ -107,6 +109,7 @@ impl Host {
             coy: false,
             hears: |_| true,
             refuses: false,
+            took: Vec::new(),
             activations: 0,
             restarts: BTreeMap::new(),
             restarts_well: true,
@@ -258,6 +261,7 @@ impl Host {
                 let bad = behaviour == Behaviour::Bad;
                 match (bad, on_failure) {
                     (false, _) => {
+                        self.took.push(assignment.release.name.clone());
                         self.active = Some(Active { release: assignment.release, proven: true });
                         self.end(generation, OutcomeKind::Committed);
                     }

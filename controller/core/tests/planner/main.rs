@@ -68,6 +68,8 @@ mod runbook;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
+mod stops;
+#[cfg(test)]
 mod watch;
 #[cfg(test)]
 mod windows;

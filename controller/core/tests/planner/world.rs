@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, ReleaseRef};
-use landfall_common::manifest::{AppMetric, Origin};
+use landfall_common::manifest::{AppMetric, Follows, Origin};
 use landfall_common::report::HostReport;
 use landfall_common::strategy::{Amount, Strategy};
 use landfall_common::{
@@ -103,6 +103,8 @@ pub struct World {
     pub mute: Vec<HostId>,
     /// The contracts of releases that are to be published with one.
     pub contracts: BTreeMap<ReleaseName, ContractFacts>,
+    /// What releases are to be published with that follow another.
+    pub follows: BTreeMap<ReleaseName, Follows>,
     /// From which commit releases are said to be.
     pub commits: BTreeMap<ReleaseName, String>,
     /// Those whom the controller asks for its gates.
@@ -176,6 +178,7 @@ impl World {
             shows: BTreeMap::new(),
             mute: Vec::new(),
             contracts: BTreeMap::new(),
+            follows: BTreeMap::new(),
             commits: BTreeMap::new(),
             doors: crate::asked::Doors::default(),
         };
@@ -270,6 +273,16 @@ impl World {
         migration: Option<MigrationFacts>,
         strategy: Strategy,
     ) {
+        self.try_to_publish(release, counter, migration, strategy).unwrap();
+    }
+
+    pub fn try_to_publish(
+        &mut self,
+        release: &str,
+        counter: u64,
+        migration: Option<MigrationFacts>,
+        strategy: Strategy,
+    ) -> Result<Answer, Refusal> {
         let place = place();
         let digest = Sha256::of(release.as_bytes());
         let release =
@@ -292,9 +305,10 @@ impl World {
                 .map(|(metric, _)| metric.clone())
                 .collect(),
             hosts_keep: 0,
+            follows: self.follows.get(&metrics_of).cloned(),
             content: Content::Here,
         });
-        self.ask(Action::Publish { release, signed_by: Vec::new() }).unwrap();
+        self.ask(Action::Publish { release, signed_by: Vec::new() })
     }
 
     /// Everywhere the same behaviour.

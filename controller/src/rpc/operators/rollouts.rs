@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 
-use super::{evidence, gates, migrations, page, shown};
+use super::{evidence, gates, migrations, page, shown, stops};
 use crate::error::{ControllerError, Reason};
 use crate::reactor::{Along, View, changes_key};
 use crate::rpc::{Caller, Context, convert, fresh_rollout};
@@ -233,6 +233,7 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         notes.push(format!("not serving now: {}{more}", names.join(", ")));
     }
+    notes.extend(stops::notes(plan));
     let left_out = plan.left_out.iter().take(NAMED);
     notes.extend(
         left_out.map(|(host, word)| format!("{host} is left out, cordoned by {}: {}", word.by, word.reason)),

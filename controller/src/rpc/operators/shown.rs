@@ -204,7 +204,7 @@ fn host(view: &View<'_>, member: &Member) -> pb::RolloutHost {
     pb::RolloutHost {
         host: member.host.to_string(),
         progress: progress(&member.state, phase).into(),
-        detail: detail(member, seen, phase, view.now),
+        detail: first(view, member, seen, detail(member, seen, phase, view.now)),
         failure: member.newest_failure().map(convert::failure_message),
         done_bytes,
         total_bytes,
@@ -226,6 +226,19 @@ fn progress(state: &MemberState, phase: Option<&Phase>) -> pb::HostProgress {
         MemberState::Failed { .. } | MemberState::ReturnFailed => pb::HostProgress::Failed,
         MemberState::ReturnDue | MemberState::Returning { .. } => pb::HostProgress::RollingBack,
         MemberState::Returned { .. } => pb::HostProgress::RolledBack,
+    }
+}
+
+/// With the stop that a host takes first on its way, if it does.
+fn first(view: &View<'_>, member: &Member, host: Option<&Host>, detail: String) -> String {
+    let asked = host.and_then(|host| host.issued.assignment.as_ref());
+    let stop = asked.zip(view.state.rollout(&member.rollout)).filter(|(asked, rollout)| {
+        let goes_there = matches!(member.state, MemberState::Staging { .. } | MemberState::Granted { .. });
+        goes_there && asked.rollout == rollout.id && asked.release.digest != rollout.release.digest
+    });
+    match stop {
+        Some((asked, _)) => format!("{} first: {detail}", asked.release.name),
+        None => detail,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use landfall_common::definition::{Definition, FILE_NAME};
-use landfall_common::manifest::{FORMAT, Manifest, Origin};
+use landfall_common::manifest::{FORMAT, Follows, Manifest, Origin};
 use landfall_common::{AppName, ReleaseName, Sha256};
 use rustix::fs::FlockOperation;
 
@@ -136,10 +136,11 @@ async fn tag(asked: Asked<'_>, cache: ObjectCache) -> Result<Content, Error> {
             .note(format!("{} was built and packed before on this machine; not built again", arguments.name));
         return restored(known.as_ref(), New { manifest, bytes, notes, cache });
     }
+    let follows = preflight::follows(session, profile, arguments, client, &definition).await?;
     let packed = build_and_pack(session, &repository, &commit, &root, &definition, &cache).await?;
     let Commit { id, author, committed_at, subject } = commit;
     let origin = Origin::Git { commit: id, author, committed_at, subject };
-    let new = assemble(definition, &arguments.name, origin, packed, notes, cache)?;
+    let new = assemble((definition, follows), &arguments.name, origin, packed, notes, cache)?;
     if known.is_none() {
         files::write(&kept, &new.bytes, Access::Public)?;
     }
@@ -212,6 +213,7 @@ async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<C
         preflight::commit(session, arguments, client, &definition).await?;
         preflight::signer(profile, arguments, client, &definition.application).await?;
     }
+    let follows = preflight::follows(session, profile, arguments, client, &definition).await?;
     if !definition.build.is_empty() {
         session.output.note("note: an artifact is built already; the [[build]] commands are not run");
     }
@@ -221,7 +223,8 @@ async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<C
     let packed = pack_tree(session, root, &definition, &cache)?;
     let origin = Origin::Artifact { commit: arguments.commit.clone() };
     let notes = arguments.notes.clone().unwrap_or_default();
-    let new = assemble(definition, &arguments.name, origin, (packed, Vec::new()), notes, cache)?;
+    let new =
+        assemble((definition, follows), &arguments.name, origin, (packed, Vec::new()), notes, cache)?;
     match known {
         None => Ok(Content::New(Box::new(new))),
         Some(known) if known.manifest == new.manifest => {
@@ -321,7 +324,7 @@ fn pack_tree(
 }
 
 fn assemble(
-    definition: Definition,
+    (definition, follows): (Definition, Option<Follows>),
     name: &ReleaseName,
     origin: Origin,
     (packed, names): (Packed, Vec<String>),
@@ -329,6 +332,7 @@ fn assemble(
     cache: ObjectCache,
 ) -> Result<New, Error> {
     let mut program = definition.program;
+    program.follows = follows;
     if let Some(migration) = &mut program.migrate {
         migration.schema = packed.schema;
         migration.names = names;

@@ -3,9 +3,9 @@
 
 use landfall_common::definition::Definition;
 use landfall_common::evidence::{CommitId, Demand};
-use landfall_common::manifest::Manifest;
+use landfall_common::manifest::{Follows, Manifest};
 use landfall_common::strategy::Strategy;
-use landfall_common::{AppName, EnvName, ReleaseName, Rights, Role, Scope};
+use landfall_common::{AppName, EnvName, ReleaseCounter, ReleaseName, Rights, Role, Scope};
 use landfall_trust::KeyPair;
 use landfall_trust::policy::app_role;
 
@@ -16,7 +16,7 @@ use crate::command::Session;
 use crate::config::Profile;
 use crate::error::Error;
 use crate::keys;
-use crate::trust::{self, Trust};
+use crate::trust::{self, Trust, Trusted};
 
 /// What nothing needs to be read for: the role, and whether there is somebody to say yes.
 ///
@@ -168,6 +168,50 @@ pub(super) async fn signer(
     Err(unauthorised(&pairs, application))
 }
 
+/// The release that the definition says this one follows, with the number that its signers gave it: hosts hold themselves
+/// against that number, and so it is taken from nothing but what is signed.
+///
+/// # Errors
+/// [`Error::Usage`] for what is no earlier release; those of [`Trust::refresh`].
+pub(super) async fn follows(
+    session: &Session,
+    profile: &Profile,
+    arguments: &Release,
+    client: &Client,
+    Definition { application, follows, .. }: &Definition,
+) -> Result<Option<Follows>, Error> {
+    let Some(follows) = follows else { return Ok(None) };
+    let trusted = Trusted::seen(session.output, profile.trust_directory(), client).await?;
+    let role = trusted.roles.get(&app_role(application)).ok_or_else(|| unknown_application(application))?;
+    let number = |name: &ReleaseName| {
+        role.releases().into_iter().find(|custom| custom.release == *name).map(|custom| custom.counter)
+    };
+    let own = number(&arguments.name);
+    followed(&arguments.name, own, follows, number(follows)).map(Some)
+}
+
+fn followed(
+    release: &ReleaseName,
+    own: Option<ReleaseCounter>,
+    follows: &ReleaseName,
+    counter: Option<ReleaseCounter>,
+) -> Result<Follows, Error> {
+    let not = |why: &str| {
+        Error::usage(
+            format!("{release} follows {follows} by its landfall.toml, {why}"),
+            "name an earlier release (`ctl releases` lists them), commit, and tag that commit",
+        )
+    };
+    if follows == release {
+        return Err(not("which is itself"));
+    }
+    let counter = counter.ok_or_else(|| not("which its signers do not list"))?;
+    if own.is_some_and(|own| counter >= own) {
+        return Err(not("which is newer"));
+    }
+    Ok(Follows { release: follows.clone(), counter })
+}
+
 /// Nobody signs releases of it.
 pub(super) fn unknown_application(application: &AppName) -> Error {
     Error::missing(
@@ -204,6 +248,22 @@ mod tests {
         assert_eq!((strategy.batch, strategy.canary), (Amount::Count(3), Canary::Count(0)));
         let stays = Knobs { no_auto_rollback: true, ..Knobs::default() };
         assert!(!stays.over(&base).auto_rollback);
+    }
+
+    #[test]
+    fn a_release_follows_an_earlier_one() {
+        let name = |name: &str| ReleaseName::new(name).unwrap();
+        let check = |own: Option<u64>, follows: &str, counter: Option<u64>| {
+            let (own, counter) = (own.map(ReleaseCounter), counter.map(ReleaseCounter));
+            followed(&name("v1.2"), own, &name(follows), counter).map_err(|error| error.to_string())
+        };
+        let follows = Follows { release: name("v1.1"), counter: ReleaseCounter(4) };
+        assert_eq!(check(None, "v1.1", Some(4)), Ok(follows.clone()));
+        // It is listed already, and its files are uploaded again.
+        assert_eq!(check(Some(5), "v1.1", Some(4)), Ok(follows));
+        insta::assert_snapshot!(check(None, "v1.0", None).unwrap_err(), @"v1.2 follows v1.0 by its landfall.toml, which its signers do not list");
+        insta::assert_snapshot!(check(None, "v1.2", None).unwrap_err(), @"v1.2 follows v1.2 by its landfall.toml, which is itself");
+        insta::assert_snapshot!(check(Some(5), "v1.3", Some(6)).unwrap_err(), @"v1.2 follows v1.3 by its landfall.toml, which is newer");
     }
 
     #[test]

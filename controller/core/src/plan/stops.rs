@@ -1,0 +1,118 @@
+//! Hosts that come to a release over others: which of them is next, how far they are with it, and who cannot come to it.
+
+use std::borrow::Cow;
+
+use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
+use landfall_common::report::{Failure, Health};
+
+use crate::log::LogEvent;
+use crate::member::{Left, MemberState};
+use crate::reason::Why;
+use crate::record::PlaceRecord;
+use crate::rollout::Rollout;
+use crate::schema;
+use crate::state::State;
+use crate::stops::{self, NoWay};
+use crate::turn;
+
+use super::absorb;
+use super::evidence::Proof;
+use super::table::{Seat, Table};
+
+/// What a host takes next on its way to `target`: that, or a stop before it.
+pub(super) fn next(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Result<ReleaseRef, NoWay> {
+    next_then(table.state, &table.place, seat, target)
+}
+
+fn next_then(
+    state: &State,
+    place: &PlaceRecord,
+    seat: &Seat<'_>,
+    target: &ReleaseRef,
+) -> Result<ReleaseRef, NoWay> {
+    let runs = seat.fresh.and_then(|received| received.report.active.as_ref());
+    let way = stops::of(state, place, runs, target)?;
+    Ok(way.into_iter().next().unwrap_or_else(|| target.clone()))
+}
+
+/// The place as it will be when hosts are let go: what has to run before them has run.
+pub(super) fn place_then<'t>(table: &'t Table<'_>) -> Cow<'t, PlaceRecord> {
+    let rollout = table.rollout();
+    schema::after(&table.place, &rollout.schema, rollout.previous.as_ref(), table.now)
+}
+
+/// What each host stages that has staged nothing yet, by its seat: what it takes next.
+pub(super) fn staged_next(table: &Table<'_>, at: usize, place: &PlaceRecord) -> Result<ReleaseRef, NoWay> {
+    next_then(table.state, place, &table.seats[at], &table.rollout().release)
+}
+
+/// The stop that a host was asked to stage or to activate last, on its way there or back in this rollout.
+pub(super) fn over<'s>(seat: &'s Seat<'_>, rollout: &Rollout) -> Option<&'s ReleaseRef> {
+    let issued = seat.issued.as_ref().unwrap_or(&seat.host.issued);
+    let asked = issued.assignment.as_ref().filter(|asked| asked.rollout == rollout.id)?;
+    let takes = matches!(asked.order, Order::Stage | Order::Activate { .. });
+    let back = matches!(seat.member_state(), Some(MemberState::ReturnDue | MemberState::Returning { .. }));
+    let target = if back { rollout.previous.as_ref()? } else { &rollout.release };
+    (takes && asked.release.digest != target.digest).then_some(&asked.release)
+}
+
+/// Whether what a host takes next is what it was asked to stage. Where it takes no stop, whoever is staged is.
+pub(super) fn is_at_hand(seat: &Seat<'_>, rollout: &Rollout, next: &ReleaseRef) -> bool {
+    match over(seat, rollout) {
+        Some(stop) => stop == next,
+        None => *next == rollout.release,
+    }
+}
+
+/// There is no way for a host to the release: it has no part in it until somebody sees to that.
+pub(super) fn bar(table: &mut Table<'_>, at: usize, no_way: &NoWay) {
+    let (id, release, now) = (table.rollout().id.clone(), table.rollout().release.name.clone(), table.now);
+    let host = table.seats[at].host.record.id.clone();
+    let reason = no_way.to_string();
+    table.log(LogEvent::HostFailed { rollout: id, host, release, reason: reason.clone() });
+    table.seats[at].fail(Left::Barred, absorb::failure("accept", reason), now);
+}
+
+/// The order by which a host takes a stop: by the knobs of the stop's own definition, and with the way back to what it
+/// runs, where that runs on the schema as it is.
+pub(super) fn order(table: &Table<'_>, seat: &Seat<'_>, stop: &ReleaseRef) -> Order {
+    let meets = |active: &ReleaseRef| turn::meets_schema(table.state, &table.place, active);
+    let may_revert = seat.active().is_some_and(meets);
+    let proof = Proof::of_stop(table.state, table.rollout(), stop);
+    Order::Activate {
+        on_failure: if may_revert { OnFailure::Revert } else { OnFailure::Hold },
+        min_healthy: proof.min_healthy,
+        healthy_deadline: proof.healthy_deadline,
+    }
+}
+
+/// Whether there is evidence of the stop that a host has committed: it runs it, proven, and is healthy.
+pub(super) fn is_proven(seat: &Seat<'_>, stop: &ReleaseRef, proof: Proof) -> bool {
+    let healthy = seat.fresh.is_some_and(|received| {
+        matches!(received.report.health, Health::Healthy { period } if period >= proof.min_healthy)
+    });
+    healthy && seat.runs(stop)
+}
+
+/// What failed at a stop names it: it is not the release that the rollout brings.
+pub(super) fn failed_at(stop: Option<&ReleaseRef>, failure: Failure) -> Failure {
+    let Some(stop) = stop else { return failure };
+    Failure { reason: at(stop, &failure.reason), ..failure }
+}
+
+/// A reason with the stop that it is about.
+pub(super) fn at(stop: &ReleaseRef, reason: &str) -> String {
+    format!("at {}, which it takes first: {reason}", stop.name)
+}
+
+/// Why a host is not there yet, with the stop that it takes first.
+pub(super) fn told(seat: &Seat<'_>, rollout: &Rollout, why: Why) -> Why {
+    let under_way = matches!(
+        seat.member_state(),
+        Some(MemberState::Staging { .. } | MemberState::Granted { .. } | MemberState::Returning { .. })
+    );
+    match over(seat, rollout).filter(|_| under_way) {
+        Some(stop) => Why::Over { stop: stop.name.clone(), then: Box::new(why) },
+        None => why,
+    }
+}

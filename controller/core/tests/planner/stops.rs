@@ -1,0 +1,376 @@
+//! Required stops: hosts that come to a release over others, in a rollout and outside of one.
+
+use landfall_common::manifest::Follows;
+use landfall_common::strategy::{Amount, Canary, Strategy};
+use landfall_common::{Duration, ReleaseCounter};
+use landfall_controller_core::command::Action;
+use landfall_controller_core::preview::{Over, PlannedStops};
+use landfall_controller_core::record::WayBackKind;
+use landfall_controller_core::rollout::StatusWord;
+use landfall_controller_core::{Refusal, preview, preview_drill, retention};
+use proptest::prelude::*;
+
+use crate::hosts::Behaviour;
+use crate::world::{World, host_id, migration, name, place, strategy};
+
+fn knobs() -> Strategy {
+    Strategy { failure_budget: Amount::Count(1), max_unavailable: Amount::Count(2), ..strategy() }
+}
+
+fn follows(world: &mut World, release: &str, stop: &str, counter: u64) {
+    let stop = Follows { release: name(stop), counter: ReleaseCounter(counter) };
+    world.follows.insert(name(release), stop);
+}
+
+/// v3 follows v2, and v5 follows v3.
+fn published(hosts: usize) -> World {
+    let mut world = World::new(hosts);
+    follows(&mut world, "v3", "v2", 2);
+    follows(&mut world, "v5", "v3", 3);
+    for number in 1..=5 {
+        world.publish(&format!("v{number}"), number, None, knobs());
+    }
+    world.must_succeed("v1");
+    world
+}
+
+/// Of four hosts on v1 the last was away while the others came to `in_force`, one release after the other.
+fn one_away(in_force: &[&str]) -> World {
+    let mut world = published(4);
+    world.cut.push(host_id(4));
+    world.run(40);
+    for release in in_force {
+        let id = world.release(release).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Failed, "{}", world.end_reason(&id));
+    }
+    assert_eq!(world.runs()[3], "v1");
+    world
+}
+
+fn took(world: &World, number: usize) -> Vec<String> {
+    world.hosts[&host_id(number)].took.iter().map(ToString::to_string).collect()
+}
+
+fn come_back(world: &mut World) {
+    world.cut.clear();
+}
+
+#[test]
+fn one_that_was_away_for_two_releases_catches_up_step_by_step() {
+    let mut world = one_away(&["v2", "v3", "v5"]);
+    come_back(&mut world);
+    world.until("it takes the first stop", |world| {
+        world.sentences.iter().any(|sentence| sentence.contains("on its way"))
+    });
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 takes v2 on its way to v5, the release in force");
+    world.until("all", |world| world.runs() == ["v5"; 4]);
+    world.run(30);
+    assert_eq!(took(&world, 4), ["v1", "v2", "v3", "v5"]);
+    assert_eq!(took(&world, 1), ["v1", "v2", "v3", "v5"]);
+    world.run(60);
+    assert_eq!(world.sentences, Vec::<String>::new());
+}
+
+#[test]
+fn it_goes_over_them_in_its_batch_as_well() {
+    let mut world = one_away(&["v2", "v3"]);
+    // It comes back as the next rollout begins.
+    come_back(&mut world);
+    let planned = |world: &World| preview(&world.state, &World::request("v5"), world.now).unwrap();
+    world.tick();
+    let over = Over::Stops { releases: vec![name("v2"), name("v3")] };
+    assert_eq!(planned(&world).stops, [PlannedStops { hosts: vec![host_id(4)], over }]);
+    let before = world.most_out;
+    let id = world.release("v5").unwrap();
+    world.until("it is on its way", |world| world.sentences.iter().any(|told| told.contains("first: ")));
+    insta::assert_snapshot!(world.sentences.join("\n"), @r"
+    staging waits: web-01 runs virtualenv
+    staging waits: web-02 runs virtualenv
+    staging waits: web-03 runs virtualenv
+    staging waits: web-04 takes v2 first: it was asked 0s ago and has not answered
+    ");
+    assert_eq!(world.ended(&id), StatusWord::Succeeded, "{:?}", world.sentences);
+    assert_eq!(took(&world, 4), ["v1", "v2", "v3", "v5"]);
+    assert!(world.most_out <= before.max(2));
+}
+
+/// All hosts of a place that never had the stop go over it, batch by batch.
+#[test]
+fn a_fleet_that_never_had_the_stop_goes_over_it() {
+    let mut world = published(5);
+    world.most_out = 0;
+    let id = world.release("v3").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    for number in 1..=5 {
+        assert_eq!(took(&world, number), ["v1", "v2", "v3"]);
+    }
+    assert!(world.most_out <= 2, "{}", world.most_out);
+}
+
+#[test]
+fn what_fails_at_a_stop_counts_for_the_rollout_and_names_it() {
+    let mut world = published(4);
+    world.behaves("v2", Behaviour::Bad);
+    let id = world.release("v3").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.end_reason(&id), @"the whole first batch failed: web-01 at healthz (exit code 1): at v2, which it takes first: healthz said no");
+    assert_eq!(world.runs(), ["v1"; 4]);
+    assert!(world.hosts.values().all(|host| host.took.iter().all(|took| *took != name("v3"))));
+}
+
+#[test]
+fn what_fails_at_a_stop_on_coming_back_is_left_alone_until_somebody_looks() {
+    let mut world = one_away(&["v2", "v3"]);
+    world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
+    come_back(&mut world);
+    world.run(300);
+    assert_eq!(world.runs()[3], "v1");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v3, the release in force: at v2, which it takes first: healthz said no; `ctl retry` tries it again");
+    world.host(4).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.until("it", |world| world.runs() == ["v3"; 4]);
+    world.run(30);
+    assert_eq!(took(&world, 4), ["v1", "v2", "v3"]);
+}
+
+#[test]
+fn a_new_host_takes_the_release_in_force_straight_away() {
+    let mut world = one_away(&["v2", "v3"]);
+    world.enrol(5);
+    world.until("it", |world| world.runs().last().unwrap() == "v3");
+    world.run(30);
+    assert_eq!(took(&world, 5), ["v3"]);
+}
+
+/// The schema has gone on so far that the stop does not run on it any more.
+fn without_a_way() -> World {
+    let mut world = World::new(4);
+    follows(&mut world, "v3", "v2", 2);
+    world.publish("v1", 1, None, knobs());
+    world.publish("v2", 2, None, knobs());
+    world.publish("v3", 3, None, knobs());
+    // Compatible with v3, and with nothing older.
+    world.publish("v4", 4, migration(WayBackKind::Compatible), knobs());
+    follows(&mut world, "v5", "v3", 3);
+    world.publish("v5", 5, None, knobs());
+    world.must_succeed("v1");
+    world.cut.push(host_id(4));
+    world.run(40);
+    for release in ["v2", "v3", "v4", "v5"] {
+        let id = world.release(release).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Failed, "{}", world.end_reason(&id));
+    }
+    world
+}
+
+#[test]
+fn one_that_cannot_come_there_is_told_so_and_holds_nobody_up() {
+    let mut world = without_a_way();
+    come_back(&mut world);
+    world.run(60);
+    assert_eq!(took(&world, 4), ["v1"]);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not take v5, the release in force: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
+    let account = landfall_controller_core::explain::host(
+        &world.state,
+        &landfall_controller_core::plan(&world.state, world.now).report,
+        &host_id(4),
+        world.now,
+    );
+    assert_eq!(account.unwrap().waits, world.sentences);
+    // A rollout leaves it as it is and names it, within the budget of failures.
+    follows(&mut world, "v6", "v5", 5);
+    world.publish("v6", 6, None, knobs());
+    let plan = preview(&world.state, &World::request("v6"), world.now).unwrap();
+    assert!(matches!(&plan.stops[..], [PlannedStops { over: Over::NoWay { .. }, .. }]), "{:?}", plan.stops);
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
+    assert_eq!(world.runs(), ["v6", "v6", "v6", "v1"]);
+    // A release that brings it along is its way out.
+    world.publish("v7", 7, None, knobs());
+    world.must_succeed("v7");
+    assert_eq!(world.runs(), ["v7"; 4]);
+}
+
+#[test]
+fn without_a_budget_for_failures_nothing_begins_that_one_cannot_come_to() {
+    let mut world = without_a_way();
+    come_back(&mut world);
+    world.run(10);
+    follows(&mut world, "v6", "v5", 5);
+    world.publish("v6", 6, None, Strategy { failure_budget: Amount::Count(0), ..knobs() });
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-04 at accept: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is; nothing that runs was touched");
+    assert_eq!(world.runs(), ["v5", "v5", "v5", "v1"]);
+}
+
+/// It comes when the others have the release: that it cannot come there is no reason to take it from them.
+#[test]
+fn one_that_comes_late_and_cannot_come_there_takes_nothing_from_others() {
+    let mut world = without_a_way();
+    follows(&mut world, "v6", "v5", 5);
+    world.publish("v6", 6, None, Strategy { failure_budget: Amount::Count(0), ..knobs() });
+    let id = world.release("v6").unwrap();
+    world.until("the first", |world| world.runs()[0] == "v6");
+    come_back(&mut world);
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    assert_eq!(world.runs(), ["v6", "v6", "v6", "v1"]);
+    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
+}
+
+#[test]
+fn what_the_fleet_cannot_come_to_is_refused() {
+    let mut world = World::new(3);
+    follows(&mut world, "v3", "v2", 2);
+    world.publish("v1", 1, None, knobs());
+    world.publish("v2", 2, migration(WayBackKind::Compatible), knobs());
+    world.publish("v3", 3, None, knobs());
+    world.must_succeed("v1");
+    let refused = world.release("v3").unwrap_err();
+    insta::assert_snapshot!(refused, @"v3 cannot be brought to tenants in production: v1 is in force there, and v3 follows v2, whose migration has not run here; `ctl release v2` before it runs that");
+    world.must_succeed("v2");
+    world.must_succeed("v3");
+}
+
+#[test]
+fn what_follows_no_earlier_release_is_not_published() {
+    let mut world = World::new(1);
+    world.publish("v1", 1, None, knobs());
+    let mut refused = |release: &str, counter, stop: &str, of| {
+        follows(&mut world, release, stop, of);
+        world.try_to_publish(release, counter, None, knobs()).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(refused("v2", 2, "v0", 0), @"v2 follows v0 by its landfall.toml, which is not published here; correct `follows`, commit, and tag that commit");
+    insta::assert_snapshot!(refused("v2", 2, "v2", 2), @"v2 follows v2 by its landfall.toml, which is itself; correct `follows`, commit, and tag that commit");
+    insta::assert_snapshot!(refused("v2", 2, "v1", 5), @"v2 follows v1 by its landfall.toml, which is number 1, and not number 5 as was signed; correct `follows`, commit, and tag that commit");
+    insta::assert_snapshot!(refused("v0", 0, "v1", 1), @"v0 follows v1 by its landfall.toml, which is newer; correct `follows`, commit, and tag that commit");
+}
+
+#[test]
+fn a_way_back_is_straight_and_the_way_forth_again_is_not() {
+    let mut world = published(3);
+    world.must_succeed("v3");
+    let back = world.rollback(Some("v1")).unwrap();
+    assert_eq!(world.ended(&back), StatusWord::Succeeded);
+    world.must_succeed("v5");
+    assert_eq!(took(&world, 1), ["v1", "v2", "v3", "v1", "v2", "v3", "v5"]);
+}
+
+#[test]
+fn a_drill_takes_no_stop() {
+    let mut world = published(3);
+    world.must_succeed("v3");
+    let refused = preview_drill(&world.state, &place(), None, world.now).unwrap_err();
+    insta::assert_snapshot!(refused, @"no drill in tenants in production: a host comes from v1 to v3 only over v2, which v3 follows, and a drill takes no stop");
+    assert!(matches!(refused, Refusal::NoDrill { .. }));
+}
+
+/// What had begun its way over stops goes back with the others, straight where it was older, and over stops where the
+/// release in force asks for it.
+#[test]
+fn a_rollout_that_goes_back_takes_those_along_that_were_on_their_way() {
+    let mut world = one_away(&["v2", "v3"]);
+    follows(&mut world, "v6", "v5", 5);
+    world.publish("v6", 6, None, Strategy { canary: Canary::Count(0), batch: Amount::Count(4), ..knobs() });
+    for number in [1, 2] {
+        world.host(number).behaviour.insert(name("v6"), Behaviour::Bad);
+    }
+    come_back(&mut world);
+    world.tick();
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack, "{:?}", world.sentences);
+    world.until("all", |world| world.runs() == ["v3"; 4]);
+    in_order(&world, 4);
+}
+
+#[test]
+fn what_hosts_may_still_have_to_go_over_is_kept() {
+    let mut world = one_away(&["v2", "v3", "v5"]);
+    for number in 6..=12 {
+        world.publish(&format!("v{number}"), number, None, knobs());
+    }
+    let needed = |world: &World| {
+        let all = retention::needed(&world.state, 2);
+        all.into_iter().map(|(_, release)| release.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(needed(&world), ["v1", "v11", "v12", "v2", "v3", "v5"]);
+    come_back(&mut world);
+    world.until("all", |world| world.runs() == ["v5"; 4]);
+    assert!(needed(&world).contains(&"v2".to_owned()), "an old image may come any day");
+    // What is in force follows nothing that old.
+    for release in ["v6", "v7", "v8"] {
+        world.must_succeed(release);
+    }
+    assert!(!needed(&world).contains(&"v2".to_owned()));
+}
+
+/// What a host took after what: each release after what it follows, or on a way back.
+fn in_order(world: &World, number: usize) {
+    let counter = |release: &str| release[1..].parse::<u64>().unwrap();
+    let took = took(world, number);
+    for pair in took.windows(2) {
+        let Some(follows) = world.follows.get(&name(&pair[1])) else { continue };
+        let (from, to) = (counter(&pair[0]), counter(&pair[1]));
+        assert!(to <= from || from >= follows.counter.0, "web-{number:02} took {took:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whoever is away when, and whatever follows what: nobody skips a stop, and in the end all run what is in force.
+    #[test]
+    fn whoever_was_away_comes_there_in_order(
+        demands in proptest::collection::vec(proptest::option::of(1u64..3), 5),
+        away in proptest::collection::vec((1usize..6, any::<bool>()), 5),
+        bad in proptest::option::of((1usize..6, 2u64..6)),
+        late in 0u32..40,
+    ) {
+        let mut world = World::new(5);
+        for (number, back) in (1u64..).zip(&demands) {
+            let release = format!("v{number}");
+            if let Some(stop) = back.and_then(|back| number.checked_sub(back)).filter(|stop| *stop > 0) {
+                follows(&mut world, &release, &format!("v{stop}"), stop);
+            }
+            let knobs = Strategy { progress_deadline: Duration::from_secs(120), ..knobs() };
+            world.publish(&release, number, None, knobs);
+        }
+        world.must_succeed("v1");
+        if let Some((host, release)) = bad {
+            world.host(host).behaviour.insert(name(&format!("v{release}")), Behaviour::Bad);
+        }
+        for (number, (host, comes)) in (2u64..=5).zip(&away) {
+            if *comes {
+                world.cut.clear();
+            } else {
+                world.cut = vec![host_id(*host)];
+            }
+            world.run(late);
+            let Ok(id) = world.release(&format!("v{number}")) else { continue };
+            for _ in 0..1_500 {
+                if world.rollout(&id).ended() || world.word(&id) == StatusWord::Paused {
+                    break;
+                }
+                world.tick();
+            }
+            if !world.rollout(&id).ended() {
+                let abort = Action::Abort { rollout: id, go_back: false, reason: "enough".to_owned() };
+                world.ask(abort).unwrap();
+            }
+        }
+        world.cut.clear();
+        world.hosts.values_mut().for_each(|host| host.behaviour.clear());
+        let _ = world.ask(Action::RetryFailed { place: place(), rollout: None });
+        world.run(900);
+        for number in 1..=5 {
+            in_order(&world, number);
+        }
+        let record = world.state.place(&place()).unwrap();
+        let is_on = record.convergence == landfall_controller_core::record::Convergence::On;
+        if is_on {
+            let in_force = record.in_force().unwrap().release.name.to_string();
+            prop_assert_eq!(world.runs(), vec![in_force; 5], "{:?}", world.sentences);
+        }
+    }
+}
