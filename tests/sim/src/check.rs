@@ -26,6 +26,7 @@ pub mod pace;
 pub mod proof;
 pub mod restart;
 pub mod runbook;
+pub mod stops;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +134,10 @@ pub struct Checks {
     pub watch: watch::Watch,
     /// What was restarted without a release.
     pub restarts: restart::Restarts,
+    /// What hosts run, and where they came from.
+    pub stops: stops::Stops,
+    /// How often a host came from a stop to what follows it.
+    pub stopped: u64,
     /// Looks so far.
     pub looks: u64,
 }
@@ -173,6 +178,8 @@ impl Checks {
             gates: gates::Words::default(),
             watch: watch::Watch::default(),
             restarts: restart::Restarts::default(),
+            stops: stops::Stops::new(),
+            stopped: 0,
             looks: 0,
         }
     }

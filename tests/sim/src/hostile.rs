@@ -28,6 +28,8 @@ pub enum Hostile {
     SummerTimeEnds,
     /// Three hosts of ten cannot be reached from the start.
     ThirdUnreachable,
+    /// Every third host is away while two releases come into force, each of which follows the one before.
+    AwayForTwoReleases,
 }
 
 /// When summer time ends in Berlin, 2026-10-25 01:00 UTC, in milliseconds since 1970.
@@ -37,7 +39,7 @@ pub(crate) const BEFORE_WINTER: Duration = Duration::from_secs(600);
 
 impl Hostile {
     /// All of them, by their names.
-    pub const ALL: [(Self, &str); 9] = [
+    pub const ALL: [(Self, &str); 10] = [
         (Self::MigrationHostDies, "migration-host-dies"),
         (Self::RestartBetweenBatches, "restart-between-batches"),
         (Self::HalfPartitionedAtTheGate, "half-partitioned-at-the-gate"),
@@ -47,6 +49,7 @@ impl Hostile {
         (Self::ClockStepsAnHour, "clock-steps-an-hour"),
         (Self::SummerTimeEnds, "summer-time-ends"),
         (Self::ThirdUnreachable, "third-unreachable"),
+        (Self::AwayForTwoReleases, "away-for-two-releases"),
     ];
 
     /// Its name.
@@ -99,6 +102,11 @@ impl Hostile {
                 for plan in later {
                     plan.strategy.entry.calendar.zone = "Europe/Berlin".parse().expect("a zone");
                     plan.strategy.entry.calendar.windows = windows(10);
+                }
+            }
+            Self::AwayForTwoReleases => {
+                for plan in later {
+                    plan.follows = Some(plan.number - 1);
                 }
             }
             Self::RestartBetweenBatches

@@ -3,6 +3,8 @@
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
+    /// P1: whoever packs a release forgets what it follows.
+    StopsForgotten,
     /// P2: something removes a file of the release that is active.
     HalfRelease,
     /// P2: the proxy says that it leads requests elsewhere, and does not.

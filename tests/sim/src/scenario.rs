@@ -172,6 +172,7 @@ impl Scenario {
             stage(&mut releases);
         }
         with_evidence(seed, &mut releases);
+        with_stops(seed, &mut releases);
         Self {
             seed,
             hosts,
@@ -355,6 +356,19 @@ fn with_evidence(seed: u64, releases: &mut [ReleasePlan]) {
         if dice.chance(350_000) {
             let keys = dice.pick(&[vec![1], vec![2], vec![2, 3]]).clone();
             plan.evidence.insert(artifact::load(), keys);
+        }
+    }
+}
+
+/// Releases that hosts take only coming from an earlier one, in every seventeenth world: by dice of their own.
+fn with_stops(seed: u64, releases: &mut [ReleasePlan]) {
+    if seed % 17 != 14 {
+        return;
+    }
+    let mut dice = Dice::new(seed ^ 0x666f_6c6c_6f77_732d);
+    for plan in releases.iter_mut().filter(|plan| plan.number > 1) {
+        if dice.chance(600_000) {
+            plan.follows = Some(dice.between(plan.number.saturating_sub(2).max(1), plan.number - 1));
         }
     }
 }

@@ -38,11 +38,12 @@ use landfall_controller_core::observation::Figures;
 use landfall_controller_core::record::Place;
 use landfall_controller_core::runbook::Runbook;
 
-use crate::artifact::{self, Release};
+use crate::artifact::{self, Release, ReleasePlan};
 use crate::check::{Checks, Violation};
 use crate::controller::Controller;
 use crate::dice::Dice;
 use crate::host::Host;
+use crate::sabotage::Sabotage;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
@@ -169,6 +170,8 @@ pub struct Statistics {
     pub taken_back_wrongly: u64,
     /// How often a hostile schedule has struck.
     pub struck: u64,
+    /// How often a host came to a release over what that follows.
+    pub stops: u64,
     /// Looks of the checkers.
     pub looks: u64,
 }
@@ -192,6 +195,7 @@ impl Statistics {
         self.analysed += other.analysed;
         self.taken_back_wrongly += other.taken_back_wrongly;
         self.struck += other.struck;
+        self.stops += other.stops;
         self.looks += other.looks;
     }
 }
@@ -243,7 +247,7 @@ impl World {
     #[must_use]
     pub fn new(scenario: Scenario, keep_trace: bool) -> Self {
         let mut dice = Dice::new(scenario.seed);
-        let releases: Vec<Release> = scenario.releases.iter().map(|plan| plan.build()).collect();
+        let releases: Vec<Release> = scenario.releases.iter().map(|plan| packed(&scenario, plan)).collect();
         let hosts = (0..scenario.hosts)
             .map(|index| Host::new(index, dice.between(0, u64::MAX - 1), scenario.epoch_ms))
             .collect::<Vec<_>>();
@@ -306,6 +310,7 @@ impl World {
             }
         }
         self.statistics.looks = self.checks.looks;
+        self.statistics.stops = self.checks.stopped;
         let digest = self.trace.digest();
         if let Some(violation) = &self.violation {
             self.trace.add(self.now, format_args!("{violation}"));
@@ -415,4 +420,13 @@ impl World {
         let in_staging = host >= self.scenario.hosts - self.scenario.staging;
         if in_staging { Self::staging() } else { Self::production() }
     }
+}
+
+/// A release as it is packed.
+fn packed(scenario: &Scenario, plan: &ReleasePlan) -> Release {
+    if scenario.sabotage != Some(Sabotage::StopsForgotten) {
+        return plan.build();
+    }
+    let straight = ReleasePlan { follows: None, ..plan.clone() };
+    Release { plan: plan.clone(), ..straight.build() }
 }

@@ -58,3 +58,8 @@ fn the_clock_goes_over_the_end_of_summer_time() {
 fn three_of_ten_hosts_are_unreachable_from_the_start() {
     holds(Hostile::ThirdUnreachable, &[5, 13, 17]);
 }
+
+#[test]
+fn hosts_are_away_for_two_releases_each_of_which_follows_the_one_before() {
+    holds(Hostile::AwayForTwoReleases, &[4, 5, 8]);
+}

@@ -125,6 +125,21 @@ fn with_migrations(scenario: &mut Scenario) {
     }
 }
 
+/// Each release follows the one before, and each is asked for only once: whoever is away misses some.
+fn with_stops(scenario: &mut Scenario) {
+    for plan in scenario.releases.iter_mut().filter(|plan| plan.number > 1) {
+        plan.follows = Some(plan.number - 1);
+        plan.strategy.max_unavailable = Amount::Count(4);
+    }
+    scenario.faults.partition = 3_000;
+    scenario.operators = Operators::Restless;
+}
+
+#[test]
+fn a_stop_that_is_skipped_is_noticed() {
+    is_noticed(Sabotage::StopsForgotten, "P1", with_stops);
+}
+
 #[test]
 fn a_release_that_loses_a_file_is_noticed() {
     is_noticed(Sabotage::HalfRelease, "P2", |_| {});

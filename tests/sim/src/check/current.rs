@@ -23,6 +23,9 @@ impl Checks {
         self.looks += 1;
         let copy = disk.fork();
         self.names_a_whole_release(host, &copy, "is")?;
+        if let Ok(Some(name)) = active(&copy) {
+            self.comes_to(host, &name)?;
+        }
         if self.dice.chance(CUT_PPM) {
             copy.crash(self.dice.raw());
             self.names_a_whole_release(host, &copy, "after a power cut at this instant would be")?;
@@ -96,6 +99,7 @@ impl Checks {
     ) -> Result<(), Violation> {
         let Some(said) = &report.active else { return Ok(()) };
         self.had_active.insert(host.clone());
+        self.stands_on(host, &said.release.name, said.proven);
         if said.proven {
             self.proven.insert((host.clone(), said.release.digest));
         }

@@ -109,6 +109,9 @@ impl World {
             }
             self.checks.controller_clock_set(now);
         }
+        if self.hostile(Hostile::AwayForTwoReleases) {
+            self.stay_away();
+        }
         if self.hostile(Hostile::SummerTimeEnds) && self.now / 1_000 == BEFORE_WINTER.as_secs() {
             self.strikes();
         }
@@ -133,6 +136,28 @@ impl World {
                 self.hosts[host].cut_until = self.now + for_ms;
                 self.starve(host, for_ms);
             }
+        }
+    }
+
+    /// From the first release in force that two others follow until these are.
+    fn stay_away(&mut self) {
+        let away: Vec<usize> = (0..self.hosts.len()).filter(|host| host % 3 == 2).collect();
+        let Some(number) = self.in_force() else { return };
+        let since = self.struck_hosts.first().and_then(|(_, since)| usize::try_from(*since).ok());
+        match since {
+            None if number + 2 <= self.releases.len() => {
+                for host in away {
+                    self.struck_hosts.insert((host, number as u64));
+                    self.hosts[host].cut_until = self.scenario.safety_ms;
+                    self.starve(host, self.scenario.safety_ms);
+                    self.strikes();
+                }
+            }
+            Some(since) if number >= since + 2 => {
+                let now = self.now;
+                away.into_iter().for_each(|host| self.hosts[host].cut_until = now);
+            }
+            _ => {}
         }
     }
 

@@ -375,7 +375,7 @@ impl World {
     }
 
     /// The number of the release in force.
-    fn in_force(&self) -> Option<usize> {
+    pub(super) fn in_force(&self) -> Option<usize> {
         let controller = self.controller.running.as_ref()?;
         let proven = controller.state.place(&self.place())?.in_force()?;
         usize::try_from(proven.release.counter.0).ok()
