@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ReleaseName;
 use crate::ReleaseCounter;
+use crate::ids::ReleaseName;
 
 /// A release may be taken only by a host that comes from this one or a newer one: what it converts on each host, the
 /// release after it expects to find converted.

@@ -501,7 +501,7 @@ impl fmt::Display for Why {
             Self::OtherRelease { release: Some(release) } => write!(f, "reports {release} as active"),
             Self::OtherRelease { release: None } => f.write_str("reports no active release"),
             Self::Unloaded => f.write_str("was drained, and gets no requests yet"),
-            Self::Over { stop, then } => write!(f, "takes {stop} first: it {then}"),
+            Self::Over { stop, then } => write!(f, "takes {stop} first: {then}"),
             Self::NotStaged => f.write_str("is not staged yet"),
             Self::Blocked => f.write_str("may not begin yet"),
             Self::LeftAlone { how, release } => {

@@ -482,7 +482,9 @@ pub enum Refusal {
         needed: String,
     },
     /// What a release says it follows is no release that it can follow.
-    #[error("{release} follows {follows} by its landfall.toml, {reason}; correct `follows`, commit, and tag that commit")]
+    #[error(
+        "{release} follows {follows} by its landfall.toml, {reason}; correct `follows`, commit, and tag that commit"
+    )]
     Follows {
         /// Which.
         release: ReleaseName,

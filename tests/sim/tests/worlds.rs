@@ -75,6 +75,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         86_000_930, // A way back that nobody had run, and that somebody took for done, was booked on the other release.
         86_008_372, // A host that was left half way before stayed in a canary whose label it had lost.
         87_003_524, // An order that had lapsed was sent again as a clock went back, and nobody counted what came of it.
+        1_544,      // A stop that had failed on a host was what the rollout then went back to there.
         87_016_785, // What hosts had said of a watch was forgotten with the process that had ended it by that.
         22_889_597_352_370, // A batch that began and was over at once: a first one, between its gate and the hold of the canary.
     ] {

@@ -457,12 +457,15 @@ pub enum LogEvent {
         /// Of how many.
         of: u64,
     },
-    /// A host outside of a rollout was sent to the release in force.
+    /// A host outside of a rollout was sent to the release in force, or to a stop on its way there.
     HostConverging {
         /// The host.
         host: HostId,
-        /// The release in force.
+        /// The release that it is to take.
         release: ReleaseRef,
+        /// The release in force, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_its_way_to: Option<ReleaseRef>,
         /// The assignment.
         generation: Generation,
     },

@@ -191,8 +191,14 @@ impl LogEvent {
             Self::HostRegrouped { rollout, host, batch, of } => {
                 format!("by its labels {host} changes with batch {batch} of {of} of rollout {rollout}")
             }
-            Self::HostConverging { host, release, .. } => {
+            Self::HostConverging { host, release, on_its_way_to: None, .. } => {
                 format!("{host} was sent to {}, the release in force", release.name)
+            }
+            Self::HostConverging { host, release, on_its_way_to: Some(target), .. } => {
+                format!(
+                    "{host} was sent to {} on its way to {}, the release in force",
+                    release.name, target.name
+                )
             }
             Self::ConvergenceStopped { application, environment, release, reason } => {
                 let name = &release.name;

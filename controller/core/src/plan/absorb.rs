@@ -129,7 +129,12 @@ fn expired(seat: &Seat<'_>, now: Timestamp) -> bool {
     seat.host.issued.assignment.as_ref().is_none_or(|assignment| now > assignment.expires_at)
 }
 
-fn staging(seat: &Seat<'_>, rollout: &Rollout, generation: Generation, now: Timestamp) -> Option<(Move, Said)> {
+fn staging(
+    seat: &Seat<'_>,
+    rollout: &Rollout,
+    generation: Generation,
+    now: Timestamp,
+) -> Option<(Move, Said)> {
     match standing(seat, generation, now) {
         Standing::Open | Standing::Accepted => None,
         Standing::Lapsed | Standing::Overtaken => Some((Move::Again(MemberState::Pending), None)),
@@ -347,7 +352,9 @@ fn returning(
         Standing::Ended(outcome) => {
             let said = Some((generation, outcome.clone()));
             Some(match outcome {
-                OutcomeKind::Committed if is_back && over.is_none() => (Move::To(MemberState::Returned { generation }), said),
+                OutcomeKind::Committed if is_back && over.is_none() => {
+                    (Move::To(MemberState::Returned { generation }), said)
+                }
                 OutcomeKind::Refused { .. } if expired(seat, now) => {
                     (Move::Again(MemberState::ReturnDue), None)
                 }

@@ -27,7 +27,9 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         return table.fail("there is nothing to go back to".to_owned(), Fleet::Mixed);
     };
     let now = table.now;
-    for seat in &mut table.seats {
+    let failed_there: Vec<bool> =
+        table.seats.iter().map(|seat| stops::failed_where_it_goes(table, seat, &previous)).collect();
+    for (seat, failed_there) in table.seats.iter_mut().zip(failed_there) {
         let Some(member) = &seat.member else { continue };
         let due = match member.state {
             MemberState::Granted { .. } | MemberState::Committed { .. } => true,
@@ -47,6 +49,11 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         if !table.room.take(weight(member)) {
             table.in_parts = true;
             return Turn::None;
+        }
+        // What has just failed on it as a stop does not do better as the way back.
+        if let Some(failure) = member.failure.clone().filter(|_| failed_there) {
+            seat.fail_return(failure, now);
+            continue;
         }
         seat.set(MemberState::ReturnDue, now);
     }

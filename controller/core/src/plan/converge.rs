@@ -11,8 +11,8 @@ use crate::observation::Standing;
 use crate::reason::{Hosts, Wait};
 use crate::record::Convergence;
 use crate::rollout::{MigrationRun, Rollout, Schema, Stage};
-use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
 use crate::stops::NoWay;
+use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
 use crate::turn;
 
 use super::pace::Pace;
@@ -329,8 +329,8 @@ fn send(table: &mut Table<'_>, at: usize, (next, target): (&ReleaseRef, &Release
         min_healthy: strategy.min_healthy,
         healthy_deadline: strategy.healthy_deadline,
     };
-    let again = asked_for(&table.seats[at], next)
-        .is_some_and(|last| table.now.since(last.issued_at) < CONVERGE_ANEW);
+    let again =
+        asked_for(&table.seats[at], next).is_some_and(|last| table.now.since(last.issued_at) < CONVERGE_ANEW);
     let tries = if again { table.seats[at].host.issued.tries.saturating_add(1) } else { 1 };
     let generation = table.issue(at, next.clone(), rollout.clone(), order, ACTIVATE_ACCEPT);
     if let Some(issued) = &mut table.seats[at].issued {
@@ -341,6 +341,7 @@ fn send(table: &mut Table<'_>, at: usize, (next, target): (&ReleaseRef, &Release
     table.wait(Wait::Converging { host: host.clone(), release: target.name.clone(), over });
     // What is repeated is no news.
     if tries == 1 {
-        table.log(LogEvent::HostConverging { host, release: next.clone(), generation });
+        let on_its_way_to = (next != target).then(|| target.clone());
+        table.log(LogEvent::HostConverging { host, release: next.clone(), on_its_way_to, generation });
     }
 }

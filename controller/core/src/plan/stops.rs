@@ -86,6 +86,16 @@ pub(super) fn order(table: &Table<'_>, seat: &Seat<'_>, stop: &ReleaseRef) -> Or
     }
 }
 
+/// Whether a host has failed on its way there at what it would take next on its way back.
+pub(super) fn failed_where_it_goes(table: &Table<'_>, seat: &Seat<'_>, previous: &ReleaseRef) -> bool {
+    let failed = seat.member_state().is_some_and(MemberState::failed);
+    let asked = seat.host.issued.assignment.as_ref().filter(|asked| {
+        failed && asked.rollout == table.rollout().id && matches!(asked.order, Order::Activate { .. })
+    });
+    let stop = asked.map(|asked| &asked.release).filter(|stop| stop.digest != table.rollout().release.digest);
+    stop.is_some_and(|stop| next(table, seat, previous).is_ok_and(|next| next == *stop))
+}
+
 /// Whether there is evidence of the stop that a host has committed: it runs it, proven, and is healthy.
 pub(super) fn is_proven(seat: &Seat<'_>, stop: &ReleaseRef, proof: Proof) -> bool {
     let healthy = seat.fresh.is_some_and(|received| {

@@ -87,7 +87,7 @@ fn it_goes_over_them_in_its_batch_as_well() {
     staging waits: web-01 runs virtualenv
     staging waits: web-02 runs virtualenv
     staging waits: web-03 runs virtualenv
-    staging waits: web-04 takes v2 first: it was asked 0s ago and has not answered
+    staging waits: web-04 takes v2 first: was asked 0s ago and has not answered
     ");
     assert_eq!(world.ended(&id), StatusWord::Succeeded, "{:?}", world.sentences);
     assert_eq!(took(&world, 4), ["v1", "v2", "v3", "v5"]);

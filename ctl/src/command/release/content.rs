@@ -223,8 +223,7 @@ async fn artifact(asked: Asked<'_>, path: &Path, cache: ObjectCache) -> Result<C
     let packed = pack_tree(session, root, &definition, &cache)?;
     let origin = Origin::Artifact { commit: arguments.commit.clone() };
     let notes = arguments.notes.clone().unwrap_or_default();
-    let new =
-        assemble((definition, follows), &arguments.name, origin, (packed, Vec::new()), notes, cache)?;
+    let new = assemble((definition, follows), &arguments.name, origin, (packed, Vec::new()), notes, cache)?;
     match known {
         None => Ok(Content::New(Box::new(new))),
         Some(known) if known.manifest == new.manifest => {
