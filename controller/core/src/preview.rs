@@ -505,10 +505,14 @@ fn lay_out(
     let all = state.hosts(place).count();
     let (cordoned, hosts): (Vec<&Host>, Vec<&Host>) =
         state.hosts(place).partition(|host| host.record.cordon.is_some());
-    // A host that cannot be reached now comes last: it should not be the canary, and hold up the others.
-    let (heard, silent): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(|host| host.fresh(now).is_some());
-    let batches = batches(heard.into_iter().chain(silent).collect(), &strategy);
     let previous = state.place(place).and_then(|record| Some(record.in_force()?.release.clone()));
+    let stops = stops::planned(state, place, &hosts, (&release, &schema, previous.as_ref()), now);
+    let barred = stops::barred(&stops);
+    // A host that cannot be reached now, or cannot come to the release, comes last: it should not be the canary, and hold
+    // up the others.
+    let (heard, silent): (Vec<&Host>, Vec<&Host>) =
+        hosts.iter().partition(|host| host.fresh(now).is_some() && !barred.contains(&host.record.id));
+    let batches = batches(heard.into_iter().chain(silent).collect(), &strategy);
     let by_labels = strategy.spreads().is_some() || matches!(strategy.canary, Canary::Labels { .. });
     let depends_on = DependsOn {
         place,
@@ -536,7 +540,7 @@ fn lay_out(
             .filter_map(|host| Some((host.record.id.clone(), host.record.cordon.clone()?)))
             .collect(),
         gates: gates(state, place, kind, &release, &batches),
-        stops: stops::planned(state, place, &hosts, (&release, &schema, previous.as_ref()), now),
+        stops,
         release,
         previous,
         strategy,

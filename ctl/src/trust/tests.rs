@@ -137,11 +137,15 @@ impl World {
 
     /// A draft of a release, without signatures.
     fn release(&self, name: &str) -> Draft {
+        self.release_of(name, manifest(name))
+    }
+
+    /// The same, with this manifest.
+    fn release_of(&self, name: &str, manifest: String) -> Draft {
         let role = app_role(&shop());
         let mut next = self.repository.targets_role(&role).unwrap().next(lifetime::until(&role, now()));
         let counter = ReleaseCounter(next.highest_counter().0 + 1);
         let release = ReleaseName::new(name).unwrap();
-        let manifest = manifest(name);
         let custom = ReleaseCustom { app: shop(), release, counter, environments: None };
         next.add_release(manifest.as_bytes(), &custom).unwrap();
         let mut draft = Draft::of_release(DraftRelease { manifest, notes: String::new() });

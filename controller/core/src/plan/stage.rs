@@ -73,7 +73,7 @@ pub(super) fn ask(table: &mut Table<'_>) {
     let id = rollout.id.clone();
     let elected = rollout.status.stage().and_then(Stage::open_lease).map(|lease| lease.host.clone());
     let now = table.now;
-    let place_then = stops::place_then(table).into_owned();
+    let mut place_then = None;
     for at in 0..table.seats.len() {
         let seat = &table.seats[at];
         let pending = matches!(seat.member_state(), Some(MemberState::Pending));
@@ -93,7 +93,8 @@ pub(super) fn ask(table: &mut Table<'_>) {
         if !table.has_room(at) {
             break;
         }
-        let next = match stops::staged_next(table, at, &place_then) {
+        let place_then = place_then.get_or_insert_with(|| stops::place_then(table).into_owned());
+        let next = match stops::staged_next(table, at, place_then) {
             Ok(next) => next,
             Err(no_way) => {
                 stops::bar(table, at, &no_way);

@@ -1,5 +1,7 @@
 //! Who comes to a release over others, and who cannot come to it: what `ctl plan` says of it, and what is refused.
 
+use std::collections::BTreeSet;
+
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::report::Active;
 use landfall_common::{HostId, ReleaseName, Timestamp};
@@ -64,6 +66,12 @@ pub(super) fn planned(
         }
     }
     all
+}
+
+/// Those that cannot come to the release.
+pub(super) fn barred(planned: &[PlannedStops]) -> BTreeSet<HostId> {
+    let barred = planned.iter().filter(|planned| matches!(planned.over, Over::NoWay { .. }));
+    barred.flat_map(|planned| planned.hosts.iter().cloned()).collect()
 }
 
 /// Refuses what hosts cannot come to that run what is in force: it would fail on nearly all of them. `place` is the

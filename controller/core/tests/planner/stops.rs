@@ -205,6 +205,25 @@ fn without_a_budget_for_failures_nothing_begins_that_one_cannot_come_to() {
     assert_eq!(world.runs(), ["v5", "v5", "v5", "v1"]);
 }
 
+/// It is no canary: what a host cannot come to says nothing of the release.
+#[test]
+fn one_that_cannot_come_there_comes_last() {
+    let mut world = without_a_way();
+    come_back(&mut world);
+    // The first host is put back from an old image.
+    let old = world.hosts[&host_id(4)].active.clone();
+    world.host(1).active = old;
+    world.run(10);
+    follows(&mut world, "v6", "v5", 5);
+    world.publish("v6", 6, None, Strategy { failure_budget: Amount::Count(2), ..knobs() });
+    let plan = preview(&world.state, &World::request("v6"), world.now).unwrap();
+    assert_eq!(plan.batches[0].hosts, [host_id(2)]);
+    assert_eq!(plan.batches.last().unwrap().hosts.last(), Some(&host_id(4)));
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed);
+    assert_eq!(world.runs(), ["v1", "v6", "v6", "v1"]);
+}
+
 /// It comes when the others have the release: that it cannot come there is no reason to take it from them.
 #[test]
 fn one_that_comes_late_and_cannot_come_there_takes_nothing_from_others() {

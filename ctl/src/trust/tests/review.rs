@@ -310,3 +310,22 @@ fn the_expiry_that_is_signed_is_shown_and_bounded() {
         "{error}"
     );
 }
+
+/// Hosts go by the number that stands beside the name of what a release follows.
+#[test]
+fn a_release_follows_what_is_listed_under_that_number() {
+    let world = guarded();
+    let trusted = world.trusted();
+    let follows = |release: &str, counter: u64| {
+        let mut manifest: Value = serde_json::from_str(&manifest("v3")).unwrap();
+        manifest["program"]["follows"] = json!({ "release": release, "counter": counter });
+        let text = String::from_utf8(landfall_common::canonical::to_vec(&manifest).unwrap()).unwrap();
+        reviewed(&world.release_of("v3", text), &trusted)
+    };
+    let shown = follows("v2", 2).unwrap().join("\n");
+    assert!(shown.contains("follows.release: v2") && shown.contains("follows.counter: 2"), "{shown}");
+    for (release, counter) in [("v2", 1), ("v1", 2), ("v3", 3), ("v0", 0), ("v9", 9)] {
+        let error = follows(release, counter).unwrap_err();
+        assert!(error.contains("and no earlier release is listed as that"), "{error}");
+    }
+}
