@@ -163,7 +163,7 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
     knows_the_schema(place, &record.release)?;
     content_is_here(record)?;
     let schema = schema::forward(place, record);
-    stops::lead_there(state, &*schema::after(place, &schema, previous.as_ref(), now), &record.release)?;
+    stops::lead_there(state, &schema::after(place, &schema, previous.as_ref(), now), &record.release)?;
     let way_back = planned_way_back(state, place, previous.as_ref(), &schema, now);
     let contract = contract::due(place, record);
     let release = record.release.clone();

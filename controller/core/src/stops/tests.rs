@@ -64,7 +64,8 @@ fn told(releases: &Releases, runs: Option<&Active>, target: u64, shut: &[u64]) -
 #[test]
 fn the_way_goes_over_what_each_release_follows() {
     let all = releases(&[(1, None), (2, None), (3, Some(2)), (4, None), (5, Some(3)), (6, Some(5))]);
-    let cases: [(Option<(u64, bool)>, u64, &str); 12] = [
+    type Case = (Option<(u64, bool)>, u64, &'static str);
+    let cases: [Case; 12] = [
         (Some((1, true)), 2, ""),
         (Some((1, true)), 3, "v2"),
         (Some((2, true)), 3, ""),
