@@ -21,7 +21,7 @@ use crate::ids::{AppName, EnvName, ReleaseName};
 use crate::manifest::{Program, Step};
 use crate::strategy::Strategy;
 use reader::{Reader, Section};
-use sections::{Migrate, Place, Taken};
+use sections::{LeadsAway, Migrate, Place, Taken};
 
 /// The name of the file in the root of an application's repository.
 pub const FILE_NAME: &str = "landfall.toml";
@@ -103,9 +103,16 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
     let retention = retention.map(|section| sections::retention(&section)).unwrap_or_default();
     let named = application.as_ref().map(AppName::as_str);
     let traffic = root.table("traffic", "[traffic]", "[traffic]");
+    let has_traffic = traffic.is_some();
     let traffic = traffic.and_then(|section| sections::traffic(&section, named, &services));
+    let away = match &traffic {
+        Some(traffic) => LeadsAway::of(traffic),
+        // What is wrong with it was said.
+        None if has_traffic => LeadsAway::FromTheHost,
+        None => LeadsAway::Nothing,
+    };
     let mut environments =
-        sections::environments(root.named_tables("environment", "[environment.NAME]"), &checks);
+        sections::environments(root.named_tables("environment", "[environment.NAME]"), &checks, away);
     if environments.is_empty() {
         let production = EnvName::new("production").expect("a literal that is a valid name");
         environments.insert(production, Strategy::default());

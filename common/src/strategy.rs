@@ -43,6 +43,9 @@ pub enum StrategyKind {
     OneAtATime,
     /// Every host in one batch.
     AllAtOnce,
+    /// One of two groups of hosts after the other, and requests go to the group that does not change: `spread` names the
+    /// label whose two values are the groups.
+    BlueGreen,
 }
 
 /// How hosts of a batch follow those before them.
@@ -104,8 +107,12 @@ impl Window {
 
 impl StrategyKind {
     /// All of them, with the words by which the definition and `ctl` know them.
-    pub const ALL: [(Self, &str); 3] =
-        [(Self::Rolling, "rolling"), (Self::OneAtATime, "one_at_a_time"), (Self::AllAtOnce, "all_at_once")];
+    pub const ALL: [(Self, &str); 4] = [
+        (Self::Rolling, "rolling"),
+        (Self::OneAtATime, "one_at_a_time"),
+        (Self::AllAtOnce, "all_at_once"),
+        (Self::BlueGreen, "blue_green"),
+    ];
 
     /// The word for it.
     #[must_use]
@@ -153,13 +160,15 @@ pub struct Strategy {
     /// Whether batches wait for each other as a whole.
     #[serde(default, skip_serializing_if = "Window::is_batch")]
     pub window: Window,
-    /// The label by whose values hosts change, one value after the other and never two at once.
+    /// The label by whose values hosts change, one value after the other and never two at once; of `blue_green` the one
+    /// that tells the two groups apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<LabelKey>,
     /// How long after one host the next begins at the earliest; up to half of it is added.
     #[serde(rename = "stagger_ms", with = "duration_ms", default, skip_serializing_if = "Duration::is_zero")]
     pub stagger: Duration,
-    /// How many hosts may be out at the same time, unknown ones included; never less than one in effect.
+    /// How many hosts may be out at the same time, unknown ones included; never less than one in effect. While one of
+    /// two groups gets no requests, how many of the other one.
     pub max_unavailable: Amount,
     /// How long a host must be healthy without a break before it counts.
     #[serde(rename = "min_healthy_ms", with = "duration_ms")]
@@ -238,7 +247,12 @@ impl Strategy {
     /// Whether some hosts go first, and the others only once these are proven.
     #[must_use]
     pub fn has_canary(&self) -> bool {
-        self.kind != StrategyKind::AllAtOnce && self.canary != Canary::Count(0)
+        match self.kind {
+            StrategyKind::Rolling | StrategyKind::OneAtATime => self.canary != Canary::Count(0),
+            StrategyKind::AllAtOnce => false,
+            // The first of the two groups.
+            StrategyKind::BlueGreen => true,
+        }
     }
 
     /// Whether the canary is held: for a time, until it was compared, or until somebody promotes it.
@@ -253,7 +267,7 @@ impl Strategy {
         match self.kind {
             StrategyKind::Rolling => self.batch.at_least_one(hosts),
             StrategyKind::OneAtATime => 1,
-            StrategyKind::AllAtOnce => hosts.max(1),
+            StrategyKind::AllAtOnce | StrategyKind::BlueGreen => hosts.max(1),
         }
     }
 
@@ -263,7 +277,7 @@ impl Strategy {
         let bounded = match self.kind {
             StrategyKind::Rolling => self.window == Window::Sliding,
             StrategyKind::OneAtATime => true,
-            StrategyKind::AllAtOnce => false,
+            StrategyKind::AllAtOnce | StrategyKind::BlueGreen => false,
         };
         bounded.then(|| self.batch_of(hosts))
     }
@@ -277,7 +291,10 @@ impl Strategy {
     /// How far hosts are apart.
     #[must_use]
     pub fn staggers(&self) -> Duration {
-        if self.kind == StrategyKind::AllAtOnce { Duration::ZERO } else { self.stagger }
+        match self.kind {
+            StrategyKind::Rolling | StrategyKind::OneAtATime => self.stagger,
+            StrategyKind::AllAtOnce | StrategyKind::BlueGreen => Duration::ZERO,
+        }
     }
 
     /// Checks what must hold between the knobs.
@@ -339,6 +356,18 @@ impl Strategy {
             }
             if self.analysis.is_some() {
                 return Err(format!("analysis is on and {without}: there is no canary to compare"));
+            }
+        }
+        if self.kind == StrategyKind::BlueGreen {
+            if self.spread.is_none() {
+                let rule = "strategy is blue_green and spread is none: spread names the label whose two values are the \
+                            groups, such as color";
+                return Err(rule.to_owned());
+            }
+            if self.analysis.is_some() {
+                let rule = "strategy is blue_green and analysis is on: no request reaches the first group before the \
+                            others are led away, so that there is nothing to compare";
+                return Err(rule.to_owned());
             }
         }
         if let Some(analysis) = &self.analysis {

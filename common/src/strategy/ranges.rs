@@ -84,7 +84,7 @@ impl Knob {
             | Self::ProgressDeadline
             | Self::Watch => KnobKind::Time,
             Self::AutoPromote | Self::Analysis | Self::AutoRollback => KnobKind::Words(&["on", "off"]),
-            Self::Strategy => KnobKind::Words(&["rolling", "one_at_a_time", "all_at_once"]),
+            Self::Strategy => KnobKind::Words(&["rolling", "one_at_a_time", "all_at_once", "blue_green"]),
             Self::Window => KnobKind::Words(&["batch", "sliding"]),
             Self::Spread => KnobKind::Label,
         }

@@ -10,17 +10,40 @@ use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
 use crate::ids::{EnvName, LabelKey};
 use crate::manifest::Check;
+use crate::manifest::traffic::{Proxy, Traffic};
 use crate::strategy::{Calendar, Canary, Entry, Freeze, MAX_APPROVALS, Strategy, StrategyKind, Window};
+
+/// What `[traffic]` can lead requests away from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::definition) enum LeadsAway {
+    /// There is none.
+    Nothing,
+    /// From a slot, to the other one of the same host.
+    FromASlot,
+    /// From the host.
+    FromTheHost,
+}
+
+impl LeadsAway {
+    pub(in crate::definition) fn of(traffic: &Traffic) -> Self {
+        match traffic.proxy {
+            Proxy::Slots { .. } => Self::FromASlot,
+            Proxy::Gate { .. } => Self::FromTheHost,
+        }
+    }
+}
 
 /// `[environment.NAME]`, each.
 pub(in crate::definition) fn environments(
     sections: Vec<(At<String>, Section<'_>)>,
     checks: &[Check],
+    away: LeadsAway,
 ) -> BTreeMap<EnvName, Strategy> {
     let mut environments = BTreeMap::new();
     let mut named = Vec::new();
     for (name, section) in sections {
         let (strategy, after) = strategy(&section, checks);
+        must_lead_away(&section, &strategy, away);
         match EnvName::new(name.value.clone()) {
             Ok(name) => {
                 environments.insert(name.clone(), strategy);
@@ -75,10 +98,14 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
         StrategyKind::AllAtOnce => {
             &["canary", "canary_hold", "auto_promote", "analysis", "batch", "window", "spread", "stagger"]
         }
+        StrategyKind::BlueGreen => &["canary", "analysis", "batch", "window", "stagger"],
     };
     for key in idle.iter().filter(|key| section.has(key)) {
-        let all = kind == StrategyKind::AllAtOnce;
-        let how = if all { "every host changes at once" } else { "one host changes at a time" };
+        let how = match kind {
+            StrategyKind::AllAtOnce => "every host changes at once",
+            StrategyKind::BlueGreen => "one of two groups changes after the other",
+            StrategyKind::Rolling | StrategyKind::OneAtATime => "one host changes at a time",
+        };
         let message = format!("`{key}` has no meaning when {how}");
         let help = Some(format!("remove `{key}`, or write `strategy = \"rolling\"`"));
         section.reader.wrong(section.key_span(key), message, help);
@@ -120,6 +147,20 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
         analysis::must_compare(section, analysis, checks);
     }
     (strategy, after)
+}
+
+/// Between two groups of hosts requests can only be led by what stands before the hosts.
+fn must_lead_away(section: &Section<'_>, strategy: &Strategy, away: LeadsAway) {
+    let why = match away {
+        _ if strategy.kind != StrategyKind::BlueGreen => return,
+        LeadsAway::FromTheHost => return,
+        LeadsAway::Nothing => "there is no `[traffic]` that could",
+        LeadsAway::FromASlot => "`[traffic]` with `slots` leads them between two slots of one host",
+    };
+    let message = format!("blue_green leads requests from one group of hosts to the other, and {why}");
+    let help = "add `[traffic]` with `proxy = \"haproxy\"`, `backend` and `server`, or with `proxy = \"command\"`, \
+                `drain_command` and `undrain_command`; or remove `strategy`";
+    section.reader.wrong(section.key_span("strategy"), message, Some(help.to_owned()));
 }
 
 /// Where the release must have been proven before.
