@@ -108,6 +108,7 @@ fn measure(hosts: usize) -> Result<[Duration; 3], Box<dyn std::error::Error>> {
             enrolled_at: now,
             cordon: None,
             drain: None,
+            led_away: None,
         };
         ask(&mut state, Action::Enrol { host, token: String::new() })?;
         let connection = 1;

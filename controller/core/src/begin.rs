@@ -7,6 +7,7 @@ use landfall_common::{HostId, RolloutId, Timestamp};
 use crate::approval::Approval;
 use crate::contract::Contract;
 use crate::evidence;
+use crate::groups::Side;
 use crate::log::{Actor, CommitLine, LogEvent};
 use crate::member::{LeftOut, Member, MemberState, Out};
 use crate::preview::Plan;
@@ -81,10 +82,17 @@ pub(crate) fn begin(
     });
     // Whoever is left alone until then comes with the last, and never beside a canary that nobody was planned to follow.
     let lasts = batches.max(1) + u32::from(all_canary);
-    let left_out = plan
-        .left_out
-        .into_iter()
-        .map(|(host, word)| (lasts, host, Some(LeftOut { how: Out::Cordoned, word })));
+    // But for one of two groups: it belongs to its own.
+    let of_group = |host: &HostId| {
+        let side = plan.groups.as_ref()?.side(&state.host(host)?.record.labels)?;
+        Some(if side == Side::First { 1 } else { 2 })
+    };
+    let left_out: Vec<_> = (plan.left_out.iter())
+        .map(|(host, word)| {
+            let left_out = LeftOut { how: Out::Cordoned, word: word.clone() };
+            (of_group(host).unwrap_or(lasts), host.clone(), Some(left_out))
+        })
+        .collect();
     for (batch, host, left_out) in targeted.chain(left_out) {
         put(Record::Member(Box::new(Member {
             rollout: id.clone(),
@@ -111,6 +119,7 @@ pub(crate) fn begin(
         requested_at,
         turn_came_at: (requested_at != now).then_some(now),
         approvals,
+        groups: plan.groups,
         batches,
         schema: plan.schema,
         contract: plan.contract.map(|facts| Contract { facts, ran: false }),

@@ -225,9 +225,9 @@ impl Draft<'_> {
             self.put(Record::Place(Box::new(place)));
         }
         // One that joins anew is left alone all the same.
-        let (cordon, drain) =
-            known.map(|known| (known.cordon.clone(), known.drain.clone())).unwrap_or_default();
-        self.put(Record::Host(HostRecord { cordon, drain, ..host.clone() }));
+        let words = |known: &HostRecord| (known.cordon.clone(), known.drain.clone(), known.led_away.clone());
+        let (cordon, drain, led_away) = known.map(words).unwrap_or_default();
+        self.put(Record::Host(HostRecord { cordon, drain, led_away, ..host.clone() }));
         self.log(LogEvent::HostEnrolled {
             host: host.id.clone(),
             application: host.place.application.clone(),

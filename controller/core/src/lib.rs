@@ -31,6 +31,7 @@ pub mod explain;
 pub mod facts;
 pub mod gate;
 mod group;
+pub mod groups;
 pub mod label;
 pub mod line;
 pub mod log;

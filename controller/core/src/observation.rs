@@ -193,10 +193,11 @@ impl Host {
     }
 
     /// Whether it is sure to serve (P4): it [serves](Self::serves), and nothing was granted that it may still take, and no
-    /// word is on its way of where its requests are to go.
+    /// word is on its way of where its requests are to go, nor any decided.
     #[must_use]
     pub fn available(&self, now: Timestamp) -> bool {
-        self.serves(now) && !self.grant_open(now) && self.drain_asked(now).is_none()
+        let led_away = self.record.led_away.is_some();
+        self.serves(now) && !led_away && !self.grant_open(now) && self.drain_asked(now).is_none()
     }
 
     /// Whether it serves as far as is known: fresh word of it, healthy, and nothing done to what runs. Unknown and
@@ -252,14 +253,19 @@ impl Host {
     /// What it has still to be told of where its requests go: away, or back.
     #[must_use]
     pub(crate) fn drain_due(&self, now: Timestamp) -> Option<bool> {
-        self.drain_due_of(self.fresh(now), self.drain_asked(now))
+        self.drain_due_of(self.fresh(now), self.drain_asked(now), self.record.is_led_away())
     }
 
-    /// The same of a report that is known to be fresh, and of what it was told last. A word that may still be taken is
-    /// overtaken by the other one, whatever the host says now.
+    /// The same of a report that is known to be fresh, of what it was told last, and of whether requests are to be led
+    /// away. A word that may still be taken is overtaken by the other one, whatever the host says now.
     #[must_use]
-    pub(crate) fn drain_due_of(&self, fresh: Option<&Received>, asked: Option<bool>) -> Option<bool> {
-        let (received, wanted) = (fresh?, self.record.drain.is_some());
+    pub(crate) fn drain_due_of(
+        &self,
+        fresh: Option<&Received>,
+        asked: Option<bool>,
+        wanted: bool,
+    ) -> Option<bool> {
+        let received = fresh?;
         if asked.is_some_and(|asked| asked != wanted) {
             return Some(wanted);
         }

@@ -14,6 +14,7 @@ use crate::timing::{FORGOTTEN_AT_ONCE, REQUEST_KEPT};
 
 mod absorb;
 mod back;
+mod blue_green;
 mod canary;
 mod compare;
 mod contract;
@@ -86,6 +87,7 @@ fn go_on(table: &mut Table<'_>) {
         // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
         // batches: no stage is entered twice in one run.
         while advance(table) == Turn::Taken {}
+        blue_green::lead(table);
         drain::hosts(table);
         converge::hosts(table);
     }
@@ -125,6 +127,7 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 run::advance(table, batch)
             }
             Stage::Canary { promotion } => canary::advance(table, *promotion),
+            Stage::Switching => blue_green::advance(table),
             Stage::Gated { at } => {
                 let at = at.clone();
                 gates::advance(table, &at)

@@ -1,5 +1,6 @@
 //! What a rollout would do, without doing it: what `ctl plan` shows, and what a request is carried out by.
 
+mod blue_green;
 mod drill;
 mod stops;
 
@@ -16,6 +17,7 @@ use crate::command::{Overrides, RollRequest};
 use crate::contract::{self, ContractFacts};
 use crate::gate;
 use crate::group::Group;
+use crate::groups::Groups;
 use crate::observation::Host;
 use crate::ranges;
 use crate::reason::Hosts;
@@ -46,6 +48,9 @@ pub struct Plan {
     pub strategy: Strategy,
     /// Host by host.
     pub batches: Vec<Batch>,
+    /// The two groups between which requests are led; none where they stay where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
     /// How many hosts may be out at the same time.
     pub max_unavailable: usize,
     /// How many may fail.
@@ -127,6 +132,8 @@ struct DependsOn<'a> {
     schema: &'a Schema,
     #[serde(skip_serializing_if = "Option::is_none")]
     contract: Option<&'a ContractFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<&'a Groups>,
 }
 
 /// What a request would do now.
@@ -162,13 +169,14 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
     gate::may_be_asked(state, &record.release, &strategy.gates)?;
     knows_the_schema(place, &record.release)?;
     content_is_here(record)?;
+    let groups = blue_green::forward(state, request, &strategy, now)?;
     let schema = schema::forward(place, record);
     stops::lead_there(state, &schema::after(place, &schema, previous.as_ref(), now), &record.release)?;
     let way_back = planned_way_back(state, place, previous.as_ref(), &schema, now);
     let contract = contract::due(place, record);
     let release = record.release.clone();
-    let plan =
-        lay_out(state, &request.place, RolloutKind::Forward, release, strategy, (schema, contract), now);
+    let kind = RolloutKind::Forward;
+    let plan = lay_out(state, &request.place, kind, release, strategy, groups, (schema, contract), now);
     Ok(Plan { previous, way_back, ..plan })
 }
 
@@ -230,7 +238,8 @@ pub fn preview_rollback(
         entry: Entry::default(),
         ..strategy
     };
-    let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, (schema, None), now);
+    let (strategy, groups) = blue_green::back(state, place, strategy, now);
+    let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, groups, (schema, None), now);
     Ok(Plan { previous, way_back, ..plan })
 }
 
@@ -318,7 +327,8 @@ pub fn preview_drill(
         ..base.clone()
     };
     let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
-    let mut plan = lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, (schema, None), now);
+    let mut plan =
+        lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, None, (schema, None), now);
     plan.batches.truncate(1);
     plan.gates = gates(state, place, RolloutKind::Drill, there, &plan.batches);
     // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
@@ -378,7 +388,7 @@ pub fn preview_restart(state: &State, request: &RestartRequest, now: Timestamp) 
     strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
     some_canary(state, place, &strategy)?;
     let schema = (Schema::Fits { reason: "a restart changes no database".to_owned() }, None);
-    let plan = lay_out(state, place, RolloutKind::Restart, release.clone(), strategy, schema, now);
+    let plan = lay_out(state, place, RolloutKind::Restart, release.clone(), strategy, None, schema, now);
     let restart = Restart { kind: *kind, services: services.clone(), reason: request.reason.clone() };
     Ok(Plan { previous: Some(release), restart: Some(restart), ..plan })
 }
@@ -499,6 +509,7 @@ fn lay_out(
     kind: RolloutKind,
     release: ReleaseRef,
     strategy: Strategy,
+    groups: Option<Groups>,
     (schema, contract): (Schema, Option<ContractFacts>),
     now: Timestamp,
 ) -> Plan {
@@ -512,7 +523,14 @@ fn lay_out(
     // up the others.
     let (heard, silent): (Vec<&Host>, Vec<&Host>) =
         hosts.iter().partition(|host| host.fresh(now).is_some() && !barred.contains(&host.record.id));
-    let batches = batches(heard.into_iter().chain(silent).collect(), &strategy);
+    // What gets no requests since a rollout by two groups was ended half way goes first: that costs nothing.
+    let (away, served): (Vec<&Host>, Vec<&Host>) =
+        heard.into_iter().partition(|host| host.record.led_away.is_some());
+    let inside: Vec<&Host> = away.into_iter().chain(served).chain(silent).collect();
+    let batches = match &groups {
+        Some(groups) => blue_green::batches(&inside, groups),
+        None => batches(inside, &strategy),
+    };
     let by_labels = strategy.spreads().is_some() || matches!(strategy.canary, Canary::Labels { .. });
     let depends_on = DependsOn {
         place,
@@ -524,6 +542,7 @@ fn lay_out(
         labels: if by_labels { hosts.iter().map(|host| &host.record.labels).collect() } else { Vec::new() },
         schema: &schema,
         contract: contract.as_ref(),
+        groups: groups.as_ref(),
     };
     let bytes = canonical::to_vec(&depends_on).expect("made of names, numbers and digests only");
     Plan {
@@ -542,6 +561,8 @@ fn lay_out(
         gates: gates(state, place, kind, &release, &batches),
         stops,
         release,
+        // Before anything is in force, no host gets requests that could be led elsewhere.
+        groups: groups.filter(|_| previous.is_some()),
         previous,
         strategy,
         batches,

@@ -156,6 +156,9 @@ pub enum Wait {
         /// Whether the same release goes on, so that there is nothing to go back to.
         #[serde(default)]
         same: bool,
+        /// Of two groups, the first: it is proven without requests, and gets them next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
         /// The batch that would begin.
         next: u32,
         /// Of how many.
@@ -171,6 +174,9 @@ pub enum Wait {
         /// For how long it is to be.
         #[serde(rename = "of_ms", with = "duration_ms")]
         of: Duration,
+        /// Of two groups, the one that gets the requests and runs the release: the other one does not yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
     },
     /// The canary is compared with the hosts on the release before.
     Analysis {
@@ -333,6 +339,26 @@ pub enum Wait {
         /// Where they are with it.
         how: Requests,
     },
+    /// Requests stay with hosts, since too few of the group serve that would get them.
+    Carried {
+        /// The group, such as `color=blue`.
+        group: String,
+        /// How many of it serve.
+        serve: usize,
+        /// How many have to.
+        needed: usize,
+        /// Of how many.
+        of: usize,
+        /// Those that they stay with.
+        hosts: Hosts,
+    },
+    /// A rollout by two groups has left hosts without requests, and it is over.
+    KeptAway {
+        /// Which.
+        hosts: Hosts,
+        /// Whether only an operator can say what is to run; else they do not run what is in force.
+        held: bool,
+    },
     /// More hosts have moved than one decision may hold.
     InParts,
     /// Hosts that run something else are left alone.
@@ -371,6 +397,8 @@ pub enum Doing {
     },
     /// The end of the rollout.
     End,
+    /// Requests change over to the other group of hosts.
+    Switch,
     /// The watch over what was brought.
     Watch,
     /// The contract, after the last host.
@@ -385,6 +413,7 @@ impl fmt::Display for Doing {
             Self::Staging => f.write_str("staging"),
             Self::Batch { batch, of } => write!(f, "batch {batch} of {of}"),
             Self::End => f.write_str("the end"),
+            Self::Switch => f.write_str("the change of requests to the other group"),
             Self::Watch => f.write_str("the watch"),
             Self::Contract => f.write_str("the contract"),
             Self::Rollback => f.write_str("the way back"),
@@ -458,6 +487,12 @@ pub enum Why {
         /// How far it is with that.
         then: Box<Why>,
     },
+    /// It gets requests, and nothing there could lead them away.
+    Tied,
+    /// Nothing runs there, so that requests could not be kept from what it would take.
+    Bare,
+    /// It gets requests, or was told of them and has not answered: they are led away before it changes.
+    Loaded,
     /// It is not staged yet.
     NotStaged,
     /// It may not begin yet.
@@ -502,6 +537,14 @@ impl fmt::Display for Why {
             Self::OtherRelease { release: None } => f.write_str("reports no active release"),
             Self::Unloaded => f.write_str("was drained, and gets no requests yet"),
             Self::Over { stop, then } => write!(f, "takes {stop} first: {then}"),
+            Self::Tied => f.write_str(
+                "gets requests that nothing there could lead away: what runs has no gate, or its agent is of an older \
+                 version; `ctl exclude` leaves it out",
+            ),
+            Self::Bare => f.write_str(
+                "runs nothing, and would get requests with the release at once: it comes after the others",
+            ),
+            Self::Loaded => f.write_str("changes once the other group has its requests"),
             Self::NotStaged => f.write_str("is not staged yet"),
             Self::Blocked => f.write_str("may not begin yet"),
             Self::LeftAlone { how, release } => {
@@ -541,7 +584,23 @@ impl fmt::Display for Wait {
                 seconds(*period + Duration::from_millis(999)),
                 human::format(*stagger)
             ),
-            Self::Canary { rollout, promotion, hold, kept, gone, same, analysis, next, of } => {
+            Self::Canary { rollout, promotion, hold, kept, gone: false, group: Some(group), .. } => {
+                let held = match (kept, hold.is_zero()) {
+                    (true, _) => format!("{group} is proven, without requests"),
+                    (false, true) => format!("{group} was proven, and is not now"),
+                    (false, false) => {
+                        format!("{group} is held until it has been healthy for {}", human::format(*hold))
+                    }
+                };
+                match promotion {
+                    Promotion::Awaited => write!(
+                        f,
+                        "{held}; `ctl promote {rollout}` leads the requests there, `ctl rollback` goes back"
+                    ),
+                    _ => write!(f, "{held}; then the requests are led there"),
+                }
+            }
+            Self::Canary { rollout, promotion, hold, kept, gone, same, analysis, next, of, .. } => {
                 let held = match (kept, hold.is_zero()) {
                     _ if *gone => "no host of the canary is left, so that nothing was proven".to_owned(),
                     (true, _) => "the canary is proven".to_owned(),
@@ -567,7 +626,14 @@ impl fmt::Display for Wait {
                 };
                 write!(f, "{held}; {then}")
             }
-            Self::Watch { rollout, period, of } => write!(
+            Self::Watch { rollout, period, of, group: Some(group) } => write!(
+                f,
+                "requests go to {group}, which has been watched for {} of {}; the other group keeps the release before. \
+                 `ctl promote {rollout}` ends the watch, `ctl rollback` leads requests back and goes back",
+                seconds(*period),
+                human::format(*of)
+            ),
+            Self::Watch { rollout, period, of, group: None } => write!(
                 f,
                 "the release is everywhere and has been watched for {} of {}; `ctl promote {rollout}` ends the watch, \
                  `ctl rollback` goes back",
@@ -695,6 +761,24 @@ impl fmt::Display for Wait {
                 "requests come back to {hosts} once {} healthy",
                 if hosts.count() == 1 { "it is" } else { "they are" }
             ),
+            Self::Carried { group, serve, needed, of, hosts } => write!(
+                f,
+                "requests stay with {hosts}: {serve} of {of} hosts of {group} serve, and {needed} have to \
+                 (max_unavailable) before they go there alone"
+            ),
+            Self::KeptAway { hosts, held } => {
+                let why = match held {
+                    true => {
+                        "a rollout was ended half way, and a new release or `ctl rollback` decides what runs"
+                    }
+                    false => "what runs there is not in force",
+                };
+                write!(
+                    f,
+                    "requests are kept away from {hosts}: {why}; `ctl hosts undrain {}` leads them back as it is",
+                    hosts.named.first().map_or("HOST", HostId::as_str)
+                )
+            }
             Self::InParts => f.write_str(
                 "more hosts have moved at once than are written down at once; the others follow now",
             ),

@@ -59,6 +59,17 @@ pub struct HostRecord {
     /// That requests are to be led away from it, if somebody has said so. It is cordoned as well then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+    /// The rollout that has requests led away from it, while one does: the other group of hosts gets them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_away: Option<RolloutId>,
+}
+
+impl HostRecord {
+    /// Whether requests are to be led away from it, by whose word ever.
+    #[must_use]
+    pub fn is_led_away(&self) -> bool {
+        self.drain.is_some() || self.led_away.is_some()
+    }
 }
 
 /// The word of an operator that requests are to be led away from a host.

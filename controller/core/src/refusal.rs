@@ -121,6 +121,30 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+    /// A rollout by two groups has its requests led away.
+    #[error(
+        "rollout {rollout} has the requests of {host} led to the other group of hosts, and back in its turn; `ctl rollback` or \
+         `ctl abort {rollout}` ends that"
+    )]
+    LedByRollout {
+        /// The host.
+        host: HostId,
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// A rollout tells its groups by this label.
+    #[error(
+        "rollout {rollout} leads requests between the groups of {label}, and {host} stays in its own until that is over; \
+         `ctl hosts drain {host}` leads its requests away meanwhile"
+    )]
+    GroupInUse {
+        /// The host.
+        host: HostId,
+        /// The label.
+        label: LabelKey,
+        /// The rollout.
+        rollout: RolloutId,
+    },
     /// Nobody could lead requests away from it.
     #[error("{host} cannot be drained: {reason}")]
     NotDrained {

@@ -28,10 +28,10 @@ pub(crate) struct ToCome<'s> {
 }
 
 impl<'s> ToCome<'s> {
-    /// Those of a rollout; `None` where nobody changes to another one. A drill has only its canary, and the way back has
-    /// no batches.
+    /// Those of a rollout; `None` where nobody changes to another one. A drill has only its canary, the way back has no
+    /// batches, and of two groups requests are led to the one or the other as it was when the rollout began.
     pub fn of(state: &'s State, rollout: &'s Rollout) -> Option<Self> {
-        if rollout.kind == RolloutKind::Drill {
+        if rollout.kind == RolloutKind::Drill || rollout.groups.is_some() {
             return None;
         }
         let begun = match rollout.status.stage()? {
@@ -40,6 +40,7 @@ impl<'s> ToCome<'s> {
             Stage::Canary { .. } => 1,
             Stage::Gated { at } => at.next.saturating_sub(1),
             Stage::InLine { .. }
+            | Stage::Switching
             | Stage::Watching { .. }
             | Stage::Contracting { .. }
             | Stage::RollingBack { .. } => return None,

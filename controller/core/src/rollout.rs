@@ -17,6 +17,7 @@ use crate::approval::Approval;
 use crate::command::RollRequest;
 use crate::contract::Contract;
 use crate::gate::AtGates;
+use crate::groups::Groups;
 use crate::log::Actor;
 use crate::record::{MigrationFacts, Place};
 use crate::restart::Restart;
@@ -46,6 +47,10 @@ pub struct Rollout {
     /// Who has approved it, where that was needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
+    /// The two groups that it changes one after the other, with requests led to the other one; none of a rollout that
+    /// leaves requests where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
     /// How many batches there are; each [`crate::member::Member`] knows its own.
     pub batches: u32,
     /// What stands between the database and the release.
@@ -172,12 +177,15 @@ pub enum Stage {
         /// What is awaited.
         promotion: Promotion,
     },
+    /// The first of two groups is proven, and requests change over to it.
+    Switching,
     /// A batch could begin, and waits for the gates that others hold.
     Gated {
         /// Which batch, and what was said.
         at: AtGates,
     },
-    /// Every host that can be heard of runs the release, and it is watched for as long as the strategy asks.
+    /// Every host that can be heard of runs the release, and it is watched for as long as the strategy asks. Of two groups
+    /// it is the first that does, and the second keeps the release before for so long.
     Watching {
         /// Whether somebody has seen enough.
         accepted: bool,
@@ -466,7 +474,7 @@ impl Stage {
                 run: MigrationRun::Unknown { .. } | MigrationRun::Electing { doubt: None, .. },
             } => StatusWord::Waiting,
             Self::Contracting { .. } => StatusWord::Contracting,
-            Self::Running { .. } | Self::Canary { .. } => StatusWord::Running,
+            Self::Running { .. } | Self::Canary { .. } | Self::Switching => StatusWord::Running,
             Self::Migrating { run: MigrationRun::Unknown { .. } }
             | Self::RollingBack { back: Back::Schema { run: MigrationRun::Unknown { .. }, .. }, .. } => {
                 StatusWord::Waiting

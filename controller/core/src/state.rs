@@ -165,7 +165,7 @@ impl State {
         let Some(report) = seen.fresh(now).map(|received| &received.report) else { return };
         let Some(active) = &report.active else { return };
         // What no request reaches does not compare with what serves.
-        if seen.record.drain.is_some() || report.traffic.is_away() {
+        if seen.record.is_led_away() || report.traffic.is_away() {
             return;
         }
         let member = self.members.get(&rollout.id).and_then(|members| members.get(host));
@@ -252,8 +252,10 @@ impl State {
         // Of one that is left alone nothing more is asked but where its requests go; what it has taken it ends.
         let pending = host.pending(now);
         pending.filter(|asked| match asked.order {
-            // A word that was taken back is not said any more.
-            Order::Drain { away } => away == host.record.drain.is_some(),
+            // A word that was taken back is not said any more, nor is one said again that a rollout gave upon what was so
+            // then: once it has lapsed the planner looks who serves.
+            Order::Drain { away: true } => host.record.drain.is_some(),
+            Order::Drain { away: false } => !host.record.is_led_away(),
             _ => !self.is_left_alone(host) && self.is_awaited(asked),
         })
     }

@@ -51,6 +51,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
         | Stage::Running { .. }
         | Stage::Canary { .. }
         | Stage::Gated { .. }
+        | Stage::Switching
         | Stage::Watching { .. }
         | Stage::RollingBack { .. } => {}
     }

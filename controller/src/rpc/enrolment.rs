@@ -147,6 +147,7 @@ async fn join(
                     enrolled_at: now,
                     cordon: None,
                     drain: None,
+                    led_away: None,
                 };
                 let command = Command {
                     request: RequestId::new(format!("join-{token_id}")).expect("letters and digits"),

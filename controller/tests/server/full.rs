@@ -69,6 +69,7 @@ fn records(place: &Place, host: &HostId) -> Vec<Record> {
         enrolled_at: now,
         cordon: None,
         drain: None,
+        led_away: None,
     };
     vec![Record::Place(Box::new(record)), Record::Host(host)]
 }

@@ -35,6 +35,7 @@ async fn populated() -> Server {
             enrolled_at: Timestamp::from_ms(1),
             cordon: None,
             drain: None,
+            led_away: None,
         })
     });
     let releases = (1..=RELEASES).map(|counter| {

@@ -79,6 +79,9 @@ impl Draft<'_> {
             {
                 return Err(wrong(&rollout, "its canary is not proven yet"));
             }
+            Some(Stage::Switching) => {
+                return Err(wrong(&rollout, "it was promoted, and requests change over"));
+            }
             _ => return Err(wrong(&rollout, "it does not wait to be promoted")),
         }
         let overruled = match comparison {

@@ -12,6 +12,7 @@ use crate::observation::Host;
 use crate::reason::Hosts;
 use crate::record::{Drain, HostRecord, Place, Record, Word};
 use crate::refusal::Refusal;
+use crate::rollout::Rollout;
 
 use super::Draft;
 
@@ -64,8 +65,10 @@ impl Draft<'_> {
     /// Has requests led back. The cordon ends with it, unless somebody has cordoned the host by a word of its own.
     pub(super) fn undrain(&mut self, hosts: &BTreeSet<HostId>, reason: &str) -> Result<Answer, Refusal> {
         let known = hosts.iter().map(|host| self.known_host(host)).collect::<Result<Vec<_>, _>>()?;
-        let known: Vec<Host> =
-            known.into_iter().filter(|host| host.record.drain.is_some()).cloned().collect();
+        let known: Vec<Host> = known.into_iter().filter(|host| host.record.is_led_away()).cloned().collect();
+        for host in &known {
+            self.is_not_led_by_a_rollout(host)?;
+        }
         for host in known {
             let Place { application, environment } = host.record.place.clone();
             let (id, reason) = (host.record.id.clone(), reason.to_owned());
@@ -75,14 +78,32 @@ impl Draft<'_> {
                 environment,
                 reason: reason.clone(),
             });
-            let stays = host.record.drain.as_ref().is_some_and(|drain| drain.cordoned);
+            // What a rollout by two groups has left behind is over with a person's word.
+            let led_away = host.record.led_away.clone().filter(|_| self.leader_of(&host).is_some());
+            let stays = host.record.drain.as_ref().is_none_or(|drain| drain.cordoned);
             if stays {
-                self.put(Record::Host(HostRecord { drain: None, ..host.record }));
+                self.put(Record::Host(HostRecord { drain: None, led_away, ..host.record }));
             } else {
-                self.gives_free(host, &reason);
+                self.gives_free(Host { record: HostRecord { led_away, ..host.record }, ..host }, &reason);
             }
         }
         Ok(Answer::Accepted)
+    }
+
+    /// While a rollout by two groups is under way, it says which of them gets requests; what an operator has drained it
+    /// leaves to him.
+    fn is_not_led_by_a_rollout(&self, host: &Host) -> Result<(), Refusal> {
+        let leader =
+            self.leader_of(host).filter(|_| host.record.led_away.is_some() && host.record.drain.is_none());
+        leader.map_or(Ok(()), |rollout| {
+            Err(Refusal::LedByRollout { host: host.record.id.clone(), rollout: rollout.id.clone() })
+        })
+    }
+
+    /// The rollout by two groups that a host has a part in. Of one that was left out it says nothing any more.
+    fn leader_of(&self, host: &Host) -> Option<&Rollout> {
+        let (rollout, member) = self.state.part_of(host)?;
+        (!rollout.ended() && rollout.groups.is_some() && member.left_out.is_none()).then_some(rollout)
     }
 
     /// What its own agent says decides: it knows what is active, and what leads requests to it.

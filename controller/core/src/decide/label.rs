@@ -46,6 +46,7 @@ impl Draft<'_> {
                 return Err(Refusal::TooManyLabels { host: host.clone(), labels: labels.len() });
             }
             if labels != known.record.labels {
+                self.keeps_its_group(known, &labels)?;
                 changed.push((known.clone(), labels));
             }
         }
@@ -62,6 +63,21 @@ impl Draft<'_> {
         }
         self.regroup(&changed);
         Ok(Answer::Accepted)
+    }
+
+    /// Which of two groups a host belongs to decides where requests go, and does not change while they are led.
+    fn keeps_its_group(&self, host: &Host, labels: &Labels) -> Result<(), Refusal> {
+        let under_way = self.state.part_of(host).filter(|(rollout, _)| !rollout.ended());
+        let Some((rollout, groups)) =
+            under_way.and_then(|(rollout, _)| Some((rollout, rollout.groups.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        if host.record.labels.get(&groups.label) == labels.get(&groups.label) {
+            return Ok(());
+        }
+        let (host, label) = (host.record.id.clone(), groups.label.clone());
+        Err(Refusal::GroupInUse { host, label, rollout: rollout.id.clone() })
     }
 
     /// Hosts that have other labels from now on change with their new groups in the rollouts under way.

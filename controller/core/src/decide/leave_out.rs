@@ -120,7 +120,13 @@ impl Draft<'_> {
         // Whoever was excluded as well stays so.
         let cordoned = |member: &Member| member.left_out.is_some() && !member.is_excluded();
         if let Some((rollout, member)) = under_way.filter(|(_, member)| cordoned(member)) {
-            let member = self.takes_part_again(rollout, member);
+            let mut member = self.takes_part_again(rollout, member);
+            // Once all batches are over it belongs to the last of them: no gate before another one would be asked any more.
+            let is_over =
+                matches!(rollout.status.stage(), Some(Stage::Watching { .. } | Stage::Contracting { .. }));
+            if is_over && rollout.groups.is_none() {
+                member.batch = member.batch.min(rollout.batches);
+            }
             // It was to come after the last batch: that was the canary.
             let batches = member.batch;
             if batches > rollout.batches {

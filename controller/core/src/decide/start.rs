@@ -225,6 +225,7 @@ impl Draft<'_> {
             requested_at: self.now,
             turn_came_at: None,
             approvals: Vec::new(),
+            groups: None,
             batches: 0,
             schema: plan.schema,
             contract: None,

@@ -239,8 +239,9 @@ fn in_rollout(known: &Known<'_>, rollout: &Rollout, member: &Member) -> Should {
     let batch = format!("batch {} of {} of rollout {id}", member.batch, rollout.batches);
     let begun = match rollout.status.stage() {
         Some(Stage::Running { batch }) => *batch,
-        Some(Stage::Canary { .. }) => 1,
+        Some(Stage::Canary { .. } | Stage::Switching) => 1,
         Some(Stage::Gated { at }) => at.next - 1,
+        Some(Stage::Watching { .. }) if rollout.groups.is_some() => 1,
         Some(Stage::Watching { .. } | Stage::Contracting { .. }) => rollout.batches,
         _ => 0,
     };

@@ -297,7 +297,15 @@ pub enum LogEvent {
         /// Of each metric that the verdict stands on, a sentence.
         findings: Vec<String>,
     },
-    /// Every host that can be heard of runs the release: it is watched from now on.
+    /// The first of two groups of hosts gets all requests from now on, and the other one none.
+    RequestsSwitched {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The group, such as `color=blue`.
+        to: String,
+    },
+    /// Every host that can be heard of runs the release, or all of the group that gets the requests: it is watched from
+    /// now on.
     WatchStarted {
         /// The rollout.
         rollout: RolloutId,
@@ -692,6 +700,7 @@ impl LogEvent {
             Self::RolloutPromoted { .. } => "rollout_promoted",
             Self::GateAnswered { .. } => "gate_answered",
             Self::GatesPassed { .. } => "gates_passed",
+            Self::RequestsSwitched { .. } => "requests_switched",
             Self::WatchStarted { .. } => "watch_started",
             Self::WatchEnded { .. } => "watch_ended",
             Self::CanaryAnalysed { .. } => "canary_analysed",
@@ -756,6 +765,7 @@ impl LogEvent {
             | Self::RolloutPromoted { rollout, .. }
             | Self::GateAnswered { rollout, .. }
             | Self::GatesPassed { rollout, .. }
+            | Self::RequestsSwitched { rollout, .. }
             | Self::WatchStarted { rollout, .. }
             | Self::WatchEnded { rollout }
             | Self::CanaryAnalysed { rollout, .. }

@@ -147,8 +147,11 @@ impl LogEvent {
                     &findings.join("; "),
                 )
             }
+            Self::RequestsSwitched { rollout, to } => {
+                format!("requests go to {to} alone, which runs the release of rollout {rollout}")
+            }
             Self::WatchStarted { rollout, period } => {
-                format!("rollout {rollout} is everywhere, and is watched for {}", human::format(*period))
+                format!("rollout {rollout} is watched for {} from now on", human::format(*period))
             }
             Self::WatchEnded { rollout } => format!("the watch of rollout {rollout} was ended"),
             Self::RolloutAborted { rollout, reason } => {

@@ -15,6 +15,7 @@ use crate::turn::Fleet;
 
 use super::Turn;
 use super::absorb;
+use super::blue_green;
 use super::drill;
 use super::evidence::{self, Proof};
 use super::room::weight;
@@ -92,11 +93,13 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let reason = format!("{reason}; it went back, but not on {away}");
         return table.fail(reason, Fleet::AsBefore);
     }
+    blue_green::by_groups(table);
     return_hosts(table, before.under_way, before.groups, proof);
     let after = look(table, &previous, proof.min_healthy);
     if table.stalled() {
         // Somebody must say whether a host that is out for good is to hold the others.
-        let why = table.report.waits.first().or(after.waits.first());
+        let stays = blue_green::stays(table);
+        let why = table.report.waits.first().or(stays.as_ref()).or(after.waits.first());
         let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
         let idle = seconds(table.idle_for());
         return table.pause(format!(
@@ -163,7 +166,7 @@ fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look
                 let why = evidence::under_way(table, seat, member, min_healthy);
                 Some(stops::told(seat, table.rollout(), why))
             }
-            MemberState::ReturnDue => Some(Why::Blocked),
+            MemberState::ReturnDue => Some(blue_green::holds_back(table, seat).unwrap_or(Why::Blocked)),
             _ => None,
         };
         let Some(why) = why else { continue };
@@ -207,6 +210,7 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
             matches!(seat.member_state(), Some(MemberState::ReturnDue))
                 && seat.fresh.is_some()
                 && seat.knows_its_traffic()
+                && blue_green::may_return(table, seat)
         })
         .map(|(at, seat)| (seat.serves, at))
         .collect();

@@ -3,11 +3,13 @@
 
 use landfall_common::time::human;
 
+use crate::groups::Side;
 use crate::reason::Wait;
 use crate::refusal::seconds;
 use crate::rollout::{Promotion, Stage};
 
 use super::Turn;
+use super::blue_green;
 use super::compare::{self, Compared};
 use super::gates;
 use super::run;
@@ -24,6 +26,9 @@ pub(super) fn hold(table: &mut Table<'_>) -> Turn {
 
 /// Nobody is left in it: whether the others follow, without its evidence, is for a person to say.
 pub(super) fn gone(table: &mut Table<'_>) -> Turn {
+    if table.rollout().groups.is_some() {
+        return blue_green::gone(table);
+    }
     let now = table.now;
     table.rollout_mut().enter(Stage::Canary { promotion: Promotion::Awaited }, now);
     Turn::Taken
@@ -56,7 +61,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         return gates::before(table, 2, false);
     }
     // With its hosts the canary's evidence is gone for good. Whoever promoted it before has not said that none is needed.
-    if look.empty && promotion != Promotion::Awaited {
+    if look.empty && (promotion != Promotion::Awaited || table.rollout().groups.is_some()) {
         return gone(table);
     }
     let held_for = table.seen_for();
@@ -86,6 +91,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         analysis: !compared.lets_go(),
         gone: look.empty,
         same: rollout.is_restart(),
+        group: rollout.groups.as_ref().map(|groups| groups.name(Side::First)),
         next: 2,
         of: rollout.batches,
     });

@@ -10,6 +10,7 @@ use crate::observation::Standing;
 use crate::reason::{Hosts, Requests, Wait};
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_EVERY};
 
+use super::blue_green;
 use super::table::Table;
 
 /// Says to each host what it does not do yet: to those at rest, so that how a change ended is heard first.
@@ -23,7 +24,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     };
     let due: Vec<(usize, bool)> = (table.seats.iter().enumerate())
         .filter_map(|(at, seat)| Some((at, seat.drain_due()?)))
-        .filter(|(at, away)| !is_said(table, *at, *away))
+        .filter(|(at, away)| !is_said(table, *at, *away) && may_be_said(table, *at, *away))
         .collect();
     for (at, away) in due {
         // The gate is that of what is active there.
@@ -40,7 +41,7 @@ fn report(table: &mut Table<'_>) {
     let mut waits: BTreeMap<Requests, Hosts> = BTreeMap::new();
     for seat in &table.seats {
         let Some(received) = seat.fresh else { continue };
-        let how = match (seat.host.record.drain.is_some(), received.report.traffic) {
+        let how = match (seat.is_led_away(), received.report.traffic) {
             (true, Traffic::Unknown | Traffic::Ungated) => Requests::Stay,
             (true, Traffic::Led | Traffic::Draining | Traffic::Returning) => Requests::Leave,
             (false, Traffic::Draining | Traffic::Drained | Traffic::Returning) => Requests::Return,
@@ -51,6 +52,12 @@ fn report(table: &mut Table<'_>) {
         waits.entry(how).or_default().add(&seat.host.record.id);
     }
     waits.into_iter().for_each(|(how, hosts)| table.wait(Wait::Requests { hosts, how }));
+}
+
+/// Whether it may be said now. What an operator has said may; that a rollout by two groups leads requests away is held
+/// against who serves.
+fn may_be_said(table: &Table<'_>, at: usize, away: bool) -> bool {
+    !away || table.seats[at].host.record.drain.is_some() || blue_green::may_be_led_away(table, at)
 }
 
 /// Whether it is busy, or was asked a moment ago.

@@ -10,6 +10,7 @@ use crate::reason::Why;
 use crate::rollout::Rollout;
 use crate::state::State;
 
+use super::blue_green;
 use super::table::{Seat, Table};
 
 /// How long a host has to be healthy, and within what time.
@@ -67,7 +68,7 @@ pub(super) fn unanswered(table: &Table<'_>, member: &Member) -> Why {
 ///
 /// Evidence is a report that came over the connection that stands, not long ago, after the host had taken
 /// the assignment, that names this digest as active and proven and has been healthy for long enough, with its requests:
-/// healthy without load is no proof. They come back to a host that was drained once it is healthy, so that nothing waits
+/// healthy without load is no proof, but for the first of two groups, which is to get none yet. They come back to a host that was drained once it is healthy, so that nothing waits
 /// for ever.
 pub(super) fn missing(
     table: &Table<'_>,
@@ -92,7 +93,8 @@ pub(super) fn missing(
     }
     match &report.health {
         Health::Healthy { period } if *period >= min_healthy => {
-            report.traffic.is_away().then_some(Why::Unloaded)
+            let unloaded = report.traffic.is_away() && !blue_green::proves_without_requests(table, seat);
+            unloaded.then_some(Why::Unloaded)
         }
         Health::Healthy { period } => Some(Why::Young { period: *period, of: min_healthy }),
         Health::Unknown => Some(Why::Unhealthy { check: "no check has looked yet".to_owned() }),

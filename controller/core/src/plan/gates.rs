@@ -12,6 +12,7 @@ use crate::refusal::seconds;
 use crate::rollout::Stage;
 
 use super::Turn;
+use super::blue_green;
 use super::canary;
 use super::run;
 use super::stage;
@@ -30,7 +31,11 @@ pub(super) fn before(table: &mut Table<'_>, batch: u32, without_canary: bool) ->
 }
 
 fn begin(table: &mut Table<'_>, batch: u32) -> Turn {
-    if batch == 1 { stage::leave(table) } else { run::open(table, batch) }
+    match batch {
+        1 => stage::leave(table),
+        2 if table.rollout().groups.is_some() => blue_green::switch(table),
+        _ => run::open(table, batch),
+    }
 }
 
 /// Lets the batch begin once every gate is open, or somebody has overruled them.

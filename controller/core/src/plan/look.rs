@@ -86,6 +86,7 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
         Stage::Staging => untouched,
         Stage::Migrating { run: MigrationRun::Electing { doubt: None, .. } } => untouched,
         Stage::Running { .. } if !began => "it ends as failed, with nothing activated",
+        Stage::Switching => "it pauses, and somebody says what follows",
         Stage::Running { batch } if *batch < rollout.batches => "it pauses, and somebody says what follows",
         Stage::Running { .. } | Stage::RollingBack { back: Back::Hosts, .. } => {
             "it pauses, or ends without those that cannot be heard of"
@@ -104,8 +105,14 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
         }
         Stage::Watching { accepted: false } => {
             let left = strategy.watch.saturating_sub(super::watch::seen_for(table));
-            let then = "it ends well, if nothing fails until then".to_owned();
+            let then = match rollout.groups {
+                Some(_) => "the other group takes the release, if nothing fails until then".to_owned(),
+                None => "it ends well, if nothing fails until then".to_owned(),
+            };
             return Some(Deadline { name: "watch", host: None, at: table.now + left, then });
+        }
+        Stage::Watching { accepted: true } if rollout.groups.is_some() => {
+            "it pauses, and somebody says what follows"
         }
         Stage::Watching { accepted: true } => "it ends without those that cannot be heard of",
         // Nobody hurries a person, a lease has its own end, and who stands in line waits for others.

@@ -12,6 +12,7 @@ use crate::timing::{ACTIVATE_ACCEPT, UNREACHABLE_GRACE};
 use crate::turn::{self, Fleet, NoReturn};
 
 use super::Turn;
+use super::blue_green;
 use super::canary;
 use super::contract;
 use super::drill;
@@ -37,6 +38,7 @@ pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
 /// What is done whatever the gate says: late hosts stage, a release that has failed too often goes back, and
 /// hosts of batches that have begun activate.
 pub(super) fn begin(table: &mut Table<'_>, batch: u32) -> Result<(), Turn> {
+    blue_green::by_groups(table);
     stage::ask(table);
     if table.members().next().is_none() {
         let (reason, fleet) = table.nobody();
@@ -107,7 +109,8 @@ fn grant(table: &mut Table<'_>, batch: u32) {
         .filter_map(|(at, seat)| {
             let member = seat.member.as_ref()?;
             let ready = matches!(member.state, MemberState::Staged) && member.batch <= batch;
-            (ready && seat.fresh.is_some() && seat.knows_its_traffic()).then_some((
+            let may = ready && (blue_green::may_take(table, seat) || already_there(seat, &release).is_some());
+            (may && seat.fresh.is_some() && seat.knows_its_traffic()).then_some((
                 member.batch,
                 seat.serves,
                 at,
@@ -180,7 +183,8 @@ fn grant(table: &mut Table<'_>, batch: u32) {
 
 /// A host that runs the release already, proven and healthy, and has nothing else to do, needs no restart.
 fn already_there(seat: &Seat<'_>, release: &ReleaseRef) -> Option<landfall_common::Generation> {
-    let there = seat.host.proven_digest() == Some(release.digest) && !seat.out && seat.at_rest();
+    let well = !seat.out || seat.is_well_without_requests();
+    let there = seat.host.proven_digest() == Some(release.digest) && well && seat.at_rest();
     there.then(|| seat.fresh.map(|received| received.report.generation))?
 }
 
@@ -201,8 +205,13 @@ pub(super) struct Batch {
 pub(super) fn look(table: &Table<'_>, batch: u32, healthy: Duration) -> Batch {
     let of = table.rollout().batches;
     let mut look = Batch { proven: 0, settled: true, empty: true, waits: Vec::new() };
+    let mut later = Vec::new();
     for (seat, member) in table.members().filter(|(_, member)| member.batch == batch) {
         look.empty = false;
+        if let Some(why) = blue_green::comes_later(table, seat) {
+            later.push(Wait::Host { what: Doing::Batch { batch, of }, host: member.host.clone(), why });
+            continue;
+        }
         match pending(table, seat, member, healthy) {
             Pending::Proven => look.proven += 1,
             Pending::Failed => {}
@@ -214,6 +223,11 @@ pub(super) fn look(table: &Table<'_>, batch: u32, healthy: Duration) -> Batch {
                 look.waits.push(Wait::Host { what, host: member.host.clone(), why });
             }
         }
+    }
+    // They come after hosts that are proven, where there are any.
+    if look.proven == 0 && !later.is_empty() {
+        look.settled = false;
+        look.waits.extend(later);
     }
     look
 }
@@ -253,7 +267,9 @@ pub(super) fn open(table: &mut Table<'_>, batch: u32) -> Turn {
 pub(super) fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
     // The budget says more than that a host may not begin.
     let telling = |wait: &&Wait| !matches!(wait, Wait::Host { why: Why::Blocked, .. });
-    let why = table.report.waits.first().or_else(|| waits.iter().find(telling)).or(waits.first());
+    let stays = blue_green::stays(table);
+    let why = table.report.waits.first().or(stays.as_ref());
+    let why = why.or_else(|| waits.iter().find(telling)).or(waits.first());
     let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
     let idle = seconds(table.idle_for());
     let reason =
@@ -299,7 +315,7 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
             let why = evidence::under_way(table, seat, member, rollout.strategy.min_healthy);
             Pending::Waits(stops::told(seat, rollout, why))
         }
-        MemberState::Staged => Pending::Waits(Why::Blocked),
+        MemberState::Staged => Pending::Waits(blue_green::holds(table, seat).unwrap_or(Why::Blocked)),
         _ => Pending::Waits(stops::told(seat, rollout, Why::NotStaged)),
     }
 }
@@ -333,7 +349,12 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
         waits.push(Wait::Host { what, host: member.host.clone(), why });
     }
     let hosts = proven + failed + silent + waiting;
-    if watch::is_due(rollout) && proven > 0 && waiting == 0 && silent <= table.max_unavailable() {
+    if rollout.groups.is_none()
+        && watch::is_due(rollout)
+        && proven > 0
+        && waiting == 0
+        && silent <= table.max_unavailable()
+    {
         return watch::begin(table);
     }
     let rollout = table.rollout();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order, ReleaseRef};
-use landfall_common::report::Failure;
+use landfall_common::report::{Failure, Health};
 use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 
 use crate::log::{Actor, LogEvent, NewEntry};
@@ -12,7 +12,7 @@ use crate::member::{Left, Member, MemberState, Out, first_failed};
 use crate::observation::{Host, Received};
 use crate::output::{Effect, Output, Planned};
 use crate::reason::{Hosts, PlaceReport, PlanningReport, Wait, Why};
-use crate::record::{Change, Issued, Place, PlaceRecord, Record};
+use crate::record::{Change, HostRecord, Issued, Place, PlaceRecord, Record};
 use crate::rollout::{End, HostFailure, Rollout, Status};
 use crate::state::State;
 use crate::timing::{CONVERGE_EVERY, PLAN_EVERY};
@@ -64,6 +64,8 @@ pub(super) struct Seat<'a> {
     pub drain_asked: Option<bool>,
     /// Whether it has refused to have its requests led back.
     pub refused_return: bool,
+    /// The rollout that has requests led away from it, while one does.
+    pub led_away: Option<Cow<'a, RolloutId>>,
 }
 
 /// By which kind of word a host is to be left alone. `excluded` are those that the last rollout has left out, while
@@ -80,7 +82,9 @@ impl<'a> Table<'a> {
         let found = state.places.get(place)?;
         let rollout = found.record.holder.as_ref().and_then(|id| state.rollouts.get(id));
         let drained = || found.hosts.values().any(|host| host.drain_due(now).is_some());
-        if rollout.is_none() && found.record.proven.is_empty() && found.record.line.is_empty() && !drained() {
+        let led_away = || found.hosts.values().any(|host| host.record.led_away.is_some());
+        let nothing_proven = found.record.proven.is_empty() && found.record.line.is_empty();
+        if rollout.is_none() && nothing_proven && !drained() && !led_away() {
             return None;
         }
         let members = rollout.and_then(|rollout| state.members.get(&rollout.id));
@@ -113,6 +117,7 @@ impl<'a> Table<'a> {
                 serves: host.serves(now),
                 drain_asked: host.drain_asked(now),
                 refused_return: host.refused_return(now),
+                led_away: host.record.led_away.as_ref().map(Cow::Borrowed),
             }
         });
         Some(Self {
@@ -298,6 +303,39 @@ impl<'a> Table<'a> {
         generation
     }
 
+    /// Has requests led away from a host by the rollout; whether there was room for it. It counts as out from now on.
+    #[must_use]
+    pub fn lead_away(&mut self, at: usize) -> bool {
+        let id = self.rollout().id.clone();
+        if !self.has_room(at) {
+            return false;
+        }
+        let seat = &mut self.seats[at];
+        seat.led_away = Some(Cow::Owned(id));
+        if !seat.out {
+            seat.out = true;
+            self.out += 1;
+        }
+        true
+    }
+
+    /// Has requests led back to a host; whether there was room for it. It counts as out until it says that it is back.
+    #[must_use]
+    pub fn lead_back(&mut self, at: usize) -> bool {
+        let fits = self.has_room(at);
+        if fits {
+            let seat = &mut self.seats[at];
+            seat.led_away = None;
+            // The word that it was to have none may never have reached it.
+            let asked = seat.drain_asked.is_some() || seat.issued.is_some();
+            if seat.out && seat.serves && !asked && !seat.host.grant_open(self.now) {
+                seat.out = false;
+                self.out -= 1;
+            }
+        }
+        fits
+    }
+
     /// Pauses the rollout, for a reason of its own.
     pub fn pause(&mut self, reason: String) -> Turn {
         let now = self.now;
@@ -358,6 +396,11 @@ impl<'a> Table<'a> {
             if let Some(Cow::Owned(member)) = seat.member {
                 records.push(Record::Member(Box::new(member)));
             }
+            let led_away = seat.led_away.as_deref();
+            if led_away != seat.host.record.led_away.as_ref() {
+                let led_away = led_away.cloned();
+                records.push(Record::Host(HostRecord { led_away, ..seat.host.record.clone() }));
+            }
             if let Some(issued) = seat.issued {
                 records.push(Record::Issued(Box::new(issued)));
             }
@@ -398,15 +441,26 @@ impl Seat<'_> {
         self.idles() && self.knows_its_traffic()
     }
 
+    /// Whether requests are to be led away from it, by whose word ever.
+    pub fn is_led_away(&self) -> bool {
+        self.host.record.drain.is_some() || self.led_away.is_some()
+    }
+
     /// What the host has still to be told of where its requests go: away, or back.
     pub fn drain_due(&self) -> Option<bool> {
-        self.host.drain_due_of(self.fresh, self.drain_asked)
+        self.host.drain_due_of(self.fresh, self.drain_asked, self.is_led_away())
     }
 
     /// Whether its requests need nobody's word before something is activated there. A host that refuses to take them back,
     /// since it does not trust its release any more, gets them with the next one.
     pub fn knows_its_traffic(&self) -> bool {
         self.drain_asked.is_none() && (self.drain_due() != Some(false) || self.refused_return)
+    }
+
+    /// Whether all that keeps it from serving is that a rollout has its requests led away.
+    pub fn is_well_without_requests(&self) -> bool {
+        let healthy = |received: &Received| matches!(received.report.health, Health::Healthy { .. });
+        self.led_away.is_some() && self.host.record.drain.is_none() && self.fresh.is_some_and(healthy)
     }
 
     /// Whether it is heard of, and not in the middle of an order.

@@ -4,19 +4,22 @@
 
 use landfall_common::Duration;
 
+use crate::groups::Side;
 use crate::log::LogEvent;
 use crate::member::MemberState;
 use crate::reason::{Doing, Wait};
 use crate::rollout::{Rollout, Stage};
 
 use super::Turn;
+use super::blue_green;
 use super::evidence;
 use super::run;
 use super::table::Table;
 
 /// Whether the release is to be watched now that it has been brought everywhere.
 pub(super) fn is_due(rollout: &Rollout) -> bool {
-    !rollout.strategy.watch.is_zero() && matches!(rollout.status.stage(), Some(Stage::Running { .. }))
+    let stage = rollout.status.stage();
+    !rollout.strategy.watch.is_zero() && matches!(stage, Some(Stage::Running { .. } | Stage::Switching))
 }
 
 /// Every host that can be heard of runs the release, or has failed within the budget.
@@ -31,13 +34,30 @@ pub(super) fn begin(table: &mut Table<'_>) -> Turn {
 
 /// Goes on asking until the watch is over, or somebody has seen enough. Hosts that come late still take the release.
 pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
-    let last = table.rollout().batches;
+    let first_of_two = table.rollout().groups.is_some();
+    let last = if first_of_two { 1 } else { table.rollout().batches };
     if let Err(turn) = run::begin(table, last) {
         return turn;
     }
     let seen = seen_for(table);
-    if accepted || seen >= table.rollout().strategy.watch || told(table) {
+    // Healthy without requests is no watch, and by their own clocks hosts do not tell that apart.
+    let told = !first_of_two && told(table);
+    let is_over = accepted || seen >= table.rollout().strategy.watch || told;
+    if is_over && !first_of_two {
         return run::finish(table);
+    }
+    if is_over {
+        let look = run::look(table, last, table.rollout().strategy.min_healthy);
+        if look.empty {
+            return blue_green::gone(table);
+        }
+        if look.settled && look.proven > 0 {
+            return run::open(table, last + 1);
+        }
+        if table.stalled() {
+            return run::stalled(table, &look.waits);
+        }
+        run::report(table, look.waits);
     }
     let rollout = table.rollout();
     let (min_healthy, id, watch) = (rollout.strategy.min_healthy, rollout.id.clone(), rollout.strategy.watch);
@@ -48,7 +68,8 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
         Some(Wait::Host { what: Doing::Watch, host: member.host.clone(), why })
     });
     let ailing: Vec<Wait> = ailing.collect();
-    table.wait(Wait::Watch { rollout: id, period: seen, of: watch });
+    let group = rollout.groups.as_ref().map(|groups| groups.name(Side::First));
+    table.wait(Wait::Watch { rollout: id, period: seen, of: watch, group });
     ailing.into_iter().for_each(|wait| table.wait(wait));
     Turn::None
 }

@@ -36,6 +36,8 @@ impl Wait {
             | Self::Contract { hosts, .. }
             | Self::LeftAlone { hosts, .. }
             | Self::Requests { hosts, .. }
+            | Self::Carried { hosts, .. }
+            | Self::KeptAway { hosts, .. }
             | Self::ConvergenceHeld { hosts, .. } => (hosts.named.contains(host), hosts.more > 0),
             Self::Paused { .. }
             | Self::Canary { .. }

@@ -45,6 +45,12 @@ pub struct Checks {
     cordoned: BTreeSet<HostId>,
     /// Hosts that somebody has drained, as the log says.
     drained: BTreeSet<HostId>,
+    /// What each host was told last of its requests: away, or back.
+    told: BTreeMap<HostId, (bool, Generation, Timestamp)>,
+    /// Rollouts whose requests change over, or have.
+    switching: BTreeSet<RolloutId>,
+    /// Rollouts that have begun, as the log says.
+    begun: BTreeSet<RolloutId>,
     excluded: BTreeMap<HostId, RolloutId>,
     pub activations_checked: usize,
 }
@@ -141,6 +147,7 @@ impl Checks {
                     self.excluded.retain(|host, _| !hosts.contains(host));
                 }
                 LogEvent::RolloutStarted { rollout, .. } => {
+                    self.begun.insert(rollout.clone());
                     self.excluded.retain(|_, from| from == rollout);
                 }
                 _ => {}
@@ -188,7 +195,17 @@ impl Checks {
             let last = self.generations.insert(host.clone(), assignment.generation);
             assert!(last < Some(assignment.generation), "{host} got {last:?} again");
             match &assignment.order {
-                Order::Stage | Order::Drain { .. } => {}
+                Order::Stage => {}
+                Order::Drain { away } => {
+                    if *away && !self.drained.contains(host) {
+                        self.somebody_else_serves(state, rollout, host, now);
+                    }
+                    if !*away {
+                        self.was_let_get_requests(rollout, output, host);
+                    }
+                    let told = (*away, assignment.generation, assignment.expires_at);
+                    self.told.insert(host.clone(), told);
+                }
                 Order::Migrate { fence, .. } => {
                     assert!(*fence > self.fence, "the fence {fence} was used");
                     self.fence = *fence;
@@ -271,6 +288,12 @@ impl Checks {
                 Status::Active { stage: Stage::RollingBack { .. } } => {
                     leads_to(state, &assignment.release, rollout.previous.as_ref().unwrap());
                 }
+                // Of two groups the second comes after the watch.
+                Status::Active { stage: Stage::Switching | Stage::Watching { .. } }
+                    if rollout.groups.is_some() =>
+                {
+                    assert_eq!(member.batch, 1, "{host} moved while requests changed over");
+                }
                 // Late ones still take it.
                 Status::Active { stage: Stage::Watching { .. } | Stage::Contracting { .. } } => {
                     leads_to(state, &assignment.release, &rollout.release);
@@ -286,7 +309,14 @@ impl Checks {
         }
         for entry in &output.log {
             match &entry.event {
-                LogEvent::BatchStarted { rollout, batch: 2, .. } => self.canary_was_held(state, rollout),
+                LogEvent::BatchStarted { rollout, batch: 2, .. }
+                    if state.rollout(rollout).unwrap().groups.is_none() =>
+                {
+                    self.canary_was_held(state, rollout);
+                }
+                LogEvent::RequestsSwitched { rollout, .. } => {
+                    self.gates_were_open(state, state.rollout(rollout).unwrap(), 2);
+                }
                 LogEvent::RolloutFinished { rollout, end, release, reason, .. } => {
                     let (out, targets): (Vec<_>, Vec<_>) =
                         state.members(rollout).partition(|member| member.left_out.is_some());
@@ -391,11 +421,110 @@ impl Checks {
             let key = change.key();
             assert!(seen.insert(key.clone()), "{key} changes twice in one commit");
             if let Change::Put { record: Record::Rollout(rollout) } = change {
+                let switches = rollout.status.stage() == Some(&Stage::Switching);
+                if switches && self.switching.insert(rollout.id.clone()) {
+                    self.canary_was_held(state, &rollout.id);
+                }
                 assert!(!self.ended.contains_key(&rollout.id), "{} moved after its end", rollout.id);
                 if rollout.ended() {
                     self.ended.insert(rollout.id.clone(), (**rollout).clone());
                 }
             }
+        }
+    }
+
+    /// Whether a host was told to have its requests led away, and may still take that.
+    fn may_be_led_away(&self, host: &HostId) -> bool {
+        let Some((true, generation, until)) = self.told.get(host) else { return false };
+        let lapsed = |(_, report, at): &(u64, HostReport, Timestamp)| {
+            report.generation < *generation && *at > *until + Duration::from_secs(30)
+        };
+        let overtaken = |(_, report, _): &(u64, HostReport, Timestamp)| report.generation > *generation;
+        !self.heard.get(host).is_some_and(|heard| lapsed(heard) || overtaken(heard))
+    }
+
+    /// A rollout by two groups has requests led away from a host: as many of the other group get requests and serve as
+    /// have to, or the host has said itself that it does not serve.
+    fn somebody_else_serves(&self, state: &State, rollout: Option<&Rollout>, host: &HostId, now: Timestamp) {
+        let rollout = rollout.unwrap_or_else(|| panic!("{host} is led away from, and nobody asked for it"));
+        let strategy = &rollout.strategy;
+        assert_eq!(strategy.kind, StrategyKind::BlueGreen, "{host} is led away from by {}", rollout.id);
+        let label = strategy.spread.as_ref().expect("groups have a label");
+        let group = |host: &HostId| state.host(host).and_then(|host| host.record.labels.get(label).cloned());
+        let others: Vec<&HostId> = state
+            .hosts(&place())
+            .map(|host| &host.record.id)
+            .filter(|other| group(other).is_some() && group(other) != group(host))
+            .collect();
+        let serve =
+            others.iter().filter(|other| self.available(other, now) && !self.may_be_led_away(other)).count();
+        let needed = (others.len() - strategy.max_unavailable.at_most(others.len())).max(1);
+        let ails = self
+            .heard
+            .get(host)
+            .is_some_and(|(_, report, _)| matches!(report.health, Health::Unhealthy { .. }));
+        assert!(
+            ails || serve >= needed,
+            "P3: requests are led away from {host} by {}, and of {} others {serve} serve, of {needed}: {:?}",
+            rollout.id,
+            others.len(),
+            others
+                .iter()
+                .map(|host| (host, self.available(host, now), self.told.get(*host)))
+                .collect::<Vec<_>>()
+        );
+    }
+
+    /// Requests are led back to a host: not to a release that is held, or fails.
+    fn was_let_get_requests(&self, rollout: Option<&Rollout>, output: &Output, host: &HostId) {
+        let Some(rollout) = rollout.filter(|rollout| rollout.groups.is_some()) else { return };
+        let changed = output.changes.iter().find_map(|change| match change {
+            Change::Put { record: Record::Rollout(changed) } if changed.id == rollout.id => Some(&**changed),
+            _ => None,
+        });
+        let rollout = changed.unwrap_or(rollout);
+        // What somebody has left out is his to lead back.
+        if self.excluded.contains_key(host) || self.cordoned.contains(host) {
+            return;
+        }
+        let Some((_, report, _)) = self.heard.get(host) else { return };
+        let runs = report.active.as_ref().map(|active| active.release.digest);
+        let held = match rollout.status.stage() {
+            Some(Stage::Running { batch: 1 } | Stage::Canary { .. } | Stage::Gated { .. }) => {
+                rollout.release.digest
+            }
+            Some(Stage::RollingBack { .. }) => rollout.release.digest,
+            _ => return,
+        };
+        assert_ne!(runs, Some(held), "P5: requests are led to {host}, and nobody has let {}", rollout.id);
+    }
+
+    /// Of the first of two groups nobody gets requests with the release before all of it is proven and let go.
+    pub fn nothing_gets_requests_too_early(&self, state: &State, hosts: &BTreeMap<HostId, Host>) {
+        let holder = state.place(&place()).and_then(|place| state.rollout(place.holder.as_ref()?));
+        let Some(rollout) = holder.filter(|rollout| rollout.groups.is_some()) else { return };
+        let held = matches!(
+            rollout.status.stage(),
+            Some(Stage::Running { batch: 1 } | Stage::Canary { .. } | Stage::Gated { .. })
+        );
+        // What was so before a restart from a backup is none of this rollout's doing.
+        if rollout.kind != RolloutKind::Forward || !held || !self.begun.contains(&rollout.id) {
+            return;
+        }
+        let first =
+            state.members(&rollout.id).filter(|member| member.batch == 1 && member.left_out.is_none());
+        for member in first {
+            let host = &hosts[&member.host];
+            let this = |issued: &&Assignment| issued.rollout == rollout.id && issued.order.takes_out();
+            let newest = state.host(&member.host).and_then(|host| host.issued.assignment.as_ref());
+            let runs =
+                host.active.as_ref().is_some_and(|active| active.release.digest == rollout.release.digest);
+            assert!(
+                newest.filter(this).is_none() || !runs || !host.serves(),
+                "P5: {} gets requests with {}, which nobody has let",
+                member.host,
+                rollout.release.name
+            );
         }
     }
 
@@ -550,9 +679,19 @@ impl Checks {
         for rollout in state.rollouts().filter(|rollout| !rollout.ended()) {
             assert!(
                 !sentences.is_empty(),
-                "P10: {} is {} without a reason",
+                "P10: {} is {} without a reason: {:?}, {:?}",
                 rollout.id,
-                rollout.status.word()
+                rollout.status.word(),
+                (&rollout.status, rollout.kind, &rollout.groups),
+                state
+                    .members(&rollout.id)
+                    .map(|member| {
+                        let heard = self.heard.get(&member.host);
+                        let heard =
+                            heard.map(|(_, report, _)| (&report.active, report.traffic, &report.phase));
+                        (&member.host, member.batch, &member.state, heard)
+                    })
+                    .collect::<Vec<_>>()
             );
         }
     }

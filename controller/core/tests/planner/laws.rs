@@ -99,6 +99,54 @@ proptest! {
         prop_assert!(world.hosts.values().all(|host| host.activations == 2));
     }
 
+    /// By groups, of whatever size: one of them always carries the requests, with as many hosts as have to serve, nobody
+    /// gets requests with the release before they change over, and each host is activated once.
+    #[test]
+    fn by_groups_one_of_them_always_carries_the_requests(
+        blue in 1usize..12,
+        green in 1usize..12,
+        max_unavailable in amounts(),
+        hold in 0u64..40,
+        bad in any::<bool>(),
+    ) {
+        let hosts = blue + green;
+        let mut world = World::new(hosts);
+        let numbers = |from: usize, to: usize| (from..=to).collect::<Vec<_>>();
+        world.ask(crate::labels::label(&numbers(1, blue), &["color=blue"])).unwrap();
+        world.ask(crate::labels::label(&numbers(blue + 1, hosts), &["color=green"])).unwrap();
+        let time = Duration::from_secs(hold);
+        let knobs = Strategy {
+            kind: StrategyKind::BlueGreen,
+            spread: Some(LabelKey::new("color").unwrap()),
+            canary_hold: time,
+            watch: time,
+            max_unavailable,
+            ..strategy()
+        };
+        world.publish("v1", 1, None, knobs.clone());
+        world.publish("v2", 2, None, knobs.clone());
+        world.must_succeed("v1");
+        let id = world.release("v2").unwrap();
+        if bad {
+            world.behaves("v2", Behaviour::Bad);
+        }
+        while !world.rollout(&id).ended() {
+            world.tick();
+            let (one, other): (Vec<_>, Vec<_>) = world.hosts.values().enumerate().partition(|(at, _)| *at < blue);
+            let carries = |hosts: &[(usize, &crate::hosts::Host)]| {
+                let needed = (hosts.len() - max_unavailable.at_most(hosts.len())).max(1);
+                hosts.iter().filter(|(_, host)| host.serves()).count() >= needed
+            };
+            prop_assert!(carries(&one) || carries(&other), "{:?}", world.sentences);
+        }
+        let (word, release) = if bad { (StatusWord::RolledBack, "v1") } else { (StatusWord::Succeeded, "v2") };
+        prop_assert_eq!(world.word(&id), word);
+        world.run(10);
+        prop_assert!(world.runs().iter().all(|runs| runs == release));
+        prop_assert!(world.hosts.values().all(|host| host.serves()));
+        prop_assert!(bad || world.hosts.values().all(|host| host.activations == 2));
+    }
+
     /// Whatever is said of hosts while it is under way: each change is within the budget and the window, beside nobody of
     /// another group as labels are then (the checks of the world look at each), nothing is decided twice, and the release
     /// arrives.

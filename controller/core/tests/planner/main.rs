@@ -6,6 +6,8 @@ mod approvals;
 #[cfg(test)]
 mod asked;
 #[cfg(test)]
+mod blue_green;
+#[cfg(test)]
 mod canary;
 #[cfg(test)]
 mod checks;

@@ -73,10 +73,12 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         3 => "role=canary".parse().unwrap(),
         _ => Canary::Count(1),
     };
+    let by_groups = rng.random_range(0..4) == 0;
+    let canary = if by_groups { Canary::Count(1) } else { canary };
     let held = canary != Canary::Count(0);
     let canary_hold = if held { Duration::from_secs(pick(rng, &[0, 0, 30])) } else { Duration::ZERO };
     let auto_promote = !held || rng.random_range(0..3) > 0;
-    Strategy {
+    let strategy = Strategy {
         kind: pick(rng, &[StrategyKind::Rolling, StrategyKind::Rolling, StrategyKind::OneAtATime]),
         canary,
         canary_hold,
@@ -97,6 +99,17 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         gates: gates(rng),
         overrides: None,
         entry: Entry::default(),
+    };
+    if !by_groups {
+        return strategy;
+    }
+    let label = LabelKey::new("color").unwrap();
+    Strategy {
+        kind: StrategyKind::BlueGreen,
+        spread: Some(label),
+        window: Window::Batch,
+        stagger: Duration::ZERO,
+        ..strategy
     }
 }
 
@@ -111,7 +124,22 @@ fn story(seed: u64) -> (usize, Vec<StatusWord>, Moves) {
     let mut rng = Faults::none(seed.wrapping_mul(7) + 1).rng;
     let hosts = rng.random_range(1..12);
     let mut world = World::new(hosts);
-    world.publish("v1", 1, None, Strategy { auto_promote: true, gates: Vec::new(), ..strategy(&mut rng) });
+    if hosts > 1 {
+        crate::blue_green::color(&mut world, hosts);
+    }
+    world.publish(
+        "v1",
+        1,
+        None,
+        Strategy {
+            kind: StrategyKind::Rolling,
+            canary: Canary::Count(1),
+            canary_hold: Duration::ZERO,
+            auto_promote: true,
+            gates: Vec::new(),
+            ..strategy(&mut rng)
+        },
+    );
     world.must_succeed("v1");
     world.faults = Faults {
         lost: pick(&mut rng, &[0, 5, 20]),
@@ -244,7 +272,7 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
         (86..90, _) => Action::Undrain { hosts: some_hosts(world, rng), reason: reason() },
         (81..85, _) => Action::Uncordon { hosts: some_hosts(world, rng), reason: reason() },
         (140..148, _) => {
-            let zones = ["zone=a", "zone=b", "zone-", "role=canary", "role-"];
+            let zones = ["zone=a", "zone=b", "zone-", "role=canary", "role-", "color=blue", "color=green"];
             let label = pick(rng, &zones);
             let numbers = [rng.random_range(1..=world.hosts.len()), rng.random_range(1..=world.hosts.len())];
             crate::labels::label(&numbers, &[label])
@@ -304,7 +332,9 @@ fn heal(world: &mut World) {
     }
     // Whoever was left alone is needed again.
     let hosts: BTreeSet<HostId> = world.hosts.keys().cloned().collect();
-    world.ask(Action::Undrain { hosts: hosts.clone(), reason: String::new() }).unwrap();
+    let drained = |host: &&HostId| world.state.host(host).is_some_and(|host| host.record.drain.is_some());
+    let drained = hosts.iter().filter(drained).cloned().collect();
+    world.ask(Action::Undrain { hosts: drained, reason: String::new() }).unwrap();
     world.ask(Action::Uncordon { hosts: hosts.clone(), reason: String::new() }).unwrap();
     let _ = world.ask(Action::Include { hosts, reason: String::new() });
     for _ in 0..6 {
@@ -362,7 +392,10 @@ fn heal(world: &mut World) {
     world.publish(&release, last, None, crate::world::strategy());
     let id = world.roll(RollRequest { no_way_back: true, ..World::request(&release) }).unwrap();
     // The gates of the release in force hold it as well.
-    while !world.rollout(&id).ended() {
+    for _ in 0..600 {
+        if world.rollout(&id).ended() {
+            break;
+        }
         world.run(60);
         open_gates(world, &id);
     }

@@ -216,6 +216,7 @@ impl World {
                 enrolled_at,
                 cordon: None,
                 drain: None,
+                led_away: None,
             };
             let put = Change::Put { record: Record::Host(host) };
             self.commit(Output { changes: vec![put], ..Output::default() });
@@ -232,6 +233,7 @@ impl World {
             enrolled_at: self.now,
             cordon: None,
             drain: None,
+            led_away: None,
         };
         self.ask(Action::Enrol { host, token: "t".to_owned() }).unwrap();
         self.hosts.insert(id, Host::new(self.now));
@@ -542,6 +544,7 @@ impl World {
         if self.commit(planned.output) {
             self.checks.every_wait_has_a_reason(&self.state, &self.sentences);
         }
+        self.checks.nothing_gets_requests_too_early(&self.state, &self.hosts);
         self.most_out = self.most_out.max(self.hosts.values().filter(|host| !host.serves()).count());
     }
 
