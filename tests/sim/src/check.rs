@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod approval;
+pub mod blue_green;
 pub mod budget;
 pub mod calendar;
 pub mod comparison;
@@ -114,6 +115,8 @@ pub struct Checks {
     pub labels: labels::Labels,
     /// Hosts that get no requests, by somebody's word.
     pub drained: drain::Drained,
+    /// Requests that are led from one group of hosts to the other.
+    pub groups: blue_green::Groups,
     /// What must not be forgotten.
     pub memory: memory::Memory,
     /// The failures that the controller's process was told of.
@@ -168,6 +171,7 @@ impl Checks {
             alone: leave_out::Alone::default(),
             labels: labels::Labels::default(),
             drained: drain::Drained::default(),
+            groups: blue_green::Groups::default(),
             memory: memory::Memory::default(),
             failures: failures::Failures::default(),
             open_batch: BTreeMap::new(),

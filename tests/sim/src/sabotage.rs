@@ -13,6 +13,10 @@ pub enum Sabotage {
     ColdIsWarm,
     /// P3: an agent that starts leads requests to its host, though that is drained.
     DrainForgotten,
+    /// P5: the controller leads requests to the first of two groups before that is proven.
+    SwitchEarly,
+    /// P3: the controller leads requests away from a group although too few of the other one serve.
+    NobodyCarries,
     /// P4: the controller lets every staged host activate at once.
     BudgetIgnored,
     /// P5: the controller opens the gate to all batches with the first.

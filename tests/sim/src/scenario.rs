@@ -41,6 +41,8 @@ pub struct Scenario {
     pub drains: bool,
     /// Whether they say other things of hosts while rollouts are under way.
     pub relabels: bool,
+    /// Releases go by two groups of hosts, told apart by the label `color`.
+    pub by_groups: bool,
     /// Whether they restart services without a release.
     pub restarts: bool,
     /// The wall clock at the start, in milliseconds since 1970.
@@ -157,6 +159,10 @@ impl Scenario {
         // Nor by the dice; slots have no other host to lead requests to.
         let drains = drains(seed);
         releases.iter_mut().for_each(|plan| plan.gate = drains && !plan.slots);
+        let by_groups = by_groups(seed) && first.is_none();
+        if by_groups {
+            with_groups(&mut releases);
+        }
         let operators = if dice.chance(600_000) { Operators::Restless } else { Operators::Patient };
         let faults = draw_faults(dice, hosts as u64);
         // Nor is this by the dice.
@@ -186,6 +192,7 @@ impl Scenario {
             leaves_out,
             drains,
             relabels,
+            by_groups,
             epoch_ms: EPOCH_MS,
             faults,
             hostile: None,
@@ -232,6 +239,7 @@ impl Scenario {
             leaves_out: false,
             drains: false,
             relabels: false,
+            by_groups: false,
             epoch_ms: EPOCH_MS,
             faults: FaultRates::default(),
             hostile: None,
@@ -243,6 +251,38 @@ impl Scenario {
 /// In half of the worlds in which hosts are left out.
 fn drains(seed: u64) -> bool {
     seed % 8 == 2
+}
+
+/// In a quarter of those in which requests can be led away from hosts, there is a second group that takes them.
+fn by_groups(seed: u64) -> bool {
+    seed % 32 == 10
+}
+
+/// Three of four releases go by two groups of hosts.
+pub fn with_groups(releases: &mut [ReleasePlan]) {
+    for plan in releases {
+        plan.gate = true;
+        plan.slots = false;
+        if plan.number % 4 == 0 {
+            continue;
+        }
+        plan.strategy = Strategy {
+            kind: StrategyKind::BlueGreen,
+            spread: Some(LabelKey::new("color").expect("a valid key")),
+            canary: Canary::Count(1),
+            analysis: None,
+            window: Window::Batch,
+            stagger: Duration::ZERO,
+            ..plan.strategy.clone()
+        };
+        if plan.number % 3 == 2 {
+            plan.strategy.auto_promote = false;
+        }
+        if plan.number % 2 == 1 {
+            plan.strategy.canary_hold = Duration::from_secs(20);
+            plan.strategy.watch = Duration::from_secs(60);
+        }
+    }
 }
 
 fn draw_strategy(dice: &mut Dice) -> Strategy {
@@ -457,11 +497,12 @@ fn with_gates(seed: u64, releases: &mut [ReleasePlan]) {
 
 /// The labels of a host by its number.
 #[must_use]
-pub fn labels(host: usize) -> BTreeMap<LabelKey, String> {
+pub fn labels(host: usize, by_groups: bool) -> BTreeMap<LabelKey, String> {
     let label = |key: &str, value: &str| (LabelKey::new(key).expect("a valid key"), value.to_owned());
     // One of four hosts is in no zone.
     let zone = ["a", "b", "c"].get(host % 4).map(|zone| label("zone", zone));
-    (host % 10 < 3).then(|| label("role", "canary")).into_iter().chain(zone).collect()
+    let color = by_groups.then(|| label("color", if host % 2 == 0 { "blue" } else { "green" }));
+    (host % 10 < 3).then(|| label("role", "canary")).into_iter().chain(zone).chain(color).collect()
 }
 
 fn draw_release(dice: &mut Dice, number: u64, strategy: &Strategy, migrations: bool) -> ReleasePlan {

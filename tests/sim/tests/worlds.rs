@@ -589,6 +589,35 @@ fn with_drains(scenario: &mut Scenario) {
     scenario.operators = Operators::Restless;
 }
 
+fn with_groups(scenario: &mut Scenario) {
+    scenario.leaves_out = true;
+    scenario.by_groups = true;
+    landfall_sim::scenario::with_groups(&mut scenario.releases);
+}
+
+#[test]
+fn in_a_calm_world_every_release_goes_by_two_groups() {
+    let mut scenario = Scenario::calm(4, 6, 4);
+    with_groups(&mut scenario);
+    let outcome = World::new(scenario, false).run();
+    must_hold(&outcome);
+    assert!(outcome.statistics.succeeded >= 4, "{:?}", outcome.statistics);
+}
+
+#[test]
+fn requests_that_change_over_before_anything_is_proven_are_noticed() {
+    is_noticed(Sabotage::SwitchEarly, "P5", with_groups);
+}
+
+#[test]
+fn requests_that_are_led_to_hosts_that_do_not_serve_are_noticed() {
+    is_noticed(Sabotage::NobodyCarries, "P3", |scenario| {
+        with_groups(scenario);
+        scenario.faults.sick = 2_000;
+        scenario.faults.agent_kill = 2_000;
+    });
+}
+
 #[test]
 fn a_host_that_only_says_that_it_is_drained_is_noticed() {
     is_noticed(Sabotage::ProxyLies, "P3", with_drains);

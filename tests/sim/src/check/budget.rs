@@ -66,7 +66,7 @@ impl Checks {
     }
 
     /// Why a host cannot be counted on; of several reasons that it may take a grant is the last.
-    fn is_out(&self, host: &HostId, now: Timestamp) -> Option<&'static str> {
+    pub(super) fn is_out(&self, host: &HostId, now: Timestamp) -> Option<&'static str> {
         let Some(heard) = self.heard.get(host) else { return Some("nothing was heard of it") };
         let stands = self.sessions.get(host) == Some(&heard.connection);
         let fresh = stands && now.ms().saturating_sub(heard.at.ms()) <= HEARD_WITHIN_MS;

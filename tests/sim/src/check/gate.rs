@@ -23,6 +23,8 @@ impl Checks {
         match stage {
             Stage::Running { batch } => Some(*batch),
             Stage::Gated { at } => Some(at.next - 1).filter(|batch| *batch > 0),
+            // The second of two groups: its requests are led to the first.
+            Stage::Switching => Some(2),
             _ => None,
         }
     }
@@ -45,7 +47,7 @@ impl Checks {
         let strategy = &rollout.strategy;
         let has_canary = matches!(rollout.kind, RolloutKind::Forward | RolloutKind::Restart)
             && strategy.kind != StrategyKind::AllAtOnce
-            && strategy.canary != Canary::Count(0);
+            && (strategy.canary != Canary::Count(0) || strategy.kind == StrategyKind::BlueGreen);
         if before == 1 && has_canary && !strategy.auto_promote && !self.promoted.contains(&rollout.id) {
             let what =
                 format!("batch {batch} of rollout {} begins, and nobody promoted its canary", rollout.id);
@@ -203,7 +205,8 @@ impl Checks {
         }
         let batch = match rollout.status.stage() {
             Some(Stage::Running { batch }) => batch,
-            Some(Stage::Canary { .. }) => &1,
+            Some(Stage::Canary { .. } | Stage::Switching) => &1,
+            Some(Stage::Watching { .. }) if rollout.groups.is_some() => &1,
             _ => return Ok(()),
         };
         let Some(member) = members.find(|member| member.host == assignment.host) else { return Ok(()) };
@@ -251,6 +254,7 @@ mod tests {
             by: Actor::Controller,
             requested_at: Timestamp::default(),
             turn_came_at: None,
+            groups: None,
             approvals: Vec::new(),
             batches: 2,
             contract: None,

@@ -89,7 +89,11 @@ impl Checks {
         let watch = rollout.strategy.watch;
         let succeeded = matches!(rollout.status, Status::Ended { end: End::Succeeded });
         let contracts = matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
-        let must = (succeeded || contracts) && !watch.is_zero() && rollout.kind == RolloutKind::Forward;
+        // Before the second of two groups takes it.
+        let in_two = rollout.groups.is_some();
+        let goes_on = in_two && matches!(rollout.status.stage(), Some(Stage::Running { batch: 2 }));
+        let must =
+            (succeeded || contracts || goes_on) && !watch.is_zero() && rollout.kind == RolloutKind::Forward;
         let id = &rollout.id;
         if !must || self.watch.accepted.contains(id) || self.watch.over.contains(id) {
             return None;
@@ -101,7 +105,8 @@ impl Checks {
                 || self.alone.holds(&member.host)
                 || matches!(health, Some(Health::Healthy { period }) if *period >= watch)
         };
-        if u128::from(watched_ms) >= watch.as_millis() || members.all(well) {
+        // Healthy without requests is no watch.
+        if u128::from(watched_ms) >= watch.as_millis() || (!in_two && members.all(well)) {
             return Some(Ok(()));
         }
         let what = format!(

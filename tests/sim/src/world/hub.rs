@@ -73,6 +73,7 @@ impl World {
             for rollout in controller.state.rollouts() {
                 let members = controller.state.members(&rollout.id);
                 watched = watched.and(self.checks.watch_found(rollout, members, self.now));
+                self.checks.groups.found(rollout);
                 self.checks.canary_found(rollout);
                 if let Some(batch) = rollout.status.stage().and_then(Checks::begun) {
                     self.checks.open_batch.insert(rollout.id.clone(), batch);
@@ -202,10 +203,18 @@ impl World {
             "g{} for {}: {} {:?}",
             assignment.generation, assignment.host, assignment.release.name, assignment.order
         ));
+        let now = self.controller_now();
+        if let Some(controller) = &self.controller.running
+            && let Some(host) = controller.state.host(&assignment.host)
+        {
+            let records = controller.state.hosts(&host.record.place).map(|host| &host.record);
+            let rollout = controller.state.rollout(&assignment.rollout);
+            let led = self.checks.is_led(assignment, rollout, records, now);
+            self.must(led);
+        }
         if !assignment.order.takes_out() {
             return;
         }
-        let now = self.controller_now();
         let Some(controller) = &self.controller.running else { return };
         let rollout = controller.state.rollout(&assignment.rollout);
         let strategy = match rollout.filter(|rollout| !rollout.ended()) {
@@ -260,6 +269,7 @@ impl World {
         let opened = self.checks.gates_were_open(rollout, members.iter(), self.now);
         let moves = self.checks.rollout_moves(rollout, members.iter(), now);
         let watched = self.checks.is_watched(rollout, members.iter(), self.now);
+        self.checks.groups.found(rollout);
         let hosts = &self.hosts;
         let runs = |id: &landfall_common::HostId| {
             let host = hosts.iter().find(|host| host.id == *id)?;

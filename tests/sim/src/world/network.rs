@@ -85,6 +85,8 @@ impl World {
         let agent = &self.hosts[host];
         let said = self.checks.said_of_traffic(&agent.id, agent.led_away, &report);
         self.must(said);
+        let early = self.checks.gets_no_requests_early(&self.hosts[host].id, &report);
+        self.must(early);
         let Some(connection) = self.hosts[host].connection else { return };
         if self.is_cut(host) {
             return;

@@ -106,10 +106,11 @@ impl World {
             let host = HostRecord {
                 id,
                 place: self.place_of(index),
-                labels: crate::scenario::labels(index),
+                labels: crate::scenario::labels(index, self.scenario.by_groups),
                 enrolled_at: self.controller_now(),
                 cordon: None,
                 drain: None,
+                led_away: None,
             };
             self.ask_anew(Action::Enrol { host, token: "t".to_owned() });
         }
@@ -510,6 +511,12 @@ impl World {
         let all = || controller.state.hosts(&place);
         let drained: BTreeSet<HostId> =
             all().filter(|host| host.record.drain.is_some()).map(|host| host.record.id.clone()).collect();
+        // What a rollout by two groups that was ended half way has left without requests.
+        let is_free = controller.state.place(&place).is_some_and(|place| place.holder.is_none());
+        let kept: BTreeSet<HostId> = all()
+            .filter(|host| is_free && host.record.drain.is_none() && host.record.led_away.is_some())
+            .map(|host| host.record.id.clone())
+            .collect();
         let cordoned: BTreeSet<HostId> =
             all().filter(|host| host.record.cordon.is_some()).map(|host| host.record.id.clone()).collect();
         let excluded: BTreeSet<HostId> = all()
@@ -520,6 +527,10 @@ impl World {
         let reason = "it is needed again".to_owned();
         if !drained.is_empty() {
             self.ask_anew(Action::Undrain { hosts: drained, reason });
+            return true;
+        }
+        if !kept.is_empty() {
+            self.ask_anew(Action::Undrain { hosts: kept, reason });
             return true;
         }
         if !cordoned.is_empty() {

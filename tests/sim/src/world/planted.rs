@@ -2,6 +2,7 @@
 
 use landfall_common::assignment::{Direction, OnFailure, Order};
 use landfall_common::evidence::Verdict;
+use landfall_common::strategy::Amount;
 use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Convergence, Issued, Record, WayBackKind};
@@ -25,6 +26,17 @@ impl World {
             Some(Sabotage::CanaryIgnored) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Canary { .. } } = &rollout.status {
                     rollout.status = Status::Active { stage: Stage::Running { batch: 2 } };
+                }
+            }),
+            Some(Sabotage::SwitchEarly) => change_rollouts(output, |rollout| {
+                let stage = rollout.status.stage();
+                if rollout.groups.is_some() && matches!(stage, Some(Stage::Running { batch: 1 })) {
+                    rollout.status = Status::Active { stage: Stage::Switching };
+                }
+            }),
+            Some(Sabotage::NobodyCarries) => change_rollouts(output, |rollout| {
+                if rollout.groups.is_some() {
+                    rollout.strategy.max_unavailable = Amount::Percent(100);
                 }
             }),
             Some(Sabotage::GatesForgotten) => change_rollouts(output, |rollout| {
