@@ -144,6 +144,7 @@ struct Look {
 
 fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look {
     let spread = table.rollout().strategy.spreads();
+    let expected = blue_green::Expected::of(table);
     let mut look = Look {
         unsettled: 0,
         under_way: Hosts::default(),
@@ -166,7 +167,9 @@ fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look
                 let why = evidence::under_way(table, seat, member, min_healthy);
                 Some(stops::told(seat, table.rollout(), why))
             }
-            MemberState::ReturnDue => Some(blue_green::holds_back(table, seat).unwrap_or(Why::Blocked)),
+            MemberState::ReturnDue => {
+                Some(blue_green::holds_back(table, seat, expected).unwrap_or(Why::Blocked))
+            }
             _ => None,
         };
         let Some(why) = why else { continue };
@@ -205,12 +208,13 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
         healthy_deadline: proof.healthy_deadline,
     };
     let (max_unavailable, now) = (table.max_unavailable(), table.now);
+    let expected = blue_green::Expected::of(table);
     let mut due: Vec<_> = (table.seats.iter().enumerate())
         .filter(|(_, seat)| {
             matches!(seat.member_state(), Some(MemberState::ReturnDue))
                 && seat.fresh.is_some()
                 && seat.knows_its_traffic()
-                && blue_green::may_return(table, seat)
+                && blue_green::may_return(seat, expected)
         })
         .map(|(at, seat)| (seat.serves, at))
         .collect();

@@ -164,16 +164,37 @@ pub(super) fn may_take(table: &Table<'_>, seat: &Seat<'_>) -> bool {
     is_away || (rollout.kind == RolloutKind::Rollback && !seat.serves && ails(seat))
 }
 
+/// On the way back, by groups: which of them can have the requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    first: bool,
+    second: bool,
+}
+
+impl Expected {
+    /// `None` where requests stay where they are.
+    pub fn of(table: &Table<'_>) -> Option<Self> {
+        let groups = table.rollout().groups.as_ref()?;
+        let can = |group| Carried::expected(table, groups, group).suffices();
+        Some(Self { first: can(Side::First), second: can(Side::Second) })
+    }
+
+    /// Whether those that a host does not belong to can.
+    fn others(self, seat: &Seat<'_>) -> bool {
+        match own_side(seat) {
+            Some(Side::First) => self.second,
+            Some(Side::Second) => self.first,
+            None => false,
+        }
+    }
+}
+
 /// The same of a host that is to go back. One that does not serve goes back as it is, unless the other group can have its
 /// requests before.
-pub(super) fn may_return(table: &Table<'_>, seat: &Seat<'_>) -> bool {
-    let Some(groups) = &table.rollout().groups else { return true };
+pub(super) fn may_return(seat: &Seat<'_>, expected: Option<Expected>) -> bool {
+    let Some(expected) = expected else { return true };
     let is_led = matches!(traffic(seat), Some(Traffic::Led | Traffic::Draining));
-    if seat.serves || !is_led {
-        return !seat.serves;
-    }
-    let others = side(seat, groups).map(|own| Carried::expected(table, groups, own.other()));
-    ails(seat) && !others.is_some_and(Carried::suffices)
+    !seat.serves && (!is_led || (ails(seat) && !expected.others(seat)))
 }
 
 /// Why it is its requests that keep a host from the release, if they do.
@@ -182,8 +203,8 @@ pub(super) fn holds(table: &Table<'_>, seat: &Seat<'_>) -> Option<Why> {
 }
 
 /// The same of one that is to go back.
-pub(super) fn holds_back(table: &Table<'_>, seat: &Seat<'_>) -> Option<Why> {
-    why_held(table, seat, may_return(table, seat))
+pub(super) fn holds_back(table: &Table<'_>, seat: &Seat<'_>, expected: Option<Expected>) -> Option<Why> {
+    why_held(table, seat, may_return(seat, expected))
 }
 
 fn why_held(table: &Table<'_>, seat: &Seat<'_>, may: bool) -> Option<Why> {
@@ -203,13 +224,37 @@ pub(super) fn proves_without_requests(table: &Table<'_>, seat: &Seat<'_>) -> boo
         && seat.member.as_deref().is_some_and(|member| Side::of_batch(member.batch) == Side::First)
 }
 
-/// Whether an order may now be sent that leads requests away from a host because a rollout has decided so. What was
-/// decided a while ago, or before a start, is held against what is so now.
-pub(super) fn may_be_led_away(table: &Table<'_>, at: usize) -> bool {
-    let Some((groups, phase)) = active(table) else { return false };
-    let seat = &table.seats[at];
-    let Some(own) = side(seat, groups) else { return false };
-    (ails(seat) && phase == Phase::Before) || Carried::by(table, groups, own.other()).suffices()
+/// From whom requests may be led away now because a rollout has decided so. What was decided a while ago, or before a
+/// start, is held against what is so now.
+pub(super) struct MayLeave {
+    groups: Groups,
+    phase: Phase,
+    first: bool,
+    second: bool,
+}
+
+impl MayLeave {
+    /// `None` if from nobody.
+    pub fn of(table: &Table<'_>) -> Option<Self> {
+        let (groups, phase) = active(table)?;
+        let carries = |group| Carried::by(table, groups, group).suffices();
+        Some(Self {
+            phase,
+            first: carries(Side::Second),
+            second: carries(Side::First),
+            groups: groups.clone(),
+        })
+    }
+
+    /// Whether from this host.
+    pub fn holds(&self, seat: &Seat<'_>) -> bool {
+        let others_carry = match side(seat, &self.groups) {
+            Some(Side::First) => self.first,
+            Some(Side::Second) => self.second,
+            None => return false,
+        };
+        others_carry || (ails(seat) && self.phase == Phase::Before)
+    }
 }
 
 /// Decides from which hosts requests are to be led away, and to which back.
@@ -264,6 +309,10 @@ fn decide(table: &Table<'_>, groups: &Groups, phase: Phase) -> Decided {
         let Some(own) = side(seat, groups) else { continue };
         let others = carried(own.other());
         let Some(is_away) = wanted(table, seat, phase, (own, goes_back), others.suffices()) else { continue };
+        // It waits for the others with its requests.
+        if phase == Phase::Before && own == Side::First && !is_away {
+            kept.get_or_insert((own.other(), Hosts::default())).1.add(&seat.host.record.id);
+        }
         if is_away == seat.led_away.is_some() {
             continue;
         }
@@ -313,6 +362,8 @@ fn wanted(
         (Phase::Before, Side::First) => Some(true),
         (Phase::Before, Side::Second) => runs_previous.then_some(false),
         (Phase::After, _) if matches!(state, MemberState::Committed { .. }) => Some(false),
+        // It is about it.
+        (Phase::After, _) if matches!(state, MemberState::Granted { .. }) => None,
         // It comes late, and changes once the second group serves beside its own.
         (Phase::After, Side::First) if !second_follows(rollout) => {
             (traffic(seat) == Some(Traffic::Led)).then_some(false)

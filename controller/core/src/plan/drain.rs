@@ -11,7 +11,7 @@ use crate::reason::{Hosts, Requests, Wait};
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_EVERY};
 
 use super::blue_green;
-use super::table::Table;
+use super::table::{Seat, Table};
 
 /// Says to each host what it does not do yet: to those at rest, so that how a change ended is heard first.
 pub(super) fn hosts(table: &mut Table<'_>) {
@@ -22,9 +22,15 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let Some(rollout) = newest.or(record.in_force().map(|in_force| &in_force.rollout)).cloned() else {
         return;
     };
+    // What an operator has said is said.
+    let by_rollout = blue_green::MayLeave::of(table);
+    let may_leave = |seat: &Seat<'_>| {
+        seat.host.record.drain.is_some() || by_rollout.as_ref().is_some_and(|may| may.holds(seat))
+    };
     let due: Vec<(usize, bool)> = (table.seats.iter().enumerate())
         .filter_map(|(at, seat)| Some((at, seat.drain_due()?)))
-        .filter(|(at, away)| !is_said(table, *at, *away) && may_be_said(table, *at, *away))
+        .filter(|(at, away)| !is_said(table, *at, *away))
+        .filter(|(at, away)| !away || may_leave(&table.seats[*at]))
         .collect();
     for (at, away) in due {
         // The gate is that of what is active there.
@@ -52,12 +58,6 @@ fn report(table: &mut Table<'_>) {
         waits.entry(how).or_default().add(&seat.host.record.id);
     }
     waits.into_iter().for_each(|(how, hosts)| table.wait(Wait::Requests { hosts, how }));
-}
-
-/// Whether it may be said now. What an operator has said may; that a rollout by two groups leads requests away is held
-/// against who serves.
-fn may_be_said(table: &Table<'_>, at: usize, away: bool) -> bool {
-    !away || table.seats[at].host.record.drain.is_some() || blue_green::may_be_led_away(table, at)
 }
 
 /// Whether it is busy, or was asked a moment ago.

@@ -64,16 +64,16 @@ fn by_groups(state: &State, place: &Place, strategy: &Strategy, now: Timestamp) 
     let Some(label) = &strategy.spread else { return Err("spread is none".to_owned()) };
     let hosts: Vec<&Host> = state.hosts(place).filter(|host| host.record.cordon.is_none()).collect();
     let groups = Groups::of(&hosts, label, now)?;
-    let stays = |host: &&&Host| {
+    let cannot = |host: &&&Host| {
         host.fresh(now).is_some_and(|received| {
-            let is_led = matches!(received.report.traffic, Traffic::Unknown | Traffic::Ungated);
-            received.report.active.is_some() && is_led
+            let is_tied = matches!(received.report.traffic, Traffic::Unknown | Traffic::Ungated);
+            received.report.active.is_some() && is_tied
         })
     };
-    let stay: Hosts = hosts.iter().filter(stays).map(|host| host.record.id.clone()).collect();
-    if !stay.is_empty() {
+    let tied: Hosts = hosts.iter().filter(cannot).map(|host| host.record.id.clone()).collect();
+    if !tied.is_empty() {
         return Err(format!(
-            "strategy is blue_green, and requests cannot be led away from {stay}: what runs there has no `[traffic]` that \
+            "strategy is blue_green, and requests cannot be led away from {tied}: what runs there has no `[traffic]` that \
              leads them to other hosts, or the agent is of a version that does not; `--strategy rolling --spread none` \
              brings the release that has it"
         ));
