@@ -613,8 +613,9 @@ fn requests_that_change_over_before_anything_is_proven_are_noticed() {
 fn requests_that_are_led_to_hosts_that_do_not_serve_are_noticed() {
     is_noticed(Sabotage::NobodyCarries, "P3", |scenario| {
         with_groups(scenario);
-        scenario.faults.sick = 2_000;
-        scenario.faults.agent_kill = 2_000;
+        // All of them have to serve, and now and then one does not.
+        scenario.releases.iter_mut().for_each(|plan| plan.strategy.max_unavailable = Amount::Count(0));
+        scenario.faults.sick = 10_000;
     });
 }
 
