@@ -11,7 +11,7 @@ use super::duration;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Knobs of this rollout (default: landfall.toml)")]
 pub struct Knobs {
-    /// How hosts follow each other: rolling, one_at_a_time or all_at_once
+    /// How hosts follow each other: rolling, one_at_a_time, all_at_once or blue_green
     #[arg(long, value_name = "STRATEGY", value_parser = kind)]
     pub strategy: Option<StrategyKind>,
     /// Hosts that go first, such as 2, 5% or role=canary; 0 for no canary
@@ -38,7 +38,8 @@ pub struct Knobs {
     /// Whether a batch waits for all of the one before (batch), or a host for one of those before it (sliding)
     #[arg(long, value_name = "WINDOW", value_parser = window)]
     pub window: Option<Window>,
-    /// The label by whose values hosts change, never two at once, such as zone; none for no label
+    /// The label by whose values hosts change, never two at once, such as zone; of blue_green the one that tells the two
+    /// groups apart; none for no label
     #[arg(long, value_name = "LABEL", value_parser = spread)]
     pub spread: Option<Spread>,
     /// How long after one host the next begins at the earliest, such as 30s; 0s for at once

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::strategy::Window;
+use landfall_common::strategy::{StrategyKind, Window};
 use landfall_common::time::human;
 use landfall_common::{
     AppName, Duration, EnvName, ReleaseCounter, ReleaseName, RequestId, Rights, Role, RolloutId,
@@ -12,6 +12,7 @@ use landfall_common::{
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
 use landfall_controller_core::comparison::Named;
+use landfall_controller_core::groups::Groups;
 use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::preview::{
@@ -169,12 +170,18 @@ fn then(plan: &Plan, batch: &Batch) -> String {
     let strategy = &plan.strategy;
     let is_last = batch.number as usize == plan.batches.len();
     let gates = gates::after(plan, batch);
-    if !batch.canary || is_last || !strategy.holds_canary() {
-        return gates.map_or_else(String::new, |gates| format!("the next batch follows when {gates}"));
+    let follows = match plan.groups {
+        Some(_) if batch.number == 1 => "requests change over when",
+        _ => "the next batch follows when",
+    };
+    let by_groups = strategy.kind == StrategyKind::BlueGreen;
+    let is_held = batch.canary || by_groups && batch.number == 1;
+    if !is_held || is_last || !strategy.holds_canary() {
+        return gates.map_or_else(String::new, |gates| format!("{follows} {gates}"));
     }
     let hold = human::format(strategy.canary_hold);
-    let healthy =
-        (!strategy.canary_hold.is_zero()).then(|| format!("the canary has been healthy for {hold}"));
+    let who = if by_groups { &*batch.why } else { "the canary" };
+    let healthy = (!strategy.canary_hold.is_zero()).then(|| format!("{who} has been healthy for {hold}"));
     // Before the first release there is nothing to compare with.
     let before = plan.previous.as_ref().filter(|_| strategy.analysis.is_some());
     let compared =
@@ -184,7 +191,13 @@ fn then(plan: &Plan, batch: &Batch) -> String {
     if all.is_empty() {
         return String::new();
     }
-    format!("the next batch follows when {}", all.join(" and "))
+    format!("{follows} {}", all.join(" and "))
+}
+
+/// Two groups as people name them, such as `color=blue`, in the order in which they change.
+fn named(groups: &Groups) -> (String, String) {
+    let name = |value: &str| format!("{}={value}", groups.label);
+    (name(&groups.first), name(&groups.second))
 }
 
 fn way_back(plan: &Plan) -> String {
@@ -241,11 +254,7 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     if plan.left_out.len() > NAMED {
         notes.push(format!("{} more are left out, cordoned (ctl hosts)", plan.left_out.len() - NAMED));
     }
-    notes.push(format!(
-        "at most {} may be out at the same time, and at most {} may fail",
-        hosts(plan.max_unavailable),
-        hosts(plan.failure_budget)
-    ));
+    notes.push(format!("at most {}, and at most {} may fail", out(plan), hosts(plan.failure_budget)));
     notes.extend(pace(plan));
     notes.extend(analysis(view, plan));
     notes.extend(gates::notes(plan));
@@ -292,8 +301,40 @@ fn analysis(view: &View<'_>, plan: &Plan) -> Vec<String> {
     notes
 }
 
+/// How many may be out at the same time, of whom.
+fn out(plan: &Plan) -> String {
+    let (Some(groups), [first, second]) = (&plan.groups, plan.batches.as_slice()) else {
+        return format!("{} may be out at the same time", hosts(plan.max_unavailable));
+    };
+    // One always serves.
+    let of = |batch: &Batch| {
+        plan.strategy.max_unavailable.at_most(batch.hosts.len()).min(batch.hosts.len().saturating_sub(1))
+    };
+    let (first, second) = (of(first), of(second));
+    let (blue, green) = named(groups);
+    format!("{} of {green}, then {first} of {blue}, may be out while all requests go there", hosts(second))
+}
+
+/// Which of two groups takes it first, and where requests go.
+fn by_groups(plan: &Plan, groups: &Groups) -> String {
+    let (first, second) = named(groups);
+    let watch = plan.strategy.watch;
+    let then = match &plan.previous {
+        Some(previous) if !watch.is_zero() => {
+            format!("; {second} keeps {} for {}, and then takes it", previous.name, human::format(watch))
+        }
+        _ => format!(", and {second} takes it"),
+    };
+    format!(
+        "{first} takes it first, without requests: {second} gets all of them meanwhile; then they change over{then}"
+    )
+}
+
 /// How hosts follow each other beside batch by batch.
 fn pace(plan: &Plan) -> Vec<String> {
+    if let Some(groups) = &plan.groups {
+        return vec![by_groups(plan, groups)];
+    }
     let mut notes = Vec::new();
     let strategy = &plan.strategy;
     let all = plan.batches.iter().map(|batch| batch.hosts.len()).sum();
