@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use landfall_common::manifest::Follows;
 use landfall_common::report::Traffic;
 use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind};
-use landfall_common::{Duration, LabelKey, RolloutId};
+use landfall_common::{Duration, LabelKey, ReleaseCounter, RolloutId};
 use landfall_controller_core::command::{Action, Overrides};
 use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::preview;
@@ -12,7 +13,7 @@ use landfall_controller_core::rollout::{Stage, StatusWord};
 
 use crate::hosts::Behaviour;
 use crate::labels::label;
-use crate::world::{World, host_id, strategy};
+use crate::world::{World, host_id, name, strategy};
 
 fn by_color() -> Strategy {
     Strategy {
@@ -593,4 +594,27 @@ fn what_is_left_out_and_led_away_can_be_led_back_by_hand() {
     "#);
     world.ask(Action::Undrain { hosts, reason: String::new() }).unwrap();
     world.until("they serve", |w| led(w, 1..=2, Traffic::Led));
+}
+
+/// A host of either group takes its stop without requests as well, and gets them with the release.
+#[test]
+fn a_required_stop_is_taken_without_requests() {
+    let mut world = World::new(4);
+    color(&mut world, 4);
+    let stop = Follows { release: name("v2"), counter: ReleaseCounter(2) };
+    world.follows.insert(name("v3"), stop);
+    for number in 1..=3 {
+        world.publish(&format!("v{number}"), number, None, by_color());
+    }
+    world.must_succeed("v1");
+    let id = world.release("v3").unwrap();
+    while !world.rollout(&id).ended() {
+        world.tick();
+        let (blue, green, runs) = served(&world);
+        assert!(blue == 2 || green == 2, "{blue} and {green} serve");
+        assert!(!runs.contains("v2"), "no request reaches the stop");
+    }
+    assert_eq!(world.word(&id), StatusWord::Succeeded);
+    assert!(world.hosts.values().all(|host| host.took.iter().any(|took| *took == name("v2"))));
+    assert!(led(&world, 1..=4, Traffic::Led));
 }

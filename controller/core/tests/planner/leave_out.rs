@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::HostId;
-use landfall_common::strategy::{Amount, Canary, Strategy};
+use landfall_common::strategy::{Amount, Before, Canary, Strategy};
+use landfall_common::{Duration, GateName, HostId};
 use landfall_controller_core::command::{Action, Answer};
+use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::record::WayBackKind;
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{Refusal, preview};
@@ -250,4 +251,28 @@ fn what_cannot_be_left_out_is_refused_with_what_can_be_done() {
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let late = Action::Exclude { hosts: hosts(&[1]), rollout: Some(id), reason: "late".to_owned() };
     insta::assert_snapshot!(world.ask(late).unwrap_err(), @"rollout r-8 has ended, succeeded: `ctl why r-8` tells how, and what can follow");
+}
+
+/// Beside a canary that is all of it a cordoned host would come with a batch of its own. Once the release is watched no gate
+/// before such a batch would be asked any more: it belongs to the last one that was.
+#[test]
+fn who_is_uncordoned_while_it_is_watched_belongs_to_the_last_batch() {
+    let next = Strategy {
+        canary: Canary::Count(2),
+        watch: Duration::from_secs(300),
+        gates: vec![crate::gates::gate("slo", Before::Second)],
+        ..strategy()
+    };
+    let mut world = on_v1(3, next);
+    cordon(&mut world, &[3]);
+    let id = world.release("v2").unwrap();
+    world.until("its gate is asked", |w| w.word(&id) == StatusWord::Waiting);
+    let (verdict, reason) = (GateVerdict::Open, "we looked".to_owned());
+    let gate = GateName::new("slo").unwrap();
+    world.ask(Action::AnswerGate { rollout: id.clone(), gate, batch: None, verdict, reason }).unwrap();
+    world.until("it is watched", |w| w.word(&id) == StatusWord::Watching);
+    uncordon(&mut world, &[3]);
+    assert_eq!((world.rollout(&id).batches, world.word(&id)), (1, StatusWord::Watching));
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(world.runs(), ["v2"; 3]);
 }
