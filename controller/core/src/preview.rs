@@ -176,7 +176,7 @@ pub fn preview(state: &State, request: &RollRequest, now: Timestamp) -> Result<P
     let contract = contract::due(place, record);
     let release = record.release.clone();
     let kind = RolloutKind::Forward;
-    let plan = lay_out(state, &request.place, kind, release, strategy, groups, (schema, contract), now);
+    let plan = lay_out(state, &request.place, kind, release, (strategy, groups), (schema, contract), now);
     Ok(Plan { previous, way_back, ..plan })
 }
 
@@ -239,7 +239,7 @@ pub fn preview_rollback(
         ..strategy
     };
     let (strategy, groups) = blue_green::back(state, place, strategy, now);
-    let plan = lay_out(state, place, RolloutKind::Rollback, target, strategy, groups, (schema, None), now);
+    let plan = lay_out(state, place, RolloutKind::Rollback, target, (strategy, groups), (schema, None), now);
     Ok(Plan { previous, way_back, ..plan })
 }
 
@@ -328,7 +328,7 @@ pub fn preview_drill(
     };
     let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
     let mut plan =
-        lay_out(state, place, RolloutKind::Drill, there.clone(), strategy, None, (schema, None), now);
+        lay_out(state, place, RolloutKind::Drill, there.clone(), (strategy, None), (schema, None), now);
     plan.batches.truncate(1);
     plan.gates = gates(state, place, RolloutKind::Drill, there, &plan.batches);
     // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
@@ -388,7 +388,7 @@ pub fn preview_restart(state: &State, request: &RestartRequest, now: Timestamp) 
     strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
     some_canary(state, place, &strategy)?;
     let schema = (Schema::Fits { reason: "a restart changes no database".to_owned() }, None);
-    let plan = lay_out(state, place, RolloutKind::Restart, release.clone(), strategy, None, schema, now);
+    let plan = lay_out(state, place, RolloutKind::Restart, release.clone(), (strategy, None), schema, now);
     let restart = Restart { kind: *kind, services: services.clone(), reason: request.reason.clone() };
     Ok(Plan { previous: Some(release), restart: Some(restart), ..plan })
 }
@@ -508,8 +508,7 @@ fn lay_out(
     place: &Place,
     kind: RolloutKind,
     release: ReleaseRef,
-    strategy: Strategy,
-    groups: Option<Groups>,
+    (strategy, groups): (Strategy, Option<Groups>),
     (schema, contract): (Schema, Option<ContractFacts>),
     now: Timestamp,
 ) -> Plan {
