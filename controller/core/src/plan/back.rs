@@ -6,7 +6,8 @@ use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
 use landfall_common::{Duration, Generation};
 
 use crate::group::Group;
-use crate::member::{Left, MemberState};
+use crate::log::LogEvent;
+use crate::member::{Left, Member, MemberState};
 use crate::reason::{Doing, Hosts, Wait, Why};
 use crate::refusal::seconds;
 use crate::rollout::{Back, End, HostFailure, Stage};
@@ -20,7 +21,7 @@ use super::drill;
 use super::evidence::{self, Proof};
 use super::room::weight;
 use super::stops;
-use super::table::Table;
+use super::table::{Seat, Table};
 
 /// Brings every host that was touched back, and ends once there is evidence of each.
 pub(super) fn advance(table: &mut Table<'_>) -> Turn {
@@ -28,11 +29,18 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         return table.fail("there is nothing to go back to".to_owned(), Fleet::Mixed);
     };
     let now = table.now;
-    let failed_there: Vec<bool> =
-        table.seats.iter().map(|seat| stops::failed_where_it_goes(table, seat, &previous)).collect();
-    for (seat, failed_there) in table.seats.iter_mut().zip(failed_there) {
+    let stands: Vec<(bool, bool)> = (table.seats.iter())
+        .map(|seat| {
+            let barred = seat.member_state().is_some_and(MemberState::barred);
+            let shut = barred && stops::without_a_way(table, seat, &previous).is_some();
+            (stops::failed_where_it_goes(table, seat, &previous), shut)
+        })
+        .collect();
+    for (seat, (failed_there, shut)) in table.seats.iter_mut().zip(stands) {
         let Some(member) = &seat.member else { continue };
         let due = match member.state {
+            // Still without a way from what it runs.
+            MemberState::Failed { .. } if shut => false,
             MemberState::Granted { .. } | MemberState::Committed { .. } => true,
             MemberState::Failed { left: Left::Held | Left::Unknown } => true,
             // Tried again, and not as far as that.
@@ -63,16 +71,20 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     {
         return table.fail(reason, Fleet::Mixed);
     }
+    leave_without_a_way(table, &previous);
     let rollout = table.rollout();
     let targeted = table.members().count();
-    let failed = table.members().filter(|(_, m)| matches!(m.state, MemberState::ReturnFailed)).count();
+    let failed = table.members().filter(|(seat, member)| failed_back(table, seat, member)).count();
     if failed > rollout.strategy.failure_budget.at_most(targeted) {
         return table.pause(return_failed(table, &previous));
     }
     let proof = Proof::back(table.state, rollout);
     let reason = reason(table);
     let before = look(table, &previous, proof.min_healthy);
-    if before.unsettled == 0 && failed == 0 {
+    let stand = |(_, member): (&Seat<'_>, &Member)| {
+        matches!(member.state, MemberState::ReturnFailed) || stays(member)
+    };
+    if before.unsettled == 0 && !table.members().any(stand) {
         let failure = table.first_failure();
         let in_force = table.place.in_force().map(|in_force| in_force.release.digest);
         let all =
@@ -86,7 +98,7 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let mut away = Hosts::default();
         for (seat, member) in table.members().filter(|(_, member)| member.touched) {
             let settled = matches!(member.state, MemberState::Returned { .. }) && seat.fresh.is_some();
-            if !settled && !matches!(member.state, MemberState::Failed { .. }) {
+            if !settled && (!matches!(member.state, MemberState::Failed { .. }) || stays(member)) {
                 away.add(&member.host);
             }
         }
@@ -112,9 +124,40 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     Turn::None
 }
 
+/// Whether the release before failed on a host. What failed at a stop on the way there, or has none, stands where it stood
+/// before the rollout: it says nothing of that release, and holds nobody up.
+fn failed_back(table: &Table<'_>, seat: &Seat<'_>, member: &Member) -> bool {
+    matches!(member.state, MemberState::ReturnFailed) && !stops::stands_before_one(table, seat)
+}
+
+/// Whether a host was touched, and stays where it is, without a way back from there.
+fn stays(member: &Member) -> bool {
+    member.touched && member.state.barred()
+}
+
+/// Hosts without a way from what they run are asked nothing, and are named in the end.
+fn leave_without_a_way(table: &mut Table<'_>, previous: &ReleaseRef) {
+    let (id, now) = (table.rollout().id.clone(), table.now);
+    for at in 0..table.seats.len() {
+        let seat = &table.seats[at];
+        if !matches!(seat.member_state(), Some(MemberState::ReturnDue)) {
+            continue;
+        }
+        let Some(no_way) = stops::without_a_way(table, seat, previous) else { continue };
+        if !table.has_room(at) {
+            return;
+        }
+        let host = table.seats[at].host.record.id.clone();
+        let failure = absorb::failure("accept", no_way.to_string());
+        let (release, reason) = (previous.name.clone(), failure.reason.clone());
+        table.log(LogEvent::HostFailed { rollout: id.clone(), host, release, reason });
+        table.seats[at].bar_return(failure, now);
+    }
+}
+
 /// Where the way back failed, and why on the first of those hosts.
 fn return_failed(table: &Table<'_>, previous: &ReleaseRef) -> String {
-    let failed = || table.members().filter(|(_, member)| matches!(member.state, MemberState::ReturnFailed));
+    let failed = || table.members().filter(|(seat, member)| failed_back(table, seat, member));
     let hosts: Hosts = failed().map(|(_, member)| member.host.clone()).collect();
     let why = failed()
         .min_by_key(|(_, member)| (member.since, &member.host))
@@ -244,9 +287,18 @@ fn return_hosts(table: &mut Table<'_>, mut under_way: Hosts, mut groups: BTreeSe
         // One that ran something older than the release in force may have to come to that over stops.
         let next = match stops::next(table, &table.seats[at], &previous) {
             Ok(next) => next,
-            Err(no_way) => {
+            Err(no_way) if stops::said_to_run(&table.seats[at], &table.rollout().release) => {
                 let failure = absorb::failure("accept", no_way.to_string());
                 table.seats[at].fail_return(failure, now);
+                continue;
+            }
+            // It may still take an order that it was given: that comes to an end first.
+            Err(_) => {
+                let member = table.seats[at].member.as_deref();
+                let why = member
+                    .map(|member| evidence::under_way(table, &table.seats[at], member, proof.min_healthy));
+                let why = why.unwrap_or(Why::Blocked);
+                table.wait(Wait::Host { what: Doing::Rollback, host, why });
                 continue;
             }
         };

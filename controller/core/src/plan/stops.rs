@@ -7,6 +7,7 @@ use landfall_common::report::{Failure, Health};
 
 use crate::log::LogEvent;
 use crate::member::{Left, MemberState};
+use crate::observation::Standing;
 use crate::reason::Why;
 use crate::record::PlaceRecord;
 use crate::rollout::Rollout;
@@ -94,6 +95,43 @@ pub(super) fn failed_where_it_goes(table: &Table<'_>, seat: &Seat<'_>, previous:
     });
     let stop = asked.map(|asked| &asked.release).filter(|stop| stop.digest != table.rollout().release.digest);
     stop.is_some_and(|stop| next(table, seat, previous).is_ok_and(|next| next == *stop))
+}
+
+/// Whether what failed on a host on its way back was a stop on the way to the release before, which it had not come to
+/// when the rollout began.
+pub(super) fn stands_before_one(table: &Table<'_>, seat: &Seat<'_>) -> bool {
+    let rollout = table.rollout();
+    let Some(previous) = &rollout.previous else { return false };
+    let asked = seat.issued.as_ref().unwrap_or(&seat.host.issued).assignment.as_ref();
+    let Some(asked) = asked.filter(|asked| asked.rollout == rollout.id) else { return false };
+    let (state, place) = (table.state, &table.place.place);
+    let all = || state.releases(&place.application).count();
+    let demanded = || stops::demanded(state, place, &previous.name, all());
+    matches!(asked.order, Order::Activate { .. })
+        && asked.release.digest != rollout.release.digest
+        && demanded().any(|stop| *stop == asked.release.name)
+        && !said_to_run(seat, &rollout.release)
+}
+
+/// Why there is no way to a release for a host that is heard of, where no order is open that may yet change what it runs.
+/// What runs the release of the rollout is not left where it is.
+pub(super) fn without_a_way(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef) -> Option<NoWay> {
+    seat.fresh?;
+    let asked = seat.issued.as_ref().unwrap_or(&seat.host.issued).assignment.as_ref();
+    let open = asked.is_some_and(|asked| {
+        let standing = seat.host.standing(asked, table.now);
+        asked.order.takes_out() && matches!(standing, Standing::Open | Standing::Accepted)
+    });
+    if open || said_to_run(seat, &table.rollout().release) {
+        return None;
+    }
+    next(table, seat, target).err()
+}
+
+/// Whether a host said, when it was heard last, that it runs a release, proven or not.
+pub(super) fn said_to_run(seat: &Seat<'_>, release: &ReleaseRef) -> bool {
+    let newest = seat.host.seen.report.as_ref().and_then(|received| received.report.active.as_ref());
+    newest.is_some_and(|active| active.release.digest == release.digest)
 }
 
 /// Whether there is evidence of the stop that a host has committed: it runs it, proven, and is healthy.

@@ -516,6 +516,14 @@ impl Seat<'_> {
         }
     }
 
+    /// There is no way back for the host from what it runs.
+    pub fn bar_return(&mut self, failure: Failure, now: Timestamp) {
+        self.set(MemberState::Failed { left: Left::Barred }, now);
+        if let Some(member) = &mut self.member {
+            member.to_mut().return_failure = Some(failure);
+        }
+    }
+
     /// Keeps the first failure of the host.
     pub fn blame(&mut self, failure: Failure) {
         if let Some(member) = &mut self.member

@@ -1,13 +1,14 @@
 //! Required stops: hosts that come to a release over others, in a rollout and outside of one.
 
+use landfall_common::assignment::Assignment;
 use landfall_common::manifest::Follows;
 use landfall_common::strategy::{Amount, Canary, Strategy};
 use landfall_common::{Duration, ReleaseCounter};
 use landfall_controller_core::command::Action;
 use landfall_controller_core::preview::{Over, PlannedStops};
-use landfall_controller_core::record::WayBackKind;
+use landfall_controller_core::record::{Change, Content, Record, ReleaseRecord, WayBackKind};
 use landfall_controller_core::rollout::StatusWord;
-use landfall_controller_core::{Refusal, preview, preview_drill, retention};
+use landfall_controller_core::{Output, Refusal, preview, preview_drill, retention};
 use proptest::prelude::*;
 
 use crate::hosts::Behaviour;
@@ -299,6 +300,86 @@ fn a_rollout_that_goes_back_takes_those_along_that_were_on_their_way() {
     world.tick();
     let id = world.release("v6").unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack, "{:?}", world.sentences);
+    world.until("all", |world| world.runs() == ["v3"; 4]);
+    in_order(&world, 4);
+}
+
+/// v6 comes to four hosts, of which the last runs v1 and the others v3, and no failure is within its budget.
+fn without_a_budget(world: &mut World) {
+    let knobs = Strategy { failure_budget: Amount::Count(0), batch: Amount::Count(4), ..knobs() };
+    world.publish("v6", 6, None, knobs);
+    come_back(world);
+    world.tick();
+}
+
+fn to_v6(world: &World, host: usize) -> usize {
+    let is_it = |asked: &&Assignment| asked.host == host_id(host) && asked.release.name == name("v6");
+    world.issued.iter().filter(is_it).count()
+}
+
+/// The release in force demands the very stop that failed: whoever stands before it holds nobody else up.
+#[test]
+fn what_failed_at_a_stop_does_not_keep_the_others_from_going_back() {
+    let mut world = one_away(&["v2", "v3"]);
+    follows(&mut world, "v6", "v3", 3);
+    world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
+    without_a_budget(&mut world);
+    let id = world.release("v6").unwrap();
+    world.until("it begins", |world| world.runs()[1] == "v6");
+    assert_eq!(world.ended(&id), StatusWord::Failed, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-04 at healthz (exit code 1): at v2, which it takes first: healthz said no; it went back, but not on web-04");
+    assert_eq!(world.runs(), ["v3", "v3", "v3", "v1"]);
+    assert_eq!(to_v6(&world, 4), 0);
+    // It is as if the rollout had never been: somebody looks, and it comes to what is in force.
+    world.run(100);
+    assert_eq!(world.runs()[3], "v1");
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v3, the release in force: at v2, which it takes first: healthz said no; `ctl retry` tries it again");
+    world.host(4).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.until("all", |world| world.runs() == ["v3"; 4]);
+    in_order(&world, 4);
+}
+
+/// It is the way back alone that goes over the stop: what fails there says nothing of the others either.
+#[test]
+fn what_fails_at_a_stop_on_its_way_back_does_not_keep_the_others() {
+    let mut world = one_away(&["v2", "v3"]);
+    world.host(4).behaviour.extend([(name("v2"), Behaviour::Bad), (name("v6"), Behaviour::Bad)]);
+    without_a_budget(&mut world);
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-04 at healthz (exit code 1): healthz said no; it went back, but not on web-04");
+    assert_eq!(to_v6(&world, 4), 1);
+    assert_eq!(world.runs(), ["v3", "v3", "v3", "v1"]);
+}
+
+/// What cannot be got any more, whoever asks for it.
+fn files_are_gone(world: &mut World, release: &str) {
+    let known = world.state.release(&place().application, &name(release)).unwrap().clone();
+    let gone = ReleaseRecord { content: Content::Removed { at: world.now }, ..known };
+    let put = Change::Put { record: Record::Release(Box::new(gone)) };
+    world.commit(Output { changes: vec![put], ..Output::default() });
+}
+
+/// From what it runs there is no way to the release in force: it was not there before the rollout either.
+#[test]
+fn one_without_a_way_back_does_not_keep_the_others() {
+    let mut world = one_away(&["v2", "v3"]);
+    files_are_gone(&mut world, "v2");
+    world.host(4).behaviour.insert(name("v6"), Behaviour::Bad);
+    without_a_budget(&mut world);
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed, "{:?}", world.sentences);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-04 at healthz (exit code 1): healthz said no; it went back, but not on web-04");
+    assert_eq!(to_v6(&world, 4), 1);
+    assert_eq!(world.runs(), ["v3", "v3", "v3", "v1"]);
+    world.run(30);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not take v3, the release in force: it runs v1, and v3 follows v2, whose files were removed from the controller at 2027-01-15 08:16:33 UTC; what helps: `ctl release v2 --publish-only` in its repository uploads them again; or a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
+    // Once there is a way it is taken, without anybody's word.
+    let known = world.state.release(&place().application, &name("v2")).unwrap().clone();
+    let here = ReleaseRecord { content: Content::Here, ..known };
+    let put = Change::Put { record: Record::Release(Box::new(here)) };
+    world.commit(Output { changes: vec![put], ..Output::default() });
     world.until("all", |world| world.runs() == ["v3"; 4]);
     in_order(&world, 4);
 }
