@@ -237,6 +237,9 @@ fn course(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef, next: &Releas
     if let Some((reason, release_failed)) = failed_in_last_rollout(table, seat, target) {
         return Course::Failed { reason, release_failed };
     }
+    if let Some((reason, release_failed)) = failed_on_the_way(table, seat, target, next) {
+        return Course::Failed { reason, release_failed };
+    }
     let Some(assignment) = asked_for(seat, next) else { return Course::Send };
     let told = |outcome: &OutcomeKind| match next == target {
         true => told(outcome),
@@ -264,6 +267,33 @@ fn course(table: &Table<'_>, seat: &Seat<'_>, target: &ReleaseRef, next: &Releas
     };
     let again_at = assignment.issued_at + pause(tries);
     if table.now >= again_at { Course::Send } else { Course::Later { reason } }
+}
+
+/// What has failed on a host that was to come to `target`: that, or a stop on the way there, other than what it would take
+/// next from what it was left with. It is not sent round and round without anybody's word.
+///
+/// Why it failed, and whether the release was what failed.
+fn failed_on_the_way(
+    table: &Table<'_>,
+    seat: &Seat<'_>,
+    target: &ReleaseRef,
+    next: &ReleaseRef,
+) -> Option<(String, bool)> {
+    let last = seat.host.issued.assignment.as_ref()?;
+    let release = &last.release;
+    if !matches!(last.order, Order::Activate { .. }) || release.digest == next.digest {
+        return None;
+    }
+    let Standing::Ended(outcome) = seat.host.standing(last, table.now) else { return None };
+    if matches!(outcome, OutcomeKind::Committed | OutcomeKind::Refused { .. }) {
+        return None;
+    }
+    let is_target = release.digest == target.digest;
+    if !is_target && !stops::leads_to(table, release, target) {
+        return None;
+    }
+    let reason = if is_target { told(outcome) } else { stops::at(release, &told(outcome)) };
+    Some((reason, !matches!(outcome, OutcomeKind::StageFailed { .. })))
 }
 
 /// How long after an order the next one is sent, if it came to nothing.

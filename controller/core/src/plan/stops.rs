@@ -104,13 +104,17 @@ pub(super) fn stands_before_one(table: &Table<'_>, seat: &Seat<'_>) -> bool {
     let Some(previous) = &rollout.previous else { return false };
     let asked = seat.issued.as_ref().unwrap_or(&seat.host.issued).assignment.as_ref();
     let Some(asked) = asked.filter(|asked| asked.rollout == rollout.id) else { return false };
-    let (state, place) = (table.state, &table.place.place);
-    let all = || state.releases(&place.application).count();
-    let demanded = || stops::demanded(state, place, &previous.name, all());
     matches!(asked.order, Order::Activate { .. })
         && asked.release.digest != rollout.release.digest
-        && demanded().any(|stop| *stop == asked.release.name)
+        && leads_to(table, &asked.release, previous)
         && !said_to_run(seat, &rollout.release)
+}
+
+/// Whether a release is a stop on a way to `target`.
+pub(super) fn leads_to(table: &Table<'_>, stop: &ReleaseRef, target: &ReleaseRef) -> bool {
+    let (state, place) = (table.state, &table.place.place);
+    let all = state.releases(&place.application).count();
+    stops::demanded(state, place, &target.name, all).any(|demanded| *demanded == stop.name)
 }
 
 /// Why there is no way to a release for a host that is heard of, where no order is open that may yet change what it runs.

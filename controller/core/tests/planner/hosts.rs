@@ -74,6 +74,8 @@ pub struct Host {
     pub restarts: BTreeMap<RolloutId, u32>,
     /// Whether its services come up again.
     pub restarts_well: bool,
+    /// Whether what it goes back to passes its checks again.
+    pub reverts_well: bool,
     /// Whether its agent knows of restarts.
     pub knows_restarts: bool,
     /// What its agent says of its requests.
@@ -113,6 +115,7 @@ impl Host {
             activations: 0,
             restarts: BTreeMap::new(),
             restarts_well: true,
+            reverts_well: true,
             knows_restarts: true,
             traffic: Traffic::Led,
             in_flight: 2,
@@ -264,6 +267,11 @@ impl Host {
                         self.took.push(assignment.release.name.clone());
                         self.active = Some(Active { release: assignment.release, proven: true });
                         self.end(generation, OutcomeKind::Committed);
+                    }
+                    (true, OnFailure::Revert) if !self.reverts_well => {
+                        self.active = work.before.map(|before| Active { proven: false, ..before });
+                        let (failure, undo) = (failure("healthz"), failure("healthz"));
+                        self.end(generation, OutcomeKind::UndoFailed { failure, undo });
                     }
                     (true, OnFailure::Revert) => {
                         self.active = work.before;

@@ -134,6 +134,28 @@ fn what_fails_at_a_stop_on_coming_back_is_left_alone_until_somebody_looks() {
     assert_eq!(took(&world, 4), ["v1", "v2", "v3"]);
 }
 
+/// What it was left with is in doubt, so that it would take the stop again, and from there what has failed, and so on.
+#[test]
+fn what_failed_and_could_not_be_undone_is_not_tried_again_over_the_stop() {
+    let mut world = one_away(&["v2", "v3"]);
+    world.host(4).behaviour.insert(name("v3"), Behaviour::Bad);
+    world.host(4).reverts_well = false;
+    come_back(&mut world);
+    world.until("it fails", |world| {
+        let active = world.hosts[&host_id(4)].active.as_ref().unwrap();
+        took(world, 4) == ["v1", "v2"] && active.release.name == name("v2") && !active.proven
+    });
+    let asked = world.issued.len();
+    world.run(300);
+    assert_eq!(world.issued.len(), asked, "{:?}", world.issued.last());
+    insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v3, the release in force: healthz said no; `ctl retry` tries it again");
+    world.host(4).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.until("it", |world| world.runs() == ["v3"; 4]);
+    world.run(30);
+    assert_eq!(took(&world, 4), ["v1", "v2", "v2", "v3"]);
+}
+
 #[test]
 fn a_new_host_takes_the_release_in_force_straight_away() {
     let mut world = one_away(&["v2", "v3"]);
