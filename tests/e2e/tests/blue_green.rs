@@ -354,5 +354,13 @@ fn what_fails_goes_back_and_what_is_aborted_gets_no_request() {
     assert!(fleet.all_run("v1.0"), "{}", fleet.scene.last_words());
     fleet.until_all_serve();
     assert_eq!(load.answered_by(), ["v1.0"]);
+
+    // What has no gate could not be led back to, and goes back before anything of it has started.
+    let plain = fleet.scene.artifact("v1.4", |text| text).unwrap();
+    let by_hand = ["--strategy", "blue_green", "--spread", "color"];
+    let words = ["v1.4 has nothing that could lead them back", "back on v1.0"];
+    told(&fleet.release("v1.4", &plain, &by_hand), 3, &words);
+    fleet.until_all_serve();
+    assert_eq!(load.answered_by(), ["v1.0"]);
     load.stop();
 }
