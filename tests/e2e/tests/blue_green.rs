@@ -1,6 +1,6 @@
 //! Blue-green across two groups of hosts with real processes, behind one HAProxy and under load: a release gets no request
 //! before somebody lets it, the way back is to lead requests back, and not a request is lost.
-#![allow(clippy::unwrap_used, reason = "all of this file is tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this file is tests")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
