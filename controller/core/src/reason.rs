@@ -629,7 +629,7 @@ impl fmt::Display for Wait {
             Self::Watch { rollout, period, of, group: Some(group) } => write!(
                 f,
                 "requests go to {group}, which has been watched for {} of {}; the other group keeps the release before. \
-                 `ctl promote {rollout}` ends the watch, `ctl rollback` leads requests back and goes back",
+                 `ctl promote {rollout}` ends the watch, `ctl rollback` leads requests back to it",
                 seconds(*period),
                 human::format(*of)
             ),
@@ -763,7 +763,7 @@ impl fmt::Display for Wait {
             ),
             Self::Carried { group, serve, needed, of, hosts } => write!(
                 f,
-                "requests stay with {hosts}: {serve} of {of} hosts of {group} serve, and {needed} have to \
+                "requests stay with {hosts}: {serve} of {of} hosts of {group} serve, and at least {needed} must \
                  (max_unavailable) before they go there alone"
             ),
             Self::KeptAway { hosts, held } => {

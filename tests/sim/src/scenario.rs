@@ -263,7 +263,7 @@ pub fn with_groups(releases: &mut [ReleasePlan]) {
     for plan in releases {
         plan.gate = true;
         plan.slots = false;
-        if plan.number % 4 == 0 {
+        if plan.number.is_multiple_of(4) {
             continue;
         }
         plan.strategy = Strategy {
@@ -278,7 +278,7 @@ pub fn with_groups(releases: &mut [ReleasePlan]) {
         if plan.number % 3 == 2 {
             plan.strategy.auto_promote = false;
         }
-        if plan.number % 2 == 1 {
+        if !plan.number.is_multiple_of(2) {
             plan.strategy.canary_hold = Duration::from_secs(20);
             plan.strategy.watch = Duration::from_secs(60);
         }

@@ -4,6 +4,7 @@ use landfall_common::Timestamp;
 
 use crate::approval;
 use crate::gate;
+use crate::groups::Side;
 use crate::member::MemberState;
 use crate::record::Convergence;
 use crate::rollout::{End, MigrationRun, Promotion, Rollout, RolloutKind, Stage, Status};
@@ -73,7 +74,11 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
         ));
     }
     if *stage == (Stage::Canary { promotion: Promotion::Awaited }) {
-        all.push(type_(format!("ctl promote {id}"), "lets the batch after the canary follow"));
+        let does = match &rollout.groups {
+            Some(groups) => format!("leads the requests to {}", groups.name(Side::First)),
+            None => "lets the batch after the canary follow".to_owned(),
+        };
+        all.push(type_(format!("ctl promote {id}"), does));
     }
     if let Stage::Gated { at } = stage
         && !at.overruled

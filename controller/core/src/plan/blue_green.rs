@@ -498,7 +498,11 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         }
         return run::open(table, 2);
     }
-    let waits: Vec<Wait> = look.waits.into_iter().chain(silent).collect();
+    let switch = |wait: Wait| match wait {
+        Wait::Host { host, why, .. } => Wait::Host { what: Doing::Switch, host, why },
+        other => other,
+    };
+    let waits: Vec<Wait> = look.waits.into_iter().map(switch).chain(silent).collect();
     if table.stalled() {
         return run::stalled(table, &waits);
     }

@@ -158,7 +158,7 @@ fn while_it_is_watched_requests_come_back_to_the_release_before_at_once() {
     world.run(30);
     insta::assert_debug_snapshot!(world.sentences, @r#"
     [
-        "requests go to color=blue, which has been watched for 30s of 10m; the other group keeps the release before. `ctl promote r-12` ends the watch, `ctl rollback` leads requests back and goes back",
+        "requests go to color=blue, which has been watched for 30s of 10m; the other group keeps the release before. `ctl promote r-12` ends the watch, `ctl rollback` leads requests back to it",
     ]
     "#);
     let before = world.issued.len();
@@ -280,13 +280,13 @@ fn requests_stay_where_they_are_while_too_few_of_the_other_group_serve() {
     assert_eq!(served(&world), (4, 2, ["v1".to_owned(), "v2".to_owned()].into()));
     insta::assert_debug_snapshot!(world.sentences, @r#"
     [
-        "batch 1 of 2 waits: web-05 has not been heard of for 5m40s",
-        "batch 1 of 2 waits: web-06 has not been heard of for 5m40s",
-        "requests stay with web-01, web-02, web-03 and web-04: 2 of 4 hosts of color=green serve, and 3 have to (max_unavailable) before they go there alone",
+        "the change of requests to the other group waits: web-05 has not been heard of for 5m40s",
+        "the change of requests to the other group waits: web-06 has not been heard of for 5m40s",
+        "requests stay with web-01, web-02, web-03 and web-04: 2 of 4 hosts of color=green serve, and at least 3 must (max_unavailable) before they go there alone",
     ]
     "#);
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
-    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: requests stay with web-01, web-02, web-03 and web-04: 2 of 4 hosts of color=green serve, and 3 have to (max_unavailable) before they go there alone. `ctl resume` waits on, `ctl rollback` goes back");
+    insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: requests stay with web-01, web-02, web-03 and web-04: 2 of 4 hosts of color=green serve, and at least 3 must (max_unavailable) before they go there alone. `ctl resume` waits on, `ctl rollback` goes back");
     let now = world.now;
     for number in [5, 6] {
         world.host(number).reboot(now);

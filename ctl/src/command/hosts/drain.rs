@@ -38,7 +38,11 @@ pub(super) fn undrained(session: &Session, hosts: &[Host]) -> Result<Exit, Error
 /// `drained by ana since 2026-11-22 18:00:00: a new disk`, and where the host is with it; nothing of one that is not.
 pub(crate) fn told(host: &Host) -> Option<String> {
     let Some(word) = &host.drain else {
-        return host.is_led_away().then(|| "requests come back once it is healthy".to_owned());
+        return host.is_led_away().then(|| match host.traffic.as_str() {
+            "returning" => "requests come back once it is healthy".to_owned(),
+            // By a rollout that goes by two groups of hosts.
+            _ => format!("no request is led there; `ctl why {}` says until when", host.id),
+        });
     };
     let how = match host.traffic.as_str() {
         // What it has done about it since, nobody knows.
