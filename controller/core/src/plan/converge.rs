@@ -1,6 +1,6 @@
 //! Hosts outside of a rollout: a new one, and one that was away, take the release in force.
 
-use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
+use landfall_common::assignment::{Assignment, Order, ReleaseRef};
 use landfall_common::report::OutcomeKind;
 use landfall_common::strategy::Strategy;
 use landfall_common::{Duration, RolloutId};
@@ -13,7 +13,6 @@ use crate::record::Convergence;
 use crate::rollout::{MigrationRun, Rollout, Schema, Stage};
 use crate::stops::NoWay;
 use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_ANEW, CONVERGE_PAUSE, CONVERGE_PAUSE_AT_MOST, CONVERGE_TRIES};
-use crate::turn;
 
 use super::pace::Pace;
 use super::stops;
@@ -351,11 +350,9 @@ fn told(outcome: &OutcomeKind) -> String {
 
 /// Sends a host to `target`, or to the stop that is next on its way there.
 fn send(table: &mut Table<'_>, at: usize, (next, target): (&ReleaseRef, &ReleaseRef), rollout: &RolloutId) {
-    let active = table.seats[at].active();
-    let may_revert = active.is_some_and(|active| turn::meets_schema(table.state, &table.place, active));
     let strategy = strategy(table, next);
     let order = Order::Activate {
-        on_failure: if may_revert { OnFailure::Revert } else { OnFailure::Hold },
+        on_failure: stops::on_failure(table, &table.seats[at], next),
         min_healthy: strategy.min_healthy,
         healthy_deadline: strategy.healthy_deadline,
     };

@@ -169,9 +169,11 @@ fn grant(table: &mut Table<'_>, batch: u32) {
             continue;
         }
         // It may have missed the releases between the one that it runs and this one.
-        let meets = |active: &ReleaseRef| turn::meets_schema(table.state, &table.place, active);
-        let may_revert = may_revert && table.seats[at].active().is_none_or(meets);
-        let on_failure = if may_revert { OnFailure::Revert } else { OnFailure::Hold };
+        let on_failure = match table.seats[at].active() {
+            _ if !may_revert => OnFailure::Hold,
+            Some(_) => stops::on_failure(table, &table.seats[at], &release),
+            None => OnFailure::Revert,
+        };
         let order = Order::Activate { on_failure, min_healthy, healthy_deadline };
         let generation = table.issue(at, release.clone(), id.clone(), order, ACTIVATE_ACCEPT);
         table.seats[at].asked(MemberState::Granted { generation }, now);

@@ -74,14 +74,25 @@ pub(super) fn bar(table: &mut Table<'_>, at: usize, no_way: &NoWay) {
     table.seats[at].fail(Left::Barred, absorb::failure("accept", reason), now);
 }
 
+/// What a host does where a release fails on it. It goes back to what was proven on it last: that is known, and is what it
+/// runs, where that is proven and another release. What is in doubt lies above something that nobody has looked at, and
+/// that may not run on the schema as it is (P7).
+pub(super) fn on_failure(table: &Table<'_>, seat: &Seat<'_>, release: &ReleaseRef) -> OnFailure {
+    let active = seat.fresh.and_then(|received| received.report.active.as_ref());
+    let may_revert = active.is_some_and(|active| {
+        active.proven
+            && active.release.digest != release.digest
+            && turn::meets_schema(table.state, &table.place, &active.release)
+    });
+    if may_revert { OnFailure::Revert } else { OnFailure::Hold }
+}
+
 /// The order by which a host takes a stop: by the knobs of the stop's own definition, and with the way back to what it
 /// runs, where that runs on the schema as it is.
 pub(super) fn order(table: &Table<'_>, seat: &Seat<'_>, stop: &ReleaseRef) -> Order {
-    let meets = |active: &ReleaseRef| turn::meets_schema(table.state, &table.place, active);
-    let may_revert = seat.active().is_some_and(meets);
     let proof = Proof::of_stop(table.state, table.rollout(), stop);
     Order::Activate {
-        on_failure: if may_revert { OnFailure::Revert } else { OnFailure::Hold },
+        on_failure: on_failure(table, seat, stop),
         min_healthy: proof.min_healthy,
         healthy_deadline: proof.healthy_deadline,
     }

@@ -68,6 +68,8 @@ pub struct Host {
     pub refuses: bool,
     /// What was activated and proven here, one after the other.
     pub took: Vec<ReleaseName>,
+    /// What was proven here and is on the disk, the newest first: what it reverts to is the first that did not fail.
+    proven: Vec<ReleaseRef>,
     /// How often something was activated here.
     pub activations: u32,
     /// How often services were restarted here, by the rollout that asked for it.
@@ -112,6 +114,7 @@ impl Host {
             hears: |_| true,
             refuses: false,
             took: Vec::new(),
+            proven: Vec::new(),
             activations: 0,
             restarts: BTreeMap::new(),
             restarts_well: true,
@@ -124,6 +127,10 @@ impl Host {
 
     fn behaviour(&self, release: &ReleaseRef) -> Behaviour {
         self.behaviour.get(&release.name).copied().unwrap_or(Behaviour::Good)
+    }
+
+    fn way_back(&self, failed: &ReleaseRef) -> Option<ReleaseRef> {
+        self.proven.iter().find(|known| *known != failed).cloned()
     }
 
     /// Whether its service is up, whatever the controller knows.
@@ -265,16 +272,25 @@ impl Host {
                 match (bad, on_failure) {
                     (false, _) => {
                         self.took.push(assignment.release.name.clone());
+                        self.proven.retain(|known| *known != assignment.release);
+                        self.proven.insert(0, assignment.release.clone());
                         self.active = Some(Active { release: assignment.release, proven: true });
                         self.end(generation, OutcomeKind::Committed);
                     }
+                    (true, OnFailure::Revert) if self.way_back(&assignment.release).is_none() => {
+                        self.end(generation, OutcomeKind::Held { failure: failure("healthz") });
+                    }
                     (true, OnFailure::Revert) if !self.reverts_well => {
-                        self.active = work.before.map(|before| Active { proven: false, ..before });
+                        self.active = self
+                            .way_back(&assignment.release)
+                            .map(|release| Active { release, proven: false });
                         let (failure, undo) = (failure("healthz"), failure("healthz"));
                         self.end(generation, OutcomeKind::UndoFailed { failure, undo });
                     }
                     (true, OnFailure::Revert) => {
-                        self.active = work.before;
+                        self.active = self
+                            .way_back(&assignment.release)
+                            .map(|release| Active { release, proven: true });
                         self.healthy_since = now;
                         self.end(generation, OutcomeKind::Reverted { failure: failure("healthz") });
                     }

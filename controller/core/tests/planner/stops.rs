@@ -1,6 +1,6 @@
 //! Required stops: hosts that come to a release over others, in a rollout and outside of one.
 
-use landfall_common::assignment::Assignment;
+use landfall_common::assignment::{Assignment, OnFailure, Order};
 use landfall_common::manifest::Follows;
 use landfall_common::strategy::{Amount, Canary, Strategy};
 use landfall_common::{Duration, ReleaseCounter};
@@ -154,6 +154,42 @@ fn what_failed_and_could_not_be_undone_is_not_tried_again_over_the_stop() {
     world.until("it", |world| world.runs() == ["v3"; 4]);
     world.run(30);
     assert_eq!(took(&world, 4), ["v1", "v2", "v2", "v3"]);
+}
+
+/// What is in doubt is not what a host reverts to: that is what was proven before it, and would not run on the schema.
+#[test]
+fn what_failed_at_a_stop_is_not_held_for_its_way_back() {
+    let mut world = World::new(4);
+    follows(&mut world, "v3", "v2", 2);
+    world.publish("v1", 1, None, knobs());
+    world.publish("v2", 2, None, knobs());
+    // Compatible with v2, and with nothing older.
+    world.publish("v3", 3, migration(WayBackKind::Compatible), knobs());
+    world.must_succeed("v1");
+    world.cut.push(host_id(4));
+    world.run(40);
+    for release in ["v2", "v3"] {
+        let id = world.release(release).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Failed, "{}", world.end_reason(&id));
+    }
+    world.host(4).behaviour.insert(name("v2"), Behaviour::Bad);
+    come_back(&mut world);
+    let asked = |world: &World| {
+        let own = world.issued.iter().filter(|asked| asked.host == host_id(4));
+        own.filter(|asked| asked.release.name == name("v2")).cloned().collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        world.run(100);
+        assert_eq!(world.runs()[3], "v2", "what does not run on the schema is not started");
+        world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    }
+    world.run(100);
+    assert_eq!(world.runs()[3], "v2");
+    let asked = asked(&world);
+    assert_eq!(asked.len(), 3);
+    let holds =
+        |asked: &Assignment| matches!(asked.order, Order::Activate { on_failure: OnFailure::Hold, .. });
+    assert!(asked.iter().all(holds), "{asked:?}");
 }
 
 #[test]
