@@ -501,7 +501,7 @@ pub fn labels(host: usize, by_groups: bool) -> BTreeMap<LabelKey, String> {
     let label = |key: &str, value: &str| (LabelKey::new(key).expect("a valid key"), value.to_owned());
     // One of four hosts is in no zone.
     let zone = ["a", "b", "c"].get(host % 4).map(|zone| label("zone", zone));
-    let color = by_groups.then(|| label("color", if host % 2 == 0 { "blue" } else { "green" }));
+    let color = by_groups.then(|| label("color", if host.is_multiple_of(2) { "blue" } else { "green" }));
     (host % 10 < 3).then(|| label("role", "canary")).into_iter().chain(zone).chain(color).collect()
 }
 
