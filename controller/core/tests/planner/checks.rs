@@ -259,7 +259,10 @@ impl Checks {
                     );
                 }
             }
+            let heard = self.heard.get(host).map(|(_, report, _)| report);
             let Some(rollout) = state.rollout(&assignment.rollout).filter(|rollout| !rollout.ended()) else {
+                let in_force = state.place(&place()).and_then(|place| place.in_force());
+                leads_to(state, heard, &assignment.release, &in_force.unwrap().release);
                 continue;
             };
             let members = members
@@ -273,7 +276,7 @@ impl Checks {
                     "{host} has no part in {}",
                     rollout.id
                 );
-                leads_to(state, &assignment.release, &rollout.release);
+                leads_to(state, heard, &assignment.release, &rollout.release);
                 continue;
             };
             let goes_back = matches!(rollout.status, Status::Active { stage: Stage::RollingBack { .. } });
@@ -282,11 +285,11 @@ impl Checks {
             }
             match &rollout.status {
                 Status::Active { stage: Stage::Running { batch } } => {
-                    leads_to(state, &assignment.release, &rollout.release);
+                    leads_to(state, heard, &assignment.release, &rollout.release);
                     assert!(member.batch <= *batch, "{host} of batch {} moved in {batch}", member.batch);
                 }
                 Status::Active { stage: Stage::RollingBack { .. } } => {
-                    leads_to(state, &assignment.release, rollout.previous.as_ref().unwrap());
+                    leads_to(state, heard, &assignment.release, rollout.previous.as_ref().unwrap());
                 }
                 // Of two groups the second comes after the watch.
                 Status::Active { stage: Stage::Switching | Stage::Watching { .. } }
@@ -296,12 +299,14 @@ impl Checks {
                 }
                 // Late ones still take it.
                 Status::Active { stage: Stage::Watching { .. } | Stage::Contracting { .. } } => {
-                    leads_to(state, &assignment.release, &rollout.release);
+                    leads_to(state, heard, &assignment.release, &rollout.release);
                 }
                 Status::Active { stage: Stage::Gated { at } } => {
+                    leads_to(state, heard, &assignment.release, &rollout.release);
                     assert!(member.batch < at.next, "{host} moved while the gates were asked");
                 }
                 Status::Active { stage: Stage::Canary { .. } } => {
+                    leads_to(state, heard, &assignment.release, &rollout.release);
                     assert_eq!(member.batch, 1, "{host} moved while the canary was held");
                 }
                 other => panic!("{host} was to activate while {:?}", other.word()),
@@ -697,16 +702,27 @@ impl Checks {
     }
 }
 
-/// What a host is let go for is what it is to run, or what that follows, and so on.
-fn leads_to(state: &State, release: &ReleaseRef, target: &ReleaseRef) {
-    let mut next = Some(target.clone());
-    while let Some(one) = next {
-        if one == *release {
-            return;
+/// What a host is let go for is what it is to run, or of what that follows, and so on, the first that it has not come to by
+/// what it says that it runs.
+fn leads_to(state: &State, heard: Option<&HostReport>, release: &ReleaseRef, target: &ReleaseRef) {
+    let stop_of = |release: &ReleaseRef| {
+        let application = place().application;
+        let follows = state.release(&application, &release.name)?.follows.as_ref()?;
+        Some(state.release(&application, &follows.release)?.release.clone())
+    };
+    let active = heard.map(|report| report.active.as_ref());
+    let has_come_to = |stop: &ReleaseRef| match active {
+        None | Some(None) => true,
+        Some(Some(active)) if active.release.counter == stop.counter => active.proven,
+        Some(Some(active)) => active.release.counter > stop.counter,
+    };
+    let mut one = target.clone();
+    // Where nobody has heard of it any of them may be right.
+    while active.is_some() || one != *release {
+        match stop_of(&one) {
+            Some(stop) if active.is_none() || !has_come_to(&stop) => one = stop,
+            _ => break,
         }
-        let known = |name| state.release(&crate::world::place().application, name);
-        let follows = known(&one.name).and_then(|record| record.follows.as_ref());
-        next = follows.and_then(|stop| Some(known(&stop.release)?.release.clone()));
     }
-    panic!("{} does not lead to {}", release.name, target.name);
+    assert_eq!(*release, one, "what leads to {} from {active:?}", target.name);
 }
