@@ -368,7 +368,7 @@ fn returning(
             seat.fresh?;
             let waited = overdue(seat, proof, state, now)?;
             let sentence = format!("it was asked to go back and has not said for {waited} how it ended");
-            Some((Move::ReturnFail(failure("activate", sentence)), None))
+            Some((Move::ReturnFail(stops::failed_at(over, failure("activate", sentence))), None))
         }
     }
 }

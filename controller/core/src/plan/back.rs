@@ -206,10 +206,7 @@ fn look(table: &Table<'_>, previous: &ReleaseRef, min_healthy: Duration) -> Look
             MemberState::Returning { .. } | MemberState::ReturnDue if seat.fresh.is_none() => {
                 Some(table.unheard(seat))
             }
-            MemberState::Returning { .. } => {
-                let why = evidence::under_way(table, seat, member, min_healthy);
-                Some(stops::told(seat, table.rollout(), why))
-            }
+            MemberState::Returning { .. } => Some(stops::under_way(table, seat, member, min_healthy)),
             MemberState::ReturnDue => {
                 Some(blue_green::holds_back(table, seat, expected).unwrap_or(Why::Blocked))
             }

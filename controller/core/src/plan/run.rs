@@ -314,8 +314,7 @@ fn pending(table: &Table<'_>, seat: &Seat<'_>, member: &Member, healthy: Duratio
         MemberState::Failed { .. } => Pending::Failed,
         _ if seat.fresh.is_none() => Pending::Silent(table.unheard(seat)),
         MemberState::Granted { .. } => {
-            let why = evidence::under_way(table, seat, member, rollout.strategy.min_healthy);
-            Pending::Waits(stops::told(seat, rollout, why))
+            Pending::Waits(stops::under_way(table, seat, member, rollout.strategy.min_healthy))
         }
         MemberState::Staged => Pending::Waits(blue_green::holds(table, seat).unwrap_or(Why::Blocked)),
         _ => Pending::Waits(stops::told(seat, rollout, Why::NotStaged)),

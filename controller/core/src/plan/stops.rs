@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use landfall_common::Duration;
 use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
 use landfall_common::report::{Failure, Health};
 
 use crate::log::LogEvent;
-use crate::member::{Left, MemberState};
+use crate::member::{Left, Member, MemberState};
 use crate::observation::Standing;
 use crate::reason::Why;
 use crate::record::PlaceRecord;
@@ -17,7 +18,7 @@ use crate::stops::{self, NoWay};
 use crate::turn;
 
 use super::absorb;
-use super::evidence::Proof;
+use super::evidence::{self, Proof};
 use super::table::{Seat, Table};
 
 /// What a host takes next on its way to `target`: that, or a stop before it.
@@ -166,6 +167,20 @@ pub(super) fn failed_at(stop: Option<&ReleaseRef>, failure: Failure) -> Failure 
 /// A reason with the stop that it is about.
 pub(super) fn at(stop: &ReleaseRef, reason: &str) -> String {
     format!("at {}, which it takes first: {reason}", stop.name)
+}
+
+/// What a host is about that was let go: at a stop by the knobs of that, and what is still missing of it once it has taken it.
+pub(super) fn under_way(table: &Table<'_>, seat: &Seat<'_>, member: &Member, min_healthy: Duration) -> Why {
+    let rollout = table.rollout();
+    let Some(stop) = over(seat, rollout) else {
+        return evidence::under_way(table, seat, member, min_healthy);
+    };
+    let min_healthy = Proof::of_stop(table.state, rollout, stop).min_healthy;
+    let generation = member.state.awaits().filter(|_| seat.runs(stop));
+    let missing =
+        generation.and_then(|generation| evidence::missing(table, seat, stop, generation, min_healthy));
+    let why = missing.unwrap_or_else(|| evidence::under_way(table, seat, member, min_healthy));
+    told(seat, rollout, why)
 }
 
 /// Why a host is not there yet, with the stop that it takes first.

@@ -95,6 +95,29 @@ fn it_goes_over_them_in_its_batch_as_well() {
     assert!(world.most_out <= before.max(2));
 }
 
+/// A stop is proven by what it asks for itself, and what is told of it says so, before it was taken and after.
+#[test]
+fn what_is_missing_at_a_stop_is_told_by_the_stop() {
+    let mut world = World::new(1);
+    follows(&mut world, "v3", "v2", 2);
+    world.publish("v1", 1, None, knobs());
+    world.publish("v2", 2, None, Strategy { min_healthy: Duration::from_secs(20), ..knobs() });
+    world.publish("v3", 3, None, knobs());
+    world.must_succeed("v1");
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Flaps);
+    world.release("v3").unwrap();
+    let tells = |world: &World, what: &str| world.sentences.iter().any(|told| told.contains(what));
+    world.until("it is proven", |world| tells(world, "takes v2 first: healthy for 15s of 20s"));
+    // Its health has begun anew when it is heard of again.
+    world.cut.push(host_id(1));
+    world.until("it has taken it", |world| took(world, 1) == ["v1", "v2"]);
+    world.run(2);
+    come_back(&mut world);
+    world.run(2);
+    assert!(tells(&world, "takes v2 first: healthy for "), "{:?}", world.sentences);
+    assert!(tells(&world, " of 20s"), "{:?}", world.sentences);
+}
+
 /// All hosts of a place that never had the stop go over it, batch by batch.
 #[test]
 fn a_fleet_that_never_had_the_stop_goes_over_it() {
@@ -409,6 +432,20 @@ fn what_fails_at_a_stop_on_its_way_back_does_not_keep_the_others() {
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-04 at healthz (exit code 1): healthz said no; it went back, but not on web-04");
     assert_eq!(to_v6(&world, 4), 1);
     assert_eq!(world.runs(), ["v3", "v3", "v3", "v1"]);
+}
+
+/// What never says how it ended at a stop is told of with that stop.
+#[test]
+fn what_does_not_answer_at_a_stop_on_its_way_back_names_it() {
+    let mut world = one_away(&["v2", "v3"]);
+    world.host(4).behaviour.extend([(name("v2"), Behaviour::Hangs), (name("v6"), Behaviour::Bad)]);
+    without_a_budget(&mut world);
+    let id = world.release("v6").unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Failed, "{:?}", world.sentences);
+    let member = world.state.members(&id).find(|member| member.host == host_id(4)).unwrap();
+    let reason = &member.return_failure.as_ref().unwrap().reason;
+    assert!(reason.starts_with("at v2, which it takes first: it was asked to go back"), "{reason}");
+    assert_eq!(world.runs()[..3], ["v3"; 3]);
 }
 
 /// What cannot be got any more, whoever asks for it.
