@@ -68,6 +68,7 @@ mod tests {
     #[test]
     fn where_a_host_is_with_its_requests_is_told() {
         let mut host = Host::from(v1::Host::default());
+        host.id = "web-7".to_owned();
         assert_eq!(told(&host), None);
         let mut said = Vec::new();
         let word = Cordon { by: "ana".into(), reason: "a new disk".into(), since: None };
@@ -95,9 +96,9 @@ mod tests {
         drained by ana: a new disk; requests may come all the same, for what runs there has no `[traffic]` that leads them away
         drained by ana: a new disk; requests may come all the same, for its agent is of an older version
 
-        requests come back once it is healthy
-        requests come back once it is healthy
-        requests come back once it is healthy
+        no request is led there; `ctl why web-7` says until when
+        no request is led there; `ctl why web-7` says until when
+        no request is led there; `ctl why web-7` says until when
         requests come back once it is healthy
         ");
     }
