@@ -127,5 +127,5 @@ fn what_turns_sick_after_the_last_batch_goes_back_while_it_is_watched() {
     let ended = scene.ctl(&["status", "--watch"]).unwrap();
     assert_eq!(ended.code, 0, "{said:?} {ended:?}");
     let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
-    assert!(log.contains("is everywhere, and is watched for 5m") && log.contains("was ended"), "{log}");
+    assert!(log.contains("is watched for 5m from now on") && log.contains("was ended"), "{log}");
 }

@@ -79,7 +79,9 @@ impl Draft<'_> {
                 reason: reason.clone(),
             });
             // What a rollout by two groups has left behind is over with a person's word.
-            let led_away = host.record.led_away.clone().filter(|_| self.leader_of(&host).is_some());
+            // One who takes his own drain back says nothing of where the rollout has its requests.
+            let is_led = self.leader_of(&host, host.record.drain.is_some()).is_some();
+            let led_away = host.record.led_away.clone().filter(|_| is_led);
             let stays = host.record.drain.as_ref().is_none_or(|drain| drain.cordoned);
             if stays {
                 self.put(Record::Host(HostRecord { drain: None, led_away, ..host.record }));
@@ -93,17 +95,20 @@ impl Draft<'_> {
     /// While a rollout by two groups is under way, it says which of them gets requests; what an operator has drained it
     /// leaves to him.
     fn is_not_led_by_a_rollout(&self, host: &Host) -> Result<(), Refusal> {
-        let leader =
-            self.leader_of(host).filter(|_| host.record.led_away.is_some() && host.record.drain.is_none());
+        let leader = self
+            .leader_of(host, false)
+            .filter(|_| host.record.led_away.is_some() && host.record.drain.is_none());
         leader.map_or(Ok(()), |rollout| {
             Err(Refusal::LedByRollout { host: host.record.id.clone(), rollout: rollout.id.clone() })
         })
     }
 
-    /// The rollout by two groups that a host has a part in. Of one that was left out it says nothing any more.
-    fn leader_of(&self, host: &Host) -> Option<&Rollout> {
+    /// The rollout by two groups that a host has a part in. Of one that was left out it says nothing any more, unless that is
+    /// the cordon of a drain, which ends with it.
+    fn leader_of(&self, host: &Host, is_drained: bool) -> Option<&Rollout> {
         let (rollout, member) = self.state.part_of(host)?;
-        (!rollout.ended() && rollout.groups.is_some() && member.left_out.is_none()).then_some(rollout)
+        let takes_part = is_drained || member.left_out.is_none();
+        (!rollout.ended() && rollout.groups.is_some() && takes_part).then_some(rollout)
     }
 
     /// What its own agent says decides: it knows what is active, and what leads requests to it.

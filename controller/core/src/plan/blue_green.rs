@@ -19,6 +19,7 @@ use crate::timing::UNREACHABLE_GRACE;
 
 use super::Turn;
 use super::run;
+use super::stops;
 use super::table::{Seat, Table};
 use super::watch;
 
@@ -88,7 +89,9 @@ impl Carried {
         let own = table.seats.iter().filter(|seat| side(seat, groups) == Some(group));
         let comes = |seat: &&Seat<'_>| {
             let well = seat.fresh.is_some_and(|heard| matches!(heard.report.health, Health::Healthy { .. }));
-            well && seat.host.record.drain.is_none() && previous.is_some_and(|previous| seat.runs(previous))
+            let comes = !matches!(seat.member_state(), Some(MemberState::ReturnFailed));
+            let runs = previous.is_some_and(|previous| seat.runs(previous));
+            well && comes && runs && seat.host.record.drain.is_none()
         };
         Self { serve: own.filter(comes).count(), ..Self::by(table, groups, group) }
     }
@@ -302,7 +305,10 @@ struct Decided {
 fn decide(table: &Table<'_>, groups: &Groups, phase: Phase) -> Decided {
     let carried = [Side::First, Side::Second].map(|group| Carried::by(table, groups, group));
     let carried = |group: Side| carried[usize::from(group == Side::Second)];
-    let goes_back = goes_back(table);
+    // On the way back one group goes after the other, first the one that took the release last, unless it waits for the other
+    // one itself.
+    let second_waits = carried(Side::Second).suffices() && !carried(Side::First).suffices();
+    let goes_back = if second_is_due(table) && !second_waits { Side::Second } else { Side::First };
     let (mut back, mut away) = (Vec::new(), Vec::new());
     let mut kept: Option<(Side, Hosts)> = None;
     for (at, seat) in table.seats.iter().enumerate() {
@@ -310,7 +316,7 @@ fn decide(table: &Table<'_>, groups: &Groups, phase: Phase) -> Decided {
         let others = carried(own.other());
         let Some(is_away) = wanted(table, seat, phase, (own, goes_back), others.suffices()) else { continue };
         // It waits for the others with its requests.
-        if phase == Phase::Before && own == Side::First && !is_away {
+        if phase == Phase::Before && own == Side::First && !is_away && is_to_come(seat) {
             kept.get_or_insert((own.other(), Hosts::default())).1.add(&seat.host.record.id);
         }
         if is_away == seat.led_away.is_some() {
@@ -354,6 +360,13 @@ fn wanted(
         let is_let = if phase == Phase::After { seat.runs(&rollout.release) } else { runs_previous };
         return (seat.left_out.is_some() && is_let).then_some(false);
     };
+    // Who cannot come to the release, or back from it, goes on with what he had before.
+    let stands = state.barred() && seat.member.as_deref().is_some_and(|member| !member.touched);
+    let stays =
+        phase == Phase::Back && matches!(state, MemberState::ReturnFailed) && is_at_a_stop(table, seat);
+    if stands || stays {
+        return Some(false);
+    }
     match (phase, own) {
         // What it would be led away to is gone, and it has not changed yet.
         (Phase::Before, Side::First) if runs_previous && is_to_come(seat) && !others_carry && !ails(seat) => {
@@ -376,6 +389,12 @@ fn wanted(
     }
 }
 
+/// Whether a host could not go back for a stop before the release that was in force, and runs what it had proven before.
+fn is_at_a_stop(table: &Table<'_>, seat: &Seat<'_>) -> bool {
+    let proven = seat.host.proven_digest().is_some_and(|digest| digest != table.rollout().release.digest);
+    proven && stops::stands_before_one(table, seat)
+}
+
 /// Whether a host has to go back.
 fn is_due(seat: &Seat<'_>) -> bool {
     matches!(
@@ -384,19 +403,17 @@ fn is_due(seat: &Seat<'_>) -> bool {
     )
 }
 
-/// On the way back one group goes after the other, first the one that took the release last. Whoever cannot be heard of, or
-/// has failed to go back, holds nobody up.
-fn goes_back(table: &Table<'_>) -> Side {
-    let due = table.members().any(|(seat, member)| {
+/// Whether hosts of the second group have to go back. Whoever cannot be heard of, or has failed to, holds nobody up.
+fn second_is_due(table: &Table<'_>) -> bool {
+    table.members().any(|(seat, member)| {
         let can = seat.fresh.is_some() && !matches!(member.state, MemberState::ReturnFailed);
         Side::of_batch(member.batch) == Side::Second && is_due(seat) && can
-    });
-    if due { Side::Second } else { Side::First }
+    })
 }
 
 /// A word that was not carried out when its rollout ended, and is not any more.
 fn is_moot(seat: &Seat<'_>) -> bool {
-    traffic(seat) == Some(Traffic::Led) && seat.drain_asked.is_none()
+    traffic(seat).is_some_and(|traffic| !traffic.is_away()) && seat.drain_asked.is_none()
 }
 
 /// What a rollout by groups has left behind, and one of another strategy changes: requests come back to what it has
