@@ -115,6 +115,11 @@ fn traffic(seat: &Seat<'_>) -> Option<Traffic> {
     seat.fresh.map(|received| received.report.traffic)
 }
 
+/// Whether it gets no requests as it is: to leave it so takes nothing from anybody.
+fn is_dark(seat: &Seat<'_>) -> bool {
+    traffic(seat).is_some_and(|traffic| traffic.is_away())
+}
+
 /// Whether something runs there from which nothing could lead requests away.
 fn is_tied(seat: &Seat<'_>) -> bool {
     !is_bare(seat) && matches!(traffic(seat), Some(Traffic::Unknown | Traffic::Ungated))
@@ -256,7 +261,7 @@ impl MayLeave {
             Some(Side::Second) => self.second,
             None => return false,
         };
-        others_carry || (ails(seat) && self.phase == Phase::Before)
+        others_carry || is_dark(seat) || (ails(seat) && self.phase == Phase::Before)
     }
 }
 
@@ -331,7 +336,7 @@ fn decide(table: &Table<'_>, groups: &Groups, phase: Phase) -> Decided {
         }
         // That the others do not serve yet is no reason for a host to hold the release up that does not either. Where the
         // release has just been let, and on the way back, the others are expected.
-        let costs_nothing = ails(seat) && phase == Phase::Before;
+        let costs_nothing = is_dark(seat) || (ails(seat) && phase == Phase::Before);
         if costs_nothing || others.suffices() {
             away.push(at);
         } else {
@@ -355,11 +360,8 @@ fn wanted(
 ) -> Option<bool> {
     let rollout = table.rollout();
     let runs_previous = rollout.previous.as_ref().is_some_and(|previous| seat.runs(previous));
-    let Some(state) = seat.member_state() else {
-        // Whoever was left out keeps what he runs, and gets requests with it where that gets them.
-        let is_let = if phase == Phase::After { seat.runs(&rollout.release) } else { runs_previous };
-        return (seat.left_out.is_some() && is_let).then_some(false);
-    };
+    // Whoever was left out may have been let go before: his requests are where they are until somebody says otherwise.
+    let state = seat.member_state()?;
     // Who cannot come to the release, or back from it, goes on with what he had before.
     let stands = state.barred() && seat.member.as_deref().is_some_and(|member| !member.touched);
     let stays =
