@@ -49,6 +49,8 @@ pub struct Checks {
     told: BTreeMap<HostId, (bool, Generation, Timestamp)>,
     /// Rollouts whose requests change over, or have.
     switching: BTreeSet<RolloutId>,
+    /// Hosts that somebody has undrained by hand since the newest rollout began: that is his word for it.
+    by_hand: BTreeSet<HostId>,
     /// Rollouts that have begun, as the log says.
     begun: BTreeSet<RolloutId>,
     excluded: BTreeMap<HostId, RolloutId>,
@@ -139,6 +141,7 @@ impl Checks {
                 }
                 LogEvent::HostUndrained { host, .. } => {
                     self.drained.remove(host);
+                    self.by_hand.insert(host.clone());
                 }
                 LogEvent::HostsExcluded { rollout, hosts, .. } => {
                     self.excluded.extend(hosts.iter().map(|host| (host.clone(), rollout.clone())));
@@ -148,6 +151,7 @@ impl Checks {
                 }
                 LogEvent::RolloutStarted { rollout, .. } => {
                     self.begun.insert(rollout.clone());
+                    self.by_hand.clear();
                     self.excluded.retain(|_, from| from == rollout);
                 }
                 _ => {}
@@ -518,7 +522,7 @@ impl Checks {
         }
         let first =
             state.members(&rollout.id).filter(|member| member.batch == 1 && member.left_out.is_none());
-        for member in first {
+        for member in first.filter(|member| !self.by_hand.contains(&member.host)) {
             let host = &hosts[&member.host];
             let this = |issued: &&Assignment| issued.rollout == rollout.id && issued.order.takes_out();
             let newest = state.host(&member.host).and_then(|host| host.issued.assignment.as_ref());

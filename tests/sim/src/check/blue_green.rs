@@ -1,12 +1,13 @@
 //! P3 and P5, two groups of hosts: requests are led away from one only while enough of the other serve, and none come to a
 //! release before it is proven and nobody has let them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{Health, HostReport, Traffic};
 use landfall_common::strategy::{Amount, StrategyKind};
 use landfall_common::{HostId, RolloutId, Sha256, Timestamp};
+use landfall_controller_core::command::Action;
 use landfall_controller_core::record::HostRecord;
 use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage};
 
@@ -17,9 +18,18 @@ use super::{Checks, Violation};
 pub struct Groups {
     /// Releases that are to get no requests yet, by their rollouts.
     held: BTreeMap<RolloutId, Sha256>,
+    /// Hosts that somebody has undrained by hand: that is his word for it.
+    by_hand: BTreeSet<HostId>,
 }
 
 impl Groups {
+    /// A word is about to be given; whether it is taken, only the answer tells.
+    pub fn asked(&mut self, action: &Action) {
+        if let Action::Undrain { hosts, .. } = action {
+            self.by_hand.extend(hosts.iter().cloned());
+        }
+    }
+
     /// This is durable.
     pub fn found(&mut self, rollout: &Rollout) {
         if rollout.groups.is_none() || rollout.kind != RolloutKind::Forward {
@@ -116,7 +126,7 @@ impl Checks {
     /// [`Violation`].
     pub fn gets_no_requests_early(&self, host: &HostId, report: &HostReport) -> Result<(), Violation> {
         let Some(active) = &report.active else { return Ok(()) };
-        if report.traffic != Traffic::Led {
+        if report.traffic != Traffic::Led || self.groups.by_hand.contains(host) {
             return Ok(());
         }
         for (rollout, digest) in &self.groups.held {

@@ -89,6 +89,7 @@ impl Checks {
     /// counts no more.
     pub fn word_taken_back(&mut self, action: &Action) {
         self.drained.taken_back(action);
+        self.groups.asked(action);
         let hosts: Vec<HostId> = match action {
             Action::Undrain { hosts, .. } => {
                 self.alone.drained.retain(|host| !hosts.contains(host));
