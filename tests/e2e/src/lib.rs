@@ -3,6 +3,7 @@
 pub mod load;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod recipe;
 pub mod scene;

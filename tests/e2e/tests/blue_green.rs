@@ -4,14 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use landfall_e2e::load::{Counts, Load};
-use landfall_e2e::process::{Process, free_port, wait_until};
+use landfall_e2e::process::wait_until;
+use landfall_e2e::proxy::Proxy;
 use landfall_e2e::scene::{SERVER, Scene};
 use landfall_e2e::stage::{Said, token_in, told};
 
@@ -22,63 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked where requests go, while that is measured.
 const POLL: Duration = Duration::from_millis(2);
 
-/// One HAProxy before all hosts.
-struct Proxy {
-    socket: PathBuf,
-    port: u16,
-    _process: Process,
-}
-
-impl Proxy {
-    fn start(directory: &Path, servers: &[(&str, u16)]) -> Self {
-        fs::create_dir_all(directory).unwrap();
-        let (port, socket) = (free_port().unwrap(), directory.join("admin.sock"));
-        let servers: String =
-            servers.iter().map(|(name, port)| format!("    server {name} 127.0.0.1:{port}\n")).collect();
-        let config = format!(
-            "global\n    stats socket {} mode 600 level admin\ndefaults\n    mode http\n    timeout connect 5s\n    \
-             timeout client 30s\n    timeout server 30s\nfrontend front\n    bind 127.0.0.1:{port}\n    \
-             default_backend site\nbackend site\n    balance roundrobin\n{servers}",
-            socket.display()
-        );
-        let file = directory.join("haproxy.cfg");
-        fs::write(&file, config).unwrap();
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
-        let process = Process::spawn("haproxy", &mut command, &directory.join("log"))
-            .expect("haproxy is needed: apt-get install haproxy");
-        wait_until("haproxy answers", PATIENCE, || UnixStream::connect(&socket).is_ok()).unwrap();
-        Self { socket, port, _process: process }
-    }
-
-    /// How many requests were led to the hosts of a group so far.
-    fn led_to(&self, group: [&str; 2]) -> u64 {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
-        stream.write_all(b"show stat\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let header: Vec<&str> = answer.lines().next().unwrap().trim_start_matches("# ").split(',').collect();
-        let column = header.iter().position(|name| *name == "stot").unwrap();
-        let of = |host: &str| -> u64 {
-            let line = answer.lines().find(|line| line.starts_with(&format!("site,{host},"))).unwrap();
-            line.split(',').nth(column).unwrap().parse().unwrap()
-        };
-        group.into_iter().map(of).sum()
-    }
-
-    /// Waits until so many more were led to a group.
-    fn until_led_to(&self, group: [&str; 2], more: u64) {
-        let before = self.led_to(group);
-        wait_until("requests arrive", PATIENCE, || self.led_to(group) >= before + more).unwrap();
-    }
-
-    /// While one group gets requests, the other one gets none.
-    fn leads_to(&self, group: [&str; 2], not: [&str; 2], while_it: impl FnOnce()) {
-        let before = self.led_to(not);
-        while_it();
-        self.until_led_to(group, 60);
-        assert_eq!(self.led_to(not), before, "requests came to {not:?}");
-    }
+/// While one group gets requests, the other one gets none.
+fn leads_to(proxy: &Proxy, group: [&str; 2], not: [&str; 2], while_it: impl FnOnce()) {
+    let before = proxy.led_to(&not);
+    while_it();
+    proxy.until_led_to(&group, 60);
+    assert_eq!(proxy.led_to(&not), before, "requests came to {not:?}");
 }
 
 /// Four hosts of two colours behind one HAProxy.
@@ -159,13 +108,13 @@ impl Fleet {
 
     /// Goes back; how long after the command the first request came to the green hosts.
     fn goes_back(&self) -> Duration {
-        let before = self.proxy.led_to(GREEN);
+        let before = self.proxy.led_to(&GREEN);
         let mut command = self.scene.stage.ctl();
         command.current_dir(self.scene.stage.root.join("operator")).stdin(Stdio::null());
         command.args(["--app", "site", "rollback", "--yes", "--detach"]).stdout(Stdio::piped());
         let asked = Instant::now();
         let asking = command.stderr(Stdio::piped()).spawn().unwrap();
-        while self.proxy.led_to(GREEN) == before {
+        while self.proxy.led_to(&GREEN) == before {
             assert!(asked.elapsed() < PATIENCE, "no request came back\n{}", self.scene.last_words());
             std::thread::sleep(POLL);
         }
@@ -184,8 +133,8 @@ impl Fleet {
         };
         wait_until("all get requests", PATIENCE, is_led)
             .unwrap_or_else(|error| panic!("{error}\n{}", self.scene.last_words()));
-        self.proxy.until_led_to(BLUE, 10);
-        self.proxy.until_led_to(GREEN, 10);
+        self.proxy.until_led_to(&BLUE, 10);
+        self.proxy.until_led_to(&GREEN, 10);
     }
 }
 
@@ -244,12 +193,12 @@ fn one_group_takes_the_release_while_the_other_serves_and_requests_come_back_at_
     told(&fleet.release("v1.1", &artifact, &["--detach"]), 0, &[]);
     fleet.until_said("color=blue is proven, without requests");
     assert_eq!((fleet.runs(BLUE), fleet.runs(GREEN)), (["v1.1".into()].into(), ["v1.0".into()].into()));
-    fleet.proxy.leads_to(GREEN, BLUE, || {});
+    leads_to(&fleet.proxy, GREEN, BLUE, || {});
     fleet.scene.stage.kill_controller().unwrap();
     fleet.scene.stage.kill_agent("web-1").unwrap();
     fleet.scene.stage.start_agent("web-1").unwrap();
     fleet.scene.stage.start_controller().unwrap();
-    fleet.proxy.leads_to(GREEN, BLUE, || {
+    leads_to(&fleet.proxy, GREEN, BLUE, || {
         fleet.until_said("color=blue is proven, without requests");
     });
     assert_eq!(load.answered_by(), ["v1.0"]);
@@ -266,7 +215,7 @@ fn one_group_takes_the_release_while_the_other_serves_and_requests_come_back_at_
     fleet.until_said("requests go to color=blue");
     println!("promoted: changed over and watched {:.0?} after the command", promoted.elapsed());
     load.answered_by();
-    fleet.proxy.leads_to(BLUE, GREEN, || {});
+    leads_to(&fleet.proxy, BLUE, GREEN, || {});
     assert_eq!(load.answered_by(), ["v1.1"]);
     fleet.says(&["hosts"]);
     fleet.says(&["why"]);
@@ -330,7 +279,7 @@ fn what_fails_goes_back_and_what_is_aborted_gets_no_request() {
     fs::write(sours.join("server.py"), SERVER.replacen(well, &soured, 1)).unwrap();
     told(&fleet.release("v1.2", &sours, &["--auto-promote", "--detach"]), 0, &[]);
     fleet.until_said("requests go to color=blue");
-    fleet.proxy.leads_to(BLUE, GREEN, || {});
+    leads_to(&fleet.proxy, BLUE, GREEN, || {});
     load.answered_by();
     fs::write(&trouble, "").unwrap();
     let ended = fleet.ctl(&["status", "--watch"]);
@@ -343,7 +292,7 @@ fn what_fails_goes_back_and_what_is_aborted_gets_no_request() {
     told(&fleet.release("v1.3", &next, &["--detach"]), 0, &[]);
     fleet.until_said("color=blue is proven, without requests");
     fleet.says(&["abort"]);
-    fleet.proxy.leads_to(GREEN, BLUE, || {
+    leads_to(&fleet.proxy, GREEN, BLUE, || {
         fleet.says(&["status"]);
         fleet.says(&["hosts"]);
         fleet.says(&["why", "web-1"]);

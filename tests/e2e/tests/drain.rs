@@ -2,68 +2,20 @@
 //! lost, none comes to a drained host, and nothing is rolled out to it.
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use landfall_e2e::load::Load;
-use landfall_e2e::process::{Process, free_port, wait_until};
+use landfall_e2e::process::wait_until;
+use landfall_e2e::proxy::Proxy;
 use landfall_e2e::scene::Scene;
 use landfall_e2e::stage::{Said, told};
 
 const HOSTS: [&str; 3] = ["web-1", "web-2", "web-3"];
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One HAProxy before all hosts.
-struct Proxy {
-    socket: PathBuf,
-    port: u16,
-    _process: Process,
-}
-
-impl Proxy {
-    fn start(directory: &Path, servers: &[(&str, u16)]) -> Self {
-        fs::create_dir_all(directory).unwrap();
-        let (port, socket) = (free_port().unwrap(), directory.join("admin.sock"));
-        let servers: String =
-            servers.iter().map(|(name, port)| format!("    server {name} 127.0.0.1:{port}\n")).collect();
-        let config = format!(
-            "global\n    stats socket {} mode 600 level admin\ndefaults\n    mode http\n    timeout connect 5s\n    \
-             timeout client 30s\n    timeout server 30s\nfrontend front\n    bind 127.0.0.1:{port}\n    \
-             default_backend site\nbackend site\n    balance roundrobin\n{servers}",
-            socket.display()
-        );
-        let file = directory.join("haproxy.cfg");
-        fs::write(&file, config).unwrap();
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
-        let process = Process::spawn("haproxy", &mut command, &directory.join("log"))
-            .expect("haproxy is needed: apt-get install haproxy");
-        wait_until("haproxy answers", PATIENCE, || UnixStream::connect(&socket).is_ok()).unwrap();
-        Self { socket, port, _process: process }
-    }
-
-    /// How many requests were led to a host so far.
-    fn led_to(&self, host: &str) -> u64 {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
-        stream.write_all(b"show stat\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let header: Vec<&str> = answer.lines().next().unwrap().trim_start_matches("# ").split(',').collect();
-        let column = header.iter().position(|name| *name == "stot").unwrap();
-        let line = answer.lines().find(|line| line.starts_with(&format!("site,{host},"))).unwrap();
-        line.split(',').nth(column).unwrap().parse().unwrap()
-    }
-
-    /// Waits until so many more were led to a host.
-    fn until_led_to(&self, host: &str, more: u64) {
-        let before = self.led_to(host);
-        wait_until("requests arrive", PATIENCE, || self.led_to(host) >= before + more).unwrap();
-    }
-}
 
 fn traffic(scene: &Scene, host: &str) -> String {
     let told = scene.json(&["hosts"]).unwrap();
@@ -100,14 +52,14 @@ fn a_drained_host_gets_no_request_and_none_is_lost() {
     };
     release(&scene, "v1");
     let load = Load::start(vec![format!("127.0.0.1:{}", proxy.port)], "/", 40).unwrap();
-    HOSTS.iter().for_each(|host| proxy.until_led_to(host, 5));
+    HOSTS.iter().for_each(|host| proxy.until_led_to(&[host], 5));
 
     let said = scene.ctl(&["hosts", "drain", "web-1", "--reason", "a new disk"]).unwrap();
     assert!(said.code == 0 && said.out.contains("drained by admin"), "{said:?}");
     until(&scene, "web-1", "drained");
-    let before = proxy.led_to("web-1");
-    proxy.until_led_to("web-2", 40);
-    assert_eq!(proxy.led_to("web-1"), before, "requests came to a drained host");
+    let before = proxy.led_to(&["web-1"]);
+    proxy.until_led_to(&["web-2"], 40);
+    assert_eq!(proxy.led_to(&["web-1"]), before, "requests came to a drained host");
 
     // One is what the budget allows.
     let second = scene.ctl(&["hosts", "drain", "web-2", "--reason", "too"]).unwrap();
@@ -143,8 +95,8 @@ fn a_drained_host_gets_no_request_and_none_is_lost() {
     scene.stage.kill_controller().unwrap();
     scene.stage.start_controller().unwrap();
     until(&scene, "web-1", "drained");
-    proxy.until_led_to("web-3", 40);
-    assert_eq!(proxy.led_to("web-1"), before, "requests came to a drained host");
+    proxy.until_led_to(&["web-3"], 40);
+    assert_eq!(proxy.led_to(&["web-1"]), before, "requests came to a drained host");
 
     // One host may be out, and one is: a release waits for it, and goes everywhere once it is back.
     let artifact = scene.artifact("v2", |text| text + gate).unwrap();
@@ -153,7 +105,7 @@ fn a_drained_host_gets_no_request_and_none_is_lost() {
     let waits = || scene.ctl(&["status"]).unwrap().out.contains("web-1 is out");
     wait_until("the release waits", PATIENCE, waits)
         .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
-    assert_eq!(proxy.led_to("web-1"), before, "requests came to a drained host");
+    assert_eq!(proxy.led_to(&["web-1"]), before, "requests came to a drained host");
     told(
         &scene.ctl_as(&bo, &["hosts", "undrain", "web-1"]).unwrap(),
         0,
@@ -165,7 +117,7 @@ fn a_drained_host_gets_no_request_and_none_is_lost() {
     wait_until("web-1 takes it as well", PATIENCE, everywhere)
         .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));
     until(&scene, "web-1", "led");
-    proxy.until_led_to("web-1", 10);
+    proxy.until_led_to(&["web-1"], 10);
     let counts = load.stop();
     assert!(counts.sent > 200 && counts.failed == 0, "{counts:?}\n{}", scene.last_words());
     let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
