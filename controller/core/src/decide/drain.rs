@@ -78,8 +78,8 @@ impl Draft<'_> {
                 environment,
                 reason: reason.clone(),
             });
-            // What a rollout by two groups has left behind is over with a person's word.
-            // One who takes his own drain back says nothing of where the rollout has its requests.
+            // What a rollout by two groups has left behind is over with a person's word. Of one that is under way, taking a
+            // drain back says nothing.
             let is_led = self.leader_of(&host, host.record.drain.is_some()).is_some();
             let led_away = host.record.led_away.clone().filter(|_| is_led);
             let stays = host.record.drain.as_ref().is_none_or(|drain| drain.cordoned);
