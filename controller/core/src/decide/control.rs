@@ -62,7 +62,7 @@ impl Draft<'_> {
             }
             Some(Stage::Gated { at }) => {
                 let at = at.clone();
-                return Ok(self.overrule_gates(rollout, at));
+                return self.overrule_gates(rollout, at);
             }
             Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
             Some(Stage::Canary { promotion: Promotion::Given }) if failed => {}

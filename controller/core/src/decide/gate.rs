@@ -11,6 +11,7 @@ use crate::refusal::Refusal;
 use crate::rollout::{Rollout, Stage, Status};
 
 use super::Draft;
+use super::control::wrong;
 
 impl Draft<'_> {
     /// Notes what was said. It is for the batch that is to begin next, and for no other; whoever knows which one he
@@ -74,27 +75,36 @@ impl Draft<'_> {
         Ok(answer)
     }
 
-    /// Somebody says that the batch begins whatever the gates say. What they have paused waits for this word.
-    pub(super) fn overrule_gates(&mut self, mut rollout: Rollout, at: AtGates) -> Answer {
+    /// Somebody says that the batch begins whatever the gates say. What they have paused waits for this word. Whoever
+    /// says it of gates that are open overrules nothing: one that is closed after this holds.
+    pub(super) fn overrule_gates(&mut self, mut rollout: Rollout, at: AtGates) -> Result<Answer, Refusal> {
         let answer = Answer::Rollout { id: rollout.id.clone() };
         if at.overruled {
-            return answer;
+            return Ok(answer);
         }
         let standings = gate::standings(self.state, &rollout, self.now);
-        let shut = standings
+        let shut: Vec<String> = standings
             .iter()
             .filter(|standing| !standing.is_open())
-            .map(|standing| format!("gate {standing}"));
-        let (id, overruled) = (rollout.id.clone(), shut.collect::<Vec<_>>().join("; "));
+            .map(|standing| format!("gate {standing}"))
+            .collect();
+        let is_held = matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
+        if shut.is_empty() && !is_held {
+            return Err(wrong(
+                &rollout,
+                "its gates are open, and it waits for its hosts; `ctl status` says for which",
+            ));
+        }
+        let (id, overruled) = (rollout.id.clone(), shut.join("; "));
         self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: u64::from(at.next), overruled });
-        let stage = Stage::Gated { at: AtGates { overruled: true, ..at } };
-        if matches!(rollout.status, Status::Paused { by: Actor::Controller, .. }) {
+        let stage = Stage::Gated { at: AtGates { overruled: !shut.is_empty(), ..at } };
+        if is_held {
             self.log(LogEvent::RolloutResumed { rollout: id });
             rollout.status = Status::Active { stage: stage.clone() };
         }
         rollout.enter(stage, self.now);
         self.put(Record::Rollout(Box::new(rollout)));
-        answer
+        Ok(answer)
     }
 
     /// The gate of this name that holds a rollout, if one ever does.

@@ -10,7 +10,7 @@ use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{Refusal, preview, preview_drill, preview_rollback};
 
 use crate::hosts::Behaviour;
-use crate::world::{World, migration, name, place, strategy};
+use crate::world::{World, host_id, migration, name, place, strategy};
 
 pub fn gate(name: &str, before: Before) -> Gate {
     Gate { name: GateName::new(name).unwrap(), before, deadline: Duration::from_secs(600), ask: None }
@@ -152,6 +152,27 @@ fn one_that_may_not_go_back_by_itself_pauses_and_somebody_overrules() {
     rollout r-9 was promoted to batch 2, and overrules its gates: gate qa says no, by anna: we looked
     the gates before batch 2 of rollout r-9 are overruled: qa says no, by anna: we looked
     ");
+}
+
+#[test]
+fn whoever_promotes_while_all_gates_are_open_overrules_none_of_them() {
+    let mut world = on_v1(gated(&[("qa", Before::Second)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    let canary = host_id(1);
+    world.cut.push(canary.clone());
+    world.run(60);
+    say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
+    world.run(30);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "the canary is not heard of");
+    let refused = world.ask(Action::Promote { rollout: id.clone() }).unwrap_err();
+    insta::assert_snapshot!(refused, @"rollout r-9 is waiting: its gates are open, and it waits for its hosts; `ctl status` says for which");
+    say(&mut world, &id, "qa", GateVerdict::Closed).unwrap();
+    world.cut.clear();
+    world.run(300);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "somebody has closed it since");
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
 #[test]
