@@ -54,7 +54,7 @@ impl Draft<'_> {
 
     /// Lets excluded hosts take part again. Those that take part already go on.
     pub(super) fn include(&mut self, hosts: &BTreeSet<HostId>, reason: &str) -> Result<Answer, Refusal> {
-        let mut back: Vec<Member> = Vec::new();
+        let mut back: Vec<(&Rollout, &Member)> = Vec::new();
         let mut about = None;
         for host in hosts {
             let known = self.known_host(host)?;
@@ -65,13 +65,13 @@ impl Draft<'_> {
             let Some((rollout, member)) = self.state.part_of(known) else { continue };
             about = about.or(Some(rollout.id.clone()));
             if member.left_out.is_some() {
-                back.push(self.takes_part_again(rollout, member));
+                back.push((rollout, member));
             }
         }
         for (rollout, hosts) in by_rollout(&back) {
             self.log(LogEvent::HostsIncluded { rollout, hosts, reason: reason.to_owned() });
         }
-        back.into_iter().for_each(|member| self.put(Record::Member(Box::new(member))));
+        back.into_iter().for_each(|(rollout, member)| self.takes_part_again(rollout, member));
         Ok(about.map_or(Answer::Accepted, |id| Answer::Rollout { id }))
     }
 
@@ -120,23 +120,7 @@ impl Draft<'_> {
         // Whoever was excluded as well stays so.
         let cordoned = |member: &Member| member.left_out.is_some() && !member.is_excluded();
         if let Some((rollout, member)) = under_way.filter(|(_, member)| cordoned(member)) {
-            let mut member = self.takes_part_again(rollout, member);
-            // Once all batches are over it belongs to the last of them: no gate before another one would be asked any more.
-            let is_over =
-                matches!(rollout.status.stage(), Some(Stage::Watching { .. } | Stage::Contracting { .. }));
-            if is_over && rollout.groups.is_none() {
-                member.batch = member.batch.min(rollout.batches);
-            }
-            // It was to come after the last batch: that was the canary.
-            let batches = member.batch;
-            if batches > rollout.batches {
-                let longer = Record::Rollout(Box::new(Rollout { batches, ..rollout.clone() }));
-                // Another host of the same word may have said so before.
-                if !self.output.changes.iter().any(|change| change.key() == longer.key()) {
-                    self.put(longer);
-                }
-            }
-            self.put(Record::Member(Box::new(member)));
+            self.takes_part_again(rollout, member);
         }
         self.put(Record::Host(HostRecord { cordon: None, drain: None, ..host.record }));
     }
@@ -202,8 +186,8 @@ impl Draft<'_> {
         Ok(rollout)
     }
 
-    /// As it was, but for a failure: whoever lets a host take part again wants it to be tried again.
-    fn takes_part_again(&self, rollout: &Rollout, member: &Member) -> Member {
+    /// It goes on as it was, but for a failure: whoever lets a host take part again wants it to be tried again.
+    fn takes_part_again(&mut self, rollout: &Rollout, member: &Member) {
         let going_back = matches!(rollout.status.stage(), Some(Stage::RollingBack { .. }));
         let tried = self.retried(member, going_back).unwrap_or_else(|| member.clone());
         // That nothing was heard of it meanwhile is not held against it.
@@ -212,13 +196,29 @@ impl Draft<'_> {
         } else {
             self.now
         };
-        Member { left_out: None, since, ..tried }
+        let mut member = Member { left_out: None, since, ..tried };
+        // Once all batches are over it belongs to the last of them: no gate before another one would be asked any more.
+        let is_over =
+            matches!(rollout.status.stage(), Some(Stage::Watching { .. } | Stage::Contracting { .. }));
+        if is_over && rollout.groups.is_none() {
+            member.batch = member.batch.min(rollout.batches);
+        }
+        // It was to come after the last batch: that was the canary.
+        let batches = member.batch;
+        if batches > rollout.batches && !rollout.ended() {
+            let longer = Record::Rollout(Box::new(Rollout { batches, ..rollout.clone() }));
+            // Another host of the same word may have said so before.
+            if !self.output.changes.iter().any(|change| change.key() == longer.key()) {
+                self.put(longer);
+            }
+        }
+        self.put(Record::Member(Box::new(member)));
     }
 }
 
-fn by_rollout(members: &[Member]) -> Vec<(RolloutId, Vec<HostId>)> {
+fn by_rollout(members: &[(&Rollout, &Member)]) -> Vec<(RolloutId, Vec<HostId>)> {
     let mut found: std::collections::BTreeMap<RolloutId, Vec<HostId>> = std::collections::BTreeMap::new();
-    for member in members {
+    for (_, member) in members {
         found.entry(member.rollout.clone()).or_default().push(member.host.clone());
     }
     found.into_iter().collect()

@@ -92,6 +92,19 @@ fn a_host_that_is_included_again_is_tried_again() {
     assert_eq!(world.rollout(&id).left_out, "");
 }
 
+/// Whoever was cordoned when a canary began that was all of it comes after it, whichever word keeps him out last.
+#[test]
+fn who_was_cordoned_and_excluded_as_well_comes_after_the_canary() {
+    let mut world = on_v1(2, strategy());
+    cordon(&mut world, &[2]);
+    let id = world.release("v2").unwrap();
+    exclude(&mut world, &[2]).unwrap();
+    uncordon(&mut world, &[2]);
+    include(&mut world, &[2]).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!((world.runs(), world.rollout(&id).batches), (vec!["v2".to_owned(); 2], 2));
+}
+
 #[test]
 fn what_an_excluded_host_was_let_do_it_does_and_it_counts_as_out_meanwhile() {
     let mut world =
