@@ -9,7 +9,7 @@ use crate::gate::{self, AtGates, GateVerdict, Standing};
 use crate::log::LogEvent;
 use crate::reason::{AtGate, Wait};
 use crate::refusal::seconds;
-use crate::rollout::Stage;
+use crate::rollout::{Rollout, Stage};
 
 use super::Turn;
 use super::blue_green;
@@ -54,7 +54,8 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
     }
     let open = at.overruled || standings.iter().all(Standing::is_open);
     // The hosts are asked anew: what they had shown when the gates were asked may be over.
-    let look = (done > 0).then(|| run::look(table, done, table.rollout().strategy.min_healthy));
+    let (healthy, patience) = shown_again(table.rollout(), done);
+    let look = (done > 0).then(|| run::look(table, done, healthy));
     // Its hosts were left out or removed since: whether the others follow without its evidence is for a person to say.
     let is_gone = look.as_ref().is_some_and(|look| look.empty) && done == 1 && table.rollout().has_canary();
     if is_gone && !at.without_canary {
@@ -71,8 +72,8 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
         return table.pause(unanswered(silent, silent_for(silent), at.next, table.rollout().batches));
     }
     let waits = look.map_or_else(Vec::new, |look| look.waits);
-    if open && opened_for(table, &standings) >= table.rollout().strategy.progress_deadline {
-        let healthy = human::format(table.rollout().strategy.min_healthy);
+    if open && opened_for(table, &standings) >= patience {
+        let healthy = human::format(healthy);
         let why = waits.first().map_or_else(String::new, ToString::to_string);
         return table.pause(format!(
             "the gates before batch {} are open, and batch {done} was not healthy for {healthy} since: {why}. `ctl \
@@ -83,6 +84,15 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
     report(table, at, &standings);
     run::report(table, waits);
     Turn::None
+}
+
+/// For how long the hosts of a batch are to be healthy again, and how long that is waited for: of a canary for as long as
+/// it is held.
+fn shown_again(rollout: &Rollout, batch: u32) -> (Duration, Duration) {
+    let strategy = &rollout.strategy;
+    let is_held = batch == 1 && rollout.has_canary() && strategy.holds_canary();
+    let hold = if is_held { strategy.canary_hold } else { Duration::ZERO };
+    (strategy.min_healthy.max(hold), strategy.progress_deadline + hold)
 }
 
 /// Why a rollout pauses of which nobody has said anything for too long.

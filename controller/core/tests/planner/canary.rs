@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use landfall_common::Duration;
-use landfall_common::strategy::{Canary, Strategy, StrategyKind};
+use landfall_common::strategy::{Before, Canary, Strategy, StrategyKind};
+use landfall_common::{Duration, GateName};
 use landfall_controller_core::command::{Action, Overrides, RollRequest};
+use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::log::LogEvent;
-use landfall_controller_core::rollout::StatusWord;
+use landfall_controller_core::rollout::{Stage, StatusWord};
 use landfall_controller_core::{Refusal, preview};
 
 use crate::hosts::Behaviour;
@@ -211,6 +212,27 @@ fn with_its_hosts_a_canary_takes_its_evidence_and_a_person_decides() {
     world.run(60);
     assert_eq!(world.word(&id), StatusWord::Waiting);
     world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// Whoever joins the canary while its gate is asked is held like it.
+#[test]
+fn who_comes_to_a_canary_late_is_held_before_its_gate_lets_others_follow() {
+    let gates = vec![crate::gates::gate("qa", Before::Second)];
+    let mut world = on_v1(5, strategy());
+    world.publish("v3", 3, None, Strategy { gates, canary: Canary::Count(2), ..held(60) });
+    let hosts: BTreeSet<_> = [host_id(2)].into();
+    let exclude = Action::Exclude { hosts: hosts.clone(), rollout: None, reason: "broken".to_owned() };
+    let id = world.release("v3").unwrap();
+    world.ask(exclude).unwrap();
+    world.until("the gate", |w| matches!(w.rollout(&id).status.stage(), Some(Stage::Gated { .. })));
+    let (gate, reason) = (GateName::new("qa").unwrap(), "we looked".to_owned());
+    let verdict = GateVerdict::Open;
+    world.ask(Action::Include { hosts, reason: String::new() }).unwrap();
+    world.ask(Action::AnswerGate { rollout: id.clone(), gate, batch: None, verdict, reason }).unwrap();
+    world.until("it is in the canary", |w| w.runs()[1] == "v3");
+    world.run(50);
+    assert_eq!(world.runs(), ["v3", "v3", "v1", "v1", "v1"]);
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
