@@ -2,7 +2,7 @@
 
 use landfall_common::assignment::ReleaseRef;
 use landfall_common::strategy::Closed;
-use landfall_common::{RolloutId, Sha256, Timestamp};
+use landfall_common::{ReleaseName, RolloutId, Timestamp};
 
 use crate::approval;
 use crate::command::RollRequest;
@@ -14,6 +14,7 @@ use crate::record::{Lock, Place, PlaceRecord};
 use crate::refusal::Refusal;
 use crate::rollout::{End, Known, Rollout, Status};
 use crate::state::State;
+use crate::stops;
 
 /// What hinders a rollout from beginning in a place.
 #[derive(Debug, Clone)]
@@ -141,12 +142,17 @@ pub fn hindered(
     hindrance(state, state.place(place)?, None, wanted, now).map(|found| found.why().to_string())
 }
 
-/// What has gone wrong here so far, for whoever says now that `release` is to begin.
-pub(crate) fn known(state: &State, place: &PlaceRecord, release: Sha256) -> Known {
-    let failed =
-        state.rollouts().filter(|other| other.place == place.place && other.release.digest == release);
-    let failed = failed.filter(|other| went_wrong(other).is_some()).map(|other| other.id.clone());
-    Known { last: place.last.clone(), failed: failed.collect() }
+/// What has gone wrong here so far, for whoever says now that `release` is to begin: of it, and of what hosts may have to
+/// take before it.
+pub(crate) fn known(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> Known {
+    let all = state.releases(&place.place.application).count();
+    let stops: Vec<&ReleaseName> = stops::demanded(state, &place.place, &release.name, all).collect();
+    let same = |other: &&Rollout| {
+        let is_it = other.release.digest == release.digest || stops.contains(&&other.release.name);
+        other.place == place.place && is_it
+    };
+    let failed = state.rollouts().filter(same).filter(|other| went_wrong(other).is_some());
+    Known { last: place.last.clone(), failed: failed.map(|other| other.id.clone()).collect() }
 }
 
 /// How a rollout that did not bring its release ended, if it has.

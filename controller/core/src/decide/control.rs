@@ -37,7 +37,7 @@ impl Draft<'_> {
         if let Status::Paused { mut stage, .. } = rollout.status.clone() {
             self.log(LogEvent::RolloutResumed { rollout: id.clone() });
             if let Stage::InLine { known, .. } = &mut stage {
-                *known = line::known(self.state, &self.place_of(&rollout), rollout.release.digest);
+                *known = line::known(self.state, &self.place_of(&rollout), &rollout.release);
             }
             rollout.status = Status::Active { stage };
             rollout.since = self.now;

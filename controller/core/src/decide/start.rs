@@ -204,7 +204,7 @@ impl Draft<'_> {
         if place.line.len() >= LINE_AT_MOST {
             return Err(Refusal::LineFull { place: place.place });
         }
-        let known = line::known(self.state, &place, plan.release.digest);
+        let known = line::known(self.state, &place, &plan.release);
         place.line.push(id.clone());
         self.log(LogEvent::RolloutQueued {
             rollout: id.clone(),

@@ -1,13 +1,13 @@
 //! The line of a place: the first in it begins once nothing stands in its way.
 
-use landfall_common::Timestamp;
+use landfall_common::{ReleaseName, Timestamp};
 
 use crate::approval;
 use crate::begin::{self, Beginning};
 use crate::line::{self, Hindrance};
 use crate::log::{Actor, LogEvent, NewEntry};
 use crate::output::{Effect, Output, Planned};
-use crate::preview::{self, Plan};
+use crate::preview::{self, Over, Plan};
 use crate::reason::{PlaceReport, PlanningReport, Wait};
 use crate::record::{Change, Convergence, PlaceRecord, Record};
 use crate::refusal::Refusal;
@@ -44,10 +44,13 @@ pub(super) fn next(state: &State, place: &PlaceRecord, now: Timestamp, room: &mu
         keep_waiting(first, &reason, now)
     } else {
         // The world has moved since it was asked for.
-        match preview::preview(state, request, now)
-            .and_then(|plan| preview::way_back_is_known(&plan, request).map(|()| plan))
-        {
-            Ok(plan) => begun(state, place, first, plan, now),
+        let plan = preview::preview(state, request, now)
+            .and_then(|plan| preview::way_back_is_known(&plan, request).map(|()| plan));
+        match plan {
+            Ok(plan) => match stop_has_failed(state, first, &plan, known) {
+                Some(reason) => keep_waiting(first, &reason, now),
+                None => begun(state, place, first, plan, now),
+            },
             Err(refusal) => fallen_out(place, first, &refusal, now),
         }
     };
@@ -65,11 +68,32 @@ fn unsettled(place: &PlaceRecord, known: &Known) -> Option<String> {
 
 /// What has failed since it was asked for once more is not tried on all hosts again by itself (P6).
 fn has_failed(state: &State, first: &Rollout, known: &Known) -> Option<String> {
-    let same = |other: &&Rollout| other.place == first.place && other.release.digest == first.release.digest;
-    let mut others = state.rollouts().filter(same).filter(|other| !known.failed.contains(&other.id));
-    others.find_map(|other| {
+    let same = |other: &Rollout| other.release.digest == first.release.digest;
+    gone_wrong(state, first, known, same).map(|(told, _)| told)
+}
+
+/// The same of what hosts would take on their way to it.
+fn stop_has_failed(state: &State, first: &Rollout, plan: &Plan, known: &Known) -> Option<String> {
+    let takes = |name: &ReleaseName| {
+        plan.stops
+            .iter()
+            .any(|planned| matches!(&planned.over, Over::Stops { releases } if releases.contains(name)))
+    };
+    let (told, other) = gone_wrong(state, first, known, |other| takes(&other.release.name))?;
+    Some(format!("{told}, and hosts take {} on their way to {}", other.release.name, first.release.name))
+}
+
+/// A rollout of this place that did not bring its release, since `first` was asked for.
+fn gone_wrong<'s>(
+    state: &'s State,
+    first: &Rollout,
+    known: &Known,
+    is_it: impl Fn(&Rollout) -> bool,
+) -> Option<(String, &'s Rollout)> {
+    let others = state.rollouts().filter(|other| other.place == first.place && is_it(other));
+    others.filter(|other| !known.failed.contains(&other.id)).find_map(|other| {
         let how = line::went_wrong(other)?;
-        Some(format!("rollout {} of {} {how}", other.id, other.release.name))
+        Some((format!("rollout {} of {} {how}", other.id, other.release.name), other))
     })
 }
 

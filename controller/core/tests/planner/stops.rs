@@ -4,7 +4,7 @@ use landfall_common::assignment::{Assignment, OnFailure, Order};
 use landfall_common::manifest::Follows;
 use landfall_common::strategy::{Amount, Canary, Strategy};
 use landfall_common::{Duration, ReleaseCounter};
-use landfall_controller_core::command::Action;
+use landfall_controller_core::command::{Action, IfHeld, RollRequest};
 use landfall_controller_core::preview::{Over, PlannedStops};
 use landfall_controller_core::record::{Change, Content, Record, ReleaseRecord, WayBackKind};
 use landfall_controller_core::rollout::StatusWord;
@@ -129,6 +129,21 @@ fn a_fleet_that_never_had_the_stop_goes_over_it() {
         assert_eq!(took(&world, number), ["v1", "v2", "v3"]);
     }
     assert!(world.most_out <= 2, "{}", world.most_out);
+}
+
+/// What stood in line was asked for before anybody knew that its stop fails (P6).
+#[test]
+fn a_stop_that_has_failed_meanwhile_is_not_tried_again_by_what_stood_in_line() {
+    let mut world = published(4);
+    world.behaves("v2", Behaviour::Bad);
+    let bad = world.release("v2").unwrap();
+    let next = world.roll(RollRequest { if_held: IfHeld::Queue, ..World::request("v3") }).unwrap();
+    assert_eq!(world.ended(&bad), StatusWord::RolledBack);
+    world.run(60);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-12 of v3 was paused by controller at 2027-01-15 08:01:27 UTC: rollout r-11 of v2 was rolled back, and hosts take v2 on their way to v3, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
+    world.behaves("v2", Behaviour::Good);
+    world.ask(Action::Resume { rollout: next.clone() }).unwrap();
+    assert_eq!(world.ended(&next), StatusWord::Succeeded);
 }
 
 #[test]
