@@ -106,6 +106,8 @@ pub enum Wait {
         max_unavailable: usize,
         /// Those that are.
         out: Hosts,
+        /// Those of them whose requests were led away by an operator, or by a rollout before this one.
+        led_away: Hosts,
         /// Those that wait therefore.
         waiting: Hosts,
     },
@@ -563,12 +565,12 @@ impl fmt::Display for Wait {
                 write!(f, "paused by {by} since {}{}", moment(*since), because(reason))
             }
             Self::Host { what, host, why } => write!(f, "{what} waits: {host} {why}"),
-            Self::Budget { max_unavailable, out, waiting } => write!(
-                f,
-                "max_unavailable {max_unavailable}: {out} {} out, {waiting} wait{}",
-                out.is(),
-                waiting.s_of_verb()
-            ),
+            Self::Budget { max_unavailable, out, led_away, waiting } => {
+                let (is, waits) = (out.is(), waiting.s_of_verb());
+                write!(f, "max_unavailable {max_unavailable}: {out} {is} out, {waiting} wait{waits}")?;
+                let Some(host) = led_away.named.first() else { return Ok(()) };
+                write!(f, "; `ctl hosts undrain {host}` leads requests back that were led away before")
+            }
             Self::Window { most, in_change, waiting } => write!(
                 f,
                 "{most} may change at once: {in_change} {}, {waiting} wait{}",

@@ -241,15 +241,20 @@ impl<'a> Table<'a> {
         if blocked.is_empty() {
             return;
         }
-        let (mut out, mut waiting) = (Hosts::default(), Hosts::default());
+        let (mut out, mut led_away, mut waiting) = (Hosts::default(), Hosts::default(), Hosts::default());
+        let by_groups = self.rollout.as_deref().is_some_and(|rollout| rollout.groups.is_some());
         for (at, seat) in self.seats.iter().enumerate() {
             if blocked.contains(&at) {
                 waiting.add(&seat.host.record.id);
             } else if seat.out {
                 out.add(&seat.host.record.id);
+                // By two groups it is a part of the rollout, and no word of an operator takes it back.
+                if seat.host.record.drain.is_some() || (seat.led_away.is_some() && !by_groups) {
+                    led_away.add(&seat.host.record.id);
+                }
             }
         }
-        self.wait(Wait::Budget { max_unavailable, out, waiting });
+        self.wait(Wait::Budget { max_unavailable, out, led_away, waiting });
     }
 
     /// Takes the room that it takes to ask something of a host; whether there is any.
