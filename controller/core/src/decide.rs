@@ -220,13 +220,16 @@ impl Draft<'_> {
         if let Some(known) = known.filter(|known| known.place != host.place) {
             return Err(Refusal::HostElsewhere { host: host.id.clone(), place: known.place.clone() });
         }
-        if self.state.place(&host.place).is_none() {
+        let place = self.state.place(&host.place);
+        if place.is_none() {
             let place = crate::record::PlaceRecord::new(host.place.clone());
             self.put(Record::Place(Box::new(place)));
         }
-        // One that joins anew is left alone all the same.
+        // One that joins anew is left alone all the same. Of one that nothing is known of, it is not known either who led its
+        // requests away, if somebody did: they come back to what is in force.
         let words = |known: &HostRecord| (known.cordon.clone(), known.drain.clone(), known.led_away.clone());
-        let (cordon, drain, led_away) = known.map(words).unwrap_or_default();
+        let newest = || place.and_then(|place| place.newest_rollout()).cloned();
+        let (cordon, drain, led_away) = known.map_or_else(|| (None, None, newest()), words);
         self.put(Record::Host(HostRecord { cordon, drain, led_away, ..host.clone() }));
         self.log(LogEvent::HostEnrolled {
             host: host.id.clone(),

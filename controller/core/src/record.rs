@@ -330,6 +330,13 @@ impl PlaceRecord {
     pub fn in_force(&self) -> Option<&Proven> {
         self.proven.last()
     }
+
+    /// The rollout that decided last what its hosts do: the one under way, or the newest one that has ended.
+    #[must_use]
+    pub fn newest_rollout(&self) -> Option<&RolloutId> {
+        let in_force = self.in_force().map(|in_force| &in_force.rollout);
+        self.holder.as_ref().or(self.last.as_ref()).or(in_force)
+    }
 }
 
 /// Whether hosts that run something else are brought to the release in force.

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use landfall_common::assignment::Direction;
-use landfall_common::strategy::StrategyKind;
 use landfall_common::{Generation, ReleaseName, RolloutId, Timestamp};
 
 use crate::gate::AtGates;
 use crate::log::Actor;
 use crate::member::Member;
-use crate::record::{Convergence, Place, PlaceRecord, Record};
+use crate::record::{Convergence, Place, Record};
 use crate::refusal::moment;
 use crate::rollout::{Back, Lease, MigrationRun, Rollout, Schema, Stage, Status};
 
@@ -133,26 +132,13 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
     (places.collect(), highest)
 }
 
-/// Of each place whose releases may go by two groups of hosts, a rollout that may have led requests away there.
+/// Of each place the rollout that may have led requests away there.
 fn leaders(records: &[Record]) -> BTreeMap<Place, RolloutId> {
-    let by_groups = |place: &Place| {
-        records.iter().any(|record| match record {
-            Record::Release(release) if release.application == place.application => {
-                let strategy = release.environments.get(&place.environment);
-                strategy.is_some_and(|strategy| strategy.kind == StrategyKind::BlueGreen)
-            }
-            _ => false,
-        })
-    };
     let places = records.iter().filter_map(|record| match record {
-        Record::Place(place) if by_groups(&place.place) => Some(place),
+        Record::Place(place) => Some((place.place.clone(), place.newest_rollout()?.clone())),
         _ => None,
     });
-    let newest = |place: &PlaceRecord| {
-        let in_force = place.in_force().map(|in_force| &in_force.rollout);
-        place.holder.as_ref().or(place.last.as_ref()).or(in_force).cloned()
-    };
-    places.filter_map(|place| Some((place.place.clone(), newest(place)?))).collect()
+    places.collect()
 }
 
 /// The member of each rollout that comes first: by batch, then by name.

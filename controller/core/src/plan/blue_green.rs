@@ -115,9 +115,10 @@ fn traffic(seat: &Seat<'_>) -> Option<Traffic> {
     seat.fresh.map(|received| received.report.traffic)
 }
 
-/// Whether it gets no requests as it is: to leave it so takes nothing from anybody.
+/// Whether it gets no requests as it is, and is not about to: to leave it so takes nothing from anybody.
 fn is_dark(seat: &Seat<'_>) -> bool {
-    traffic(seat).is_some_and(|traffic| traffic.is_away())
+    let is_away = matches!(traffic(seat), Some(Traffic::Draining | Traffic::Drained));
+    is_away && seat.drain_asked != Some(false)
 }
 
 /// Whether something runs there from which nothing could lead requests away.
@@ -279,6 +280,9 @@ pub(super) fn lead(table: &mut Table<'_>) {
 
 /// The same of a rollout by two groups, before it lets hosts go.
 pub(super) fn by_groups(table: &mut Table<'_>) {
+    if active(table).is_none() || !joined(table) {
+        return;
+    }
     let Some((groups, phase)) = active(table) else { return };
     // Whoever gets them back comes first: that takes nothing from anybody, and may be all that the others wait for.
     for at in decide(table, groups, phase).back {
@@ -418,6 +422,22 @@ fn is_moot(seat: &Seat<'_>) -> bool {
     traffic(seat).is_some_and(|traffic| !traffic.is_away()) && seat.drain_asked.is_none()
 }
 
+/// Whether a host that has no part in the rollout gets its requests: one that has joined since, and runs what is in force.
+fn is_free(table: &Table<'_>, seat: &Seat<'_>) -> bool {
+    let has_part = seat.member.is_some() || seat.left_out.is_some();
+    seat.led_away.is_some() && !has_part && (is_moot(seat) || runs_what_is_in_force(table, seat))
+}
+
+fn runs_what_is_in_force(table: &Table<'_>, seat: &Seat<'_>) -> bool {
+    let in_force = table.place.in_force();
+    seat.fresh.is_some() && in_force.is_some_and(|in_force| seat.runs(&in_force.release))
+}
+
+/// Requests come back to hosts that have joined during the rollout; false where there is no room for more words.
+fn joined(table: &mut Table<'_>) -> bool {
+    (0..table.seats.len()).all(|at| !is_free(table, &table.seats[at]) || table.lead_back(at))
+}
+
 /// What a rollout by groups has left behind, and one of another strategy changes: requests come back to what it has
 /// brought.
 fn left_behind(table: &mut Table<'_>) {
@@ -425,7 +445,8 @@ fn left_behind(table: &mut Table<'_>) {
         let seat = &table.seats[at];
         let is_brought =
             matches!(seat.member_state(), Some(MemberState::Committed { .. } | MemberState::Returned { .. }));
-        if seat.led_away.is_some() && (is_brought || is_moot(seat)) && !table.lead_back(at) {
+        let comes_back = seat.led_away.is_some() && (is_brought || is_moot(seat) || is_free(table, seat));
+        if comes_back && !table.lead_back(at) {
             return;
         }
     }
@@ -434,7 +455,6 @@ fn left_behind(table: &mut Table<'_>) {
 /// No rollout is under way: requests come back to hosts that run what is in force. Where a rollout was ended half way,
 /// they stay where they are until somebody says what is to run.
 fn at_rest(table: &mut Table<'_>) {
-    let in_force = table.place.in_force().map(|in_force| in_force.release.clone());
     let is_held = matches!(table.place.convergence, Convergence::Held { .. });
     let mut kept = Hosts::default();
     for at in 0..table.seats.len() {
@@ -442,12 +462,11 @@ fn at_rest(table: &mut Table<'_>) {
         if seat.led_away.is_none() {
             continue;
         }
-        let is_well = in_force.as_ref().is_some_and(|in_force| seat.fresh.is_some() && seat.runs(in_force));
-        if is_moot(seat) || (is_well && !is_held) {
+        if is_moot(seat) || (runs_what_is_in_force(table, seat) && !is_held) {
             if !table.lead_back(at) {
                 return;
             }
-        } else {
+        } else if is_dark(seat) {
             kept.add(&seat.host.record.id);
         }
     }

@@ -17,11 +17,8 @@ use super::table::{Seat, Table};
 pub(super) fn hosts(table: &mut Table<'_>) {
     report(table);
     // Which rollout an order belongs to is for its books only.
-    let record = &table.place;
-    let newest = table.rollout.as_deref().map(|rollout| &rollout.id).or(record.last.as_ref());
-    let Some(rollout) = newest.or(record.in_force().map(|in_force| &in_force.rollout)).cloned() else {
-        return;
-    };
+    let newest = table.rollout.as_deref().map(|rollout| &rollout.id).or(table.place.newest_rollout());
+    let Some(rollout) = newest.cloned() else { return };
     // What an operator has said is said.
     let by_rollout = blue_green::MayLeave::of(table);
     let may_leave = |seat: &Seat<'_>| {
@@ -30,7 +27,10 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let due: Vec<(usize, bool)> = (table.seats.iter().enumerate())
         .filter_map(|(at, seat)| Some((at, seat.drain_due()?)))
         .filter(|(at, away)| !is_said(table, *at, *away))
-        .filter(|(at, away)| !away || may_leave(&table.seats[*at]))
+        .filter(|(at, away)| match (away, &table.seats[*at]) {
+            (true, seat) => may_leave(seat),
+            (false, seat) => !table.state.is_given_up(seat.host),
+        })
         .collect();
     for (at, away) in due {
         // The gate is that of what is active there.

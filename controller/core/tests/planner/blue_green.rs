@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use landfall_common::manifest::Follows;
 use landfall_common::report::Traffic;
-use landfall_common::strategy::{Amount, Canary, Strategy, StrategyKind};
+use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind};
 use landfall_common::{Duration, LabelKey, ReleaseCounter, RolloutId};
-use landfall_controller_core::command::{Action, Overrides};
+use landfall_controller_core::command::{Action, Overrides, RollRequest};
 use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::preview;
-use landfall_controller_core::rollout::{Stage, StatusWord};
+use landfall_controller_core::record::WayBackKind;
+use landfall_controller_core::rollout::{Back, Stage, StatusWord};
 
 use crate::hosts::Behaviour;
 use crate::labels::label;
-use crate::world::{World, host_id, name, strategy};
+use crate::world::{World, host_id, migration, name, strategy};
 
 fn by_color() -> Strategy {
     Strategy {
@@ -506,6 +507,101 @@ fn a_restored_controller_leads_no_request_to_what_it_knows_nothing_of() {
     world.ask(Action::Promote { rollout: id.clone() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert!(led(&world, 1..=4, Traffic::Led));
+}
+
+/// Nor where only a word of the operator made the rollout one by groups, which no release of the backup tells of.
+#[test]
+fn a_restored_controller_leads_no_request_to_what_an_override_has_held() {
+    let mut world = World::new(4);
+    color(&mut world, 4);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, Strategy { auto_promote: false, ..strategy() });
+    world.must_succeed("v1");
+    let backup = world.back_up();
+    let overrides = Overrides {
+        kind: Some(StrategyKind::BlueGreen),
+        spread: by_color().spread.map(Spread::Label),
+        ..Overrides::default()
+    };
+    let id = world.roll(RollRequest { overrides, ..World::request("v2") }).unwrap();
+    world.until("it is held", |w| is_held(w, &id));
+    world.restore(backup);
+    for _ in 0..300 {
+        world.tick();
+        assert_eq!(served(&world), (0, 2, ["v1".to_owned()].into()), "{:?}", world.sentences);
+    }
+    // Whoever gets them is known to, as soon as he is heard of.
+    let led_away = world.state.all_hosts().filter(|host| host.record.led_away.is_some()).count();
+    assert_eq!(led_away, 2);
+}
+
+/// Of one that was removed nothing is known any more, what it runs and who led its requests away included.
+#[test]
+fn a_host_that_was_removed_and_joins_anew_gets_requests_with_what_is_in_force() {
+    let mut world = fleet(4, promoted());
+    let id = world.release("v2").unwrap();
+    world.until("it is held", |w| is_held(w, &id));
+    let agent = world.hosts[&host_id(1)].clone();
+    world.ask(Action::Remove { host: host_id(1), reason: "scrapped".to_owned() }).unwrap();
+    world.enrol(1);
+    world.ask(label(&[1], &["color=blue"])).unwrap();
+    world.hosts.insert(host_id(1), agent);
+    let mut is_back = false;
+    for _ in 0..300 {
+        world.tick();
+        let (_, green, runs) = served(&world);
+        assert_eq!((green, runs), (2, ["v1".to_owned()].into()), "{:?}", world.sentences);
+        is_back |= world.hosts[&host_id(1)].traffic == Traffic::Led;
+    }
+    assert!(is_back, "it was brought to what is in force: {:?}", world.sentences);
+    // One that is new has nothing that anybody could lead anywhere.
+    world.enrol(5);
+    world.ask(label(&[5], &["color=green"])).unwrap();
+    world.until("it is in service", |w| w.runs()[4] == "v1");
+    assert!(led(&world, 5..=5, Traffic::Led));
+    assert!(world.state.host(&host_id(5)).unwrap().record.led_away.is_none());
+}
+
+/// Words that requests are to come back to are taken back with the release, before the schema is.
+#[test]
+fn while_the_schema_is_taken_back_nobody_gets_requests_with_what_is_given_up() {
+    let mut world = World::new(4);
+    color(&mut world, 4);
+    world.publish("v1", 1, None, Strategy { watch: Duration::ZERO, ..by_color() });
+    world.publish("v2", 2, migration(WayBackKind::Reversible), promoted());
+    world.must_succeed("v1");
+    let id = world.release("v2").unwrap();
+    world.until("it is held", |w| is_held(w, &id));
+    // The words to those that are to serve are lost.
+    world.cut.extend([host_id(1), host_id(2)]);
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.until("it is promoted", |w| matches!(stage(w, &id), Stage::Switching));
+    world.rollback(None).unwrap();
+    world.cut.clear();
+    while matches!(stage(&world, &id), Stage::RollingBack { back: Back::Schema { .. }, .. }) {
+        world.tick();
+        assert!(!served(&world).2.contains("v2"), "{:?}", world.sentences);
+    }
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
+    assert!(led(&world, 1..=4, Traffic::Led));
+}
+
+/// What a rollout by two groups has left without requests is more than may be out, and the sentence says what helps.
+#[test]
+fn where_what_was_left_without_requests_is_too_much_the_sentence_names_the_way_out() {
+    let mut world = fleet(8, promoted());
+    let id = world.release("v2").unwrap();
+    world.until("it is held", |w| is_held(w, &id));
+    world.ask(Action::Abort { rollout: id, go_back: false, reason: String::new() }).unwrap();
+    let canary = "color=green".parse().unwrap();
+    world.publish("v3", 3, None, Strategy { canary, ..strategy() });
+    world.release("v3").unwrap();
+    world.run(60);
+    insta::assert_debug_snapshot!(world.sentences, @r#"
+    [
+        "max_unavailable 2: web-01, web-02, web-03 and web-04 are out, web-05, web-06, web-07 and web-08 wait; `ctl hosts undrain web-01` leads requests back that were led away before",
+    ]
+    "#);
 }
 
 /// Whoever comes late to the first group is no reason to hold the others, nor to lead requests away from those that get them.

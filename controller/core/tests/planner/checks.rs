@@ -602,9 +602,12 @@ impl Checks {
     fn gates_were_open(&self, state: &State, rollout: &Rollout, batch: u32) {
         let release = state.release(&rollout.place.application, &rollout.release.name).unwrap();
         let own = &release.environments[&rollout.place.environment].gates;
-        let in_force = state.place(&rollout.place).and_then(|place| place.in_force());
-        let in_force =
-            in_force.and_then(|there| state.release(&rollout.place.application, &there.release.name));
+        // Where this is its last step as well, it is in force itself by now.
+        let in_force = match rollout.ended() {
+            true => rollout.previous.as_ref(),
+            false => state.place(&rollout.place).and_then(|place| Some(&place.in_force()?.release)),
+        };
+        let in_force = in_force.and_then(|there| state.release(&rollout.place.application, &there.name));
         let in_force =
             in_force.map_or(&[][..], |there| &there.environments[&rollout.place.environment].gates);
         let new = own.iter().filter(|gate| in_force.iter().all(|there| there.name != gate.name));

@@ -68,6 +68,8 @@ pub struct Host {
     pub refuses: bool,
     /// What was activated and proven here, one after the other.
     pub took: Vec<ReleaseName>,
+    /// What was activated here on top of what, proven or not.
+    pub came_from: Vec<(Active, ReleaseRef)>,
     /// What was proven here and is on the disk, the newest first: what it reverts to is the first that did not fail.
     proven: Vec<ReleaseRef>,
     /// How often something was activated here.
@@ -114,6 +116,7 @@ impl Host {
             hears: |_| true,
             refuses: false,
             took: Vec::new(),
+            came_from: Vec::new(),
             proven: Vec::new(),
             activations: 0,
             restarts: BTreeMap::new(),
@@ -256,6 +259,8 @@ impl Host {
             Order::Activate { .. } if behaviour == Behaviour::Hangs => {}
             Order::Activate { min_healthy, healthy_deadline, .. } if !work.proving => {
                 self.activations += 1;
+                let before = self.active.take();
+                self.came_from.extend(before.map(|before| (before, assignment.release.clone())));
                 self.active = Some(Active { release: assignment.release.clone(), proven: false });
                 self.healthy_since = now;
                 let lasts = if behaviour == Behaviour::Bad { healthy_deadline } else { min_healthy };

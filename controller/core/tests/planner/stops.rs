@@ -515,14 +515,13 @@ fn what_hosts_may_still_have_to_go_over_is_kept() {
     assert!(!needed(&world).contains(&"v2".to_owned()));
 }
 
-/// What a host took after what: each release after what it follows, or on a way back.
+/// What a host activated on top of what: each release after what it follows, or on a way back.
 fn in_order(world: &World, number: usize) {
-    let counter = |release: &str| release[1..].parse::<u64>().unwrap();
-    let took = took(world, number);
-    for pair in took.windows(2) {
-        let Some(follows) = world.follows.get(&name(&pair[1])) else { continue };
-        let (from, to) = (counter(&pair[0]), counter(&pair[1]));
-        assert!(to <= from || from >= follows.counter.0, "web-{number:02} took {took:?}");
+    for (before, to) in &world.hosts[&host_id(number)].came_from {
+        let (from, goes_back) = (&before.release, to.counter <= before.release.counter);
+        let met = |follows: &Follows| follows.is_met_by(from.counter, before.proven);
+        let in_order = goes_back || world.follows.get(&to.name).is_none_or(met);
+        assert!(in_order, "web-{number:02} went from {before:?} to {}", to.name);
     }
 }
 
