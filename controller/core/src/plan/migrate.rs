@@ -271,15 +271,20 @@ fn failed(table: &mut Table<'_>, lease: &Lease, failure: Failure) -> Turn {
     Turn::Taken
 }
 
+/// How it ended, once: that a way back has failed is heard again with each report until somebody has looked.
 fn ended(table: &mut Table<'_>, lease: &Lease, outcome: OutcomeKind) {
     let (rollout, release) = {
         let rollout = table.rollout();
         let release = planned(table).map_or(rollout.release.name.clone(), |planned| planned.release.name);
         (rollout.id.clone(), release)
     };
-    let known = matches!(self::run(table), Some(MigrationRun::Unknown { .. }));
-    let again = known && matches!(outcome, OutcomeKind::MigrationFailed { .. });
-    if !again {
+    let is_known = match (self::run(table), &outcome) {
+        (Some(MigrationRun::Unknown { failure: known, .. }), OutcomeKind::MigrationFailed { failure }) => {
+            known.as_ref() == Some(failure)
+        }
+        _ => false,
+    };
+    if !is_known {
         table.log(LogEvent::MigrationFinished {
             rollout,
             host: lease.host.clone(),

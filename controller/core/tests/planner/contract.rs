@@ -212,6 +212,30 @@ fn a_rollout_that_is_ended_without_its_contract_leaves_the_release_in_force_and_
     assert_eq!(contracts(&world).len(), 1);
 }
 
+/// What is heard late is written down as well (P8).
+#[test]
+fn that_one_of_unknown_outcome_has_failed_is_in_the_log_once_it_is_heard() {
+    let mut world = before_v2(3, strategy());
+    let id = world.release("v2").unwrap();
+    world.until("all are on it", |w| w.runs() == ["v2"; 3]);
+    world.host(1).migrates = Migrates::Fails;
+    world.until("it contracts", |w| w.word(&id) == StatusWord::Contracting);
+    world.run(1);
+    world.cut.push(host_id(1));
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    world.cut.clear();
+    world.until("it is heard", |w| w.word(&id) == StatusWord::Paused);
+    world.run(60);
+    let told = world.log.iter().map(|entry| entry.event.summary());
+    let told: Vec<String> = told.filter(|told| told.contains("the contract of v2")).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    web-01 began the contract of v2
+    web-01: the contract of v2 ended without a known outcome: web-01 was given the right to run it at 2027-01-15 08:01:01 UTC and has not said how it ended; it cannot be running it any more
+    web-01: the contract of v2 failed: migrate said no
+    rollout r-7 was paused: the contract of v2 failed on web-01 (exit code 1): migrate said no; v2 stays on every host, and what is older may not run any more. Mend what is the matter, then `ctl retry r-7`; `ctl abort r-7` ends the rollout without it
+    ");
+}
+
 #[test]
 fn one_of_unknown_outcome_waits_for_an_operator_unless_it_may_run_twice() {
     let mut world = before_v2(3, strategy());
