@@ -40,17 +40,17 @@ fn begin(table: &mut Table<'_>, batch: u32) -> Turn {
 
 /// Lets the batch begin once every gate is open, or somebody has overruled them.
 pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
-    let done = at.next - 1;
-    if let Err(turn) = run::begin(table, done) {
-        return turn;
-    }
-    let state = table.state;
+    let (done, state) = (at.next - 1, table.state);
     let gates = gate::held(state, table.rollout(), at.next).into_iter();
     let standings: Vec<Standing<'_>> =
         gates.map(|gate| Standing::of(state, table.rollout(), at, gate, table.now)).collect();
+    // Nobody is let go for what somebody has just said no to.
     let said_no = standings.iter().find(|standing| standing.verdict() == Some(GateVerdict::Failed));
     if let Some(standing) = said_no.filter(|_| !at.overruled) {
         return run::turn_back(table, format!("gate {standing}"), "`ctl promote` overrules the gates");
+    }
+    if let Err(turn) = run::begin(table, done) {
+        return turn;
     }
     let open = at.overruled || standings.iter().all(Standing::is_open);
     // The hosts are asked anew: what they had shown when the gates were asked may be over.

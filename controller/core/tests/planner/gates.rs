@@ -154,6 +154,22 @@ fn one_that_may_not_go_back_by_itself_pauses_and_somebody_overrules() {
     ");
 }
 
+/// What is tried again is not let go for a release that somebody has just said no to.
+#[test]
+fn with_a_gate_that_says_no_nobody_is_let_go_any_more() {
+    let mut world = on_v1(Strategy { auto_rollback: false, ..gated(&[("qa", Before::Second)]) });
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    world.host(1).behaviour.insert(name("v2"), Behaviour::Bad);
+    world.until("it has failed since", |world| world.word(&id) == StatusWord::Paused);
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at health: it had committed the release and was not healthy for 10s at a stretch since 30s ago; auto_rollback is off: `ctl rollback` goes back, `ctl retry` tries again");
+    say(&mut world, &id, "qa", GateVerdict::Failed).unwrap();
+    let let_go = world.host(1).activations;
+    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.run(30);
+    assert_eq!((world.word(&id), world.host(1).activations), (StatusWord::Paused, let_go));
+}
+
 #[test]
 fn whoever_promotes_while_all_gates_are_open_overrules_none_of_them() {
     let mut world = on_v1(gated(&[("qa", Before::Second)]));
