@@ -69,9 +69,13 @@ pub fn plan_place(state: &State, place: &Place, now: Timestamp) -> Planned {
 
 fn plan_table(state: &State, place: &Place, now: Timestamp, room: &mut Room) -> Planned {
     let Some(mut table) = Table::lay(state, place, now, room) else { return Planned::default() };
+    let was_under_way = table.is_under_way();
     go_on(&mut table);
     let wake_at = if table.in_parts {
         table.wait(Wait::InParts);
+        Some(now)
+    } else if was_under_way && !table.is_under_way() {
+        // What it has asked of hosts until then is no part of what follows.
         Some(now)
     } else {
         table.wake_after().map(|period| now + period)

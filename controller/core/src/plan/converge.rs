@@ -28,7 +28,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let off: Vec<usize> = (table.seats.iter().enumerate())
         .filter(|(_, seat)| active.is_none() || seat.member.is_none())
         .filter(|(_, seat)| seat.alone.is_none())
-        .filter(|(_, seat)| seat.issued.is_none() && seat.host.proven_digest() != Some(target.digest))
+        .filter(|(_, seat)| !is_asked_now(seat) && seat.host.proven_digest() != Some(target.digest))
         .map(|(at, _)| at)
         .collect();
     if off.is_empty() {
@@ -128,6 +128,12 @@ pub(super) fn hosts(table: &mut Table<'_>) {
             table.wait(Wait::ConvergenceStopped { hosts: left_alone, release: target.name, reason });
         }
     }
+}
+
+/// Whether a host is asked for something else in this run. Where its requests go says nothing of what it has failed at.
+fn is_asked_now(seat: &Seat<'_>) -> bool {
+    let newest = seat.issued.as_ref().and_then(|issued| issued.newest());
+    newest.is_some_and(|asked| !matches!(asked.order, Order::Drain { .. }))
 }
 
 /// What hosts are brought to that have no part in a rollout, and by which rollout it came: what is in force. A contract

@@ -174,6 +174,11 @@ impl<'a> Table<'a> {
         !seat.serves || self.out - usize::from(seat.out) < max_unavailable
     }
 
+    /// Whether a rollout has begun that has not ended.
+    pub fn is_under_way(&self) -> bool {
+        self.rollout.as_deref().is_some_and(|rollout| !rollout.ended())
+    }
+
     /// How long nothing has got on: no member, no host, not the rollout.
     pub fn idle_for(&self) -> Duration {
         let rollout = self.rollout();
