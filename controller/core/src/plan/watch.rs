@@ -39,6 +39,9 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
     if let Err(turn) = run::begin(table, last) {
         return turn;
     }
+    if first_of_two && table.members().all(|(_, member)| member.batch > last) {
+        return blue_green::gone(table);
+    }
     let seen = seen_for(table);
     // Healthy without requests is no watch, and by their own clocks hosts do not tell that apart.
     let told = !first_of_two && told(table);
@@ -48,9 +51,6 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
     }
     if is_over {
         let look = run::look(table, last, table.rollout().strategy.min_healthy);
-        if look.empty {
-            return blue_green::gone(table);
-        }
         if look.settled && look.proven > 0 {
             return run::open(table, last + 1);
         }

@@ -78,6 +78,18 @@ fn by_groups(state: &State, place: &Place, strategy: &Strategy, now: Timestamp) 
              brings the release that has it"
         ));
     }
+    let in_force = state.place(place).and_then(|record| record.in_force());
+    let first = || hosts.iter().filter(|host| groups.side(&host.record.labels) == Some(Side::First));
+    let is_bare = |host: &&&Host| host.fresh(now).is_some_and(|received| received.report.active.is_none());
+    if let Some(in_force) = in_force
+        && first().all(|host| is_bare(&host))
+    {
+        let (group, name) = (groups.name(Side::First), &in_force.release.name);
+        return Err(format!(
+            "strategy is blue_green, and nothing runs on any host of {group} yet; once they have taken {name}, which is in \
+             force, ask again (`ctl hosts`)"
+        ));
+    }
     Ok(groups)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use landfall_common::assignment::Order;
 use landfall_common::manifest::Follows;
 use landfall_common::report::Traffic;
 use landfall_common::strategy::{Amount, Canary, Spread, Strategy, StrategyKind};
@@ -602,6 +603,36 @@ fn where_what_was_left_without_requests_is_too_much_the_sentence_names_the_way_o
         "max_unavailable 2: web-01, web-02, web-03 and web-04 are out, web-05, web-06, web-07 and web-08 wait; `ctl hosts undrain web-01` leads requests back that were led away before",
     ]
     "#);
+}
+
+/// A group on which nothing runs yet has nothing that could be proven before requests change over.
+#[test]
+fn a_group_on_which_nothing_runs_yet_is_refused_until_it_has_what_is_in_force() {
+    let mut world = World::new(2);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, by_color());
+    world.must_succeed("v1");
+    world.enrol(3);
+    world.ask(label(&[1, 2], &["color=blue"])).unwrap();
+    world.ask(label(&[3], &["color=green"])).unwrap();
+    world.host(3).hears = |order| !matches!(order, Order::Activate { .. });
+    world.run(10);
+    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"the strategy does not hold: strategy is blue_green, and nothing runs on any host of color=green yet; once they have taken v1, which is in force, ask again (`ctl hosts`)");
+    world.host(3).hears = |_| true;
+    world.until("it has it", |w| w.runs() == ["v1"; 3]);
+    world.must_succeed("v2");
+}
+
+/// Nobody is left who could be watched.
+#[test]
+fn a_first_group_that_is_left_out_while_it_is_watched_is_told_at_once() {
+    let mut world = fleet(4, watched(3600));
+    let id = world.release("v2").unwrap();
+    world.until("it is watched", |w| matches!(stage(w, &id), Stage::Watching { .. }));
+    let hosts: BTreeSet<_> = [host_id(1), host_id(2)].into();
+    world.ask(Action::Exclude { hosts, rollout: None, reason: "broken".to_owned() }).unwrap();
+    world.run(1);
+    insta::assert_snapshot!(world.end_reason(&id), @"no host of color=blue is left in it, so that requests cannot be led there: `ctl include` and `ctl resume` go on where one was left out, `ctl abort` leaves the hosts as they are, `ctl rollback` goes back");
 }
 
 /// Whoever comes late to the first group is no reason to hold the others, nor to lead requests away from those that get them.
