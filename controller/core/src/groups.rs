@@ -100,6 +100,12 @@ impl Groups {
         }
     }
 
+    /// The group whose hosts are those of a batch, as people name it.
+    #[must_use]
+    pub fn name_of_batch(&self, batch: u32) -> String {
+        self.name(Side::of_batch(batch))
+    }
+
     /// A group as people name it, such as `color=blue`.
     pub(crate) fn name(&self, side: Side) -> String {
         let value = match side {

@@ -325,7 +325,7 @@ mod tests {
             to_digest: "00".into(),
             status,
             reasons: vec![reason.to_owned()].into_iter().filter(|reason| !reason.is_empty()).collect(),
-            batches: vec![Batch { number: 1, canary: true, hosts }],
+            batches: vec![Batch { number: 1, canary: true, group: String::new(), hosts }],
             started_by: "ana".into(),
             started: None,
             ended: None,

@@ -160,8 +160,12 @@ pub fn title(rollout: &Rollout) -> String {
 /// `  canary   web-1 proving, healthy for 4 s of 10 s` or `  batch 3  18 ok, 2 pending`.
 #[must_use]
 pub fn batch_line(batch: &Batch) -> String {
-    let name = if batch.canary { "canary".to_owned() } else { format!("batch {}", batch.number) };
-    format!("  {name:<9}{}", states(&batch.hosts))
+    let name = match batch {
+        Batch { canary: true, .. } => "canary".to_owned(),
+        Batch { group, number, .. } if group.is_empty() => format!("batch {number}"),
+        Batch { group, .. } => group.clone(),
+    };
+    format!("  {name:<8} {}", states(&batch.hosts))
 }
 
 /// Hosts where something happens by name, all others as numbers.

@@ -28,9 +28,10 @@ pub(crate) fn rollout() -> Rollout {
             Batch {
                 number: 1,
                 canary: true,
+                group: String::new(),
                 hosts: vec![host("db-1", Progress::Activating, "activating: restart-web")],
             },
-            Batch { number: 2, canary: false, hosts: batch },
+            Batch { number: 2, canary: false, group: String::new(), hosts: batch },
         ],
         started_by: "ana".into(),
         started: Some("2026-11-21T16:00:00Z".parse().unwrap()),
@@ -68,10 +69,11 @@ fn staging_shows_bytes() {
     rollout.reasons = vec!["staging: 2 of 8 hosts are ready".into()];
     let many = (3..=8).map(|n| fetching(&format!("web-{n}"), 10 * n, 100));
     rollout.batches = vec![
-        Batch { number: 1, canary: true, hosts: vec![fetching("web-1", 34, 120)] },
+        Batch { number: 1, canary: true, group: String::new(), hosts: vec![fetching("web-1", 34, 120)] },
         Batch {
             number: 2,
             canary: false,
+            group: String::new(),
             hosts: many.chain([host("web-2", Progress::Staging, "preparing: venv")]).collect(),
         },
     ];
@@ -185,6 +187,20 @@ fn a_batch_keeps_its_number_when_one_before_it_is_left_out() {
     insta::assert_snapshot!(lines.join("\n"), @r"
       canary   db-1 activating: restart-web
       batch 3  18 ok, web-19 proving: healthy for 4 s of 10 s
+    ");
+}
+
+#[test]
+fn one_of_two_groups_is_shown_by_its_name() {
+    let mut rollout = rollout();
+    for (batch, group) in rollout.batches.iter_mut().zip(["color=blue", "color=green"]) {
+        batch.canary = false;
+        batch.group = group.to_owned();
+    }
+    let lines: Vec<String> = rollout.batches.iter().map(live::batch_line).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+      color=blue db-1 activating: restart-web
+      color=green 18 ok, web-19 proving: healthy for 4 s of 10 s
     ");
 }
 

@@ -244,6 +244,8 @@ pub struct Batch {
     pub number: u32,
     /// Whether it is the canary.
     pub canary: bool,
+    /// Which of two groups of hosts it is, such as `color=blue`; empty where hosts do not change by two groups.
+    pub group: String,
     /// The hosts.
     pub hosts: Vec<HostState>,
 }
@@ -383,6 +385,7 @@ impl From<v1::Rollout> for Rollout {
             // An earlier controller does not say it.
             number: if batch.number == 0 { at } else { batch.number },
             canary: batch.canary,
+            group: line(&batch.group),
             hosts: batch.hosts.into_iter().map(host).collect(),
         };
         let left_out = |host: v1::LeftOutHost| LeftOut {

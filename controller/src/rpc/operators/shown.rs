@@ -179,13 +179,20 @@ fn batches(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutBatch> {
     let members = view.state.members(&rollout.id).filter(|member| member.left_out.is_none());
     let mut members: Vec<&Member> = members.collect();
     members.sort_by(|one, two| (one.batch, &one.host).cmp(&(two.batch, &two.host)));
-    let canaried = rollout.has_canary();
+    let canaried = rollout.has_canary() && rollout.groups.is_none();
     members
         .chunk_by(|one, two| one.batch == two.batch)
-        .map(|members| pb::RolloutBatch {
-            canary: canaried && members.first().is_some_and(|member| member.batch == 1),
-            hosts: members.iter().map(|member| host(view, member)).collect(),
-            number: members.first().map_or(0, |member| member.batch),
+        .map(|members| {
+            let number = members.first().map_or(0, |member| member.batch);
+            pb::RolloutBatch {
+                canary: canaried && number == 1,
+                hosts: members.iter().map(|member| host(view, member)).collect(),
+                number,
+                group: rollout
+                    .groups
+                    .as_ref()
+                    .map_or_else(String::new, |groups| groups.name_of_batch(number)),
+            }
         })
         .collect()
 }
