@@ -146,7 +146,9 @@ impl Turn {
     fn take_up(&mut self, assignment: Assignment) {
         let proves = matches!(&self.machine.record.state, State::Proving { .. } | State::Smoking { .. });
         let activates = matches!(&assignment.order, Order::Activate { .. });
-        if self.machine.record.state.is_busy() || (proves && !activates) {
+        // What is refused now, or has to be fetched first, ends no proof: what is active is not left without one.
+        let waits = proves && !(activates && self.is_at_hand(&assignment.release));
+        if self.machine.record.state.is_busy() || waits {
             self.machine.record.queued = Some(assignment);
             self.effects.push(Effect::Report);
             return;

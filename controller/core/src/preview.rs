@@ -330,6 +330,7 @@ pub fn preview_drill(
     let mut plan =
         lay_out(state, place, RolloutKind::Drill, there.clone(), (strategy, None), (schema, None), now);
     plan.batches.truncate(1);
+    stops::takes_none(&plan).map_err(no_drill)?;
     plan.gates = gates(state, place, RolloutKind::Drill, there, &plan.batches);
     // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
     plan.left_out.clear();

@@ -1,6 +1,6 @@
 //! Swapping, restarting, proving, committing, and the way back.
 
-use landfall_common::assignment::OnFailure;
+use landfall_common::assignment::{OnFailure, ReleaseRef};
 use landfall_common::report::{Failure, Health, OutcomeKind};
 use landfall_common::{Duration, Generation, ReleaseName};
 
@@ -266,6 +266,13 @@ impl Turn {
                 self.end_activation(activation, OutcomeKind::UndoFailed { failure, undo });
             }
         }
+    }
+
+    /// Whether a release may be taken from what is active, as far as that is known: it is on the disk, and not refused.
+    pub(super) fn is_at_hand(&self, release: &ReleaseRef) -> bool {
+        let record = &self.machine.record;
+        let installed = record.installed.get(&release.name);
+        installed.is_some_and(|installed| not_from_here(record, installed).is_none())
     }
 }
 

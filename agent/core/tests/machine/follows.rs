@@ -70,6 +70,30 @@ fn a_stop_is_taken_once_it_is_proven() {
     host.commit(4, "v4");
 }
 
+/// What would be refused ends no proof: the host is not left with a release that nobody looks at any more.
+#[test]
+fn what_cannot_be_taken_from_here_waits_until_what_is_under_way_is_proven() {
+    for is_staged in [true, false] {
+        let mut host = on_v1();
+        demands(&mut host, "v2");
+        if is_staged {
+            host.assign(stage(2, "v3"));
+            host.run();
+        }
+        host.follows = None;
+        host.assign(activate(3, "v2"));
+        host.run();
+        demands(&mut host, "v2");
+        host.assign(activate(4, "v3"));
+        host.run();
+        assert!(host.record().queued.is_some(), "v2 is being proven");
+        host.checks_answer(Ok(()));
+        host.wait(S(30));
+        host.run();
+        assert_eq!(host.record().active, Some("v3".parse().unwrap()), "v2 was proven, which v3 follows");
+    }
+}
+
 #[test]
 fn a_way_back_is_never_held_and_the_way_forth_again_is() {
     let mut host = on_v1();

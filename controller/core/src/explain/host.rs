@@ -258,6 +258,7 @@ fn in_rollout(known: &Known<'_>, rollout: &Rollout, member: &Member) -> Should {
     match &member.state {
         MemberState::Failed { left } => {
             let left = match left {
+                Left::Untouched if member.touched => "it runs what it has taken before that",
                 Left::Untouched => "nothing that runs was touched",
                 Left::Barred => "it cannot come to it from what it runs",
                 Left::Reverted => "it went back by itself",

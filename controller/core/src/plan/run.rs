@@ -430,7 +430,8 @@ fn incomplete(table: &Table<'_>) -> String {
         parts.push(format!("{failed} failed, `ctl {again}` tries again"));
     }
     if !barred.is_empty() {
-        parts.push(format!("{barred} cannot come to it: {why}"));
+        parts
+            .push(format!("{barred} cannot come to it: {why}; once there is a way, `ctl retry` tries again"));
     }
     if !silent.is_empty() {
         let later = if table.rollout().is_restart() { "" } else { " and will take it on return" };

@@ -15,6 +15,8 @@ use crate::schema;
 use crate::state::State;
 use crate::stops::{self, NoWay};
 
+use super::Plan;
+
 /// Hosts that come to a release in the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedStops {
@@ -103,6 +105,23 @@ pub(super) fn straight(
             "a host comes from {} to {} only over {between}{} follows, and a drill takes no stop",
             one.name, other.name, other.name
         ));
+    }
+    Ok(())
+}
+
+/// Refuses a drill whose canary would take a stop, since it runs neither of the two releases yet.
+pub(super) fn takes_none(drill: &Plan) -> Result<(), String> {
+    let canary = drill.batches.iter().flat_map(|batch| &batch.hosts);
+    for host in canary {
+        let Some(planned) = drill.stops.iter().find(|planned| planned.hosts.contains(host)) else { continue };
+        let what = match &planned.over {
+            Over::Stops { releases } => {
+                let stop = releases.first().map_or("another release", ReleaseName::as_str);
+                format!("takes {stop} before {}, and a drill takes no stop", drill.release.name)
+            }
+            Over::NoWay { reason } => format!("cannot come to {}: {reason}", drill.release.name),
+        };
+        return Err(format!("{host} is the canary, and {what}"));
     }
     Ok(())
 }

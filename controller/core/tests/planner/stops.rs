@@ -281,7 +281,7 @@ fn one_that_cannot_come_there_is_told_so_and_holds_nobody_up() {
     assert!(matches!(&plan.stops[..], [PlannedStops { over: Over::NoWay { .. }, .. }]), "{:?}", plan.stops);
     let id = world.release("v6").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
-    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
+    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is; once there is a way, `ctl retry` tries again");
     assert_eq!(world.runs(), ["v6", "v6", "v6", "v1"]);
     // A release that brings it along is its way out.
     world.publish("v7", 7, None, knobs());
@@ -332,7 +332,7 @@ fn one_that_comes_late_and_cannot_come_there_takes_nothing_from_others() {
     come_back(&mut world);
     assert_eq!(world.ended(&id), StatusWord::Failed);
     assert_eq!(world.runs(), ["v6", "v6", "v6", "v1"]);
-    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
+    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is; once there is a way, `ctl retry` tries again");
 }
 
 #[test]
@@ -380,6 +380,19 @@ fn a_drill_takes_no_stop() {
     let refused = preview_drill(&world.state, &place(), None, world.now).unwrap_err();
     insta::assert_snapshot!(refused, @"no drill in tenants in production: a host comes from v1 to v3 only over v2, which v3 follows, and a drill takes no stop");
     assert!(matches!(refused, Refusal::NoDrill { .. }));
+    // Nor does a canary that has not come to the release in force yet.
+    let mut world = published(3);
+    world.cut.push(host_id(1));
+    world.run(40);
+    for release in ["v3", "v4"] {
+        let id = world.release(release).unwrap();
+        assert_eq!(world.ended(&id), StatusWord::Failed, "one could not be heard of");
+    }
+    world.host(1).hears = |order| !matches!(order, Order::Activate { .. });
+    world.cut.clear();
+    world.run(10);
+    let refused = preview_drill(&world.state, &place(), Some(&name("v3")), world.now).unwrap_err();
+    insta::assert_snapshot!(refused, @"no drill in tenants in production: web-01 is the canary, and takes v2 before v3, and a drill takes no stop");
 }
 
 /// What had begun its way over stops goes back with the others, straight where it was older, and over stops where the
