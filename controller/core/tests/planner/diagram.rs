@@ -62,7 +62,7 @@ impl Diagram {
     }
 
     /// Whether there is a way from one to the other; what is durable may be several arrows on. Nobody is paused, or
-    /// waits for a word, on the way.
+    /// waits for a word, on the way, nor is what has ended a way to anything.
     fn leads(&self, from: &str, to: &str) -> bool {
         let mut seen = BTreeSet::new();
         let mut ahead = self.after(from);
@@ -70,7 +70,7 @@ impl Diagram {
             if state == to {
                 return true;
             }
-            if seen.insert(state.clone()) && !["paused", "waiting"].contains(&&*state) {
+            if seen.insert(state.clone()) && !["paused", "waiting", BEGINNING].contains(&&*state) {
                 ahead.extend(self.after(&state));
             }
         }
