@@ -48,6 +48,8 @@ fn begun(rollout: &Rollout) -> Option<u32> {
         Stage::Gated { at } => Some(at.next - 1),
         // Its hosts may have been proven, or have come to nothing, in the decision in which it began.
         Stage::Canary { .. } => Some(1),
+        // The second of two groups waits for its gates before requests change over, and not once more after the watch.
+        Stage::Switching => Some(2),
         _ => None,
     }
 }
