@@ -2,33 +2,33 @@
 
 mod blue_green;
 mod drill;
+mod layout;
+mod restart;
 mod stops;
 
-use std::collections::BTreeMap;
-
 use landfall_common::assignment::ReleaseRef;
-use landfall_common::canonical;
-use landfall_common::strategy::{Canary, Entry, Gate, Strategy, Window};
-use landfall_common::{HostId, LabelKey, Sha256, Timestamp};
+use landfall_common::strategy::{Canary, Entry, Gate, Strategy};
+use landfall_common::{HostId, Sha256, Timestamp};
 use serde::Serialize;
 
-use crate::approval;
-use crate::command::{Overrides, RollRequest};
+use crate::command::RollRequest;
 use crate::contract::{self, ContractFacts};
 use crate::gate;
-use crate::group::Group;
 use crate::groups::Groups;
 use crate::observation::Host;
 use crate::ranges;
-use crate::reason::Hosts;
 use crate::record::{Applied, Convergence, Place, PlaceRecord, Proven, ReleaseRecord, WayBackKind, Word};
 use crate::refusal::Refusal;
-use crate::restart::{Restart, RestartRequest};
+use crate::restart::Restart;
 use crate::rollout::{RolloutKind, Schema};
 use crate::schema::{self, Way};
 use crate::state::State;
 
+pub use drill::preview_drill;
+pub use restart::preview_restart;
 pub use stops::{Over, PlannedStops};
+
+use layout::lay_out;
 
 /// What a rollout would do.
 #[must_use = "a plan is to be shown or carried out"]
@@ -116,24 +116,6 @@ pub enum PlannedWayBack {
         /// Why.
         reason: String,
     },
-}
-
-#[derive(Serialize)]
-struct DependsOn<'a> {
-    place: &'a Place,
-    kind: RolloutKind,
-    release: &'a ReleaseRef,
-    previous: &'a Option<ReleaseRef>,
-    strategy: &'a Strategy,
-    hosts: Vec<&'a HostId>,
-    /// In the order of hosts, where labels decide who changes when.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    labels: Vec<&'a BTreeMap<LabelKey, String>>,
-    schema: &'a Schema,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    contract: Option<&'a ContractFacts>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<&'a Groups>,
 }
 
 /// What a request would do now.
@@ -262,138 +244,6 @@ fn before<'r>(record: &'r PlaceRecord, in_force: &Proven) -> Result<&'r Proven, 
     })
 }
 
-/// What a drill would do now; `to` is the release that a rollback would go to, if not given.
-///
-/// # Errors
-/// [`Refusal::NoDrill`], and those of [`preview`] and [`preview_rollback`].
-pub fn preview_drill(
-    state: &State,
-    place: &Place,
-    to: Option<&landfall_common::ReleaseName>,
-    now: Timestamp,
-) -> Result<Plan, Refusal> {
-    let record = place_record(state, place)?;
-    let no_drill = |reason: String| Refusal::NoDrill { place: Box::new(place.clone()), reason };
-    let in_force = record.in_force().ok_or_else(|| {
-        no_drill("no release was ever proven there, so that there is nothing to come back to".to_owned())
-    })?;
-    if let Convergence::Held { reason } | Convergence::Stopped { reason } = &record.convergence {
-        let name = &in_force.release.name;
-        return Err(no_drill(format!(
-            "{reason}, and hosts may not run {name}; bring them to one release first"
-        )));
-    }
-    let name = match to {
-        Some(name) => name,
-        None => &before(record, in_force)?.release.name,
-    };
-    let target = published(state, place, name)?;
-    let (here, there) = (&in_force.release, &target.release);
-    if there.digest == here.digest {
-        return Err(no_drill(format!(
-            "{name} is in force; name another release, to be taken and given back"
-        )));
-    }
-    let base = defined(target, place)?;
-    drill::loses_no_word(state, record, here).map_err(no_drill)?;
-    if !record.has_proven(there) && approval::needed(state, record, there) > 0 {
-        let reason = "a release that is new there needs approvals, and a drill asks for none; `ctl drill` without a name \
-                      takes one that was proven there";
-        return Err(no_drill(reason.to_owned()));
-    }
-    if there.counter > here.counter {
-        knows_the_schema(record, there)?;
-        if let Schema::Due { .. } = schema::forward(record, target) {
-            return Err(no_drill(format!(
-                "{name} brings a migration, and a drill changes no database; rehearse it where the data may change"
-            )));
-        }
-    } else if let Way::Down(_) | Way::Blocked { .. } = schema::way_back(state, record, there) {
-        return Err(no_drill(format!(
-            "{name} does not run on the schema as it is, and a drill changes no database"
-        )));
-    }
-    stops::straight(state, record, (here, there)).map_err(no_drill)?;
-    if !base.has_canary() {
-        return Err(no_drill(format!("{name} has no canary there; a drill is the canary's")));
-    }
-    some_canary(state, place, base)?;
-    gate::may_be_asked(state, there, &base.gates)?;
-    content_is_here(target)?;
-    let strategy = Strategy {
-        canary_hold: landfall_common::Duration::ZERO,
-        auto_promote: true,
-        watch: landfall_common::Duration::ZERO,
-        ..base.clone()
-    };
-    let schema = Schema::Fits { reason: "a drill changes no database".to_owned() };
-    let mut plan =
-        lay_out(state, place, RolloutKind::Drill, there.clone(), (strategy, None), (schema, None), now);
-    plan.batches.truncate(1);
-    stops::takes_none(&plan).map_err(no_drill)?;
-    plan.gates = gates(state, place, RolloutKind::Drill, there, &plan.batches);
-    // Whoever is uncordoned while it is under way has no part in it either: it is the canary's.
-    plan.left_out.clear();
-    Ok(Plan { previous: Some(here.clone()), ..plan })
-}
-
-/// What a restart or a reload would do now.
-///
-/// # Errors
-/// [`Refusal::NoRestart`], and those of [`preview`].
-pub fn preview_restart(state: &State, request: &RestartRequest, now: Timestamp) -> Result<Plan, Refusal> {
-    let RestartRequest { place, kind, services, .. } = request;
-    let record = place_record(state, place)?;
-    let none = |reason: String| Refusal::NoRestart { kind: *kind, place: Box::new(place.clone()), reason };
-    let in_force = record
-        .in_force()
-        .ok_or_else(|| none("no release was ever proven there; `ctl release` brings one".to_owned()))?;
-    let release = in_force.release.clone();
-    if let Convergence::Held { reason } | Convergence::Stopped { reason } = &record.convergence {
-        return Err(none(format!(
-            "{reason}, and hosts may not run {}; bring them to one release first",
-            release.name
-        )));
-    }
-    if services.is_empty() {
-        return Err(none(format!("{} has no service that it could be done to", release.name)));
-    }
-    if request.release != release.digest {
-        return Err(none(format!("{} has come into force meanwhile; ask again", release.name)));
-    }
-    let too_old: Hosts = (state.hosts(place))
-        .filter(|host| host.record.cordon.is_none())
-        .filter(|host| host.fresh(now).is_some_and(|received| !received.report.restarts))
-        .map(|host| host.record.id.clone())
-        .collect();
-    if !too_old.is_empty() {
-        return Err(none(format!(
-            "the agent of {too_old} is of a version that cannot {} services; upgrade it first",
-            kind.as_str()
-        )));
-    }
-    let Overrides { analysis, watch, auto_rollback, .. } = &request.overrides;
-    if analysis.is_some() || watch.is_some() || auto_rollback.is_some() {
-        let rule =
-            "the same release goes on: there is nothing to analyse, to watch or to go back to".to_owned();
-        return Err(Refusal::Strategy { rule });
-    }
-    let own = state.release(&place.application, &release.name);
-    if let Some((known, base)) = own.and_then(|own| Some((own, own.environments.get(&place.environment)?))) {
-        ranges::check(state, place, known, (base, &request.overrides))?;
-    }
-    let own = own.and_then(|own| own.environments.get(&place.environment).cloned()).unwrap_or_default();
-    // There is nothing to compare with, and nothing that was brought to be watched.
-    let strategy =
-        Strategy { analysis: None, watch: landfall_common::Duration::ZERO, ..request.overrides.over(&own) };
-    strategy.check().map_err(|rule| Refusal::Strategy { rule })?;
-    some_canary(state, place, &strategy)?;
-    let schema = (Schema::Fits { reason: "a restart changes no database".to_owned() }, None);
-    let plan = lay_out(state, place, RolloutKind::Restart, release.clone(), (strategy, None), schema, now);
-    let restart = Restart { kind: *kind, services: services.clone(), reason: request.reason.clone() };
-    Ok(Plan { previous: Some(release), restart: Some(restart), ..plan })
-}
-
 /// A rollout that ended half way has left its migration in the database: what is older may not know it, the
 /// release in force included.
 fn knows_the_schema(place: &PlaceRecord, release: &ReleaseRef) -> Result<(), Refusal> {
@@ -502,134 +352,6 @@ pub(crate) fn planned_way_back(
         Way::Down(_) => PlannedWayBack::SchemaFirst,
         Way::Blocked { reason, .. } => PlannedWayBack::None { reason },
     }
-}
-
-fn lay_out(
-    state: &State,
-    place: &Place,
-    kind: RolloutKind,
-    release: ReleaseRef,
-    (strategy, groups): (Strategy, Option<Groups>),
-    (schema, contract): (Schema, Option<ContractFacts>),
-    now: Timestamp,
-) -> Plan {
-    let all = state.hosts(place).count();
-    let (cordoned, hosts): (Vec<&Host>, Vec<&Host>) =
-        state.hosts(place).partition(|host| host.record.cordon.is_some());
-    let previous = state.place(place).and_then(|record| Some(record.in_force()?.release.clone()));
-    let stops = stops::planned(state, place, &hosts, (&release, &schema, previous.as_ref()), now);
-    let barred = stops::barred(&stops);
-    // A host that cannot be reached now, or cannot come to the release, comes last: it should not be the canary, and hold
-    // up the others.
-    let (heard, silent): (Vec<&Host>, Vec<&Host>) =
-        hosts.iter().partition(|host| host.fresh(now).is_some() && !barred.contains(&host.record.id));
-    // What gets no requests since a rollout by two groups was ended half way goes first: that costs nothing.
-    let (away, served): (Vec<&Host>, Vec<&Host>) =
-        heard.into_iter().partition(|host| host.record.led_away.is_some());
-    let inside: Vec<&Host> = away.into_iter().chain(served).chain(silent).collect();
-    let batches = match &groups {
-        Some(groups) => blue_green::batches(&inside, groups),
-        None => batches(inside, &strategy),
-    };
-    let by_labels = strategy.spreads().is_some() || matches!(strategy.canary, Canary::Labels { .. });
-    let depends_on = DependsOn {
-        place,
-        kind,
-        release: &release,
-        previous: &previous,
-        strategy: &strategy,
-        hosts: hosts.iter().map(|host| &host.record.id).collect(),
-        labels: if by_labels { hosts.iter().map(|host| &host.record.labels).collect() } else { Vec::new() },
-        schema: &schema,
-        contract: contract.as_ref(),
-        groups: groups.as_ref(),
-    };
-    let bytes = canonical::to_vec(&depends_on).expect("made of names, numbers and digests only");
-    Plan {
-        id: Sha256::of(&bytes),
-        place: place.clone(),
-        kind,
-        // What is out counts, whoever keeps the host out.
-        max_unavailable: strategy.max_unavailable.at_least_one(all),
-        failure_budget: strategy.failure_budget.at_most(hosts.len()),
-        unavailable: (hosts.iter().filter(|host| !host.available(now)))
-            .map(|host| host.record.id.clone())
-            .collect(),
-        left_out: (cordoned.iter())
-            .filter_map(|host| Some((host.record.id.clone(), host.record.cordon.clone()?)))
-            .collect(),
-        gates: gates(state, place, kind, &release, &batches),
-        stops,
-        release,
-        // Before anything is in force, no host gets requests that could be led elsewhere.
-        groups: groups.filter(|_| previous.is_some()),
-        previous,
-        strategy,
-        batches,
-        schema,
-        contract,
-        way_back: PlannedWayBack::Code,
-        restart: None,
-    }
-}
-
-/// The gates that hold, those of the release in force included, each with its batches.
-fn gates(
-    state: &State,
-    place: &Place,
-    kind: RolloutKind,
-    release: &ReleaseRef,
-    batches: &[Batch],
-) -> Vec<PlannedGate> {
-    let Some(record) = state.place(place) else { return Vec::new() };
-    let of = u32::try_from(batches.len()).unwrap_or(u32::MAX);
-    let gates = gate::of(state, record, release).into_iter().map(|gate| {
-        let held =
-            batches.iter().map(|batch| batch.number).filter(|batch| gate::holds(gate, kind, *batch, of));
-        let can_answer = gate.ask.as_ref().is_none_or(|ask| state.may_ask(&ask.url));
-        PlannedGate { gate: gate.clone(), batches: held.collect(), can_answer }
-    });
-    gates.filter(|planned| !planned.batches.is_empty()).collect()
-}
-
-/// Hosts in their order, the canary first, then batch by batch; with `spread` group by group, and what has no
-/// label comes last.
-fn batches(mut hosts: Vec<&Host>, strategy: &Strategy) -> Vec<Batch> {
-    let size = match strategy.window {
-        Window::Batch => strategy.batch_of(hosts.len()),
-        // Who of them may begin is a matter of who is proven.
-        Window::Sliding => hosts.len().max(1),
-    };
-    let spread = strategy.spreads();
-    let group = |host: &Host| spread.map(|label| Group::of(host, label));
-    hosts.sort_by_key(|host| group(host));
-    let (first, rest) = canary(hosts, strategy);
-    let labelled = matches!(strategy.canary, Canary::Labels { .. });
-    let why = if labelled { strategy.canary.to_string() } else { String::new() };
-    let first = (!first.is_empty()).then_some((true, why, &*first));
-    let rest = rest.chunk_by(|one, next| group(one) == group(next)).flat_map(|hosts| {
-        let why = group(hosts[0]).map_or_else(String::new, |group| group.to_string());
-        hosts.chunks(size).map(move |chunk| (false, why.clone(), chunk))
-    });
-    let ids = |hosts: &[&Host]| hosts.iter().map(|host| host.record.id.clone()).collect();
-    (1..)
-        .zip(first.into_iter().chain(rest))
-        .map(|(number, (canary, why, hosts))| Batch { number, canary, why, hosts: ids(hosts) })
-        .collect()
-}
-
-/// Those that go first, and the others.
-fn canary<'h>(hosts: Vec<&'h Host>, strategy: &Strategy) -> (Vec<&'h Host>, Vec<&'h Host>) {
-    if !strategy.has_canary() {
-        return (Vec::new(), hosts);
-    }
-    if let Canary::Labels { .. } = strategy.canary {
-        return hosts.into_iter().partition(|host| strategy.canary.names(&host.record.labels));
-    }
-    let count = strategy.canary.count_of(hosts.len());
-    let mut first = hosts;
-    let rest = first.split_off(count);
-    (first, rest)
 }
 
 /// Refuses a plan without a way back, unless the operator has said that he knows.
