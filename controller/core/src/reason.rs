@@ -4,17 +4,17 @@ mod at_gate;
 mod concern;
 mod hosts;
 mod in_line;
+mod report;
+mod why;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use landfall_common::assignment::Direction;
 use landfall_common::time::{duration_ms, human};
-use landfall_common::{Duration, GateName, HostId, ReleaseName, RolloutId, StepName, Timestamp};
+use landfall_common::{Duration, GateName, HostId, ReleaseName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::member::Out;
-use crate::record::Place;
 use crate::refusal::{moment, seconds};
 use crate::rollout::Promotion;
 
@@ -22,60 +22,12 @@ pub use at_gate::AtGate;
 pub(crate) use concern::Concern;
 pub use hosts::Hosts;
 pub use in_line::InLine;
-
-/// How many sentences a place gets; the rest is counted.
-const SENTENCES: usize = 20;
+pub use report::{PlaceReport, PlanningReport};
+pub use why::{Doing, Why};
 
 /// A reason behind a sentence, if one was given.
 fn because(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
-}
-
-/// Why it does not go on, place by place.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanningReport {
-    /// Those where something is awaited.
-    pub places: Vec<PlaceReport>,
-}
-
-/// Why it does not go on in one place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaceReport {
-    /// Which.
-    pub place: Place,
-    /// The rollout that holds it.
-    pub rollout: Option<RolloutId>,
-    /// What is awaited, the most telling first, at most twenty.
-    pub waits: Vec<Wait>,
-    /// How many more there are.
-    pub more: usize,
-}
-
-impl PlaceReport {
-    pub(crate) fn new(place: &Place, rollout: Option<&RolloutId>) -> Self {
-        Self { place: place.clone(), rollout: rollout.cloned(), waits: Vec::new(), more: 0 }
-    }
-
-    pub(crate) fn add(&mut self, wait: Wait) {
-        if self.waits.len() < SENTENCES {
-            self.waits.push(wait);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    /// One sentence for each wait that is not that of another rollout, in line behind the one that holds the place.
-    pub fn of_holder(&self) -> impl Iterator<Item = String> + '_ {
-        let more = (self.more > 0).then(|| format!("and {} more", self.more));
-        let waits = self.waits.iter().filter(|wait| !matches!(wait, Wait::InLine { .. }));
-        waits.map(ToString::to_string).chain(more)
-    }
-
-    /// One sentence for each wait.
-    pub fn sentences(&self) -> impl Iterator<Item = String> + '_ {
-        let more = (self.more > 0).then(|| format!("and {} more", self.more));
-        self.waits.iter().map(ToString::to_string).chain(more)
-    }
 }
 
 /// Something that is awaited.
@@ -384,180 +336,6 @@ pub enum Requests {
     Return,
 }
 
-/// What waits for a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "doing", rename_all = "snake_case")]
-pub enum Doing {
-    /// Staging.
-    Staging,
-    /// A batch.
-    Batch {
-        /// Which, from 1.
-        batch: u32,
-        /// Of how many.
-        of: u32,
-    },
-    /// The end of the rollout.
-    End,
-    /// Requests change over to the other group of hosts.
-    Switch,
-    /// The watch over what was brought.
-    Watch,
-    /// The contract, after the last host.
-    Contract,
-    /// The way back.
-    Rollback,
-}
-
-impl fmt::Display for Doing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Staging => f.write_str("staging"),
-            Self::Batch { batch, of } => write!(f, "batch {batch} of {of}"),
-            Self::End => f.write_str("the end"),
-            Self::Switch => f.write_str("the change of requests to the other group"),
-            Self::Watch => f.write_str("the watch"),
-            Self::Contract => f.write_str("the contract"),
-            Self::Rollback => f.write_str("the way back"),
-        }
-    }
-}
-
-/// Why a host is not there yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "snake_case")]
-pub enum Why {
-    /// It has not been heard of.
-    Unheard {
-        /// For how long.
-        #[serde(rename = "for_ms", with = "duration_ms")]
-        period: Duration,
-    },
-    /// It was asked and has not answered.
-    Unanswered {
-        /// For how long.
-        #[serde(rename = "for_ms", with = "duration_ms")]
-        period: Duration,
-    },
-    /// It reports, and takes no order.
-    Unheeded {
-        /// How many it let lapse.
-        orders: u32,
-        /// Since how long ago.
-        #[serde(rename = "for_ms", with = "duration_ms")]
-        period: Duration,
-    },
-    /// It fetches.
-    Fetching {
-        /// Bytes that are there.
-        done_bytes: u64,
-        /// Bytes in all.
-        total_bytes: u64,
-    },
-    /// It runs a step.
-    Step {
-        /// Which.
-        step: StepName,
-    },
-    /// It is healthy, but not for long enough.
-    Young {
-        /// For how long.
-        #[serde(rename = "for_ms", with = "duration_ms")]
-        period: Duration,
-        /// Of how long.
-        #[serde(rename = "of_ms", with = "duration_ms")]
-        of: Duration,
-    },
-    /// It is not healthy.
-    Unhealthy {
-        /// The first failing check and what it saw.
-        check: String,
-    },
-    /// Its last report is older than what was asked.
-    Stale,
-    /// It reports another release.
-    OtherRelease {
-        /// Which, if any.
-        release: Option<ReleaseName>,
-    },
-    /// It was drained, and requests have not come back to it yet.
-    Unloaded,
-    /// It takes another release first.
-    Over {
-        /// Which.
-        stop: ReleaseName,
-        /// How far it is with that.
-        then: Box<Why>,
-    },
-    /// It gets requests, and nothing there could lead them away.
-    Tied,
-    /// Nothing runs there, so that requests could not be kept from what it would take.
-    Bare,
-    /// It gets requests, or was told of them and has not answered: they are led away before it changes.
-    Loaded,
-    /// It is not staged yet.
-    NotStaged,
-    /// It may not begin yet.
-    Blocked,
-    /// It is left alone by an operator's word.
-    LeftAlone {
-        /// By which kind of word.
-        how: Out,
-        /// What it reports as active, if it reports anything.
-        release: Option<ReleaseName>,
-    },
-    /// The release failed on it.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unheard { period } => write!(f, "has not been heard of for {}", seconds(*period)),
-            Self::Unanswered { period } => {
-                write!(f, "was asked {} ago and has not answered", seconds(*period))
-            }
-            Self::Unheeded { orders: 1, period } => {
-                write!(f, "reports, and has not taken the order it was given {} ago", seconds(*period))
-            }
-            Self::Unheeded { orders, period } => {
-                write!(f, "reports, and has taken none of {orders} orders since {} ago", seconds(*period))
-            }
-            Self::Fetching { done_bytes, total_bytes } => {
-                write!(f, "has fetched {} of {} KiB", done_bytes / 1024, total_bytes.div_ceil(1024))
-            }
-            Self::Step { step } => write!(f, "runs {step}"),
-            Self::Young { period, of } => {
-                write!(f, "healthy for {} of {}", seconds(*period), human::format(*of))
-            }
-            Self::Unhealthy { check } => write!(f, "is not healthy: {check}"),
-            Self::Stale => f.write_str("has not reported since it was asked"),
-            Self::OtherRelease { release: Some(release) } => write!(f, "reports {release} as active"),
-            Self::OtherRelease { release: None } => f.write_str("reports no active release"),
-            Self::Unloaded => f.write_str("was drained, and gets no requests yet"),
-            Self::Over { stop, then } => write!(f, "takes {stop} first: {then}"),
-            Self::Tied => f.write_str(
-                "gets requests that nothing there could lead away: what runs has no gate, or its agent is of an older \
-                 version; `ctl exclude` leaves it out",
-            ),
-            Self::Bare => f.write_str(
-                "runs nothing, and would get requests with the release at once: it comes after the others",
-            ),
-            Self::Loaded => f.write_str("changes once the other group has its requests"),
-            Self::NotStaged => f.write_str("is not staged yet"),
-            Self::Blocked => f.write_str("may not begin yet"),
-            Self::LeftAlone { how, release } => {
-                let active = release.as_ref().map_or("no active release", ReleaseName::as_str);
-                write!(f, "is {} and reports {active}", how.as_str())
-            }
-            Self::Failed { reason } => write!(f, "failed{}", because(reason)),
-        }
-    }
-}
-
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -791,36 +569,5 @@ impl fmt::Display for Wait {
                 hosts.is()
             ),
         }
-    }
-}
-
-/// The waits of all places, by place.
-impl PlanningReport {
-    /// The same, where nothing that was decided since could be stored: told first, in every place that either of
-    /// the two knows.
-    #[must_use]
-    pub fn unstored(mut self, newer: &Self, since: Timestamp, reason: &str) -> Self {
-        for place in &newer.places {
-            if self.of(&place.place).is_none() {
-                self.places.push(PlaceReport::new(&place.place, place.rollout.as_ref()));
-            }
-        }
-        for place in &mut self.places {
-            place.waits.retain(|wait| !matches!(wait, Wait::Unstored { .. }));
-            place.waits.insert(0, Wait::Unstored { since, reason: reason.to_owned() });
-        }
-        self
-    }
-
-    /// The report of one place.
-    #[must_use]
-    pub fn of(&self, place: &Place) -> Option<&PlaceReport> {
-        self.places.iter().find(|report| report.place == *place)
-    }
-
-    /// All sentences, by place.
-    #[must_use]
-    pub fn sentences(&self) -> BTreeMap<Place, Vec<String>> {
-        self.places.iter().map(|report| (report.place.clone(), report.sentences().collect())).collect()
     }
 }
