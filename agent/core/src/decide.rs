@@ -146,8 +146,7 @@ impl Turn {
     fn take_up(&mut self, assignment: Assignment) {
         let proves = matches!(&self.machine.record.state, State::Proving { .. } | State::Smoking { .. });
         let activates = matches!(&assignment.order, Order::Activate { .. });
-        // What is refused now, or has to be fetched first, ends no proof: what is active is not left without one.
-        let waits = proves && !(activates && self.is_at_hand(&assignment.release));
+        let waits = proves && (!activates || self.comes_after_the_proof(&assignment.release));
         if self.machine.record.state.is_busy() || waits {
             self.machine.record.queued = Some(assignment);
             self.effects.push(Effect::Report);

@@ -225,7 +225,7 @@ impl State {
         for (place, waiting) in &self.asking.waiting {
             let Some(rollout) = self.rollout(&waiting.rollout) else { continue };
             let Status::Active { stage: Stage::Gated { at } } = &rollout.status else { continue };
-            for gate in gate::held(self, rollout, at.next).into_iter().filter(|_| !at.overruled) {
+            for gate in gate::held(self, rollout, at.next).into_iter().filter(|gate| at.counts(&gate.name)) {
                 let Some(ask) = &gate.ask else { continue };
                 let Some(allowed_by) = self.asking.allowed.by(&ask.url) else { continue };
                 let unasked = Asked::default();

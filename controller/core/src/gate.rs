@@ -4,7 +4,7 @@
 //! An answer is for one rollout, and so for one release by its digest, and for one batch; only what is said while the
 //! rollout waits there counts, and so after the batch before was proven.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use landfall_common::assignment::ReleaseRef;
@@ -78,6 +78,9 @@ pub struct AtGates {
     /// Whether somebody has said that the batch begins whatever the gates say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overruled: bool,
+    /// Those that were open then: nobody has overruled them, and what is said of them since counts.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub open_then: BTreeSet<GateName>,
 }
 
 impl AtGates {
@@ -85,6 +88,12 @@ impl AtGates {
     #[must_use]
     pub fn before(next: u32) -> Self {
         Self { next, ..Self::default() }
+    }
+
+    /// Whether the batch waits for a gate: nobody has overruled it.
+    #[must_use]
+    pub fn counts(&self, gate: &GateName) -> bool {
+        !self.overruled || self.open_then.contains(gate)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::evidence::{EvidenceRecord, Statements};
 use crate::member::Member;
 use crate::observation::{Attention, Figures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
-use crate::rollout::{Back, Lease, MigrationRun, Rollout, Stage};
+use crate::rollout::{Lease, MigrationRun, Rollout, Stage};
 use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
@@ -255,22 +255,9 @@ impl State {
             // A word that was taken back is not said any more, nor is one said again that a rollout gave upon what was so
             // then: once it has lapsed the planner looks who serves.
             Order::Drain { away: true } => host.record.drain.is_some(),
-            Order::Drain { away: false } => !host.record.is_led_away() && !self.is_given_up(host),
+            Order::Drain { away: false } => !host.record.is_led_away(),
             _ => !self.is_left_alone(host) && self.is_awaited(asked),
         })
-    }
-
-    /// Whether a host runs a release that is being given up by two groups while its schema is taken back: that requests were
-    /// to come back to it was decided before.
-    pub(crate) fn is_given_up(&self, host: &Host) -> bool {
-        let Some((rollout, member)) = self.part_of(host) else { return false };
-        let taken_back =
-            matches!(rollout.status.stage(), Some(Stage::RollingBack { back: Back::Schema { .. }, .. }));
-        let active = host.seen.report.as_ref().and_then(|received| received.report.active.as_ref());
-        taken_back
-            && rollout.groups.is_some()
-            && member.left_out.is_none()
-            && active.is_some_and(|active| active.release == rollout.release)
     }
 
     /// Whether the rollout of an order waits for its answer. For one that was seen to lapse it does not, and may have given

@@ -268,11 +268,13 @@ impl Turn {
         }
     }
 
-    /// Whether a release may be taken from what is active, as far as that is known: it is on the disk, and not refused.
-    pub(super) fn is_at_hand(&self, release: &ReleaseRef) -> bool {
+    /// Whether to take a release up may end the proof of what is active for nothing: it is newer, and has to be fetched
+    /// first, or follows something else. A way back never waits.
+    pub(super) fn comes_after_the_proof(&self, release: &ReleaseRef) -> bool {
         let record = &self.machine.record;
+        let is_newer = record.active().is_some_and(|active| active.release.counter < release.counter);
         let installed = record.installed.get(&release.name);
-        installed.is_some_and(|installed| not_from_here(record, installed).is_none())
+        is_newer && installed.is_none_or(|installed| not_from_here(record, installed).is_some())
     }
 }
 

@@ -94,6 +94,19 @@ fn what_cannot_be_taken_from_here_waits_until_what_is_under_way_is_proven() {
     }
 }
 
+/// What hangs in its proof is left for what is older at once, on the disk or not.
+#[test]
+fn a_way_back_waits_for_no_proof() {
+    let mut host = Harness::new();
+    host.commit(2, "v2");
+    host.assign(activate(3, "v3"));
+    host.run();
+    host.assign(activate(4, "v1"));
+    assert!(host.record().queued.is_none());
+    host.run();
+    assert_eq!(host.record().active, Some("v1".parse().unwrap()));
+}
+
 #[test]
 fn a_way_back_is_never_held_and_the_way_forth_again_is() {
     let mut host = on_v1();

@@ -75,29 +75,35 @@ impl Draft<'_> {
         Ok(answer)
     }
 
-    /// Somebody says that the batch begins whatever the gates say. What they have paused waits for this word. Whoever
-    /// says it of gates that are open overrules nothing: one that is closed after this holds.
+    /// Somebody says that the batch begins whatever the gates say that are not open. What they have paused waits for this
+    /// word. Of those that are open he overrules none: one that is closed after this holds.
     pub(super) fn overrule_gates(&mut self, mut rollout: Rollout, at: AtGates) -> Result<Answer, Refusal> {
         let answer = Answer::Rollout { id: rollout.id.clone() };
-        if at.overruled {
+        let standings = gate::standings(self.state, &rollout, self.now);
+        let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) = (standings.iter())
+            .filter(|standing| at.counts(&standing.gate.name))
+            .partition(|standing| standing.is_open());
+        if at.overruled && shut.is_empty() {
             return Ok(answer);
         }
-        let standings = gate::standings(self.state, &rollout, self.now);
-        let shut: Vec<String> = standings
-            .iter()
-            .filter(|standing| !standing.is_open())
-            .map(|standing| format!("gate {standing}"))
-            .collect();
         let is_held = matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
         if shut.is_empty() && !is_held {
-            return Err(wrong(
-                &rollout,
-                "its gates are open, and it waits for its hosts; `ctl status` says for which",
-            ));
+            let waits = match rollout.status {
+                Status::Paused { .. } => {
+                    "its gates are open, and somebody has paused it; `ctl resume` goes on"
+                }
+                _ => "its gates are open, and it waits for its hosts; `ctl status` says for which",
+            };
+            return Err(wrong(&rollout, waits));
         }
-        let (id, overruled) = (rollout.id.clone(), shut.join("; "));
+        let open_then = open.into_iter().map(|standing| standing.gate.name.clone()).collect();
+        let overruled: Vec<String> = shut.iter().map(|standing| format!("gate {standing}")).collect();
+        let (id, overruled) = (rollout.id.clone(), overruled.join("; "));
         self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: u64::from(at.next), overruled });
-        let stage = Stage::Gated { at: AtGates { overruled: !shut.is_empty(), ..at } };
+        let stage = match shut.is_empty() {
+            true => Stage::Gated { at },
+            false => Stage::Gated { at: AtGates { overruled: true, open_then, ..at } },
+        };
         if is_held {
             self.log(LogEvent::RolloutResumed { rollout: id });
             rollout.status = Status::Active { stage: stage.clone() };

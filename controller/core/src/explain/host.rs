@@ -260,7 +260,9 @@ fn in_rollout(known: &Known<'_>, rollout: &Rollout, member: &Member) -> Should {
             let left = match left {
                 Left::Untouched if member.touched => "it runs what it has taken before that",
                 Left::Untouched => "nothing that runs was touched",
-                Left::Barred => "it cannot come to it from what it runs",
+                Left::Barred => {
+                    "it cannot come to it from what it runs; once there is a way, `ctl retry` tries again"
+                }
                 Left::Reverted => "it went back by itself",
                 Left::Held => "the failed release is in place",
                 Left::Unknown => "nobody knows what it was left with",

@@ -80,11 +80,10 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
         };
         all.push(type_(format!("ctl promote {id}"), does));
     }
-    if let Stage::Gated { at } = stage
-        && !at.overruled
-    {
+    if let Stage::Gated { at } = stage {
         let gates = gate::standings(state, rollout, now);
-        let mut for_people = gates.iter().filter(|standing| standing.gate.ask.is_none());
+        let counts = |standing: &&gate::Standing<'_>| at.counts(&standing.gate.name);
+        let mut for_people = gates.iter().filter(counts).filter(|standing| standing.gate.ask.is_none());
         if let Some(standing) = for_people.find(|standing| !standing.is_open()) {
             let open = format!("ctl gate open {} --reason '…'", standing.gate.name);
             all.push(type_(open, format!("opens it for batch {}; or close, or fail", at.next)));

@@ -271,6 +271,8 @@ pub(super) fn lead(table: &mut Table<'_>) {
     match table.rollout.as_deref() {
         Some(rollout) if !rollout.ended() && rollout.groups.is_none() => left_behind(table),
         Some(rollout) if !rollout.ended() => {
+            joined(table);
+            given_up(table);
             by_groups(table);
             stays(table).into_iter().for_each(|wait| table.wait(wait));
         }
@@ -280,9 +282,6 @@ pub(super) fn lead(table: &mut Table<'_>) {
 
 /// The same of a rollout by two groups, before it lets hosts go.
 pub(super) fn by_groups(table: &mut Table<'_>) {
-    if active(table).is_none() || !joined(table) {
-        return;
-    }
     let Some((groups, phase)) = active(table) else { return };
     // Whoever gets them back comes first: that takes nothing from anybody, and may be all that the others wait for.
     for at in decide(table, groups, phase).back {
@@ -433,9 +432,31 @@ fn runs_what_is_in_force(table: &Table<'_>, seat: &Seat<'_>) -> bool {
     seat.fresh.is_some() && in_force.is_some_and(|in_force| seat.runs(&in_force.release))
 }
 
-/// Requests come back to hosts that have joined during the rollout; false where there is no room for more words.
-fn joined(table: &mut Table<'_>) -> bool {
-    (0..table.seats.len()).all(|at| !is_free(table, &table.seats[at]) || table.lead_back(at))
+/// Requests come back to hosts that have joined during the rollout.
+fn joined(table: &mut Table<'_>) {
+    for at in 0..table.seats.len() {
+        if is_free(table, &table.seats[at]) && !table.lead_back(at) {
+            return;
+        }
+    }
+}
+
+/// While the schema is taken back nobody gets requests with what is given up: that they were to come back to it was decided
+/// before. The hosts go back after it.
+fn given_up(table: &mut Table<'_>) {
+    let rollout = table.rollout();
+    if !matches!(rollout.status.stage(), Some(Stage::RollingBack { back: Back::Schema { .. }, .. })) {
+        return;
+    }
+    let release = rollout.release.clone();
+    for at in 0..table.seats.len() {
+        let seat = &table.seats[at];
+        let has_it = seat.member.is_some() && seat.active() == Some(&release);
+        let comes_back = matches!(traffic(seat), Some(Traffic::Draining | Traffic::Drained));
+        if has_it && comes_back && seat.led_away.is_none() && !table.lead_away(at) {
+            return;
+        }
+    }
 }
 
 /// What a rollout by groups has left behind, and one of another strategy changes: requests come back to what it has

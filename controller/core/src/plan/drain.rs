@@ -27,10 +27,7 @@ pub(super) fn hosts(table: &mut Table<'_>) {
     let due: Vec<(usize, bool)> = (table.seats.iter().enumerate())
         .filter_map(|(at, seat)| Some((at, seat.drain_due()?)))
         .filter(|(at, away)| !is_said(table, *at, *away))
-        .filter(|(at, away)| match (away, &table.seats[*at]) {
-            (true, seat) => may_leave(seat),
-            (false, seat) => !table.state.is_given_up(seat.host),
-        })
+        .filter(|(at, away)| !away || may_leave(&table.seats[*at]))
         .collect();
     for (at, away) in due {
         // The gate is that of what is active there.

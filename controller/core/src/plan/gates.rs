@@ -44,15 +44,18 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
     let gates = gate::held(state, table.rollout(), at.next).into_iter();
     let standings: Vec<Standing<'_>> =
         gates.map(|gate| Standing::of(state, table.rollout(), at, gate, table.now)).collect();
+    if let Some(turn) = run::without_anybody(table) {
+        return turn;
+    }
     // Nobody is let go for what somebody has just said no to.
-    let said_no = standings.iter().find(|standing| standing.verdict() == Some(GateVerdict::Failed));
-    if let Some(standing) = said_no.filter(|_| !at.overruled) {
+    let counting = || standings.iter().filter(|standing| at.counts(&standing.gate.name));
+    if let Some(standing) = counting().find(|standing| standing.verdict() == Some(GateVerdict::Failed)) {
         return run::turn_back(table, format!("gate {standing}"), "`ctl promote` overrules the gates");
     }
     if let Err(turn) = run::begin(table, done) {
         return turn;
     }
-    let open = at.overruled || standings.iter().all(Standing::is_open);
+    let open = counting().all(Standing::is_open);
     // The hosts are asked anew: what they had shown when the gates were asked may be over.
     let (healthy, patience) = shown_again(table.rollout(), done);
     let look = (done > 0).then(|| run::look(table, done, healthy));
@@ -67,7 +70,7 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
         return begin(table, at.next);
     }
     let silent_for = |standing: &Standing<'_>| standing.silent_for(table.seen_for(), table.now);
-    let mut silent = standings.iter().filter(|standing| standing.said.is_none() && !open);
+    let mut silent = counting().filter(|standing| standing.said.is_none() && !open);
     if let Some(silent) = silent.find(|silent| silent_for(silent) >= silent.gate.deadline) {
         return table.pause(unanswered(silent, silent_for(silent), at.next, table.rollout().batches));
     }
@@ -125,7 +128,8 @@ fn opened_for(table: &Table<'_>, standings: &[Standing<'_>]) -> Duration {
 
 fn report(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) {
     let (rollout, of) = (table.rollout().id.clone(), table.rollout().batches);
-    for standing in standings.iter().filter(|standing| !standing.is_open() && !at.overruled) {
+    for standing in standings.iter().filter(|standing| !standing.is_open() && at.counts(&standing.gate.name))
+    {
         let (gate, period) = (standing.gate, standing.silent_for(table.seen_for(), table.now));
         let why = match (&standing.said, &gate.ask) {
             (None, None) => AtGate::NoAnswer { period, deadline: gate.deadline },

@@ -79,7 +79,13 @@ fn stop_has_failed(state: &State, first: &Rollout, plan: &Plan, known: &Known) -
             .iter()
             .any(|planned| matches!(&planned.over, Over::Stops { releases } if releases.contains(name)))
     };
-    let (told, other) = gone_wrong(state, first, known, |other| takes(&other.release.name))?;
+    // One that ended without a host, which was silent, has failed nowhere.
+    let failed_somewhere = |other: &Rollout| match &other.status {
+        Status::Ended { end: End::Failed { failure, .. } } => failure.is_some(),
+        _ => true,
+    };
+    let is_it = |other: &Rollout| takes(&other.release.name) && failed_somewhere(other);
+    let (told, other) = gone_wrong(state, first, known, is_it)?;
     Some(format!("{told}, and hosts take {} on their way to {}", other.release.name, first.release.name))
 }
 

@@ -143,10 +143,10 @@ fn analysis(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
 
 /// When it pauses since nobody has said anything of a gate.
 fn of_gates(table: &Table<'_>, rollout: &Rollout) -> Vec<Deadline> {
-    let overruled = matches!(rollout.status.stage(), Some(Stage::Gated { at }) if at.overruled);
+    let Some(Stage::Gated { at }) = rollout.status.stage() else { return Vec::new() };
     let silent = gate::standings(table.state, rollout, table.now)
         .into_iter()
-        .filter(|gate| gate.said.is_none() && !overruled);
+        .filter(|standing| standing.said.is_none() && at.counts(&standing.gate.name));
     let deadline = |gate: gate::Standing<'_>| Deadline {
         name: "deadline of a gate",
         host: None,

@@ -40,15 +40,23 @@ pub(super) fn advance(table: &mut Table<'_>, batch: u32) -> Turn {
 pub(super) fn begin(table: &mut Table<'_>, batch: u32) -> Result<(), Turn> {
     blue_green::by_groups(table);
     stage::ask(table);
-    if table.members().next().is_none() {
-        let (reason, fleet) = table.nobody();
-        return Err(table.fail(reason, fleet));
+    if let Some(turn) = without_anybody(table) {
+        return Err(turn);
     }
     if let Some(reason) = failures::over_budget(table) {
         return Err(turn_back(table, reason, "`ctl retry` tries again"));
     }
     grant(table, batch);
     Ok(())
+}
+
+/// Ends a rollout of which all hosts were left out or removed.
+pub(super) fn without_anybody(table: &mut Table<'_>) -> Option<Turn> {
+    if table.members().next().is_some() {
+        return None;
+    }
+    let (reason, fleet) = table.nobody();
+    Some(table.fail(reason, fleet))
 }
 
 /// Goes back, if that is wanted and possible; else pauses with the reason, and with what else somebody may do.
@@ -430,8 +438,7 @@ fn incomplete(table: &Table<'_>) -> String {
         parts.push(format!("{failed} failed, `ctl {again}` tries again"));
     }
     if !barred.is_empty() {
-        parts
-            .push(format!("{barred} cannot come to it: {why}; once there is a way, `ctl retry` tries again"));
+        parts.push(format!("{barred} cannot come to it: {why}"));
     }
     if !silent.is_empty() {
         let later = if table.rollout().is_restart() { "" } else { " and will take it on return" };

@@ -254,7 +254,8 @@ impl<'a> Table<'a> {
             } else if seat.out {
                 out.add(&seat.host.record.id);
                 // By two groups it is a part of the rollout, and no word of an operator takes it back.
-                if seat.host.record.drain.is_some() || (seat.led_away.is_some() && !by_groups) {
+                let is_led_away = seat.host.record.drain.is_some() || (seat.led_away.is_some() && !by_groups);
+                if is_led_away && seat.fresh.is_some_and(|heard| heard.report.traffic.is_away()) {
                     led_away.add(&seat.host.record.id);
                 }
             }

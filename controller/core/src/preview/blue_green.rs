@@ -87,7 +87,7 @@ fn by_groups(state: &State, place: &Place, strategy: &Strategy, now: Timestamp) 
         let (group, name) = (groups.name(Side::First), &in_force.release.name);
         return Err(format!(
             "strategy is blue_green, and nothing runs on any host of {group} yet; once they have taken {name}, which is in \
-             force, ask again (`ctl hosts`)"
+             force, ask again (`ctl hosts`), or `--strategy rolling --spread none` goes batch by batch"
         ));
     }
     Ok(groups)

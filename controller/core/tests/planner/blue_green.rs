@@ -617,7 +617,7 @@ fn a_group_on_which_nothing_runs_yet_is_refused_until_it_has_what_is_in_force() 
     world.ask(label(&[3], &["color=green"])).unwrap();
     world.host(3).hears = |order| !matches!(order, Order::Activate { .. });
     world.run(10);
-    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"the strategy does not hold: strategy is blue_green, and nothing runs on any host of color=green yet; once they have taken v1, which is in force, ask again (`ctl hosts`)");
+    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"the strategy does not hold: strategy is blue_green, and nothing runs on any host of color=green yet; once they have taken v1, which is in force, ask again (`ctl hosts`), or `--strategy rolling --spread none` goes batch by batch");
     world.host(3).hears = |_| true;
     world.until("it has it", |w| w.runs() == ["v1"; 3]);
     world.must_succeed("v2");

@@ -154,6 +154,45 @@ fn one_that_may_not_go_back_by_itself_pauses_and_somebody_overrules() {
     ");
 }
 
+/// Whoever overrules one gate says nothing of another one that was open then.
+#[test]
+fn only_gates_that_are_not_open_are_overruled() {
+    let mut world = on_v1(gated(&[("qa", Before::Second), ("slo", Before::Second)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    world.cut.push(host_id(1));
+    world.run(60);
+    say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    // Said again it is the same.
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    say(&mut world, &id, "qa", GateVerdict::Closed).unwrap();
+    world.cut.clear();
+    world.run(300);
+    assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "{:?}", world.sentences);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"batch 2 of 3 waits for gate qa: anna has said closed at 2027-01-15 08:01:57 UTC: we looked; `ctl gate open qa --reason …` opens it");
+    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    insta::assert_snapshot!(told(&world), @r"
+    gate qa before batch 2 of rollout r-9 is open: we looked
+    rollout r-9 was promoted to batch 2, and overrules its gates: gate slo has no answer
+    gate qa before batch 2 of rollout r-9 is closed: we looked
+    rollout r-9 was promoted to batch 2, and overrules its gates: gate qa is closed, by anna: we looked
+    the gates before batch 2 of rollout r-9 are overruled: qa is closed, by anna: we looked; slo has no answer
+    ");
+}
+
+/// Of what somebody has paused the gates are not what it waits for.
+#[test]
+fn what_is_paused_at_gates_that_are_open_waits_for_its_resumption() {
+    let mut world = on_v1(gated(&[("qa", Before::Second)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
+    say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
+    insta::assert_snapshot!(world.ask(Action::Promote { rollout: id }).unwrap_err(), @"rollout r-9 is paused: its gates are open, and somebody has paused it; `ctl resume` goes on");
+}
+
 /// What is tried again is not let go for a release that somebody has just said no to.
 #[test]
 fn with_a_gate_that_says_no_nobody_is_let_go_any_more() {

@@ -414,12 +414,13 @@ fn heal(world: &mut World) {
 
 /// What a rollout by two groups has left without requests may be more than may be out: a person says that it gets them.
 fn undrain_if_told(world: &mut World, id: &RolloutId) {
-    let is_told = |sentence: &String| sentence.contains("`ctl hosts undrain");
-    if world.word(id) != StatusWord::Paused || !world.sentences.iter().any(is_told) {
+    let told =
+        |sentence: &String| Some(sentence.split("`ctl hosts undrain ").nth(1)?.split('`').next()?.to_owned());
+    let Some(host) = world.sentences.iter().find_map(told) else { return };
+    if world.word(id) != StatusWord::Paused {
         return;
     }
-    let away = world.state.all_hosts().filter(|host| host.record.is_led_away());
-    let hosts = away.map(|host| host.record.id.clone()).collect();
+    let hosts = [HostId::new(&host).unwrap()].into();
     world.ask(Action::Undrain { hosts, reason: String::new() }).unwrap();
     world.ask(Action::Resume { rollout: id.clone() }).unwrap();
 }

@@ -281,7 +281,7 @@ fn one_that_cannot_come_there_is_told_so_and_holds_nobody_up() {
     assert!(matches!(&plan.stops[..], [PlannedStops { over: Over::NoWay { .. }, .. }]), "{:?}", plan.stops);
     let id = world.release("v6").unwrap();
     assert_eq!(world.ended(&id), StatusWord::Failed);
-    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is; once there is a way, `ctl retry` tries again");
+    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
     assert_eq!(world.runs(), ["v6", "v6", "v6", "v1"]);
     // A release that brings it along is its way out.
     world.publish("v7", 7, None, knobs());
@@ -332,7 +332,7 @@ fn one_that_comes_late_and_cannot_come_there_takes_nothing_from_others() {
     come_back(&mut world);
     assert_eq!(world.ended(&id), StatusWord::Failed);
     assert_eq!(world.runs(), ["v6", "v6", "v6", "v1"]);
-    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is; once there is a way, `ctl retry` tries again");
+    insta::assert_snapshot!(world.end_reason(&id), @"v6 runs on 3 of 4 hosts: web-04 cannot come to it: it runs v1, and v3 follows v2, which does not run on the schema that the database has: the migration of v4 is compatible with v3, and with nothing older; what helps: a release that follows something else, or to build the host anew; `ctl hosts cordon` leaves it as it is");
 }
 
 #[test]

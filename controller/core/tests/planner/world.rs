@@ -69,6 +69,9 @@ pub struct Uses {
     pub restarts: u32,
 }
 
+/// Of the planner, one after the other at the same time: a decision on thousands of hosts takes some.
+const MOST_RUNS: usize = 1000;
+
 pub struct World {
     pub faults: Faults,
     pub checks: Checks,
@@ -456,15 +459,23 @@ impl World {
     }
 
     pub fn plan(&mut self) {
-        let planned = plan(&self.state, self.now);
-        let wake_at = planned.wake_at;
-        self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
-        self.commit(planned.output);
-        // What a run decides it decides whole.
-        if self.faults.crashes == 0 && wake_at != Some(self.now) {
-            let again = plan(&self.state, self.now);
-            assert!(again.output.changes.is_empty(), "not settled: {:?}", again.output.changes);
+        // What is to follow at once does, as the reactor has it.
+        for _ in 0..MOST_RUNS {
+            let planned = plan(&self.state, self.now);
+            let wake_at = planned.wake_at;
+            self.sentences = planned.report.places.iter().flat_map(|place| place.sentences()).collect();
+            self.commit(planned.output);
+            if self.faults.crashes > 0 {
+                return;
+            }
+            if wake_at != Some(self.now) {
+                // What a run decides it decides whole.
+                let again = plan(&self.state, self.now);
+                assert!(again.output.changes.is_empty(), "not settled: {:?}", again.output.changes);
+                return;
+            }
         }
+        panic!("it has not settled after {MOST_RUNS} runs: {:?}", self.sentences);
     }
 
     pub fn crash_controller(&mut self) {

@@ -91,7 +91,8 @@ impl Checks {
             }
             // Of the first of two groups, where nothing ran: with the change of requests it is let go, as those that are proven
             // get them.
-            _ if rollout.status.stage() == Some(&Stage::Switching) && self.runs_nothing(&member.host) => {
+            _ if rollout.status.stage() == Some(&Stage::Switching)
+                    && member.since >= rollout.since && self.runs_nothing(&member.host) => {
                 Ok(())
             }
             other if was_let_go(other) => Err(format!("was let go and has not answered: {other:?}")),
