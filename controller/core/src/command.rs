@@ -76,6 +76,9 @@ pub enum Action {
     Resume {
         /// Which rollout.
         rollout: RolloutId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// End it where it is, or go back.
     Abort {
@@ -90,6 +93,9 @@ pub enum Action {
     Promote {
         /// Which rollout.
         rollout: RolloutId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Say yes to a rollout that stands in line.
     Approve {
@@ -140,6 +146,9 @@ pub enum Action {
         /// Of which rollout, if one is meant: while another one is under way there, nothing is tried again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollout: Option<RolloutId>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Say how a migration of unknown outcome ended.
     ResolveMigration {

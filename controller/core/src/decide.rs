@@ -47,9 +47,9 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
         Action::Drill { place, to } => draft.drill(place, to.as_ref()),
         Action::Restart(request) => draft.restart(request),
         Action::Pause { rollout, reason } => draft.pause(rollout, reason),
-        Action::Resume { rollout } => draft.resume(rollout),
+        Action::Resume { rollout, reason } => draft.resume(rollout, reason),
         Action::Abort { rollout, go_back, reason } => draft.abort(rollout, *go_back, reason),
-        Action::Promote { rollout } => draft.promote(rollout),
+        Action::Promote { rollout, reason } => draft.promote(rollout, reason),
         Action::Approve { rollout, content, reason } => draft.approve(rollout, *content, reason),
         Action::Reject { rollout, reason } => draft.reject(rollout, reason),
         Action::WithdrawApprovals { of } => Ok(draft.withdraw_approvals(of)),
@@ -57,7 +57,7 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Decide
             draft.answer_gate(rollout, gate, *batch, *verdict, reason)
         }
         Action::SubmitEvidence { statement, signature } => draft.submit_evidence(statement, signature),
-        Action::RetryFailed { place, rollout } => draft.retry_failed(place, rollout.as_ref()),
+        Action::RetryFailed { place, rollout, reason } => draft.retry_failed(place, rollout.as_ref(), reason),
         Action::ResolveMigration { rollout, verdict, reason } => draft.resolve(rollout, *verdict, reason),
         Action::Enrol { host, token } => draft.enrol(host, token),
         Action::RemoveContent { releases, keep } => draft.remove_content(releases, *keep),

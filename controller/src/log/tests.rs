@@ -22,7 +22,10 @@ fn signer() -> KeyPair {
 
 fn entry(number: u64) -> NewEntry {
     let event = match number % 2 {
-        0 => LogEvent::RolloutResumed { rollout: RolloutId::new(format!("r{number}")).unwrap() },
+        0 => LogEvent::RolloutResumed {
+            rollout: RolloutId::new(format!("r{number}")).unwrap(),
+            reason: String::new(),
+        },
         _ => LogEvent::HostRemoved {
             host: HostId::new(format!("web-{number}")).unwrap(),
             reason: "worn out".to_owned(),

@@ -112,12 +112,12 @@ fn without_an_answer_a_rollout_pauses_and_somebody_overrules() {
     told(&release(&scene, "v2", gate, &["--detach"]), 0, &[]);
     waits(&scene, "gate qa-signoff has had no answer for 10s, and batch 1 of 2 waits for it");
     assert_eq!(runs(&scene), ["v1", "v1"]);
-    told(&scene.ctl(&["promote"]).unwrap(), 0, &[]);
+    told(&scene.ctl(&["promote", "--reason", "qa is on holiday"]).unwrap(), 0, &[]);
     told(&scene.ctl(&["status", "--watch"]).unwrap(), 0, &["succeeded: v2"]);
     told(
         &scene.ctl(&["log", "--all"]).unwrap(),
         0,
-        &["and overrules its gates: gate qa-signoff has no answer"],
+        &["and overrules its gates: gate qa-signoff has no answer: qa is on holiday"],
     );
 }
 

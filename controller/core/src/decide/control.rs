@@ -32,10 +32,10 @@ impl Draft<'_> {
         Ok(Answer::Rollout { id: id.clone() })
     }
 
-    pub(super) fn resume(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
+    pub(super) fn resume(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
         if let Status::Paused { mut stage, .. } = rollout.status.clone() {
-            self.log(LogEvent::RolloutResumed { rollout: id.clone() });
+            self.log(LogEvent::RolloutResumed { rollout: id.clone(), reason: reason.to_owned() });
             if let Stage::InLine { known, .. } = &mut stage {
                 *known = line::known(self.state, &self.place_of(&rollout), &rollout.release);
             }
@@ -46,7 +46,7 @@ impl Draft<'_> {
         Ok(Answer::Rollout { id: id.clone() })
     }
 
-    pub(super) fn promote(&mut self, id: &RolloutId) -> Result<Answer, Refusal> {
+    pub(super) fn promote(&mut self, id: &RolloutId, reason: &str) -> Result<Answer, Refusal> {
         let mut rollout = self.unfinished(id)?.clone();
         let answer = Answer::Rollout { id: id.clone() };
         let compared = rollout.compares().is_some();
@@ -55,14 +55,14 @@ impl Draft<'_> {
         match rollout.status.stage() {
             Some(Stage::Watching { accepted: true }) => return Ok(answer),
             Some(Stage::Watching { accepted: false }) => {
-                self.log(LogEvent::WatchEnded { rollout: id.clone() });
+                self.log(LogEvent::WatchEnded { rollout: id.clone(), reason: reason.to_owned() });
                 rollout.enter(Stage::Watching { accepted: true }, self.now);
                 self.put(Record::Rollout(Box::new(rollout)));
                 return Ok(answer);
             }
             Some(Stage::Gated { at }) => {
                 let at = at.clone();
-                return self.overrule_gates(rollout, at);
+                return self.overrule_gates(rollout, at, reason);
             }
             Some(Stage::Canary { promotion: Promotion::Awaited }) => {}
             Some(Stage::Canary { promotion: Promotion::Given }) if failed => {}
@@ -90,7 +90,8 @@ impl Draft<'_> {
             Some(comparison) if comparison.verdict() == Verdict::Pass => String::new(),
             Some(comparison) => comparison.report().to_string(),
         };
-        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: 2, overruled });
+        let why = reason.to_owned();
+        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: 2, overruled, reason: why });
         let promotion = if failed { Promotion::Overruled } else { Promotion::Given };
         let is_canary = |member: &Member| member.batch == 1 && member.left_out.is_none();
         let stage = if self.state.members(id).any(is_canary) {
@@ -101,7 +102,7 @@ impl Draft<'_> {
         };
         // What the analysis has paused waits for this word, and for no other.
         if compared && matches!(rollout.status, Status::Paused { by: Actor::Controller, .. }) {
-            self.log(LogEvent::RolloutResumed { rollout: id.clone() });
+            self.log(LogEvent::RolloutResumed { rollout: id.clone(), reason: reason.to_owned() });
             rollout.status = Status::Active { stage: stage.clone() };
         }
         rollout.enter(stage, self.now);
@@ -159,7 +160,7 @@ impl Draft<'_> {
             Course::Turns { stage, .. } => *stage,
             Course::GoesBack(_) | Course::Begins(_) => {
                 self.keep_waiting(&place, rollout.previous.as_ref().map(|previous| &previous.name));
-                return self.resume(id);
+                return self.resume(id, &reason);
             }
         };
         if let Some(to) = rollout.previous.clone() {
@@ -242,6 +243,7 @@ impl Draft<'_> {
         &mut self,
         place: &Place,
         meant: Option<&RolloutId>,
+        reason: &str,
     ) -> Result<Answer, Refusal> {
         let nothing = || Refusal::NothingFailed { place: place.clone() };
         let record = self.state.place(place).ok_or_else(nothing)?;
@@ -312,11 +314,12 @@ impl Draft<'_> {
             application: place.application.clone(),
             environment: place.environment.clone(),
             hosts,
+            reason: reason.to_owned(),
         });
         let Some(rollout) = rollout.filter(|rollout| !rollout.ended()) else { return Ok(Answer::Accepted) };
         let mut rollout = rollout.clone();
         if let Status::Paused { stage, .. } = rollout.status {
-            self.log(LogEvent::RolloutResumed { rollout: rollout.id.clone() });
+            self.log(LogEvent::RolloutResumed { rollout: rollout.id.clone(), reason: reason.to_owned() });
             rollout.status = Status::Active { stage };
         }
         rollout.since = self.now;

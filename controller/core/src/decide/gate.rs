@@ -77,7 +77,12 @@ impl Draft<'_> {
 
     /// Somebody says that the batch begins whatever the gates say that are not open. What they have paused waits for this
     /// word. Of those that are open he overrules none: one that is closed after this holds.
-    pub(super) fn overrule_gates(&mut self, mut rollout: Rollout, at: AtGates) -> Result<Answer, Refusal> {
+    pub(super) fn overrule_gates(
+        &mut self,
+        mut rollout: Rollout,
+        at: AtGates,
+        reason: &str,
+    ) -> Result<Answer, Refusal> {
         let answer = Answer::Rollout { id: rollout.id.clone() };
         let standings = gate::standings(self.state, &rollout, self.now);
         let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) = (standings.iter())
@@ -99,13 +104,18 @@ impl Draft<'_> {
         let open_then = open.into_iter().map(|standing| standing.gate.name.clone()).collect();
         let overruled: Vec<String> = shut.iter().map(|standing| format!("gate {standing}")).collect();
         let (id, overruled) = (rollout.id.clone(), overruled.join("; "));
-        self.log(LogEvent::RolloutPromoted { rollout: id.clone(), batch: u64::from(at.next), overruled });
+        self.log(LogEvent::RolloutPromoted {
+            rollout: id.clone(),
+            batch: u64::from(at.next),
+            overruled,
+            reason: reason.to_owned(),
+        });
         let stage = match shut.is_empty() {
             true => Stage::Gated { at },
             false => Stage::Gated { at: AtGates { overruled: true, open_then, ..at } },
         };
         if is_held {
-            self.log(LogEvent::RolloutResumed { rollout: id });
+            self.log(LogEvent::RolloutResumed { rollout: id, reason: reason.to_owned() });
             rollout.status = Status::Active { stage: stage.clone() };
         }
         rollout.enter(stage, self.now);

@@ -246,6 +246,9 @@ pub enum LogEvent {
     RolloutResumed {
         /// The rollout.
         rollout: RolloutId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// An operator opened the gate that a rollout waited at.
     RolloutPromoted {
@@ -256,6 +259,9 @@ pub enum LogEvent {
         /// What the analysis of the canary, or its gates, said by then, where they had not passed.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         overruled: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Somebody has said whether a batch that waits at a gate may begin.
     GateAnswered {
@@ -317,6 +323,9 @@ pub enum LogEvent {
     WatchEnded {
         /// The rollout.
         rollout: RolloutId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// An operator ended a rollout.
     RolloutAborted {
@@ -372,6 +381,9 @@ pub enum LogEvent {
         environment: EnvName,
         /// Which.
         hosts: Vec<HostId>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Hosts were left out of a rollout that was under way.
     HostsExcluded {
@@ -761,13 +773,13 @@ impl LogEvent {
             | Self::DrillFinished { rollout, .. }
             | Self::RollbackStarted { rollout, .. }
             | Self::RolloutPaused { rollout, .. }
-            | Self::RolloutResumed { rollout }
+            | Self::RolloutResumed { rollout, .. }
             | Self::RolloutPromoted { rollout, .. }
             | Self::GateAnswered { rollout, .. }
             | Self::GatesPassed { rollout, .. }
             | Self::RequestsSwitched { rollout, .. }
             | Self::WatchStarted { rollout, .. }
-            | Self::WatchEnded { rollout }
+            | Self::WatchEnded { rollout, .. }
             | Self::CanaryAnalysed { rollout, .. }
             | Self::RolloutAborted { rollout, .. }
             | Self::HostsExcluded { rollout, .. }

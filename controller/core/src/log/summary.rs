@@ -113,15 +113,17 @@ impl LogEvent {
             Self::RolloutPaused { rollout, reason } => {
                 because(format!("rollout {rollout} was paused"), reason)
             }
-            Self::RolloutResumed { rollout } => format!("rollout {rollout} was resumed"),
-            Self::RolloutPromoted { rollout, batch, overruled } => {
+            Self::RolloutResumed { rollout, reason } => {
+                because(format!("rollout {rollout} was resumed"), reason)
+            }
+            Self::RolloutPromoted { rollout, batch, overruled, reason } => {
                 let text = format!("rollout {rollout} was promoted to batch {batch}");
                 let although = match (overruled.is_empty(), overruled.starts_with("gate ")) {
                     (true, _) => "",
                     (false, true) => ", and overrules its gates",
                     (false, false) => " although its analysis had not passed",
                 };
-                because(format!("{text}{although}"), overruled)
+                because(because(format!("{text}{although}"), overruled), reason)
             }
             Self::GateAnswered { rollout, gate, batch, verdict, reason, .. } => because(
                 format!("gate {gate} before batch {batch} of rollout {rollout} {}", verdict.is()),
@@ -153,7 +155,9 @@ impl LogEvent {
             Self::WatchStarted { rollout, period } => {
                 format!("rollout {rollout} is watched for {} from now on", human::format(*period))
             }
-            Self::WatchEnded { rollout } => format!("the watch of rollout {rollout} was ended"),
+            Self::WatchEnded { rollout, reason } => {
+                because(format!("the watch of rollout {rollout} was ended"), reason)
+            }
             Self::RolloutAborted { rollout, reason } => {
                 because(format!("rollout {rollout} was aborted"), reason)
             }
@@ -170,9 +174,9 @@ impl LogEvent {
                 };
                 because(format!("the migration of rollout {rollout} {verdict}"), reason)
             }
-            Self::HostsRetried { application, environment, hosts } => {
+            Self::HostsRetried { application, environment, hosts, reason } => {
                 let hosts = count(hosts.len() as u64, "failed host");
-                format!("{hosts} of {application} in {environment} may try again")
+                because(format!("{hosts} of {application} in {environment} may try again"), reason)
             }
             Self::HostsExcluded { rollout, hosts, reason } => {
                 because(format!("{} left out of rollout {rollout}", were(hosts)), reason)

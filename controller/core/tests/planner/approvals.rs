@@ -247,7 +247,7 @@ fn a_restored_controller_asks_for_approvals_once_more() {
     assert!(world.rollout(&id).approvals.is_empty());
     world.run(700);
     assert_eq!(world.word(&id), StatusWord::Paused);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     waits(&mut world, &id);
     approve(&mut world, "bert", &id).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);

@@ -157,7 +157,7 @@ fn without_an_answer_the_rollout_pauses_with_the_last_error_and_asks_again_when_
     world.run(600);
     assert_eq!(world.doors.asked.len(), numbers, "nobody is asked while it is paused");
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -179,7 +179,7 @@ fn an_answer_from_before_a_pause_does_not_count_after_it() {
         reason: "we looked".to_owned(),
     };
     world.ask(open).unwrap();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(120);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
     insta::assert_snapshot!(said(&world), @"batch 2 of 3 waits for gate slo: https://ci.example.org/gates/slo has answered closed, and is asked every 10s: it burns");
@@ -265,7 +265,7 @@ fn nobody_answers_for_one_that_is_asked_and_promote_overrules_it() {
     );
     let next: Vec<String> = account.unwrap().next.into_iter().map(|next| next.command).collect();
     assert_eq!(next[0], format!("ctl promote {id}"), "{next:?}");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     insta::assert_snapshot!(passed(&world).join("\n"), @"slo is closed, by https://ci.example.org/gates/slo: it burns");
 }
@@ -297,7 +297,7 @@ fn a_release_that_asks_where_it_may_not_is_refused_before_anything_begins() {
     insta::assert_snapshot!(said(&world), @"batch 2 of 3 waits for gate slo: https://ci.example.org/gates/slo has not answered for 1s of 10m, after which the rollout pauses: controller.toml does not allow that it is asked");
     world.until("a pause", |world| world.word(&id) == StatusWord::Paused);
     assert_eq!(world.doors.asked.len(), asked);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -402,7 +402,7 @@ proptest! {
                     1
                 }
                 Turn::Resume => {
-                    let _ = world.ask(Action::Resume { rollout: id.clone() });
+                    let _ = world.ask(Action::Resume { rollout: id.clone(), reason: String::new() });
                     1
                 }
                 Turn::Crash => {
@@ -439,7 +439,7 @@ proptest! {
         answers(&mut world, "slo", 0, word(GateVerdict::Open, ""));
         for _ in 0..8 {
             world.run(300);
-            let _ = world.ask(Action::Resume { rollout: id.clone() });
+            let _ = world.ask(Action::Resume { rollout: id.clone(), reason: String::new() });
         }
         prop_assert!(world.rollout(&id).ended(), "{:?}", world.rollout(&id).status);
     }

@@ -134,7 +134,7 @@ fn what_is_held_gets_no_requests_until_it_is_promoted_and_goes_back_without_havi
     "#);
     assert_eq!(world.runs(), ["v2", "v2", "v1", "v1"]);
     assert_eq!(served(&world).2, ["v1".to_owned()].into());
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 4]);
 
@@ -242,7 +242,7 @@ fn nothing_that_is_lost_or_unheard_gives_requests_to_what_nobody_has_promoted() 
     world.cut.clear();
     keeps(&mut world, 60);
     assert!(led(&world, 11..=20, Traffic::Led), "nor are they led away from those that serve");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -293,7 +293,7 @@ fn requests_stay_where_they_are_while_too_few_of_the_other_group_serve() {
     for number in [5, 6] {
         world.host(number).reboot(now);
     }
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 8]);
 }
@@ -354,7 +354,7 @@ fn a_rollback_after_the_end_goes_by_groups_too_and_without_anybody_to_wait_for()
     let mut world = fleet(4, Strategy { watch: Duration::from_secs(60), ..promoted() });
     let id = world.release("v2").unwrap();
     world.until("it is held", |w| is_held(w, &id));
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let back = world.rollback(None).unwrap();
     let mut least = 4;
@@ -451,7 +451,7 @@ fn a_host_on_which_nothing_runs_comes_after_the_change() {
     world.until("it is held", |w| matches!(stage(w, &id), Stage::Canary { .. }));
     world.run(60);
     assert_eq!(world.runs()[1], "-");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded, "{:?}", world.sentences);
     assert_eq!(world.runs(), ["v2"; 4]);
 }
@@ -465,7 +465,7 @@ fn a_pause_leaves_requests_where_they_are() {
     world.run(60);
     let (blue, green, _) = served(&world);
     assert!(green == 2, "{blue} and {green} serve");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -505,7 +505,7 @@ fn a_restored_controller_leads_no_request_to_what_it_knows_nothing_of() {
     "#);
     let id = world.release("v2").unwrap();
     world.until("it is held", |w| is_held(w, &id));
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert!(led(&world, 1..=4, Traffic::Led));
 }
@@ -575,7 +575,7 @@ fn while_the_schema_is_taken_back_nobody_gets_requests_with_what_is_given_up() {
     world.until("it is held", |w| is_held(w, &id));
     // The words to those that are to serve are lost.
     world.cut.extend([host_id(1), host_id(2)]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.until("it is promoted", |w| matches!(stage(w, &id), Stage::Switching));
     world.rollback(None).unwrap();
     world.cut.clear();
@@ -651,7 +651,7 @@ fn a_host_of_the_first_group_that_comes_late_changes_once_the_second_serves_agai
         if at == "held" {
             come(&mut world);
         }
-        world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+        world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
         world.until("it is watched", |w| matches!(stage(w, &id), Stage::Watching { .. }));
         if at == "watched" {
             come(&mut world);
@@ -696,7 +696,7 @@ fn where_the_other_group_is_lost_those_that_have_not_changed_get_their_requests_
     let id = world.release("v2").unwrap();
     world.run(1);
     let _ = world.ask(Action::Pause { rollout: id.clone(), reason: String::new() });
-    let _ = world.ask(Action::Resume { rollout: id.clone() });
+    let _ = world.ask(Action::Resume { rollout: id.clone(), reason: String::new() });
     world.run(30);
     for number in [3, 4] {
         world.host(number).up = false;
@@ -763,8 +763,8 @@ fn a_drain_that_is_taken_back_leads_no_request_to_what_is_held() {
         world.tick();
         assert!(led(&world, 1..=4, Traffic::Drained), "{:?}", world.sentences);
     }
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert!(led(&world, 1..=8, Traffic::Led));
 }

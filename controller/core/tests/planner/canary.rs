@@ -123,7 +123,7 @@ fn a_canary_that_is_never_healthy_for_long_enough_pauses_the_rollout() {
     assert_eq!(world.word(&id), StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"the canary has been held for 3m, and was never healthy for 2m at a stretch: batch 1 of 2 waits: web-01 healthy for 20s of 2m. `ctl resume` waits on, `ctl rollback` goes back");
     assert_eq!(world.runs(), ["v2", "v1", "v1"]);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -131,7 +131,7 @@ fn a_canary_that_is_never_healthy_for_long_enough_pauses_the_rollout() {
 fn the_others_follow_when_somebody_promotes_the_canary_and_no_deadline_runs_meanwhile() {
     let mut world = on_v1(4, by_hand());
     let id = world.release("v2").unwrap();
-    let early = world.ask(Action::Promote { rollout: id.clone() }).unwrap_err();
+    let early = world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap_err();
     insta::assert_snapshot!(early, @"rollout r-8 is staging: its canary is not proven yet");
     world.until("a proven canary", |w| w.word(&id) == StatusWord::Waiting);
     insta::assert_snapshot!(world.sentences.join("\n"), @"the canary is proven; `ctl promote r-8` lets batch 2 of 3 follow, `ctl rollback` goes back");
@@ -140,13 +140,13 @@ fn the_others_follow_when_somebody_promotes_the_canary_and_no_deadline_runs_mean
     world.crash_controller();
     world.run(5);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let promoted = |entry: &landfall_controller_core::log::NewEntry| {
         matches!(&entry.event, LogEvent::RolloutPromoted { batch: 2, .. })
     };
     assert_eq!(world.log.iter().filter(|entry| promoted(entry)).count(), 1);
-    let late = world.ask(Action::Promote { rollout: id }).unwrap_err();
+    let late = world.ask(Action::Promote { rollout: id, reason: String::new() }).unwrap_err();
     assert!(matches!(late, Refusal::Ended { .. }), "{late}");
 }
 
@@ -159,8 +159,8 @@ fn a_promoted_canary_still_needs_its_evidence() {
     the canary is held until it has been healthy for 1m; `ctl promote r-7` lets batch 2 of 2 follow, `ctl rollback` goes back
     batch 1 of 2 waits: web-01 healthy for 10s of 1m
     ");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.word(&id), StatusWord::Running);
     insta::assert_snapshot!(world.sentences.join("\n"), @r"
     the canary is held until it has been healthy for 1m; it was promoted, and batch 2 of 2 follows
@@ -211,7 +211,7 @@ fn with_its_hosts_a_canary_takes_its_evidence_and_a_person_decides() {
     world.hosts.remove(&host_id(1));
     world.run(60);
     assert_eq!(world.word(&id), StatusWord::Waiting);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -242,10 +242,10 @@ fn what_is_paused_at_its_canary_can_be_promoted_and_goes_on_when_resumed() {
     let id = world.release("v2").unwrap();
     world.until("a proven canary", |w| w.word(&id) == StatusWord::Waiting);
     world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(60);
     assert_eq!((world.word(&id), world.runs()[1].as_str()), (StatusWord::Paused, "v1"));
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -263,7 +263,7 @@ fn the_way_back_by_hand_has_no_canary() {
     world.publish("v3", 3, None, strategy());
     let id = world.release("v2").unwrap();
     world.until("a proven canary", |w| w.word(&id) == StatusWord::Waiting);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     world.must_succeed("v3");
     let back = world.rollback(Some("v2")).unwrap();
@@ -283,7 +283,7 @@ fn whoever_is_uncordoned_comes_after_the_canary() {
     world.run(120);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
     assert_eq!(world.word(&id), StatusWord::Waiting);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 4]);
 }
@@ -294,12 +294,12 @@ fn a_promotion_does_not_count_for_a_canary_that_was_left_out_since() {
     let mut world = on_v1(4, Strategy { canary_hold: Duration::from_secs(600), ..by_hand() });
     let id = world.release("v2").unwrap();
     world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(5);
     let (hosts, reason) = ([host_id(1)].into(), "it is slow".to_owned());
     world.ask(Action::Exclude { hosts, rollout: None, reason }).unwrap();
     world.run(1200);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }

@@ -118,7 +118,9 @@ impl Checks {
                 LogEvent::GateAnswered { rollout, gate, batch, verdict, .. } => {
                     self.said.insert((rollout.clone(), *batch, gate.clone()), *verdict);
                 }
-                LogEvent::RolloutPromoted { rollout, batch, overruled } if overruled.starts_with("gate ") => {
+                LogEvent::RolloutPromoted { rollout, batch, overruled, .. }
+                    if overruled.starts_with("gate ") =>
+                {
                     self.overruled.insert((rollout.clone(), *batch));
                 }
                 LogEvent::RolloutPromoted { rollout, .. } => {
@@ -127,7 +129,7 @@ impl Checks {
                 LogEvent::WatchStarted { rollout, .. } => {
                     self.watched.insert(rollout.clone(), entry.at);
                 }
-                LogEvent::WatchEnded { rollout } => {
+                LogEvent::WatchEnded { rollout, .. } => {
                     self.accepted.insert(rollout.clone());
                 }
                 LogEvent::HostCordoned { host, .. } => {

@@ -176,10 +176,10 @@ fn without_figures_nothing_goes_on_until_a_person_says_so() {
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1"]);
     assert_eq!(verdicts(&world), [AnalysisVerdict::Inconclusive]);
     let from = world.now;
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     world.until("another pause", |w| w.word(&id) == StatusWord::Paused);
     assert!(world.now.since(from) >= Duration::from_secs(30 * 60), "it goes on waiting");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let promoted =
         world.log.iter().find(|entry| matches!(entry.event, LogEvent::RolloutPromoted { .. })).unwrap();
@@ -257,7 +257,7 @@ fn a_person_promotes_what_has_passed_and_a_canary_that_fails_does_not_wait_for_h
     assert_eq!(world.word(&id), StatusWord::Waiting);
     world.run(3600);
     assert_eq!(world.runs()[1], "v1", "no deadline runs against a person");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(verdicts(&world), [AnalysisVerdict::Pass]);
 
@@ -273,8 +273,8 @@ fn what_is_promoted_early_is_held_all_the_same_and_goes_back_if_it_fails() {
     slow(&mut world);
     let id = world.release("v2").unwrap();
     compared(&mut world, 1, &id);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 4]);
 }
@@ -287,9 +287,9 @@ fn a_failure_that_does_not_go_back_by_itself_is_overruled_by_a_promotion() {
     world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"the canary is worse than the hosts on v1: latency of web: 402 ms on the canary against 22 ms, beyond its tolerance of 1.5 times (at least 10 ms) in 14 of 14 windows; auto_rollback is off: `ctl rollback` goes back, `ctl promote` overrules the analysis");
     // Who only resumes is told again.
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.word(&id), StatusWord::Paused);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(verdicts(&world), [AnalysisVerdict::Fail; 3]);
 }

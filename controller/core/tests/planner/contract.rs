@@ -120,7 +120,7 @@ fn it_waits_for_hosts_that_the_rollout_has_left_out_or_that_have_failed() {
     the contract waits: web-05 is cordoned and reports v1
     ");
     world.host(3).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.run(100);
     assert!(contracts(&world).is_empty(), "web-05 still runs v1");
     world.ask(Action::Uncordon { hosts: [host_id(5)].into(), reason }).unwrap();
@@ -158,14 +158,14 @@ fn one_that_fails_undoes_nothing_and_runs_again_when_somebody_says_so() {
     // It may have gone half of its way.
     let back = Action::RollBack { place: place(), to: None, reason: String::new() };
     insta::assert_snapshot!(world.ask(back.clone()).unwrap_err(), @"cannot go back to v1: the contract of v2 may have taken away what v1 needs; publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name");
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("it pauses again", |w| w.word(&id) == StatusWord::Paused);
     assert_eq!(contracts(&world).len(), 2);
     // Somebody has looked: nothing of it took effect. Then the fleet could go back, and goes on.
     let (verdict, reason) = (MigrationVerdict::NotApplied, "all of it is there".to_owned());
     world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
     world.hosts.values_mut().for_each(|host| host.migrates = Migrates::Well);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(contracts(&world).len(), 3);
 }
@@ -287,7 +287,7 @@ fn a_restored_controller_hands_none_out_that_may_have_run_since_the_backup() {
     let backup = world.back_up();
     world.restore(backup);
     world.run(10);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
     world.run(1000);
     assert!(contracts(&world).is_empty());

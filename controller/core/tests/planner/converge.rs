@@ -64,7 +64,7 @@ fn hosts_that_fail_on_coming_back_stop_those_that_follow() {
     assert_eq!(world.host(6).activations, 1);
     // Mended, they are tried again.
     world.hosts.values_mut().for_each(|host| host.behaviour.clear());
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("all", |w| w.runs() == ["v2"; 6]);
 }
 
@@ -101,7 +101,7 @@ fn a_release_is_not_in_force_while_more_are_silent_than_may_be_out() {
     assert_eq!(world.word(&id), StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"v2 runs on 1 of 6 hosts; web-02, web-03, web-04, web-05 and web-06 could not be heard of, and 3 may be out. `ctl resume` waits on, `ctl rollback` goes back, `ctl abort` leaves the hosts as they are");
     world.cut.clear();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -133,7 +133,7 @@ fn a_host_that_refuses_for_good_is_left_alone_after_three_orders() {
     world.host(6).behaviour.clear();
     world.until("the other", |w| w.runs()[5] == "v2");
     world.host(5).refuses = false;
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("all", |w| w.runs() == ["v2"; 6]);
 }
 
@@ -154,7 +154,7 @@ fn a_host_that_takes_no_order_is_asked_less_and_less_often() {
     web-06 is not heard of, and takes v2, the release in force, on coming back
     ");
     world.host(5).hears = |_| true;
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("it", |w| w.runs()[4] == "v2");
 }
 
@@ -189,7 +189,7 @@ fn a_host_that_joins_while_the_schema_moves_is_told_of() {
     paused by anna since 2027-01-15 08:00:39 UTC: lunch
     web-04 waits for the end of rollout r-7, which brings a migration, and takes what is in force then
     ");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     world.until("it follows", |w| w.runs() == ["v2"; 4]);
 }

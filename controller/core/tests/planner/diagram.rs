@@ -113,7 +113,7 @@ fn scenes() -> Moves {
     world.roll(queue("v2")).unwrap();
     let second = world.roll(queue("v3")).unwrap();
     world.ask(Action::Pause { rollout: second.clone(), reason: reason() }).unwrap();
-    world.ask(Action::Resume { rollout: second.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: second.clone(), reason: String::new() }).unwrap();
     world.ask(Action::Abort { rollout: second, go_back: false, reason: reason() }).unwrap();
     let third = world.roll(queue("v3")).unwrap();
     assert_eq!(world.ended(&third), StatusWord::Succeeded);

@@ -133,7 +133,7 @@ fn what_a_host_was_let_do_ends_before_it_is_told() {
     assert_eq!(world.hosts[&host_id(1)].traffic, Traffic::Led);
     world.until("a drained host", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
     assert_eq!(world.runs()[0], "v2");
-    let _ = world.ask(Action::Promote { rollout: id.clone() });
+    let _ = world.ask(Action::Promote { rollout: id.clone(), reason: String::new() });
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     undrain(&mut world, &[1]).unwrap();
     world.until("it serves", |w| w.hosts[&host_id(1)].traffic == Traffic::Led);
@@ -191,7 +191,7 @@ fn what_a_host_shows_without_requests_is_no_evidence() {
     "#);
     assert_eq!(world.word(&id), StatusWord::Running);
     world.host(1).in_flight = 0;
-    let _ = world.ask(Action::Promote { rollout: id.clone() });
+    let _ = world.ask(Action::Promote { rollout: id.clone(), reason: String::new() });
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 4]);
 }
@@ -353,7 +353,7 @@ fn what_failed_on_a_host_outside_of_a_rollout_is_not_tried_again_because_it_was_
     assert_eq!(world.hosts[&host_id(4)].activations, before, "{:?}", world.sentences);
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
     world.host(4).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("it follows", |w| w.runs() == ["v2"; 4]);
 }
 

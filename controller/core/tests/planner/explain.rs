@@ -134,7 +134,9 @@ fn a_host_that_failed_within_the_budget_can_be_tried_again_and_one_that_was_is_w
     assert_eq!(commands(&failed.next), ["ctl logs web-03", "ctl retry"]);
     insta::assert_snapshot!(failed.waits.join("\n"), @"web-03 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
     world.host(3).behaviour.insert(name("v2"), Behaviour::Good);
-    world.ask(Action::RetryFailed { place: crate::world::place(), rollout: None }).unwrap();
+    world
+        .ask(Action::RetryFailed { place: crate::world::place(), rollout: None, reason: String::new() })
+        .unwrap();
     world.until("all on v2", |w| w.runs() == ["v2"; 4]);
     world.run(20);
     let well = host(&world, 3);

@@ -48,7 +48,7 @@ fn failures_within_the_budget_do_not_undo_the_others() {
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-05 does not run v2, the release in force: healthz said no; `ctl retry` tries it again");
     // Mended and tried again, it takes the release in force.
     world.host(5).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("all", |w| w.runs() == ["v2"; 5]);
 }
 
@@ -78,7 +78,7 @@ fn one_late_failure_does_not_undo_what_is_done() {
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-20 at healthz (exit code 1): healthz said no; 19 of 20 hosts run v2, and do not go back for the others unless somebody says so: `ctl retry` tries again, `ctl exclude` leaves a host out, `ctl rollback` goes back");
     world.run(3600);
     // Who only resumes is told again.
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(5);
     assert_eq!(world.word(&id), StatusWord::Paused);
     assert_eq!(world.runs()[..19], vec!["v2"; 19]);
@@ -91,14 +91,14 @@ fn one_late_failure_does_not_undo_what_is_done() {
 fn whoever_failed_late_is_tried_again_or_left_out() {
     let (mut world, id) = paused_late();
     world.host(20).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 20]);
 
     let (mut world, id) = paused_late();
     let hosts = [host_id(20)].into();
     world.ask(Action::Exclude { hosts, rollout: None, reason: "its disk is broken".to_owned() }).unwrap();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 

@@ -106,14 +106,14 @@ fn without_an_answer_the_rollout_pauses_at_the_deadline_and_a_late_one_counts() 
     world.run(1200);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "no answer opens nothing");
     // Resumed without an answer, it waits for another deadline.
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(590);
     assert_eq!(world.word(&id), StatusWord::Waiting);
     world.until("a pause", |world| world.word(&id) == StatusWord::Paused);
     say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
     world.run(60);
     assert_eq!(world.word(&id), StatusWord::Paused, "somebody says that it goes on");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -144,7 +144,7 @@ fn one_that_may_not_go_back_by_itself_pauses_and_somebody_overrules() {
     say(&mut world, &id, "qa", GateVerdict::Failed).unwrap();
     world.until("a pause", |world| world.word(&id) == StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"gate qa says no, by anna: we looked; auto_rollback is off: `ctl rollback` goes back, `ctl promote` overrules the gates");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     insta::assert_snapshot!(told(&world), @r"
     gate qa before batch 2 of rollout r-9 says no: we looked
@@ -163,15 +163,15 @@ fn only_gates_that_are_not_open_are_overruled() {
     world.cut.push(host_id(1));
     world.run(60);
     say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     // Said again it is the same.
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     say(&mut world, &id, "qa", GateVerdict::Closed).unwrap();
     world.cut.clear();
     world.run(300);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "{:?}", world.sentences);
     insta::assert_snapshot!(world.sentences.join("\n"), @"batch 2 of 3 waits for gate qa: anna has said closed at 2027-01-15 08:01:57 UTC: we looked; `ctl gate open qa --reason …` opens it");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     insta::assert_snapshot!(told(&world), @r"
     gate qa before batch 2 of rollout r-9 is open: we looked
@@ -179,6 +179,46 @@ fn only_gates_that_are_not_open_are_overruled() {
     gate qa before batch 2 of rollout r-9 is closed: we looked
     rollout r-9 was promoted to batch 2, and overrules its gates: gate qa is closed, by anna: we looked
     the gates before batch 2 of rollout r-9 are overruled: qa is closed, by anna: we looked; slo has no answer
+    ");
+}
+
+/// Whoever overrules, resumes or tries again says why, and the log keeps it.
+#[test]
+fn the_log_keeps_why_somebody_has_promoted_resumed_or_retried() {
+    let mut world = on_v1(gated(&[("qa", Before::Second)]));
+    let id = world.release("v2").unwrap();
+    waits(&mut world, &id);
+    let why = |reason: &str| reason.to_owned();
+    world.ask(Action::Pause { rollout: id.clone(), reason: why("lunch") }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: why("we are back") }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: why("qa is on holiday") }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    world.behaves("v3", Behaviour::Bad);
+    world.publish(
+        "v3",
+        3,
+        None,
+        Strategy { auto_rollback: false, watch: Duration::from_secs(60), ..strategy() },
+    );
+    let id = world.release("v3").unwrap();
+    world.until("it waits for the gate in force", |world| world.word(&id) == StatusWord::Paused);
+    world.behaves("v3", Behaviour::Good);
+    let retry = Action::RetryFailed { place: place(), rollout: None, reason: why("its disk was full") };
+    world.ask(retry).unwrap();
+    world.until("the gate", |world| world.word(&id) == StatusWord::Waiting);
+    say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
+    world.until("the watch", |world| world.word(&id) == StatusWord::Watching);
+    world.ask(Action::Promote { rollout: id.clone(), reason: why("we have seen enough") }).unwrap();
+    let all = world.log.iter().map(|entry| entry.event.summary());
+    let said = ["resumed", "promoted", "again", "the watch of"];
+    let told: Vec<String> = all.filter(|told| said.iter().any(|said| told.contains(said))).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    rollout r-9 was resumed: we are back
+    rollout r-9 was promoted to batch 2, and overrules its gates: gate qa has no answer: qa is on holiday
+    rollout r-14 was paused: 1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; auto_rollback is off: `ctl rollback` goes back, `ctl retry` tries again
+    1 failed host of tenants in production may try again: its disk was full
+    rollout r-14 was resumed: its disk was full
+    the watch of rollout r-14 was ended: we have seen enough
     ");
 }
 
@@ -190,7 +230,7 @@ fn what_is_paused_at_gates_that_are_open_waits_for_its_resumption() {
     waits(&mut world, &id);
     world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
     say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
-    insta::assert_snapshot!(world.ask(Action::Promote { rollout: id }).unwrap_err(), @"rollout r-9 is paused: its gates are open, and somebody has paused it; `ctl resume` goes on");
+    insta::assert_snapshot!(world.ask(Action::Promote { rollout: id, reason: String::new() }).unwrap_err(), @"rollout r-9 is paused: its gates are open, and somebody has paused it; `ctl resume` goes on");
 }
 
 /// What is tried again is not let go for a release that somebody has just said no to.
@@ -204,7 +244,7 @@ fn with_a_gate_that_says_no_nobody_is_let_go_any_more() {
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at health: it had committed the release and was not healthy for 10s at a stretch since 30s ago; auto_rollback is off: `ctl rollback` goes back, `ctl retry` tries again");
     say(&mut world, &id, "qa", GateVerdict::Failed).unwrap();
     let let_go = world.host(1).activations;
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.run(30);
     assert_eq!((world.word(&id), world.host(1).activations), (StatusWord::Paused, let_go));
 }
@@ -220,13 +260,13 @@ fn whoever_promotes_while_all_gates_are_open_overrules_none_of_them() {
     say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
     world.run(30);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "the canary is not heard of");
-    let refused = world.ask(Action::Promote { rollout: id.clone() }).unwrap_err();
+    let refused = world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap_err();
     insta::assert_snapshot!(refused, @"rollout r-9 is waiting: its gates are open, and it waits for its hosts; `ctl status` says for which");
     say(&mut world, &id, "qa", GateVerdict::Closed).unwrap();
     world.cut.clear();
     world.run(300);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "somebody has closed it since");
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -282,7 +322,7 @@ fn an_open_gate_is_no_proof_of_the_hosts() {
     world.until("a pause", |world| world.word(&id) == StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"the gates before batch 2 are open, and batch 1 was not healthy for 10s since: batch 1 of 3 waits: web-01 has not been heard of for 6m. `ctl resume` waits on, `ctl rollback` goes back");
     world.cut.clear();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -395,7 +435,7 @@ fn a_restored_controller_asks_its_gates_once_more() {
     // After the backup it is closed again, which is forgotten with the restoring.
     say(&mut world, &id, "qa", GateVerdict::Closed).unwrap();
     world.restore(backup);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     say(&mut world, &id, "slo", GateVerdict::Open).unwrap();
     world.run(60);
     assert_eq!(world.word(&id), StatusWord::Waiting);
@@ -425,7 +465,7 @@ fn an_open_gate_is_no_word_for_a_canary_of_which_nobody_is_left() {
     say(&mut world, &id, "qa", GateVerdict::Open).unwrap_err();
     world.run(60);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(60);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"], "the gate is asked all the same");
     say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
@@ -444,7 +484,7 @@ fn a_migration_that_waited_for_a_gate_may_have_run_since_the_backup() {
     let backup = world.back_up();
     let restored = world.restore(backup);
     assert!(restored[0].paused.as_ref().unwrap().migration_unknown);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     let (verdict, reason) = (MigrationVerdict::NotApplied, "we looked".to_owned());
     world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
     world.run(60);
@@ -490,7 +530,7 @@ fn gates_that_are_overruled_are_no_word_for_a_canary_of_which_nobody_is_left() {
     waits(&mut world, &id);
     world.cut.push(crate::world::host_id(1));
     world.until("it is silent", |w| w.sentences.iter().any(|told| told.contains("web-01")));
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     let (hosts, reason) = ([crate::world::host_id(1)].into(), "its disk is broken".to_owned());
     world.ask(Action::Exclude { hosts, rollout: None, reason }).unwrap();
     world.run(60);
@@ -508,7 +548,7 @@ fn after_a_backup_gates_are_asked_although_the_migration_has_run() {
     waits(&mut world, &id);
     let backup = world.back_up();
     world.restore(backup);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     let (verdict, reason) = (MigrationVerdict::Applied, "we looked".to_owned());
     world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
     world.run(60);
@@ -527,10 +567,10 @@ fn whoever_had_paused_a_rollout_before_a_backup_has_paused_it_after_the_restore(
     world.ask(Action::Pause { rollout: id.clone(), reason: "lunch".to_owned() }).unwrap();
     let backup = world.back_up();
     world.restore(backup);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(60);
     assert_eq!((world.word(&id), world.runs()), (StatusWord::Paused, vec!["v1".to_owned(); 5]));
     insta::assert_snapshot!(world.end_reason(&id), @"the controller was restored from a backup of 2027-01-15 08:00:45 UTC, and may have gone on since that was made; before, anna had paused it: lunch");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }

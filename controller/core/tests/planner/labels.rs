@@ -162,7 +162,7 @@ fn a_canary_that_nobody_is_left_in_waits_for_a_word() {
     world.run(60);
     insta::assert_snapshot!(world.sentences[0], @"no host of the canary is left, so that nothing was proven; `ctl promote r-10` lets batch 2 of 2 follow, `ctl rollback` goes back");
     assert_eq!(world.runs(), ["v1"; 6]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.cut.clear();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }

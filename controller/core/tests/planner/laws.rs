@@ -182,7 +182,7 @@ proptest! {
                 prop_assert!(largest.unwrap_or(0) <= knobs.batch_of(hosts), "no batch is larger than it may be");
             }
             if world.word(&id) == StatusWord::Waiting {
-                let _ = world.ask(Action::Promote { rollout: id.clone() });
+                let _ = world.ask(Action::Promote { rollout: id.clone(), reason: String::new() });
             }
         }
         prop_assert_eq!(world.word(&id), StatusWord::Succeeded);

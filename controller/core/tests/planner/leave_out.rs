@@ -140,7 +140,7 @@ fn a_canary_of_which_nobody_is_left_lets_nobody_follow_without_a_word() {
     assert_eq!(world.word(&id), StatusWord::Waiting);
     insta::assert_snapshot!(world.sentences.join("\n"), @"no host of the canary is left, so that nothing was proven; `ctl promote r-9` lets batch 2 of 3 follow, `ctl rollback` goes back");
     assert_eq!(world.runs()[1..], ["v1"; 4]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs()[1..], ["v2"; 4]);
 }
@@ -157,7 +157,7 @@ fn a_host_that_migrates_ends_that_and_activates_nothing() {
     world.until("its end", |w| w.word(&id) != StatusWord::Migrating);
     assert_eq!(world.host(1).migrations.len(), 1);
     // It was the canary as well.
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v1", "v2", "v2"]);
     assert_eq!(world.hosts.values().map(|host| host.migrations.len()).sum::<usize>(), 1);
@@ -172,7 +172,7 @@ fn a_failed_host_that_is_excluded_is_no_failure_and_is_not_brought_back() {
     world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
     exclude(&mut world, &[3]).unwrap();
     assert_eq!(world.word(&id), StatusWord::Paused, "a word of its own lets it go on");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     let v1 = || "v1".to_owned();
     assert_eq!(world.runs().into_iter().filter(|runs| *runs == v1()).count(), 1);

@@ -129,7 +129,7 @@ fn what_has_failed_does_not_begin_again_by_itself() {
     assert_eq!(world.word(&again), StatusWord::Paused);
     insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-12 of v2 was paused by controller at 2027-01-15 08:01:27 UTC: rollout r-11 of v2 was rolled back, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
     world.behaves("v2", Behaviour::Good);
-    world.ask(Action::Resume { rollout: again.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: again.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&again), StatusWord::Succeeded);
 }
 
@@ -146,7 +146,7 @@ fn who_goes_back_by_hand_keeps_the_line_waiting() {
     assert_eq!(world.word(&next), StatusWord::Paused);
     assert_eq!(world.runs(), ["v2"; 4]);
     insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-13 of v4 was paused by anna at 2027-01-15 08:01:20 UTC: it stood in line when going back to v2 was asked for; `ctl resume r-13` lets it begin, `ctl abort r-13` ends it");
-    world.ask(Action::Resume { rollout: next.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: next.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&next), StatusWord::Succeeded);
 }
 
@@ -161,7 +161,7 @@ fn after_an_end_half_way_the_line_waits_for_a_word() {
     world.run(60);
     assert_eq!(world.word(&next), StatusWord::Paused);
     insta::assert_snapshot!(world.sentences.last().unwrap(), @"rollout r-12 of v3 was paused by controller at 2027-01-15 08:00:46 UTC: rollout r-11 of v2 was aborted, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
-    world.ask(Action::Resume { rollout: next.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: next.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&next), StatusWord::Succeeded);
 }
 
@@ -180,7 +180,7 @@ fn who_stands_in_line_can_be_paused_resumed_and_aborted() {
     // Who comes later does not pass it by without a word.
     let refusal = world.release("v4").unwrap_err();
     assert!(matches!(refusal, Refusal::LineNotEmpty { .. }), "{refusal}");
-    world.ask(Action::Resume { rollout: second.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: second.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&second), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v3"; 4]);
 }

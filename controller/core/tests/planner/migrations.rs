@@ -54,7 +54,8 @@ fn a_failed_one_ends_the_rollout_before_anything_is_activated() {
     assert_eq!(world.most_out, 0);
     insta::assert_snapshot!(world.end_reason(&id), @"the migration failed on web-01: migrate said no; nothing was activated");
     // That hosts should be tried again is no way to run it once more.
-    let retry = world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap_err();
+    let retry =
+        world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap_err();
     insta::assert_snapshot!(retry, @"rollout r-7 of v2 has ended, and tenants in production does not run v2: `ctl release v2` tries it again");
 }
 
@@ -187,7 +188,7 @@ fn hosts_that_fail_past_an_irreversible_migration_are_held_and_the_rollout_pause
     assert_eq!(world.word(&id), StatusWord::Paused);
     // Mended on the host, it goes on.
     world.hosts.values_mut().for_each(|host| host.behaviour.clear());
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -386,7 +387,7 @@ fn pausing_while_it_runs_loses_neither_its_outcome_nor_its_reason() {
     assert_eq!(world.word(&id), StatusWord::Paused);
     assert_eq!(world.runs(), ["v1"; 3]);
     assert!(world.log.iter().any(|entry| matches!(entry.event, LogEvent::MigrationFinished { .. })));
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world).len(), 1);
 }
@@ -436,7 +437,7 @@ fn a_refused_one_goes_to_another_host_although_the_one_that_refused_was_drained(
     world.ask(Action::Drain { hosts, reason, beyond_budget: String::new() }).unwrap();
     world.until("it ran elsewhere", |w| !runs(w).is_empty());
     world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world).len(), 1);
     world.until("it is drained", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);

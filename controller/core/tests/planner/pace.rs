@@ -216,7 +216,7 @@ fn what_fails_within_the_budget_is_tried_again_in_its_place() {
         w.state.members(&id).any(|member| matches!(member.state, MemberState::Failed { .. }))
     });
     world.host(3).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     while !world.rollout(&id).ended() {
         world.tick();
         assert!(changing(&world).len() <= 2);

@@ -92,12 +92,12 @@ fn it_goes_as_the_environment_says_and_as_it_is_asked_to() {
     world.publish("v2", 2, None, Strategy { auto_promote: false, ..strategy() });
     let rolled = world.release("v2").unwrap();
     world.until("a proven canary", |w| w.word(&rolled) == StatusWord::Waiting);
-    world.ask(Action::Promote { rollout: rolled.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: rolled.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&rolled), StatusWord::Succeeded);
     let id = restart(&mut world).unwrap();
     world.until("a restarted canary", |w| w.word(&id) == StatusWord::Waiting);
     assert_eq!(counts(&world, &id), [1, 0, 0, 0, 0]);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(world.runs(), ["v2"; 5]);
 }
@@ -113,7 +113,7 @@ fn what_does_not_come_up_again_stops_the_others_and_there_is_no_way_back() {
     insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"rollout r-8 is paused: the same release runs before and after a restart, so that there is nothing to go back to; `ctl abort` leaves the others as they are");
     // Mended, it is restarted once more, and the others follow.
     world.host(1).restarts_well = true;
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(counts(&world, &id), [2, 1, 1, 1, 1]);
     // Whoever calls it off has the others as they were, and nothing is held.
@@ -139,7 +139,7 @@ fn what_fails_within_the_budget_is_told_at_the_end() {
     assert_eq!(counts(&world, &id), [1; 4]);
     // It runs what is in force, so that there is nothing to be retried.
     assert!(matches!(
-        world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap_err(),
+        world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap_err(),
         Refusal::NothingFailed { .. }
     ));
     world.host(3).restarts_well = true;

@@ -61,7 +61,7 @@ fn a_migration_that_was_not_handed_out_in_the_backup_is_not_run_a_second_time() 
         world.run(2000);
         assert_eq!((runs(&world), world.word(&id)), (1, StatusWord::Paused));
         // To go on with the rollout is not to say that the migration may run.
-        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
         world.run(2000);
         assert_eq!((runs(&world), world.word(&id)), (1, StatusWord::Waiting));
         if !host_is_elected {
@@ -90,6 +90,6 @@ fn a_rollout_that_was_under_way_in_the_backup_waits_for_an_operator() {
     world.run(2000);
     assert_eq!((world.word(&id), world.issued.len()), (StatusWord::Paused, before));
     insta::assert_snapshot!(world.sentences.join("\n"), @"paused by controller since 2027-01-15 08:00:29 UTC: the controller was restored from a backup of 2027-01-15 08:00:29 UTC, and may have gone on since that was made");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }

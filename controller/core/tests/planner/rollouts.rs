@@ -102,11 +102,11 @@ fn a_host_that_reports_and_takes_no_order_does_not_hold_the_deadline_up() {
             insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: batch 3 of 3 waits: web-04 reports, and has taken none of 3 orders since 5m ago. `ctl resume` waits on, `ctl rollback` goes back");
         }
         // It is given the time anew, and no more than that.
-        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
         world.run(310);
         assert_eq!(world.word(&id), StatusWord::Paused);
         world.host(deaf).hears = |_| true;
-        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
         assert_eq!(world.ended(&id), StatusWord::Succeeded);
     }
 }
@@ -123,7 +123,7 @@ fn a_host_that_takes_no_order_on_the_way_back_does_not_hold_the_deadline_up() {
     assert_eq!(world.word(&id), StatusWord::Paused, "{:?}", world.sentences);
     insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m on the way back to v1: the way back waits: web-01 reports, and has taken none of 3 orders since 5m ago. Mend or remove the hosts that are out, then `ctl resume`");
     world.host(1).hears = |_| true;
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
 }
 
@@ -202,7 +202,7 @@ fn a_way_back_that_fails_says_where_and_why() {
     insta::assert_snapshot!(world.sentences.join("\n"), @"paused by controller since 2027-01-15 08:01:48 UTC: going back to v1 failed on web-01: web-01 at healthz (exit code 1): healthz said no. Mend what is the matter, then `ctl retry`");
     // What began it is not forgotten over that.
     world.host(1).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-02 at healthz (exit code 1): healthz said no");
 }
@@ -262,7 +262,7 @@ fn going_back_unasked_passes_over_what_was_not_proven_on_the_whole() {
         assert_eq!(world.ended(&id), StatusWord::Failed);
         if mended {
             world.host(4).behaviour.clear();
-            world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+            world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
             world.until("all", |w| w.runs() == ["v2"; 4]);
             world.run(15);
         }
@@ -326,7 +326,7 @@ fn a_paused_rollout_begins_nothing_and_its_deadlines_stand_still() {
     world.run(1000);
     assert_eq!(world.runs(), ["v2", "v1", "v1", "v1", "v1"]);
     insta::assert_snapshot!(world.sentences.join("\n"), @"paused by anna since 2027-01-15 08:00:46 UTC: lunch");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -370,7 +370,7 @@ fn half_the_fleet_partitioned_at_the_gate_stops_the_rollout_and_healing_lets_it_
     assert_eq!(world.word(&id), StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m: max_unavailable 2: web-04, web-05 and web-06 are out, web-02 and web-03 wait. `ctl resume` waits on, `ctl rollback` goes back");
     world.cut.clear();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -393,7 +393,7 @@ fn a_clock_that_is_set_back_does_not_hold_the_deadline_up() {
         world.run(60);
         assert_eq!(world.word(&id), StatusWord::Paused);
         world.cut.clear();
-        world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+        world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
         assert_eq!(world.ended(&id), StatusWord::Succeeded);
     }
 }
@@ -413,7 +413,7 @@ fn an_order_that_has_lapsed_is_not_sent_again_by_a_clock_that_is_set_back() {
     world.host(1).hears = |_| true;
     world.run(60);
     assert_eq!(world.runs(), ["v1"; 3]);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
@@ -444,7 +444,7 @@ fn a_host_that_is_tried_again_goes_back_with_the_others() {
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
     world.host(2).behaviour.clear();
     world.host(3).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.rollback(None).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 4]);
@@ -460,7 +460,11 @@ fn hosts_of_another_rollout_than_the_one_that_is_meant_are_not_tried_again() {
     world.ask(Action::Abort { rollout: first.clone(), go_back: false, reason: "again".to_owned() }).unwrap();
     let second = world.release("v2").unwrap();
     world.until("its host fails", |w| w.word(&second) == StatusWord::Paused);
-    let meant = |rollout: &RolloutId| Action::RetryFailed { place: place(), rollout: Some(rollout.clone()) };
+    let meant = |rollout: &RolloutId| Action::RetryFailed {
+        place: place(),
+        rollout: Some(rollout.clone()),
+        reason: String::new(),
+    };
     insta::assert_snapshot!(
         world.ask(meant(&first)).unwrap_err(),
         @"rollout r-8 is under way there, and r-6 is another one; `ctl retry r-8` tries the hosts again that failed in it"
@@ -484,7 +488,7 @@ fn a_way_back_that_the_budget_holds_up_pauses_and_names_the_host() {
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
     insta::assert_snapshot!(world.end_reason(&id), @"nothing got on for 5m on the way back to v1: max_unavailable 1: web-03 is out, web-01 waits. Mend or remove the hosts that are out, then `ctl resume`");
     world.host(3).behaviour.clear();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 3]);
 }

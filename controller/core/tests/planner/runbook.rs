@@ -168,7 +168,7 @@ fn what_is_under_way_turns_with_the_hosts_that_it_has_touched() {
     let book = told(&mut world);
     assert_eq!(book.way.unwrap().how, How::GoesBack { rollout: id.clone(), paused: true });
     insta::assert_snapshot!(typed(&book.begin), @"ctl rollback --app tenants --env production --reason 'WHY': asks once, and lets the way back go on");
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     assert_eq!(told(&mut world).begin, []);
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
 }

@@ -245,8 +245,8 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
             outside_window: String::new(),
         })),
         (10..12, Some(rollout)) => Action::Pause { rollout, reason: reason() },
-        (12..30, Some(rollout)) => Action::Resume { rollout },
-        (50..58, Some(rollout)) => Action::Promote { rollout },
+        (12..30, Some(rollout)) => Action::Resume { rollout, reason: String::new() },
+        (50..58, Some(rollout)) => Action::Promote { rollout, reason: String::new() },
         (90..140, Some(rollout)) => Action::AnswerGate {
             rollout,
             gate: GateName::new(pick(rng, &["qa", "slo"])).unwrap(),
@@ -258,7 +258,7 @@ fn operate(world: &mut World, rng: &mut StdRng, released: &mut u64) {
             reason: "we looked".to_owned(),
         },
         (30..32, Some(rollout)) => Action::Abort { rollout, go_back: false, reason: reason() },
-        (32..36, _) => Action::RetryFailed { place: place(), rollout: None },
+        (32..36, _) => Action::RetryFailed { place: place(), rollout: None, reason: String::new() },
         (70..74, _) => {
             Action::Exclude { hosts: some_hosts(world, rng), rollout: None, reason: "broken".to_owned() }
         }
@@ -347,7 +347,7 @@ fn heal(world: &mut World) {
         let (id, status) = (rollout.id.clone(), rollout.status.clone());
         match status {
             Status::Paused { .. } => {
-                let _ = world.ask(Action::Resume { rollout: id.clone() });
+                let _ = world.ask(Action::Resume { rollout: id.clone(), reason: String::new() });
                 world.run(900);
                 if matches!(unfinished(world).map(|r| &r.status), Some(Status::Paused { .. })) {
                     let end = Action::Abort { rollout: id, go_back: false, reason: String::new() };
@@ -361,7 +361,7 @@ fn heal(world: &mut World) {
                 }
             }
             Status::Active { stage: Stage::Canary { .. } | Stage::Gated { .. } } => {
-                let _ = world.ask(Action::Promote { rollout: id });
+                let _ = world.ask(Action::Promote { rollout: id, reason: String::new() });
             }
             // It waits for hosts that do not take the release: they are tried again, and then it is left undone.
             Status::Active { stage: Stage::Contracting { .. } } => {
@@ -369,7 +369,8 @@ fn heal(world: &mut World) {
                     let reason = String::new();
                     world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
                 }
-                let _ = world.ask(Action::RetryFailed { place: place(), rollout: None });
+                let _ =
+                    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() });
                 world.run(900);
                 let waits =
                     |rollout: &Rollout| matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
@@ -422,5 +423,5 @@ fn undrain_if_told(world: &mut World, id: &RolloutId) {
     }
     let hosts = [HostId::new(&host).unwrap()].into();
     world.ask(Action::Undrain { hosts, reason: String::new() }).unwrap();
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
 }

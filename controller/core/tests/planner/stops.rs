@@ -142,7 +142,7 @@ fn a_stop_that_has_failed_meanwhile_is_not_tried_again_by_what_stood_in_line() {
     world.run(60);
     insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-12 of v3 was paused by controller at 2027-01-15 08:01:27 UTC: rollout r-11 of v2 was rolled back, and hosts take v2 on their way to v3, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
     world.behaves("v2", Behaviour::Good);
-    world.ask(Action::Resume { rollout: next.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: next.clone(), reason: String::new() }).unwrap();
     assert_eq!(world.ended(&next), StatusWord::Succeeded);
 }
 
@@ -166,7 +166,7 @@ fn what_fails_at_a_stop_on_coming_back_is_left_alone_until_somebody_looks() {
     assert_eq!(world.runs()[3], "v1");
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v3, the release in force: at v2, which it takes first: healthz said no; `ctl retry` tries it again");
     world.host(4).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("it", |world| world.runs() == ["v3"; 4]);
     world.run(30);
     assert_eq!(took(&world, 4), ["v1", "v2", "v3"]);
@@ -188,7 +188,7 @@ fn what_failed_and_could_not_be_undone_is_not_tried_again_over_the_stop() {
     assert_eq!(world.issued.len(), asked, "{:?}", world.issued.last());
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v3, the release in force: healthz said no; `ctl retry` tries it again");
     world.host(4).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("it", |world| world.runs() == ["v3"; 4]);
     world.run(30);
     assert_eq!(took(&world, 4), ["v1", "v2", "v2", "v3"]);
@@ -219,7 +219,7 @@ fn what_failed_at_a_stop_is_not_held_for_its_way_back() {
     for _ in 0..2 {
         world.run(100);
         assert_eq!(world.runs()[3], "v2", "what does not run on the schema is not started");
-        world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+        world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     }
     world.run(100);
     assert_eq!(world.runs()[3], "v2");
@@ -444,7 +444,7 @@ fn what_failed_at_a_stop_does_not_keep_the_others_from_going_back() {
     assert_eq!(world.runs()[3], "v1");
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-04 does not run v3, the release in force: at v2, which it takes first: healthz said no; `ctl retry` tries it again");
     world.host(4).behaviour.clear();
-    world.ask(Action::RetryFailed { place: place(), rollout: None }).unwrap();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
     world.until("all", |world| world.runs() == ["v3"; 4]);
     in_order(&world, 4);
 }
@@ -583,7 +583,7 @@ proptest! {
         }
         world.cut.clear();
         world.hosts.values_mut().for_each(|host| host.behaviour.clear());
-        let _ = world.ask(Action::RetryFailed { place: place(), rollout: None });
+        let _ = world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() });
         world.run(900);
         for number in 1..=5 {
             in_order(&world, number);

@@ -121,8 +121,8 @@ fn somebody_who_has_seen_enough_ends_the_watch_and_not_its_evidence() {
     let id = watched(&mut world);
     world.host(2).behaviour.insert(name("v2"), Behaviour::Bad);
     world.run(2);
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
-    world.ask(Action::Promote { rollout: id.clone() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(10);
     assert_eq!(world.word(&id), StatusWord::Watching);
     world.host(2).behaviour.clear();
@@ -142,7 +142,7 @@ fn a_pause_unsays_nothing_that_the_hosts_say_and_a_rollback_ends_the_watch() {
     world.ask(Action::Pause { rollout: id.clone(), reason: "looking".to_owned() }).unwrap();
     world.run(500);
     assert_eq!(world.word(&id), StatusWord::Paused);
-    world.ask(Action::Resume { rollout: id.clone() }).unwrap();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
     world.run(5);
     assert_eq!(world.word(&id), StatusWord::Succeeded, "the hosts have been well for longer than that");
 

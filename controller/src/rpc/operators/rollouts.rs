@@ -528,14 +528,14 @@ pub(super) async fn control(
             return Err(ControllerError::invalid("control says nothing that this controller knows"));
         }
         pb::Control::Pause => Action::Pause { rollout: rollout.clone(), reason },
-        pb::Control::Resume => Action::Resume { rollout: rollout.clone() },
+        pb::Control::Resume => Action::Resume { rollout: rollout.clone(), reason },
         pb::Control::Abort => Action::Abort { rollout: rollout.clone(), go_back: false, reason },
-        pb::Control::Promote => Action::Promote { rollout: rollout.clone() },
+        pb::Control::Promote => Action::Promote { rollout: rollout.clone(), reason },
         pb::Control::RetryFailed => {
             let asked = rollout.clone();
             let look = move |view: &View<'_>| view.state.rollout(&asked).map(|rollout| rollout.place.clone());
             let place = context.reactor.read(look).await?.ok_or_else(|| unknown(&rollout))?;
-            Action::RetryFailed { place, rollout: Some(rollout.clone()) }
+            Action::RetryFailed { place, rollout: Some(rollout.clone()), reason }
         }
     };
     let command = command(context, caller, &request.request_id, action)?;

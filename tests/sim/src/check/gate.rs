@@ -19,12 +19,14 @@ const HEARD_WITHIN_MS: u64 = 30_000;
 impl Checks {
     /// The last batch that has begun. One of which nobody can be heard of may begin and be over in one decision, and the
     /// next waits for its gates then.
-    pub fn begun(stage: &Stage) -> Option<u32> {
-        match stage {
+    pub fn begun(rollout: &Rollout) -> Option<u32> {
+        match rollout.status.stage()? {
             Stage::Running { batch } => Some(*batch),
             Stage::Gated { at } => Some(at.next - 1).filter(|batch| *batch > 0),
-            // The second of two groups: its requests are led to the first.
+            // The second of two groups: its requests are led to the first. Where that has the release already, in the same
+            // decision.
             Stage::Switching => Some(2),
+            Stage::Watching { .. } if rollout.groups.is_some() => Some(2),
             _ => None,
         }
     }
@@ -39,7 +41,7 @@ impl Checks {
         members: impl Iterator<Item = &'m Member>,
         now: Timestamp,
     ) -> Result<(), Violation> {
-        let Some(batch) = rollout.status.stage().and_then(Self::begun) else { return Ok(()) };
+        let Some(batch) = Self::begun(rollout) else { return Ok(()) };
         let before = self.open_batch.insert(rollout.id.clone(), batch).unwrap_or(1);
         if batch <= before {
             return Ok(());
@@ -92,7 +94,9 @@ impl Checks {
             // Of the first of two groups, where nothing ran: with the change of requests it is let go, as those that are proven
             // get them.
             _ if rollout.status.stage() == Some(&Stage::Switching)
-                    && member.since >= rollout.since && self.runs_nothing(&member.host) => {
+                && member.since >= rollout.since
+                && self.runs_nothing(&member.host) =>
+            {
                 Ok(())
             }
             other if was_let_go(other) => Err(format!("was let go and has not answered: {other:?}")),

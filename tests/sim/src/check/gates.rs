@@ -50,6 +50,7 @@ fn begun(rollout: &Rollout) -> Option<u32> {
         Stage::Canary { .. } => Some(1),
         // The second of two groups waits for its gates before requests change over, and not once more after the watch.
         Stage::Switching => Some(2),
+        Stage::Watching { .. } if rollout.groups.is_some() => Some(2),
         _ => None,
     }
 }
@@ -164,7 +165,7 @@ impl Checks {
                 let early = early.map(|member| format!("{} was {:?} by then", member.host, member.state));
                 self.gates.said.insert((rollout.clone(), next, gate.clone()), (*verdict, early));
             }
-            Action::Promote { rollout } => {
+            Action::Promote { rollout, .. } => {
                 let gated = state.rollout(rollout).and_then(|rollout| rollout.status.stage());
                 if let Some(Stage::Gated { .. }) = gated {
                     self.gates.overruled.insert((rollout.clone(), self.next_batch(rollout)));

@@ -75,7 +75,7 @@ impl World {
                 watched = watched.and(self.checks.watch_found(rollout, members, self.now));
                 self.checks.groups.found(rollout);
                 self.checks.canary_found(rollout);
-                if let Some(batch) = rollout.status.stage().and_then(Checks::begun) {
+                if let Some(batch) = Checks::begun(rollout) {
                     self.checks.open_batch.insert(rollout.id.clone(), batch);
                 }
             }

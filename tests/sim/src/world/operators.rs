@@ -187,7 +187,7 @@ impl World {
             name(&command.action),
             if repeated { "answered again" } else { "accepted" }
         ));
-        if let Action::Promote { rollout } = &command.action {
+        if let Action::Promote { rollout, .. } = &command.action {
             self.checks.promoted.insert(rollout.clone());
         }
         let goes_back = match &command.action {
@@ -213,7 +213,7 @@ impl World {
                 | Action::Drill { .. }
                 | Action::Restart(_)
                 | Action::RetryFailed { .. } => true,
-                Action::Resume { rollout } => self.stands_in_line(rollout),
+                Action::Resume { rollout, .. } => self.stands_in_line(rollout),
                 _ => false,
             };
             if tries {
@@ -450,14 +450,14 @@ impl World {
                 self.ask_anew(Action::RollBack { place, to, reason });
             }
             7 => self.ask_anew(Action::Pause { rollout, reason }),
-            8..=9 => self.ask_anew(Action::Resume { rollout }),
+            8..=9 => self.ask_anew(Action::Resume { rollout, reason: String::new() }),
             10 => {
                 let go_back = self.dice.chance(500_000);
                 self.ask_anew(Action::Abort { rollout, go_back, reason });
             }
-            11 => self.ask_anew(Action::RetryFailed { place, rollout: Some(rollout) }),
+            11 => self.ask_anew(Action::RetryFailed { place, rollout: Some(rollout), reason: String::new() }),
             12 => self.settle_migration(),
-            13 => self.ask_anew(Action::Promote { rollout }),
+            13 => self.ask_anew(Action::Promote { rollout, reason: String::new() }),
             14 => self.repeat(),
             _ => self.change_the_fleet(),
         }
@@ -471,7 +471,7 @@ impl World {
         let at = self.dice.index(self.commands.len());
         let mut command = self.commands[at].clone();
         if self.dice.chance(300_000) {
-            command.action = Action::Promote { rollout: command.fresh.clone() };
+            command.action = Action::Promote { rollout: command.fresh.clone(), reason: String::new() };
         }
         self.ask(command);
     }
@@ -552,7 +552,7 @@ impl World {
             let host = self.hosts[host].id.clone();
             self.ask_anew(Action::Remove { host, reason: "scrapped".to_owned() });
         } else {
-            self.ask_anew(Action::RetryFailed { place: self.place(), rollout: None });
+            self.ask_anew(Action::RetryFailed { place: self.place(), rollout: None, reason: String::new() });
         }
     }
 
@@ -641,12 +641,16 @@ impl World {
             *tries += 1;
             let reason = "it waits for hosts that do not come".to_owned();
             return match *tries {
-                1..=8 => self.ask_anew(Action::RetryFailed { place: self.place(), rollout: Some(id) }),
+                1..=8 => self.ask_anew(Action::RetryFailed {
+                    place: self.place(),
+                    rollout: Some(id),
+                    reason: String::new(),
+                }),
                 _ => self.ask_anew(Action::Abort { rollout: id, go_back: false, reason }),
             };
         }
         if rollout.status.word() == StatusWord::Waiting {
-            return self.ask_anew(Action::Promote { rollout: id });
+            return self.ask_anew(Action::Promote { rollout: id, reason: String::new() });
         }
         let Status::Paused { reason, .. } = &rollout.status else { return };
         // Of what will never show any figures more time tells nothing.
@@ -655,11 +659,11 @@ impl World {
         *tries += 1;
         let reason = "it does not get on".to_owned();
         let action = match *tries {
-            1 => Action::Resume { rollout: id },
-            2 if is_untold => Action::Promote { rollout: id },
-            2 => Action::RetryFailed { place: self.place(), rollout: Some(id) },
+            1 => Action::Resume { rollout: id, reason: String::new() },
+            2 if is_untold => Action::Promote { rollout: id, reason: String::new() },
+            2 => Action::RetryFailed { place: self.place(), rollout: Some(id), reason: String::new() },
             3 => Action::Abort { rollout: id, go_back: true, reason },
-            4 => Action::Resume { rollout: id },
+            4 => Action::Resume { rollout: id, reason: String::new() },
             _ => Action::Abort { rollout: id, go_back: false, reason },
         };
         self.ask_anew(action);
@@ -737,9 +741,9 @@ fn name(action: &Action) -> String {
         Action::Uncordon { hosts, .. } => format!("uncordon {hosts:?}"),
         Action::Label { hosts, set, removed, .. } => format!("label {hosts:?}: {set:?}, without {removed:?}"),
         Action::Pause { rollout, .. } => format!("pause {rollout}"),
-        Action::Resume { rollout } => format!("resume {rollout}"),
+        Action::Resume { rollout, .. } => format!("resume {rollout}"),
         Action::Abort { rollout, go_back, .. } => format!("abort {rollout} (go back: {go_back})"),
-        Action::Promote { rollout } => format!("promote {rollout}"),
+        Action::Promote { rollout, .. } => format!("promote {rollout}"),
         Action::AnswerGate { rollout, gate, verdict, .. } => format!("gate {gate} of {rollout} is {verdict}"),
         Action::Approve { rollout, .. } => format!("approve {rollout}"),
         Action::Reject { rollout, .. } => format!("reject {rollout}"),
