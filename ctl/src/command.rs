@@ -298,8 +298,10 @@ pub fn overrides(knobs: &Knobs) -> Overrides {
         stagger: knobs.stagger,
         max_unavailable: knobs.max_unavailable.map(|amount| amount.to_string()),
         min_healthy: knobs.min_healthy,
+        healthy_deadline: knobs.healthy_deadline,
+        progress_deadline: knobs.progress_deadline,
         failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
-        auto_rollback: knobs.no_auto_rollback.then_some(false),
+        auto_rollback: knobs.goes_back(),
         watch: knobs.watch,
     }
 }

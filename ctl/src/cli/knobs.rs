@@ -51,9 +51,18 @@ pub struct Knobs {
     /// How long a host must be healthy without a break, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_healthy: Option<Duration>,
+    /// How long a host may take to be healthy for so long, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub healthy_deadline: Option<Duration>,
+    /// How long nothing may get on before the rollout pauses, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub progress_deadline: Option<Duration>,
     /// Hosts that may fail before everything goes back, such as 1 or 10%
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     pub failure_budget: Option<Amount>,
+    /// Go back when the budget is exceeded
+    #[arg(long, conflicts_with = "no_auto_rollback")]
+    pub auto_rollback: bool,
     /// Pause instead of going back when the budget is exceeded
     #[arg(long)]
     pub no_auto_rollback: bool,
@@ -83,6 +92,16 @@ impl Knobs {
         }
     }
 
+    /// Whether the release goes back by itself, if that was said.
+    #[must_use]
+    pub fn goes_back(&self) -> Option<bool> {
+        match (self.auto_rollback, self.no_auto_rollback) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+
     /// As they are typed.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
@@ -99,6 +118,8 @@ impl Knobs {
             ("stagger", self.stagger.as_ref().map(time)),
             ("max-unavailable", self.max_unavailable.map(|amount| amount.to_string())),
             ("min-healthy", self.min_healthy.as_ref().map(time)),
+            ("healthy-deadline", self.healthy_deadline.as_ref().map(time)),
+            ("progress-deadline", self.progress_deadline.as_ref().map(time)),
             ("failure-budget", self.failure_budget.map(|amount| amount.to_string())),
             ("watch", self.watch.as_ref().map(time)),
         ];
@@ -107,6 +128,7 @@ impl Knobs {
             ("no-auto-promote", self.no_auto_promote),
             ("analysis", self.analysis),
             ("no-analysis", self.no_analysis),
+            ("auto-rollback", self.auto_rollback),
             ("no-auto-rollback", self.no_auto_rollback),
         ];
         let valued = valued.into_iter().filter_map(|(knob, value)| Some([format!("--{knob}"), value?]));
@@ -136,8 +158,10 @@ impl Knobs {
             stagger: self.stagger.unwrap_or(base.stagger),
             max_unavailable: self.max_unavailable.unwrap_or(base.max_unavailable),
             min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
+            healthy_deadline: self.healthy_deadline.unwrap_or(base.healthy_deadline),
+            progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
-            auto_rollback: base.auto_rollback && !self.no_auto_rollback,
+            auto_rollback: self.goes_back().unwrap_or(base.auto_rollback),
             watch: self.watch.unwrap_or(base.watch),
             ..base.clone()
         }
@@ -201,6 +225,7 @@ mod tests {
             "--canary 5% --batch 2 --window sliding --spread none --auto-promote --no-analysis --watch 1h",
             "--max-unavailable 50% --min-healthy 30s --failure-budget 1 --no-auto-promote --analysis",
             "--no-auto-rollback --canary 0 --canary-hold 0s",
+            "--auto-rollback --healthy-deadline 10m --progress-deadline 1h",
         ];
         for typed in typed {
             let knobs = |words: Vec<String>| {

@@ -98,6 +98,10 @@ pub struct Overrides {
     pub max_unavailable: Option<String>,
     /// Health without a break.
     pub min_healthy: Option<Duration>,
+    /// How long that may take.
+    pub healthy_deadline: Option<Duration>,
+    /// How long nothing may get on.
+    pub progress_deadline: Option<Duration>,
     /// `2` or `25%`.
     pub failure_budget: Option<String>,
     /// Whether it goes back by itself.
@@ -131,6 +135,8 @@ impl Overrides {
             stagger_ms: self.stagger.map(ms),
             max_unavailable: self.max_unavailable.clone().unwrap_or_default(),
             min_healthy_ms: self.min_healthy.map(ms),
+            healthy_deadline_ms: self.healthy_deadline.map(ms),
+            progress_deadline_ms: self.progress_deadline.map(ms),
             failure_budget: self.failure_budget.clone().unwrap_or_default(),
             auto_rollback: self.auto_rollback,
             watch_ms: self.watch.map(ms),

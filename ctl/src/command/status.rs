@@ -116,6 +116,8 @@ pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, E
         block.extend(closed.map(|closed| output.paint(Tone::Warning, &closed.why)));
         block.extend(lock.map(|lock| output.paint(Tone::Warning, &lock::describe(lock))));
         block.push(last);
+        let reasons = known.map(|environment| environment.reasons.as_slice()).unwrap_or_default();
+        block.extend(reasons.iter().map(|reason| output.paint(Tone::Warning, &format!("awaited: {reason}"))));
         block.extend(known.and_then(|environment| environment.rehearsed.as_ref()).map(drill::describe));
         let waiting = in_line.get(&(application.clone(), environment.clone())).into_iter().flatten();
         block.extend(waiting.map(|waiting| format!("in line: {}", waiting.reasons.join("; "))));

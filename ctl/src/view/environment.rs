@@ -26,6 +26,8 @@ pub struct Environment {
     pub rehearsed: Option<Rehearsal>,
     /// Why no rollout may begin now, and until when: a window, or a freeze.
     pub closed: Option<Closed>,
+    /// Why hosts are not where they should be, while no rollout is under way that says so.
+    pub reasons: Vec<String>,
 }
 
 /// A way back that was rehearsed.
@@ -87,6 +89,7 @@ impl From<v1::Environment> for Environment {
             closed: environment
                 .closed
                 .map(|closed| Closed { why: line(&closed.why), opens: moment(closed.opens_ms) }),
+            reasons: environment.reasons.iter().map(|reason| line(reason)).collect(),
         }
     }
 }

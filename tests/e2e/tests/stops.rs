@@ -62,6 +62,10 @@ fn a_host_that_was_away_for_two_releases_catches_up_step_by_step() {
     let plan = says(&scene, &["plan", "v1.3"]);
     assert!(plan.contains("web-3 takes v1.1, then v1.2 first"), "{plan}");
 
+    // Nobody has to know whom to ask about.
+    let status = says(&scene, &["status"]);
+    assert!(status.contains("awaited: web-3 ") && status.contains("v1.2"), "{status}");
+
     scene.stage.start_agent("web-3").unwrap();
     wait_until("web-3 has come to v1.2", PATIENCE, || scene.stage.current("web-3") == "v1.2")
         .unwrap_or_else(|error| panic!("{error}\n{}", scene.last_words()));

@@ -87,7 +87,14 @@ fn shown(view: &View<'_>, record: &PlaceRecord) -> pb::Environment {
             opens_ms: closed.opens.map_or(0, |opens| opens.ms()),
             why: closed.to_string(),
         }),
+        reasons: reasons(view, record),
     }
+}
+
+/// What the planner awaits in a place that no rollout holds; the one that does tells it itself.
+fn reasons(view: &View<'_>, record: &PlaceRecord) -> Vec<String> {
+    let report = view.report.of(&record.place).filter(|_| record.holder.is_none());
+    report.map(|report| report.of_holder().collect()).unwrap_or_default()
 }
 
 pub(super) fn rehearsal(rehearsal: &Rehearsal) -> pb::Rehearsal {
