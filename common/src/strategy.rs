@@ -180,6 +180,15 @@ pub struct Strategy {
     /// paused.
     #[serde(rename = "progress_deadline_ms", with = "duration_ms")]
     pub progress_deadline: Duration,
+    /// Within this the release must have been brought to the hosts, or the rollout pauses; counted from its beginning, and anew
+    /// once somebody resumes it. Zero for no such end.
+    #[serde(
+        rename = "rollout_deadline_ms",
+        with = "duration_ms",
+        default,
+        skip_serializing_if = "Duration::is_zero"
+    )]
+    pub rollout_deadline: Duration,
     /// How many hosts may fail over the whole rollout before it goes back.
     pub failure_budget: Amount,
     /// Whether a rollout over its budget goes back by itself, or pauses.
@@ -232,6 +241,7 @@ impl Default for Strategy {
             min_healthy: Duration::from_secs(10),
             healthy_deadline: Duration::from_secs(5 * 60),
             progress_deadline: Duration::from_secs(10 * 60),
+            rollout_deadline: Duration::ZERO,
             failure_budget: Amount::Count(0),
             auto_rollback: true,
             late_rollback: false,
@@ -315,6 +325,10 @@ impl Strategy {
             return Err(format!("healthy_deadline ({have}) must be at most {most}"));
         }
         ordered(("healthy_deadline", self.healthy_deadline), ("progress_deadline", self.progress_deadline))?;
+        if !self.rollout_deadline.is_zero() {
+            let whole = ("rollout_deadline", self.rollout_deadline);
+            ordered(("progress_deadline", self.progress_deadline), whole)?;
+        }
         for (name, amount) in [
             ("batch", self.batch),
             ("max_unavailable", self.max_unavailable),

@@ -300,6 +300,7 @@ pub fn overrides(knobs: &Knobs) -> Overrides {
         min_healthy: knobs.min_healthy,
         healthy_deadline: knobs.healthy_deadline,
         progress_deadline: knobs.progress_deadline,
+        rollout_deadline: knobs.rollout_deadline,
         failure_budget: knobs.failure_budget.map(|amount| amount.to_string()),
         auto_rollback: knobs.goes_back(),
         watch: knobs.watch,

@@ -27,6 +27,7 @@ pub enum Knob {
     MinHealthy,
     HealthyDeadline,
     ProgressDeadline,
+    RolloutDeadline,
     FailureBudget,
     AutoRollback,
     Watch,
@@ -47,7 +48,7 @@ pub enum KnobKind {
 
 impl Knob {
     /// All of them, with their names in the definition.
-    pub const ALL: [(Self, &str); 16] = [
+    pub const ALL: [(Self, &str); 17] = [
         (Self::Strategy, "strategy"),
         (Self::Canary, "canary"),
         (Self::CanaryHold, "canary_hold"),
@@ -61,6 +62,7 @@ impl Knob {
         (Self::MinHealthy, "min_healthy"),
         (Self::HealthyDeadline, "healthy_deadline"),
         (Self::ProgressDeadline, "progress_deadline"),
+        (Self::RolloutDeadline, "rollout_deadline"),
         (Self::FailureBudget, "failure_budget"),
         (Self::AutoRollback, "auto_rollback"),
         (Self::Watch, "watch"),
@@ -82,6 +84,7 @@ impl Knob {
             | Self::MinHealthy
             | Self::HealthyDeadline
             | Self::ProgressDeadline
+            | Self::RolloutDeadline
             | Self::Watch => KnobKind::Time,
             Self::AutoPromote | Self::Analysis | Self::AutoRollback => KnobKind::Words(&["on", "off"]),
             Self::Strategy => KnobKind::Words(&["rolling", "one_at_a_time", "all_at_once", "blue_green"]),

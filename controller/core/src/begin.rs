@@ -118,6 +118,7 @@ pub(crate) fn begin(
         by,
         requested_at,
         turn_came_at: (requested_at != now).then_some(now),
+        resumed_at: None,
         approvals,
         groups: plan.groups,
         batches,

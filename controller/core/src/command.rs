@@ -379,6 +379,9 @@ pub struct Overrides {
     pub healthy_deadline: Option<Duration>,
     /// [`Strategy::progress_deadline`].
     pub progress_deadline: Option<Duration>,
+    /// [`Strategy::rollout_deadline`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout_deadline: Option<Duration>,
     /// [`Strategy::failure_budget`].
     pub failure_budget: Option<Amount>,
     /// [`Strategy::auto_rollback`].
@@ -413,6 +416,7 @@ impl Overrides {
             min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
             healthy_deadline: self.healthy_deadline.unwrap_or(base.healthy_deadline),
             progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
+            rollout_deadline: self.rollout_deadline.unwrap_or(base.rollout_deadline),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
             auto_rollback: self.auto_rollback.unwrap_or(base.auto_rollback),
             late_rollback: base.late_rollback,

@@ -19,6 +19,7 @@ mod canary;
 mod compare;
 mod contract;
 mod converge;
+mod deadline;
 mod drain;
 mod drill;
 mod evidence;
@@ -91,6 +92,7 @@ fn go_on(table: &mut Table<'_>) {
         // Each turn of the rollout can make room for the next. Their number is bounded by the stages and the
         // batches: no stage is entered twice in one run.
         while advance(table) == Turn::Taken {}
+        deadline::of_rollout(table);
         blue_green::lead(table);
         drain::hosts(table);
         converge::hosts(table);

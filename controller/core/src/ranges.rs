@@ -91,6 +91,7 @@ fn different(base: &Strategy, asked: &Overrides, hosts: &Hosts<'_>) -> Vec<(Knob
         (Knob::MinHealthy, asked.min_healthy, base.min_healthy),
         (Knob::HealthyDeadline, asked.healthy_deadline, base.healthy_deadline),
         (Knob::ProgressDeadline, asked.progress_deadline, base.progress_deadline),
+        (Knob::RolloutDeadline, asked.rollout_deadline, base.rollout_deadline),
         (Knob::Watch, asked.watch, base.watch),
     ];
     for (knob, asked, base) in times {

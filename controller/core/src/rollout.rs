@@ -44,6 +44,9 @@ pub struct Rollout {
     /// When its turn came, where it stood in line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_came_at: Option<Timestamp>,
+    /// When somebody let it go on after a pause, if it was ever paused: deadlines begin anew then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Timestamp>,
     /// Who has approved it, where that was needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
@@ -560,6 +563,12 @@ impl Rollout {
     #[must_use]
     pub fn began_at(&self) -> Timestamp {
         self.turn_came_at.unwrap_or(self.requested_at)
+    }
+
+    /// It goes on after a pause; its deadlines begin anew.
+    pub(crate) fn goes_on(&mut self, stage: Stage, now: Timestamp) {
+        self.status = Status::Active { stage };
+        (self.since, self.resumed_at) = (now, Some(now));
     }
 
     /// What was asked for, while it has not begun.

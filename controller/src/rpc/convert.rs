@@ -275,6 +275,7 @@ pub fn overrides(message: Option<pb::StrategyOverrides>) -> Parsed<Overrides> {
         min_healthy: milliseconds(message.min_healthy_ms),
         healthy_deadline: milliseconds(message.healthy_deadline_ms),
         progress_deadline: milliseconds(message.progress_deadline_ms),
+        rollout_deadline: milliseconds(message.rollout_deadline_ms),
         failure_budget: amount("failure_budget", &message.failure_budget)?,
         auto_rollback: message.auto_rollback,
         watch: milliseconds(message.watch_ms),

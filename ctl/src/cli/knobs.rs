@@ -57,6 +57,9 @@ pub struct Knobs {
     /// How long nothing may get on before the rollout pauses, such as 10m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub progress_deadline: Option<Duration>,
+    /// How long the rollout may take to reach all hosts before it pauses, such as 2h; 0s for no such end
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub rollout_deadline: Option<Duration>,
     /// Hosts that may fail before everything goes back, such as 1 or 10%
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     pub failure_budget: Option<Amount>,
@@ -120,6 +123,7 @@ impl Knobs {
             ("min-healthy", self.min_healthy.as_ref().map(time)),
             ("healthy-deadline", self.healthy_deadline.as_ref().map(time)),
             ("progress-deadline", self.progress_deadline.as_ref().map(time)),
+            ("rollout-deadline", self.rollout_deadline.as_ref().map(time)),
             ("failure-budget", self.failure_budget.map(|amount| amount.to_string())),
             ("watch", self.watch.as_ref().map(time)),
         ];
@@ -160,6 +164,7 @@ impl Knobs {
             min_healthy: self.min_healthy.unwrap_or(base.min_healthy),
             healthy_deadline: self.healthy_deadline.unwrap_or(base.healthy_deadline),
             progress_deadline: self.progress_deadline.unwrap_or(base.progress_deadline),
+            rollout_deadline: self.rollout_deadline.unwrap_or(base.rollout_deadline),
             failure_budget: self.failure_budget.unwrap_or(base.failure_budget),
             auto_rollback: self.goes_back().unwrap_or(base.auto_rollback),
             watch: self.watch.unwrap_or(base.watch),
@@ -225,7 +230,7 @@ mod tests {
             "--canary 5% --batch 2 --window sliding --spread none --auto-promote --no-analysis --watch 1h",
             "--max-unavailable 50% --min-healthy 30s --failure-budget 1 --no-auto-promote --analysis",
             "--no-auto-rollback --canary 0 --canary-hold 0s",
-            "--auto-rollback --healthy-deadline 10m --progress-deadline 1h",
+            "--auto-rollback --healthy-deadline 10m --progress-deadline 1h --rollout-deadline 2h",
         ];
         for typed in typed {
             let knobs = |words: Vec<String>| {

@@ -102,6 +102,8 @@ pub struct Overrides {
     pub healthy_deadline: Option<Duration>,
     /// How long nothing may get on.
     pub progress_deadline: Option<Duration>,
+    /// How long it may take to reach all hosts.
+    pub rollout_deadline: Option<Duration>,
     /// `2` or `25%`.
     pub failure_budget: Option<String>,
     /// Whether it goes back by itself.
@@ -137,6 +139,7 @@ impl Overrides {
             min_healthy_ms: self.min_healthy.map(ms),
             healthy_deadline_ms: self.healthy_deadline.map(ms),
             progress_deadline_ms: self.progress_deadline.map(ms),
+            rollout_deadline_ms: self.rollout_deadline.map(ms),
             failure_budget: self.failure_budget.clone().unwrap_or_default(),
             auto_rollback: self.auto_rollback,
             watch_ms: self.watch.map(ms),

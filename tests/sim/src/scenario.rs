@@ -136,6 +136,10 @@ impl Scenario {
         if seed % 7 == 2 {
             strategy.watch = Duration::from_secs([20, 90, 240][usize::try_from(seed / 7 % 3).unwrap_or(0)]);
         }
+        // Nor this: some rollouts are to be over sooner than they can be.
+        if seed % 23 == 6 {
+            strategy.rollout_deadline = strategy.progress_deadline + Duration::from_secs(60);
+        }
         // In worlds with newer knobs; in half of them labels decide in any case.
         let relabels = matches!(seed % 12, 4 | 7);
         if relabels && seed % 24 < 12 {

@@ -126,6 +126,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
         min_healthy: duration(section, "min_healthy", default.min_healthy),
         healthy_deadline: duration(section, "healthy_deadline", default.healthy_deadline),
         progress_deadline: duration(section, "progress_deadline", default.progress_deadline),
+        rollout_deadline: duration(section, "rollout_deadline", default.rollout_deadline),
         failure_budget: section.amount("failure_budget").unwrap_or(default.failure_budget),
         auto_rollback: section.boolean("auto_rollback").unwrap_or(default.auto_rollback),
         late_rollback: section.boolean("late_rollback").unwrap_or(default.late_rollback),

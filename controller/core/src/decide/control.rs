@@ -39,8 +39,7 @@ impl Draft<'_> {
             if let Stage::InLine { known, .. } = &mut stage {
                 *known = line::known(self.state, &self.place_of(&rollout), &rollout.release);
             }
-            rollout.status = Status::Active { stage };
-            rollout.since = self.now;
+            rollout.goes_on(stage, self.now);
             self.put(Record::Rollout(Box::new(rollout)));
         }
         Ok(Answer::Rollout { id: id.clone() })
@@ -103,7 +102,7 @@ impl Draft<'_> {
         // What the analysis has paused waits for this word, and for no other.
         if compared && matches!(rollout.status, Status::Paused { by: Actor::Controller, .. }) {
             self.log(LogEvent::RolloutResumed { rollout: id.clone(), reason: reason.to_owned() });
-            rollout.status = Status::Active { stage: stage.clone() };
+            rollout.goes_on(stage.clone(), self.now);
         }
         rollout.enter(stage, self.now);
         self.put(Record::Rollout(Box::new(rollout)));
@@ -318,9 +317,9 @@ impl Draft<'_> {
         });
         let Some(rollout) = rollout.filter(|rollout| !rollout.ended()) else { return Ok(Answer::Accepted) };
         let mut rollout = rollout.clone();
-        if let Status::Paused { stage, .. } = rollout.status {
+        if let Status::Paused { stage, .. } = rollout.status.clone() {
             self.log(LogEvent::RolloutResumed { rollout: rollout.id.clone(), reason: reason.to_owned() });
-            rollout.status = Status::Active { stage };
+            rollout.goes_on(stage, self.now);
         }
         rollout.since = self.now;
         let id = rollout.id.clone();

@@ -116,7 +116,7 @@ impl Draft<'_> {
         };
         if is_held {
             self.log(LogEvent::RolloutResumed { rollout: id, reason: reason.to_owned() });
-            rollout.status = Status::Active { stage: stage.clone() };
+            rollout.goes_on(stage.clone(), self.now);
         }
         rollout.enter(stage, self.now);
         self.put(Record::Rollout(Box::new(rollout)));

@@ -224,6 +224,7 @@ impl Draft<'_> {
             by: self.command.by.clone(),
             requested_at: self.now,
             turn_came_at: None,
+            resumed_at: None,
             approvals: Vec::new(),
             groups: None,
             batches: 0,

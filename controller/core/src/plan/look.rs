@@ -14,6 +14,7 @@ use crate::turn;
 
 use super::absorb;
 use super::compare::Compared;
+use super::deadline;
 use super::evidence::Proof;
 use super::room::Room;
 use super::table::{Seat, Table};
@@ -68,6 +69,12 @@ fn deadlines(table: &Table<'_>) -> Vec<Deadline> {
     // While it is paused, no other runs.
     if matches!(rollout.status, Status::Active { .. }) {
         all.extend(progress(table, rollout, stage));
+        all.extend(deadline::ends_at(table).map(|at| Deadline {
+            name: "rollout_deadline",
+            host: None,
+            at,
+            then: "it pauses, unless it has reached all hosts by then".to_owned(),
+        }));
         all.extend(analysis(table, rollout, stage));
         all.extend(of_gates(table, rollout));
         let mut hosts: Vec<_> = table.seats.iter().filter_map(|seat| of_host(table, rollout, seat)).collect();

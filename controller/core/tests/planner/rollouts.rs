@@ -4,6 +4,7 @@ use landfall_common::assignment::{Assignment, Order};
 use landfall_common::strategy::{Amount, Canary, Strategy};
 use landfall_common::{Duration, RequestId, RolloutId};
 use landfall_controller_core::command::{Action, Answer};
+use landfall_controller_core::explain;
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::rollout::StatusWord;
 use landfall_controller_core::{Refusal, decide};
@@ -558,6 +559,36 @@ fn a_plan_that_is_no_longer_true_is_refused() {
     world.hosts.remove(&host);
     let id = world.roll(request()).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// One that gets on a little again and again would never end. Whoever resumes it gives it as much again.
+#[test]
+fn a_rollout_that_takes_too_long_pauses_where_it_is() {
+    let deadline = Duration::from_secs(400);
+    let slow = Strategy { stagger: Duration::from_secs(120), batch: Amount::Count(1), ..strategy() };
+    let mut world = World::new(8);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, Strategy { rollout_deadline: deadline, ..slow });
+    world.must_succeed("v1");
+    let id = world.release("v2").unwrap();
+    world.run(10);
+    let report = landfall_controller_core::plan(&world.state, world.now).report;
+    let account = explain::rollout(&world.state, &report, &id, world.now).unwrap();
+    assert!(account.deadlines.iter().any(|deadline| deadline.name == "rollout_deadline"));
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    insta::assert_snapshot!(world.end_reason(&id), @"it has taken all of rollout_deadline (6m40s) and is at batch 4 of 8. `ctl resume` gives it as much again, `ctl rollback` goes back");
+    let done = |world: &World| world.runs().iter().filter(|runs| *runs == "v2").count();
+    let first = done(&world);
+    world.run(3600);
+    assert_eq!((done(&world), world.word(&id)), (first, StatusWord::Paused), "it stands still");
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
+    world.run(390);
+    assert_ne!(world.word(&id), StatusWord::Paused);
+    assert!(done(&world) > first);
+    // A way back takes what it takes.
+    world.until("another pause", |w| w.word(&id) == StatusWord::Paused);
+    world.rollback(None).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::RolledBack);
 }
 
 #[test]

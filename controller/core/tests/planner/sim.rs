@@ -93,6 +93,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
         min_healthy: Duration::from_secs(pick(rng, &[0, 5, 10])),
         healthy_deadline: Duration::from_secs(30),
         progress_deadline: Duration::from_secs(240),
+        rollout_deadline: Duration::ZERO,
         auto_rollback: rng.random_range(0..4) > 0,
         late_rollback: false,
         watch: Duration::from_secs(pick(rng, &[0, 0, 60])),

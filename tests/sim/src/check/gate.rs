@@ -268,6 +268,7 @@ mod tests {
             by: Actor::Controller,
             requested_at: Timestamp::default(),
             turn_came_at: None,
+            resumed_at: None,
             groups: None,
             approvals: Vec::new(),
             batches: 2,
