@@ -5,7 +5,7 @@ use landfall_common::Duration;
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::Canary;
 
-use crate::scenario::{Scenario, windows};
+use crate::scenario::Scenario;
 
 /// A hostile schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Hostile {
     ClockStepsAnHour,
     /// The clocks go back an hour in the zone of the release windows, in the middle of it.
     SummerTimeEnds,
+    /// The clocks go forward an hour there.
+    SummerTimeBegins,
     /// Three hosts of ten cannot be reached from the start.
     ThirdUnreachable,
     /// Every third host is away while two releases come into force, each of which follows the one before.
@@ -34,12 +36,40 @@ pub enum Hostile {
 
 /// When summer time ends in Berlin, 2026-10-25 01:00 UTC, in milliseconds since 1970.
 const WINTER_MS: u64 = 1_792_890_000_000;
+/// When it begins there, 2027-03-28 01:00 UTC.
+const SUMMER_MS: u64 = 1_806_195_600_000;
 /// So long before that the world begins.
-pub(crate) const BEFORE_WINTER: Duration = Duration::from_secs(600);
+pub(crate) const BEFORE_THE_CHANGE: Duration = Duration::from_secs(600);
+
+/// Has releases begin by the clock of Berlin, in a world that begins just before that changes: the windows are open at other
+/// times by any other clock, and in the end they are all open.
+pub fn by_the_clock_of_berlin(scenario: &mut Scenario, begins: bool) {
+    let (change, hours): (u64, &[&str]) = match begins {
+        // What is between two and three does not come.
+        true => (
+            SUMMER_MS,
+            &["00:30-00:59", "01:40-01:49", "02:00-03:00", "03:10-03:20", "03:40-03:50", "04:20-23:59"],
+        ),
+        // What is between two and three comes twice.
+        false => (WINTER_MS, &["00:30-00:59", "02:10-02:20", "03:00-03:10", "03:30-23:59"]),
+    };
+    scenario.epoch_ms = change - 1_000 * BEFORE_THE_CHANGE.as_secs();
+    for plan in scenario.releases.iter_mut().filter(|plan| plan.number > 1) {
+        let calendar = &mut plan.strategy.entry.calendar;
+        calendar.zone = "Europe/Berlin".parse().expect("a zone");
+        let windows = hours.iter().map(|hours| format!("Mon-Sun {hours}").parse().expect("a window"));
+        calendar.windows = windows.collect();
+    }
+}
+
+/// Whether a world begins before summer time ends.
+pub(crate) fn is_before_winter(epoch_ms: u64) -> bool {
+    epoch_ms < WINTER_MS
+}
 
 impl Hostile {
     /// All of them, by their names.
-    pub const ALL: [(Self, &str); 10] = [
+    pub const ALL: [(Self, &str); 11] = [
         (Self::MigrationHostDies, "migration-host-dies"),
         (Self::RestartBetweenBatches, "restart-between-batches"),
         (Self::HalfPartitionedAtTheGate, "half-partitioned-at-the-gate"),
@@ -48,6 +78,7 @@ impl Hostile {
         (Self::RollbackWhileRollingBack, "rollback-while-rolling-back"),
         (Self::ClockStepsAnHour, "clock-steps-an-hour"),
         (Self::SummerTimeEnds, "summer-time-ends"),
+        (Self::SummerTimeBegins, "summer-time-begins"),
         (Self::ThirdUnreachable, "third-unreachable"),
         (Self::AwayForTwoReleases, "away-for-two-releases"),
     ];
@@ -97,13 +128,8 @@ impl Hostile {
                     (plan.bad_ppm, plan.badness) = (400_000, 0);
                 }
             }
-            Self::SummerTimeEnds => {
-                scenario.epoch_ms = WINTER_MS - 1_000 * BEFORE_WINTER.as_secs();
-                for plan in later {
-                    plan.strategy.entry.calendar.zone = "Europe/Berlin".parse().expect("a zone");
-                    plan.strategy.entry.calendar.windows = windows(10);
-                }
-            }
+            Self::SummerTimeEnds => by_the_clock_of_berlin(scenario, false),
+            Self::SummerTimeBegins => by_the_clock_of_berlin(scenario, true),
             Self::AwayForTwoReleases => {
                 for plan in later {
                     plan.follows = Some(plan.number - 1);

@@ -73,6 +73,10 @@ pub enum Sabotage {
     ApprovalsIgnored,
     /// P8: the controller begins while no release window is open.
     WindowsIgnored,
+    /// P8: the controller takes the zone of the release windows for UTC.
+    ZoneIgnored,
+    /// P8: the controller takes the zone of the release windows for one whose clocks never change.
+    SummerTimeIgnored,
     /// P5: the controller begins what is proven nowhere.
     ProofsIgnored,
     /// P5: the controller begins without the evidence that is asked for.

@@ -55,6 +55,11 @@ fn the_clock_goes_over_the_end_of_summer_time() {
 }
 
 #[test]
+fn the_clock_goes_over_the_beginning_of_summer_time() {
+    holds(Hostile::SummerTimeBegins, &[10, 13]);
+}
+
+#[test]
 fn three_of_ten_hosts_are_unreachable_from_the_start() {
     holds(Hostile::ThirdUnreachable, &[5, 13, 17]);
 }

@@ -5,6 +5,7 @@ use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gat
 use landfall_common::{Duration, GateName};
 use landfall_sim::application::Shows;
 use landfall_sim::artifact::{self, ReleasePlan};
+use landfall_sim::hostile::by_the_clock_of_berlin;
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
 use landfall_sim::world::{GATES_AT, Statistics};
@@ -508,6 +509,20 @@ fn a_release_that_begins_outside_of_its_windows_is_noticed() {
             plan.strategy.entry.calendar.windows = windows(5);
         }
     });
+}
+
+/// By either change of the clocks there.
+#[test]
+fn windows_by_another_clock_than_that_of_their_zone_are_noticed() {
+    for begins in [false, true] {
+        // The one before the change, the other one nearly all after it.
+        for (sabotage, later_ms) in [(Sabotage::ZoneIgnored, 0), (Sabotage::SummerTimeIgnored, 590_000)] {
+            is_noticed(sabotage, "P8", |scenario| {
+                by_the_clock_of_berlin(scenario, begins);
+                scenario.epoch_ms += later_ms;
+            });
+        }
+    }
 }
 
 fn with_staging(scenario: &mut Scenario) {

@@ -1,4 +1,4 @@
-//! Nothing begins while no release window is open, by what the log tells and the clock on the wall, in UTC.
+//! Nothing begins while no release window is open, by what the log tells and the clock on the wall of the zone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,9 +36,9 @@ impl Windows {
                     let windows = release.plan.strategy.entry.calendar.windows.iter();
                     let hours: Vec<String> =
                         windows.map(|w| w.to_string().trim_start_matches("Mon-Sun ").to_owned()).collect();
-                    let clock = at.get(11..16).unwrap_or_default();
+                    let clock = on_the_wall(at, &release.plan.strategy.entry.calendar.zone.to_string());
                     let is_open = |hours: &String| {
-                        hours.split_once('-').is_some_and(|(from, until)| from <= clock && clock < until)
+                        hours.split_once('-').is_some_and(|(from, until)| from <= &*clock && &*clock < until)
                     };
                     if !hours.is_empty() && !hours.iter().any(is_open) {
                         let name = &release.reference.name;
@@ -51,4 +51,17 @@ impl Windows {
         }
         Ok(())
     }
+}
+
+/// The hour and minute of a moment in a zone. By a table of its own, of the two changes that a world may meet.
+fn on_the_wall(at: &str, zone: &str) -> String {
+    let is_winter = ("2026-10-25T01:00".."2027-03-28T01:00").contains(&at);
+    let ahead = match zone {
+        "UTC" => 0,
+        "Europe/Berlin" if is_winter => 1,
+        "Europe/Berlin" => 2,
+        other => unreachable!("no world is in {other}"),
+    };
+    let hour: u32 = at.get(11..13).and_then(|hour| hour.parse().ok()).unwrap_or_default();
+    format!("{:02}{}", (hour + ahead) % 24, at.get(13..16).unwrap_or_default())
 }

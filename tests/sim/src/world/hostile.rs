@@ -6,7 +6,7 @@ use landfall_controller_core::rollout::{Rollout, Stage, StatusWord};
 
 use super::{Event, World};
 use crate::host::{Doom, Note};
-use crate::hostile::{BEFORE_WINTER, Hostile};
+use crate::hostile::{BEFORE_THE_CHANGE, Hostile};
 
 impl World {
     fn hostile(&self, hostile: Hostile) -> bool {
@@ -112,7 +112,8 @@ impl World {
         if self.hostile(Hostile::AwayForTwoReleases) {
             self.stay_away();
         }
-        if self.hostile(Hostile::SummerTimeEnds) && self.now / 1_000 == BEFORE_WINTER.as_secs() {
+        let changes = self.hostile(Hostile::SummerTimeEnds) || self.hostile(Hostile::SummerTimeBegins);
+        if changes && self.now / 1_000 == BEFORE_THE_CHANGE.as_secs() {
             self.strikes();
         }
         let Some(rollout) = self.holder() else { return };

@@ -2,7 +2,7 @@
 
 use landfall_common::assignment::{Direction, OnFailure, Order};
 use landfall_common::evidence::Verdict;
-use landfall_common::strategy::Amount;
+use landfall_common::strategy::{Amount, ZoneName};
 use landfall_controller_core::log::LogEvent;
 use landfall_controller_core::member::MemberState;
 use landfall_controller_core::record::{Change, Convergence, Issued, Record, WayBackKind};
@@ -10,6 +10,7 @@ use landfall_controller_core::rollout::{End, Schema, Stage, Status};
 use landfall_controller_core::{Effect, Output};
 
 use super::World;
+use crate::hostile::is_before_winter;
 use crate::sabotage::Sabotage;
 
 impl World {
@@ -129,6 +130,12 @@ impl World {
                     }
                 }
             }
+            Some(Sabotage::ZoneIgnored) => keep_zone(output, &ZoneName::default()),
+            Some(Sabotage::SummerTimeIgnored) => {
+                // As it is before the change.
+                let zone = if is_before_winter(self.scenario.epoch_ms) { "Etc/GMT-2" } else { "Etc/GMT-1" };
+                keep_zone(output, &zone.parse().expect("a zone"));
+            }
             Some(Sabotage::ProofsIgnored) => {
                 for changed in &mut output.changes {
                     if let Change::Put { record: Record::Release(release) } = changed {
@@ -242,6 +249,16 @@ impl World {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// Release windows are by this zone.
+fn keep_zone(output: &mut Output, zone: &ZoneName) {
+    for changed in &mut output.changes {
+        if let Change::Put { record: Record::Release(release) } = changed {
+            let own = release.environments.values_mut().map(|strategy| &mut strategy.entry.calendar.zone);
+            own.for_each(|own| *own = zone.clone());
         }
     }
 }
