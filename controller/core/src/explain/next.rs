@@ -3,6 +3,7 @@
 use landfall_common::Timestamp;
 
 use crate::approval;
+use crate::course;
 use crate::gate;
 use crate::groups::Side;
 use crate::member::MemberState;
@@ -83,12 +84,15 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
     if let Stage::Gated { at } = stage {
         let gates = gate::standings(state, rollout, now);
         let counts = |standing: &&gate::Standing<'_>| at.counts(&standing.gate.name);
-        let mut for_people = gates.iter().filter(counts).filter(|standing| standing.gate.ask.is_none());
-        if let Some(standing) = for_people.find(|standing| !standing.is_open()) {
+        let shut: Vec<_> = gates.iter().filter(counts).filter(|standing| !standing.is_open()).collect();
+        if let Some(standing) = shut.iter().find(|standing| standing.gate.ask.is_none()) {
             let open = format!("ctl gate open {} --reason '…'", standing.gate.name);
             all.push(type_(open, format!("opens it for batch {}; or close, or fail", at.next)));
         }
-        all.push(type_(format!("ctl promote {id}"), format!("overrules the gates before batch {}", at.next)));
+        if !shut.is_empty() {
+            let does = format!("overrules the gates before batch {}", at.next);
+            all.push(type_(format!("ctl promote {id}"), does));
+        }
     }
     if *stage == (Stage::Watching { accepted: false }) {
         all.push(type_(format!("ctl promote {id}"), "ends the watch now"));
@@ -113,15 +117,16 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
     }
     let contracts = matches!(stage, Stage::Contracting { .. });
     let place = state.place(&rollout.place);
-    let contracted = place.is_some_and(|place| place.contract_of(&rollout.release).is_some());
     if contracts && !paused && stage.open_lease().is_none() {
         all.push(type_(
             format!("ctl abort {id}"),
             "ends it without the contract; the release stays in force",
         ));
     }
-    let returns =
-        rollout.kind == RolloutKind::Forward && rollout.previous.is_some() && !going_back && !contracted;
+    // Nobody is told to type what is refused a moment later.
+    let returns = rollout.kind == RolloutKind::Forward
+        && !going_back
+        && place.is_some_and(|place| course::of_rollout(state, rollout, place, "", now).is_ok());
     if returns {
         let to =
             rollout.previous.as_ref().map_or_else(String::new, |previous| format!(" to {}", previous.name));

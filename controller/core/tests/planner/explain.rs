@@ -5,10 +5,11 @@ use landfall_common::{Duration, HostId, RolloutId};
 use landfall_controller_core::command::{Action, RollRequest};
 use landfall_controller_core::explain::{self, HostAccount, RolloutAccount};
 use landfall_controller_core::plan;
+use landfall_controller_core::record::WayBackKind;
 use landfall_controller_core::rollout::StatusWord;
 
 use crate::hosts::Behaviour;
-use crate::world::{World, host_id, name, strategy};
+use crate::world::{World, host_id, migration, name, strategy};
 
 fn on_v1(hosts: usize) -> World {
     let mut world = World::new(hosts);
@@ -43,6 +44,24 @@ fn runs(account: &RolloutAccount) -> Vec<(String, usize, usize)> {
 
 fn commands(next: &[explain::Next]) -> Vec<&str> {
     next.iter().map(|next| next.command.as_str()).collect()
+}
+
+/// What would be refused is not among what can be typed.
+#[test]
+fn a_way_back_that_is_refused_is_not_offered() {
+    let mut world = World::new(3);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, migration(WayBackKind::None), strategy());
+    world.must_succeed("v1");
+    world.behaves("v2", Behaviour::Bad);
+    let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
+    world.until("it migrates", |world| world.word(&id) == StatusWord::Migrating);
+    let offers = |world: &World| commands(&rollout(world, &id).next).contains(&"ctl rollback");
+    assert!(!offers(&world), "a migration may be running");
+    world.until("it pauses", |world| world.word(&id) == StatusWord::Paused);
+    assert!(world.rollback(None).is_err() && !offers(&world));
+    let account = rollout(&world, &id);
+    assert_eq!(commands(&account.next)[..2], [format!("ctl resume {id}"), format!("ctl retry {id}")]);
 }
 
 #[test]

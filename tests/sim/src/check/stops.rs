@@ -62,7 +62,11 @@ impl Checks {
         if here.number == stop && is_met {
             self.stopped += 1;
         }
-        if goes_back || is_met {
+        // The first one ever, of which not more than the name has come there: its swap has failed, nothing was started, and
+        // the host says that nothing runs. It has nothing to convert.
+        let says_nothing = self.heard.get(host).is_some_and(|heard| heard.report.active.is_none());
+        let never_ran = !from.proven && from.from.is_none() && says_nothing;
+        if goes_back || is_met || never_ran {
             return Ok(());
         }
         let proven = if from.proven { "proven" } else { "not proven" };
