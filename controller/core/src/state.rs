@@ -263,13 +263,17 @@ impl State {
     /// Whether the rollout of an order waits for its answer. For one that was seen to lapse it does not, and may have given
     /// others what that host did not take: a clock that was set back since makes no order young again.
     fn is_awaited(&self, asked: &Assignment) -> bool {
-        let Some(rollout) = self.rollout(&asked.rollout).filter(|rollout| !rollout.ended()) else {
-            return true;
-        };
+        let under_way = self.rollout(&asked.rollout).filter(|rollout| !rollout.ended());
         if let Order::Migrate { .. } = asked.order {
-            let run = rollout.status.stage().and_then(Stage::migration);
-            return matches!(run, Some(MigrationRun::Leased { lease }) if lease.generation == asked.generation);
+            // Numbers are each host's own: another one may have the lease under the same.
+            let run = under_way.and_then(|rollout| rollout.status.stage()?.migration());
+            return matches!(
+                run,
+                Some(MigrationRun::Leased { lease })
+                    if lease.host == asked.host && lease.generation == asked.generation
+            );
         }
+        let Some(rollout) = under_way else { return true };
         let member = self.members.get(&rollout.id).and_then(|members| members.get(&asked.host));
         member.is_none_or(|member| member.state.awaits() == Some(asked.generation))
     }

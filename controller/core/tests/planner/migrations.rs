@@ -2,14 +2,15 @@
 
 use landfall_common::assignment::{Direction, OnFailure, Order};
 use landfall_common::report::Traffic;
-use landfall_common::strategy::{Canary, Strategy};
-use landfall_common::{Duration, Sha256};
+use landfall_common::strategy::{Before, Canary, Strategy};
+use landfall_common::{Duration, GateName, Sha256};
 use landfall_controller_core::command::{Action, RollRequest};
+use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::log::{LogEvent, MigrationVerdict};
 use landfall_controller_core::preview;
 use landfall_controller_core::preview::PlannedWayBack;
 use landfall_controller_core::record::{MigrationFacts, WayBackKind};
-use landfall_controller_core::rollout::StatusWord;
+use landfall_controller_core::rollout::{MigrationRun, Stage, StatusWord};
 
 use crate::hosts::{Behaviour, Migrates};
 use crate::world::{World, host_id, migration, name, place, strategy};
@@ -159,6 +160,40 @@ fn a_clock_that_leaps_while_the_controller_is_down_does_not_end_a_lease() {
     world.run(140);
     assert_eq!(runs(&world).len(), 1, "the first may still be running");
     world.until("it is tried again", |w| runs(w).len() == 2);
+}
+
+/// Met by the simulation (seed 88038226): the order that a host had not taken became young again with a clock that was set
+/// back, for another host had the lease under the same number. Both migrated.
+#[test]
+fn a_lease_that_has_lapsed_is_not_handed_out_again_by_a_clock_that_is_set_back() {
+    let mut world = before_v2(3, None);
+    let gates = vec![crate::gates::gate("dba", Before::First)];
+    world.publish("v3", 3, migration(WayBackKind::Compatible), Strategy { gates, ..strategy() });
+    world.hosts.values_mut().for_each(|host| host.hears = |order| !matches!(order, Order::Migrate { .. }));
+    let id = world.release("v3").unwrap();
+    world.until("all have staged it", |world| world.word(&id) == StatusWord::Waiting);
+    // The first in line is away for a while.
+    world.cut.push(host_id(1));
+    world.run(40);
+    let (gate, reason) = (GateName::new("dba").unwrap(), "go".to_owned());
+    let verdict = GateVerdict::Open;
+    world.ask(Action::AnswerGate { rollout: id.clone(), gate, batch: None, verdict, reason }).unwrap();
+    let lease = |world: &World| match world.rollout(&id).status.stage() {
+        Some(Stage::Migrating { run: MigrationRun::Leased { lease } }) => Some(lease.clone()),
+        _ => None,
+    };
+    world.until("one has it", |world| lease(world).is_some());
+    let first = lease(&world).unwrap();
+    world.cut.clear();
+    world.until("another one has it", |world| lease(world).is_some_and(|lease| lease.host != first.host));
+    assert_eq!(lease(&world).unwrap().generation, first.generation, "numbers are each host's own");
+    world.set_back(Duration::from_secs(3600));
+    world.hosts.get_mut(&first.host).unwrap().hears = |_| true;
+    world.run(30);
+    assert_eq!(runs(&world), []);
+    world.hosts.values_mut().for_each(|host| host.hears = |_| true);
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+    assert_eq!(runs(&world).len(), 1);
 }
 
 #[test]
