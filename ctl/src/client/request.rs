@@ -143,7 +143,6 @@ impl Overrides {
             failure_budget: self.failure_budget.clone().unwrap_or_default(),
             auto_rollback: self.auto_rollback,
             watch_ms: self.watch.map(ms),
-            ..v1::StrategyOverrides::default()
         }
     }
 }
