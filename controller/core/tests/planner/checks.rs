@@ -161,17 +161,6 @@ impl Checks {
         }
     }
 
-    /// Grants that are durable, and were not sent.
-    pub fn granted(&mut self, output: &Output) {
-        for effect in &output.effects {
-            if let Effect::Send { host, assignment } = effect
-                && assignment.order.takes_out()
-            {
-                self.grants.insert(host.clone(), (assignment.generation, assignment.expires_at));
-            }
-        }
-    }
-
     pub fn before(&mut self, state: &State, output: &Output, now: Timestamp) {
         // A run may end a rollout and go on with what is in force then.
         let mut record = state.place(&place()).cloned();

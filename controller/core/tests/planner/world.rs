@@ -391,15 +391,14 @@ impl World {
         }
         self.log.extend(output.log.clone());
         self.checks.logged(&output);
-        if self.faults.hits(self.faults.crashes, 1000) {
-            // All of it is durable, and nothing was carried out: a grant is one all the same.
-            self.checks.granted(&output);
-            self.crash_controller();
-            return false;
-        }
         self.checks.before(&self.state, &output, self.now);
         output.changes.iter().for_each(|change| self.state.apply(change));
         self.checks.after(&self.state, &output, &self.hosts);
+        if self.faults.hits(self.faults.crashes, 1000) {
+            // All of it is durable, and nothing was carried out: a grant is one all the same.
+            self.crash_controller();
+            return false;
+        }
         for effect in output.effects {
             if let Effect::Send { host, assignment } = effect {
                 if assignment.order.takes_out() {

@@ -8,6 +8,7 @@ use landfall_common::{HostId, RequestId};
 use landfall_controller_core::command::{Answer, Command};
 use landfall_controller_core::record::Record;
 
+use super::pace::Granted;
 use super::{Checks, Violation};
 use crate::controller::{Durable, read_fresh};
 use crate::disk::SimDisk;
@@ -58,7 +59,7 @@ impl Checks {
         self.account.sent(assignment);
         self.newest.insert(assignment.host.clone(), assignment.clone());
         if assignment.order.takes_out() {
-            self.let_go.insert(assignment.host.clone(), assignment.clone());
+            self.let_go.insert(assignment.host.clone(), Granted::new(assignment));
         }
         if !self.memory.leaving.contains(&key.0) {
             let highest = self.memory.highest.entry(key.0).or_default();

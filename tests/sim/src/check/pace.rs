@@ -18,12 +18,28 @@ const SKEW_MS: u64 = 30_000;
 const PATIENCE_MS: u64 = 180_000;
 
 /// The newest activation of each host, until it is answered or was surely not taken.
-pub type LetGo = BTreeMap<HostId, Assignment>;
+pub type LetGo = BTreeMap<HostId, Granted>;
+
+/// An activation that was sent.
+pub struct Granted {
+    assignment: Assignment,
+    /// How far the controller's clock has been since: what has lapsed stays so when the clock is set back.
+    clock: Timestamp,
+}
+
+impl Granted {
+    pub(super) fn new(assignment: &Assignment) -> Self {
+        Self { assignment: assignment.clone(), clock: assignment.issued_at }
+    }
+}
 
 impl Checks {
     /// A host says what became of what it was let go for.
     pub(super) fn told_of_activation(&mut self, host: &HostId, report: &HostReport, at: Timestamp) {
-        let Some(grant) = self.let_go.get(host) else { return };
+        for granted in self.let_go.values_mut() {
+            granted.clock = granted.clock.max(at);
+        }
+        let Some(Granted { assignment: grant, .. }) = self.let_go.get(host) else { return };
         let answered = report.outcome.as_ref().is_some_and(|o| o.generation == grant.generation);
         let lapsed = report.generation < grant.generation && at.ms() > grant.expires_at.ms() + SKEW_MS;
         if answered || lapsed || report.generation > grant.generation {
@@ -58,9 +74,10 @@ impl Checks {
         let patience_ms =
             PATIENCE_MS + 2 * u64::try_from(strategy.healthy_deadline.as_millis()).unwrap_or(u64::MAX);
         let beside: Vec<&Assignment> = (self.let_go.values())
+            .filter(|other| other.clock.ms().max(now_ms) - other.assignment.issued_at.ms() < patience_ms)
+            .map(|other| &other.assignment)
             .filter(of_this)
             .filter(|other| hosts.contains_key(&other.host))
-            .filter(|other| now_ms.saturating_sub(other.issued_at.ms()) < patience_ms)
             .collect();
         let broken =
             |what: String| Err(Violation::new("P4", format!("{} is let go {what}", assignment.host)));

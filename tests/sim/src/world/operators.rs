@@ -561,9 +561,8 @@ impl World {
         let Some(id) = self.holder() else { return };
         let Some(controller) = &self.controller.running else { return };
         let Some(rollout) = controller.state.rollout(&id) else { return };
-        let Some(MigrationRun::Unknown { lease, .. }) =
-            rollout.status.stage().and_then(|stage| stage.migration())
-        else {
+        let run = rollout.status.stage().and_then(|stage| stage.migration());
+        let Some(lease) = run.and_then(MigrationRun::in_doubt) else {
             let verdict = MigrationVerdict::Applied;
             return self.ask_anew(Action::ResolveMigration { rollout: id, verdict, reason: String::new() });
         };
@@ -632,8 +631,16 @@ impl World {
             let reason = "staging does not get it proven".to_owned();
             return self.ask_anew(Action::Abort { rollout: id, go_back: false, reason });
         }
-        let stage = rollout.status.stage();
-        if matches!(stage.and_then(|stage| stage.migration()), Some(MigrationRun::Unknown { .. })) {
+        let run = rollout.status.stage().and_then(|stage| stage.migration());
+        // What may run again by itself is awaited, unless it is paused with the doubt.
+        let is_asked = match run {
+            Some(MigrationRun::Unknown { .. }) => true,
+            Some(MigrationRun::Electing { doubt, .. }) => {
+                doubt.is_some() && rollout.status.word() == StatusWord::Paused
+            }
+            _ => false,
+        };
+        if is_asked {
             return self.settle_migration();
         }
         if matches!(rollout.status, Status::Active { stage: Stage::Contracting { .. } }) {
