@@ -18,7 +18,7 @@ use landfall_common::Sha256;
 use landfall_common::strategy::GateUrl;
 use landfall_common::time::human;
 use landfall_controller_core::asked::{About, Allowed, Question, Word};
-use landfall_controller_core::gate::GateVerdict;
+use landfall_controller_core::gate::{GateVerdict, WATCH};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -64,6 +64,8 @@ struct Body<'a> {
     rollout: &'a str,
     batch: u32,
     batches: u32,
+    /// Whether no batch would begin: all have, and the release is watched.
+    watch: bool,
 }
 
 impl<'a> From<&'a About> for Body<'a> {
@@ -77,6 +79,7 @@ impl<'a> From<&'a About> for Body<'a> {
             rollout: about.rollout.as_str(),
             batch: about.batch,
             batches: about.batches,
+            watch: about.batch == WATCH,
         }
     }
 }

@@ -97,6 +97,13 @@ impl Gate {
         }
     }
 
+    /// Whether it holds on while the release is watched, after the last batch. Before the first batch it says whether
+    /// anything may begin at all, and nothing of how the release does.
+    #[must_use]
+    pub fn holds_on(&self) -> bool {
+        self.before != Before::First
+    }
+
     /// Checks the bounds.
     ///
     /// # Errors

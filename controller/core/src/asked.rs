@@ -1,8 +1,8 @@
 //! Gates that the controller asks: which questions are due, what came back, and who may be asked at all.
 //!
-//! Nothing of it is stored. What a gate has answered counts for the rollout and the batch that wait for it, only if it was
-//! asked since they do, and only for a while: whoever does not answer any more has not said that it is still so. A
-//! question has a number, and an answer to any but the newest is nobody's.
+//! Nothing of it is stored. What a gate has answered counts for the rollout and the batch that wait for it, or for its
+//! watch, only if it was asked since they do, and only for a while: whoever does not answer any more has not said that
+//! it is still so. A question has a number, and an answer to any but the newest is nobody's.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use landfall_common::{Duration, GateName, RolloutId, Timestamp};
 use crate::gate::{self, GateVerdict};
 use crate::observation::Attention;
 use crate::record::Place;
-use crate::rollout::{Rollout, Stage, Status};
+use crate::rollout::{Rollout, Status};
 use crate::state::State;
 
 /// So many questions are under way at the same time, of all rollouts together.
@@ -70,7 +70,7 @@ pub struct About {
     pub release: ReleaseRef,
     /// The rollout that waits.
     pub rollout: RolloutId,
-    /// The batch that would begin, from 1.
+    /// The batch that would begin, from 1, or [`gate::WATCH`].
     pub batch: u32,
     /// Of how many.
     pub batches: u32,
@@ -110,7 +110,7 @@ struct Counted {
     at: Timestamp,
 }
 
-/// The questions to the gates of a batch that waits.
+/// The questions to the gates of a batch that waits, or of a watch.
 #[derive(Debug, Clone)]
 struct Waiting {
     rollout: RolloutId,
@@ -146,11 +146,11 @@ impl Asking {
     /// counts no more when it goes on.
     pub fn moved(&mut self, before: Option<&Rollout>, rollout: &Rollout) {
         let waits = |rollout: &Rollout| match &rollout.status {
-            Status::Active { stage: Stage::Gated { at } } => Some(at.next),
+            Status::Active { .. } => gate::at(rollout).map(|at| at.next),
             _ => None,
         };
         let (was, is) = (before.and_then(waits), waits(rollout));
-        let paused = matches!(rollout.status, Status::Paused { stage: Stage::Gated { .. }, .. });
+        let paused = matches!(rollout.status, Status::Paused { .. }) && gate::at(rollout).is_some();
         match is {
             Some(batch) if was != is => {
                 let waiting = Waiting { rollout: rollout.id.clone(), batch, gates: BTreeMap::new() };
@@ -172,7 +172,7 @@ impl Asking {
         self.waiting.values_mut().for_each(|waiting| waiting.gates.clear());
     }
 
-    /// What is known of a gate before this batch of a rollout.
+    /// What is known of a gate before this batch of a rollout, or in its watch.
     pub fn heard(&self, rollout: &Rollout, batch: u32, gate: &Gate, now: Timestamp) -> Heard<'_> {
         let Some(ask) = &gate.ask else { return Heard::default() };
         let waiting = self.of(&rollout.place, &rollout.id).filter(|waiting| waiting.batch == batch);
@@ -217,14 +217,15 @@ impl State {
     }
 
     /// The questions that are due; they are under way from now on, and each is to be followed by [`State::answered`].
-    /// While a rollout waits for gates, ask at least once a second.
+    /// While a rollout waits for gates or is watched, ask at least once a second.
     pub fn questions(&mut self, now: Timestamp) -> Vec<Question> {
         self.sees(now);
         let mut under_way = 0;
         let mut due: Vec<(Option<Timestamp>, About, Ask, usize)> = Vec::new();
         for (place, waiting) in &self.asking.waiting {
             let Some(rollout) = self.rollout(&waiting.rollout) else { continue };
-            let Status::Active { stage: Stage::Gated { at } } = &rollout.status else { continue };
+            let Status::Active { .. } = &rollout.status else { continue };
+            let Some(at) = gate::at(rollout) else { continue };
             for gate in gate::held(self, rollout, at.next).into_iter().filter(|gate| at.counts(&gate.name)) {
                 let Some(ask) = &gate.ask else { continue };
                 let Some(allowed_by) = self.asking.allowed.by(&ask.url) else { continue };

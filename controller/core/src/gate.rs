@@ -3,6 +3,9 @@
 //!
 //! An answer is for one rollout, and so for one release by its digest, and for one batch; only what is said while the
 //! rollout waits there counts, and so after the batch before was proven.
+//!
+//! After the last batch they hold on while the release is [watched](WATCH): those that the controller asks are asked as
+//! before, and of the others whoever has opened one may take that back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,6 +20,9 @@ use crate::record::{Place, PlaceRecord};
 use crate::refusal::Refusal;
 use crate::rollout::{Rollout, RolloutKind, Stage};
 use crate::state::State;
+
+/// In place of the number of a batch that is to begin: none is, and the release is watched.
+pub const WATCH: u32 = 0;
 
 /// What was said of a gate. That nobody has said anything is no verdict of these, and opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +70,11 @@ pub struct GateAnswer {
     pub reason: String,
 }
 
-/// What is known of the gates before a batch.
+/// What is known of the gates before a batch, or in the watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtGates {
-    /// The batch that is to begin.
+    /// The batch that is to begin, from 1, or [`WATCH`].
+    #[serde(default, skip_serializing_if = "is_watch")]
     pub next: u32,
     /// What was said since the rollout waits there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -75,7 +82,7 @@ pub struct AtGates {
     /// Whether somebody has let it go although nobody is left of the canary, so that nothing will be proven.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_canary: bool,
-    /// Whether somebody has said that the batch begins whatever the gates say.
+    /// Whether somebody has said that the batch begins, or the watch ends, whatever the gates say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overruled: bool,
     /// Those that were open then: nobody has overruled them, and what is said of them since counts.
@@ -90,7 +97,25 @@ impl AtGates {
         Self { next, ..Self::default() }
     }
 
-    /// Whether the batch waits for a gate: nobody has overruled it.
+    /// Nothing was said in the watch yet.
+    #[must_use]
+    pub fn in_the_watch() -> Self {
+        Self::before(WATCH)
+    }
+
+    /// Somebody lets it go on whatever those gates say that are not open. He overrules none that is: what is said of it
+    /// after this counts.
+    #[must_use]
+    pub(crate) fn overruled_with(self, open: impl IntoIterator<Item = GateName>) -> Self {
+        Self { overruled: true, open_then: open.into_iter().collect(), ..self }
+    }
+
+    /// Whether there is nothing to remember of a watch.
+    pub(crate) fn is_untold(&self) -> bool {
+        *self == Self::in_the_watch()
+    }
+
+    /// Whether a gate holds the batch, or the watch: nobody has overruled it.
     #[must_use]
     pub fn counts(&self, gate: &GateName) -> bool {
         !self.overruled || self.open_then.contains(gate)
@@ -108,6 +133,8 @@ pub struct Standing<'a> {
     pub heard_at: Option<Timestamp>,
     /// Why the last question to one that the controller asks had no answer.
     pub error: Option<&'a str>,
+    /// Whether it stands as it was before the last batch while nothing is said: in the watch one that somebody opens.
+    pub stands: bool,
 }
 
 /// What counts of what was said of a gate.
@@ -142,7 +169,7 @@ impl fmt::Display for By<'_> {
 }
 
 impl<'a> Standing<'a> {
-    /// How a gate before a batch stands.
+    /// How a gate stands, before a batch or in the watch.
     pub(crate) fn of(
         state: &'a State,
         rollout: &Rollout,
@@ -157,7 +184,7 @@ impl<'a> Standing<'a> {
                 since: *at,
                 reason,
             });
-            return Self { gate, said, heard_at: None, error: None };
+            return Self { gate, said, heard_at: None, error: None, stands: at.next == WATCH };
         };
         let heard = state.asking.heard(rollout, at.next, gate, now);
         let said = heard.word.map(|(word, since)| Said {
@@ -166,7 +193,7 @@ impl<'a> Standing<'a> {
             since,
             reason: &word.reason,
         });
-        Self { gate, said, heard_at: heard.at, error: heard.error }
+        Self { gate, said, heard_at: heard.at, error: heard.error, stands: false }
     }
 
     /// The verdict; none is no answer.
@@ -175,15 +202,20 @@ impl<'a> Standing<'a> {
         self.said.map(|said| said.verdict)
     }
 
+    /// Whether it has no answer, and needs one.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.said.is_none() && !self.stands
+    }
+
     /// For how long it has had no answer, where the rollout has been seen to wait for so long.
     pub(crate) fn silent_for(&self, seen: Duration, now: Timestamp) -> Duration {
         self.heard_at.map_or(seen, |at| seen.min(now.since(at)))
     }
 
-    /// Whether the batch may begin as far as this gate is concerned.
+    /// Whether the batch may begin, or the watch end, as far as this gate is concerned.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.verdict() == Some(GateVerdict::Open)
+        self.verdict().map_or(self.stands, |verdict| verdict == GateVerdict::Open)
     }
 }
 
@@ -227,7 +259,7 @@ fn defined<'a>(state: &'a State, place: &Place, release: &ReleaseRef) -> &'a [Ga
     strategy.map_or(&[], |strategy| &strategy.gates)
 }
 
-/// The gates that a rollout must find open before a batch begins. A way back waits for none.
+/// The gates that a rollout must find open before a batch begins, or in the [`WATCH`]. A way back waits for none.
 #[must_use]
 pub fn held<'a>(state: &'a State, rollout: &Rollout, batch: u32) -> Vec<&'a Gate> {
     let Some(place) = state.place(&rollout.place) else { return Vec::new() };
@@ -235,10 +267,11 @@ pub fn held<'a>(state: &'a State, rollout: &Rollout, batch: u32) -> Vec<&'a Gate
     gates.filter(|gate| holds(gate, rollout.kind, batch, rollout.batches)).collect()
 }
 
-/// Whether a gate must be open before a batch, of so many.
+/// Whether a gate must be open before a batch, of so many, or in the [`WATCH`].
 #[must_use]
 pub fn holds(gate: &Gate, kind: RolloutKind, batch: u32, of: u32) -> bool {
     match kind {
+        RolloutKind::Forward if batch == WATCH => gate.holds_on(),
         RolloutKind::Forward => gate.holds(batch, of),
         // It has no second batch, and brings nothing to those that would be in one.
         RolloutKind::Drill => gate.holds(batch, of.max(2)),
@@ -247,21 +280,37 @@ pub fn holds(gate: &Gate, kind: RolloutKind, batch: u32, of: u32) -> bool {
     }
 }
 
-/// The batch that waits for gates, if one does.
+/// What is known of the gates that hold a rollout now, before a batch or in the watch, if any may.
 #[must_use]
-pub fn next(rollout: &Rollout) -> Option<u32> {
+pub fn at(rollout: &Rollout) -> Option<&AtGates> {
     match rollout.status.stage()? {
-        Stage::Gated { at } => Some(at.next),
+        Stage::Gated { at } | Stage::Watching { at, .. } => Some(at),
         _ => None,
     }
 }
 
-/// How the gates stand that a rollout waits at; empty for one that waits at none.
+/// `batch 2`, or the watch.
+#[must_use]
+pub fn moment(next: u32) -> String {
+    if next == WATCH { "the end of the watch".to_owned() } else { format!("batch {next}") }
+}
+
+/// `batch 2 of 3`, or the watch.
+pub(crate) fn what_waits(next: u32, of: u32) -> String {
+    if next == WATCH { moment(next) } else { format!("{} of {of}", moment(next)) }
+}
+
+/// How the gates stand that hold a rollout now; empty for one that none holds.
 #[must_use]
 pub fn standings<'a>(state: &'a State, rollout: &'a Rollout, now: Timestamp) -> Vec<Standing<'a>> {
-    let Some(Stage::Gated { at }) = rollout.status.stage() else { return Vec::new() };
+    let Some(at) = at(rollout) else { return Vec::new() };
     let gates = held(state, rollout, at.next).into_iter();
     gates.map(|gate| Standing::of(state, rollout, at, gate, now)).collect()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_watch(next: &u32) -> bool {
+    *next == WATCH
 }
 
 /// What a release asks where this controller may not.

@@ -138,9 +138,9 @@ fn advance(table: &mut Table<'_>) -> Turn {
                 let at = at.clone();
                 gates::advance(table, &at)
             }
-            Stage::Watching { accepted } => {
-                let accepted = *accepted;
-                watch::advance(table, accepted)
+            Stage::Watching { accepted, at } => {
+                let (accepted, at) = (*accepted, at.clone());
+                watch::advance(table, accepted, &at)
             }
             Stage::Contracting { .. } => contract::advance(table),
             Stage::RollingBack { back: Back::Schema { .. }, .. } => migrate::advance(table),

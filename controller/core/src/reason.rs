@@ -14,6 +14,7 @@ use landfall_common::time::{duration_ms, human};
 use landfall_common::{Duration, GateName, HostId, ReleaseName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::gate;
 use crate::member::Out;
 use crate::refusal::{moment, seconds};
 use crate::rollout::Promotion;
@@ -148,13 +149,13 @@ pub enum Wait {
         /// Whether the comparison began anew since, with the controller.
         anew: bool,
     },
-    /// A batch waits for a gate that others hold.
+    /// A batch waits for a gate that others hold, or the end of the watch does.
     Gate {
         /// Of which rollout.
         rollout: RolloutId,
         /// Which.
         gate: GateName,
-        /// The batch that would begin.
+        /// The batch that would begin; 0 in the watch.
         next: u32,
         /// Of how many.
         of: u32,
@@ -436,7 +437,7 @@ impl fmt::Display for Wait {
                     .try_for_each(|(at, finding)| write!(f, "{}{finding}", if at == 0 { ": " } else { "; " }))
             }
             Self::Gate { gate, next, of, why, .. } => {
-                write!(f, "batch {next} of {of} waits for gate {gate}: {why}")?;
+                write!(f, "{} waits for gate {gate}: {why}", gate::what_waits(*next, *of))?;
                 match why {
                     AtGate::Unanswered { .. } | AtGate::Answered { .. } => Ok(()),
                     _ => write!(f, "; `ctl gate open {gate} --reason …` opens it"),

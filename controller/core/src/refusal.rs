@@ -595,7 +595,7 @@ pub enum Refusal {
     },
     /// A gate that the controller asks itself.
     #[error(
-        "gate {gate} is asked by the controller, at {url}, and nobody else answers for it: `ctl promote` overrules the gates before this batch, `ctl pause` holds the rollout, `ctl rollback` goes back"
+        "gate {gate} is asked by the controller, at {url}, and nobody else answers for it: `ctl promote` overrules the gates, `ctl pause` holds the rollout, `ctl rollback` goes back"
     )]
     GateIsAsked {
         /// Which.
@@ -630,7 +630,7 @@ pub enum Refusal {
     },
     /// Something else is asked by now.
     #[error(
-        "rollout {rollout} asks gate {gate} before batch {next}, and this is about batch {batch}; look at it again with `ctl gate list`"
+        "rollout {rollout} asks gate {gate} before {now}, and this is about batch {batch}; look at it again with `ctl gate list`"
     )]
     OtherBatch {
         /// Which gate.
@@ -639,8 +639,8 @@ pub enum Refusal {
         rollout: RolloutId,
         /// What was meant.
         batch: u32,
-        /// What is asked.
-        next: u32,
+        /// Before what it is asked.
+        now: String,
     },
     /// Nobody could look up why.
     #[error("whoever says that gate {gate} is {verdict} says why: `--reason …`")]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use landfall_common::assignment::Direction;
 use landfall_common::{Generation, ReleaseName, RolloutId, Timestamp};
 
-use crate::gate::AtGates;
+use crate::gate::{AtGates, GateVerdict};
 use crate::log::Actor;
 use crate::member::Member;
 use crate::record::{Convergence, Place, Record};
@@ -100,11 +100,16 @@ pub fn restored(records: &mut [Record], backup_at: Timestamp) -> (Vec<RestoredPl
             if in_line {
                 rollout.approvals.clear();
             }
-            // What was said of its gates may have been taken back since.
-            if let Status::Active { stage: Stage::Gated { at } }
-            | Status::Paused { stage: Stage::Gated { at }, .. } = &mut rollout.status
-            {
-                *at = AtGates::before(at.next);
+            // What was said of its gates may have been taken back since. In the watch it is what shuts them that was said.
+            match &mut rollout.status {
+                Status::Active { stage: Stage::Gated { at } }
+                | Status::Paused { stage: Stage::Gated { at }, .. } => *at = AtGates::before(at.next),
+                Status::Active { stage: Stage::Watching { at, .. } }
+                | Status::Paused { stage: Stage::Watching { at, .. }, .. } => {
+                    at.answers.retain(|_, said| said.verdict != GateVerdict::Open);
+                    *at = AtGates { answers: std::mem::take(&mut at.answers), ..AtGates::in_the_watch() };
+                }
+                _ => {}
             }
             let told = pause(rollout, unknown, &why);
             // What stood in line waits as well, and is no answer to what was under way.

@@ -192,6 +192,9 @@ pub enum Stage {
     Watching {
         /// Whether somebody has seen enough.
         accepted: bool,
+        /// What was said of its gates meanwhile.
+        #[serde(default, skip_serializing_if = "AtGates::is_untold")]
+        at: AtGates,
     },
     /// Every host that can be heard of runs the release, and what only older ones need goes.
     Contracting {
@@ -540,7 +543,7 @@ impl Rollout {
     #[must_use]
     pub(crate) fn watched_for(&self) -> Duration {
         match self.status.stage() {
-            Some(Stage::Watching { accepted: false }) => self.strategy.watch,
+            Some(Stage::Watching { accepted: false, .. }) => self.strategy.watch,
             _ => Duration::ZERO,
         }
     }

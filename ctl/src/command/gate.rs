@@ -57,25 +57,33 @@ fn list(session: &Session, rollout: &Rollout) {
 
 /// `qa-signoff before the second batch: batch 2 waits, no answer yet`.
 pub(super) fn describe(gate: &Gate) -> String {
-    let Gate { name, before, asked, verdict, by, at, reason, deadline_ms, url, every_ms, error } = gate;
-    let stands = match (asked, verdict) {
+    let Gate { name, before, asked, watched, verdict, by, at, reason, deadline_ms, url, every_ms, error } =
+        gate;
+    let waits = match asked {
+        Some(batch) => Some(format!("batch {batch}")),
+        None => watched.then(|| "the end of the watch".to_owned()),
+    };
+    let stands = match (waits, verdict) {
         (None, _) => match url {
             None => "not asked now".to_owned(),
             Some(url) => format!("not asked now; the controller asks {url} then"),
         },
-        (Some(batch), None) => {
+        (Some(_), None) if *watched && url.is_none() => {
+            "it stands as it was opened while the release is watched; `ctl gate fail` goes back".to_owned()
+        }
+        (Some(waits), None) => {
             let deadline = human::format(Duration::from_millis(*deadline_ms));
             let of = url.as_ref().map_or_else(String::new, |url| format!(" of {url}"));
             let error = if error.is_empty() { String::new() } else { format!(" ({error})") };
             format!(
-                "batch {batch} waits, and there is no answer{of}{error}; after {deadline} without one the rollout pauses"
+                "{waits} waits, and there is no answer{of}{error}; after {deadline} without one the rollout pauses"
             )
         }
-        (Some(batch), Some(verdict)) => {
+        (Some(waits), Some(verdict)) => {
             let at = at.map(format::time).unwrap_or_default();
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             match url {
-                None => format!("{} for batch {batch}, by {by} at {at}{reason}", verdict.word()),
+                None => format!("{} for {waits}, by {by} at {at}{reason}", verdict.word()),
                 Some(url) => {
                     let every = human::format(Duration::from_millis(*every_ms));
                     let error = if error.is_empty() {
@@ -84,7 +92,7 @@ pub(super) fn describe(gate: &Gate) -> String {
                         format!("; the last question: {error}")
                     };
                     format!(
-                        "{} for batch {batch}, by {url} since {at}{reason}; asked every {every}{error}",
+                        "{} for {waits}, by {url} since {at}{reason}; asked every {every}{error}",
                         verdict.word()
                     )
                 }
@@ -124,9 +132,13 @@ mod tests {
         };
         let in_vain = v1::RolloutGate { error: "it answered 503".into(), ..by_http(&asked) };
         let by_controller = [by_http(&waits), by_http(&asked), in_vain, by_http(&said)];
+        let watched = |gate: &v1::RolloutGate| v1::RolloutGate { asked: 0, watched: true, ..gate.clone() };
+        let in_the_watch =
+            [watched(&asked), watched(&said), watched(&by_controller[1]), watched(&by_controller[3])];
         let all: Vec<String> = [waits, asked, said]
             .into_iter()
             .chain(by_controller)
+            .chain(in_the_watch)
             .map(|gate| describe(&Gate::from(gate)))
             .collect();
         insta::assert_snapshot!(all.join("\n"), @r"
@@ -137,6 +149,10 @@ mod tests {
         qa before the second batch: batch 2 waits, and there is no answer of https://ci/qa; after 10m without one the rollout pauses
         qa before the second batch: batch 2 waits, and there is no answer of https://ci/qa (it answered 503); after 10m without one the rollout pauses
         qa before the second batch: closed for batch 2, by https://ci/qa since 2026-11-21 10:00:00: the load test runs; asked every 10s
+        qa before the second batch: it stands as it was opened while the release is watched; `ctl gate fail` goes back
+        qa before the second batch: closed for the end of the watch, by ci at 2026-11-21 10:00:00: the load test runs
+        qa before the second batch: the end of the watch waits, and there is no answer of https://ci/qa; after 10m without one the rollout pauses
+        qa before the second batch: closed for the end of the watch, by https://ci/qa since 2026-11-21 10:00:00: the load test runs; asked every 10s
         ");
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::moment;
 
-/// Something that others open before a batch begins.
+/// Something that others open before a batch begins, and that holds on in the watch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gate {
     /// Its name.
@@ -16,6 +16,8 @@ pub struct Gate {
     pub before: String,
     /// The batch that waits for it now, if one does.
     pub asked: Option<u32>,
+    /// Whether it holds on now that the release is watched, and no batch waits for it.
+    pub watched: bool,
     /// What was said last since it is asked; none is no answer.
     pub verdict: Option<Verdict>,
     /// Who said it; empty without an answer.
@@ -35,10 +37,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whether a batch waits for somebody to open it.
+    /// Whether a batch, or the end of the watch, waits for somebody to open it.
     #[must_use]
     pub fn waits_for_somebody(&self) -> bool {
-        self.asked.is_some() && self.url.is_none() && self.verdict != Some(Verdict::Open)
+        let is_shut = self.asked.is_some() || (self.watched && self.verdict.is_some());
+        is_shut && self.url.is_none() && self.verdict != Some(Verdict::Open)
     }
 }
 
@@ -88,6 +91,7 @@ impl From<v1::RolloutGate> for Gate {
             name: line(&gate.name),
             before: line(&gate.before),
             asked: (gate.asked > 0).then_some(gate.asked),
+            watched: gate.watched,
             verdict,
             by: line(&gate.by),
             at: moment(gate.at_ms),

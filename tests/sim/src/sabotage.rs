@@ -31,6 +31,8 @@ pub enum Sabotage {
     AnswersKept,
     /// P5: the controller does not watch what it has brought.
     WatchIgnored,
+    /// P5: the controller takes what gates say in the watch for overruled.
+    WatchOverruled,
     /// P6: every host is said to answer as fast as any other.
     FiguresFlattered,
     /// P5: what an application does not show is taken for none of it.

@@ -340,6 +340,11 @@ fn with_gates(scenario: &mut Scenario, before: Before) {
     }
 }
 
+fn asked_at(name: &str) -> Ask {
+    let url = format!("{GATES_AT}/{name}").parse().expect("a valid URL");
+    Ask { url, every: Ask::EVERY, timeout: Ask::TIMEOUT }
+}
+
 #[test]
 fn gates_that_are_not_asked_are_noticed() {
     for before in [Before::First, Before::Second, Before::Each] {
@@ -349,11 +354,7 @@ fn gates_that_are_not_asked_are_noticed() {
     is_noticed(Sabotage::AnswersKept, "P5", |scenario| {
         with_gates(scenario, Before::Each);
         for gate in scenario.releases.iter_mut().flat_map(|plan| &mut plan.strategy.gates) {
-            gate.ask = Some(Ask {
-                url: format!("{GATES_AT}/qa").parse().expect("a valid URL"),
-                every: Ask::EVERY,
-                timeout: Ask::TIMEOUT,
-            });
+            gate.ask = Some(asked_at("qa"));
         }
     });
 }
@@ -363,6 +364,19 @@ fn a_release_that_is_not_watched_is_noticed() {
     is_noticed(Sabotage::WatchIgnored, "P5", |scenario| {
         for plan in &mut scenario.releases {
             plan.strategy.watch = Duration::from_secs(120);
+        }
+    });
+}
+
+#[test]
+fn a_watch_that_ends_whatever_its_gates_say_is_noticed() {
+    is_noticed(Sabotage::WatchOverruled, "P5", |scenario| {
+        with_gates(scenario, Before::Second);
+        for plan in &mut scenario.releases {
+            plan.strategy.watch = Duration::from_secs(120);
+        }
+        for gate in scenario.releases.iter_mut().flat_map(|plan| &mut plan.strategy.gates) {
+            gate.ask = Some(asked_at("qa"));
         }
     });
 }

@@ -52,12 +52,9 @@ impl Draft<'_> {
         let comparison = self.state.comparison(id).filter(|_| compared);
         let failed = comparison.is_some_and(|comparison| comparison.verdict() == Verdict::Fail);
         match rollout.status.stage() {
-            Some(Stage::Watching { accepted: true }) => return Ok(answer),
-            Some(Stage::Watching { accepted: false }) => {
-                self.log(LogEvent::WatchEnded { rollout: id.clone(), reason: reason.to_owned() });
-                rollout.enter(Stage::Watching { accepted: true }, self.now);
-                self.put(Record::Rollout(Box::new(rollout)));
-                return Ok(answer);
+            Some(Stage::Watching { accepted, at }) => {
+                let (accepted, at) = (*accepted, at.clone());
+                return self.end_watch(rollout, accepted, at, reason);
             }
             Some(Stage::Gated { at }) => {
                 let at = at.clone();

@@ -1,4 +1,4 @@
-//! What somebody says of a gate that a rollout waits at.
+//! What somebody says of a gate that a rollout waits at, or that holds on while it is watched.
 
 use landfall_common::strategy::{Before, Gate};
 use landfall_common::{GateName, RolloutId};
@@ -14,8 +14,8 @@ use super::Draft;
 use super::control::wrong;
 
 impl Draft<'_> {
-    /// Notes what was said. It is for the batch that is to begin next, and for no other; whoever knows which one he
-    /// means says so.
+    /// Notes what was said. It is for the batch that is to begin next, or for the watch, and for no other; whoever knows
+    /// which one he means says so.
     pub(super) fn answer_gate(
         &mut self,
         id: &RolloutId,
@@ -41,14 +41,16 @@ impl Draft<'_> {
             });
         }
         let answer = Answer::Rollout { id: id.clone() };
-        let (Status::Active { stage: Stage::Gated { at } }
-        | Status::Paused { stage: Stage::Gated { at }, .. }) = &mut rollout.status
+        let (Status::Active { stage: Stage::Gated { at } | Stage::Watching { at, .. } }
+        | Status::Paused { stage: Stage::Gated { at } | Stage::Watching { at, .. }, .. }) =
+            &mut rollout.status
         else {
             return Ok(answer);
         };
         let next = at.next;
         if let Some(batch) = batch.filter(|batch| *batch != next) {
-            return Err(Refusal::OtherBatch { gate: name.clone(), rollout: id.clone(), batch, next });
+            let now = gate::moment(next);
+            return Err(Refusal::OtherBatch { gate: name.clone(), rollout: id.clone(), batch, now });
         }
         let said = GateAnswer {
             verdict,
@@ -79,7 +81,7 @@ impl Draft<'_> {
     /// word. Of those that are open he overrules none: one that is closed after this holds.
     pub(super) fn overrule_gates(
         &mut self,
-        mut rollout: Rollout,
+        rollout: Rollout,
         at: AtGates,
         reason: &str,
     ) -> Result<Answer, Refusal> {
@@ -101,26 +103,48 @@ impl Draft<'_> {
             };
             return Err(wrong(&rollout, waits));
         }
-        let open_then = open.into_iter().map(|standing| standing.gate.name.clone()).collect();
-        let overruled: Vec<String> = shut.iter().map(|standing| format!("gate {standing}")).collect();
-        let (id, overruled) = (rollout.id.clone(), overruled.join("; "));
-        self.log(LogEvent::RolloutPromoted {
-            rollout: id.clone(),
-            batch: u64::from(at.next),
-            overruled,
-            reason: reason.to_owned(),
-        });
-        let stage = match shut.is_empty() {
-            true => Stage::Gated { at },
-            false => Stage::Gated { at: AtGates { overruled: true, open_then, ..at } },
-        };
+        let overruled = told(&shut);
+        let batch = u64::from(at.next);
+        let id = rollout.id.clone();
+        self.log(LogEvent::RolloutPromoted { rollout: id, batch, overruled, reason: reason.to_owned() });
+        let at = if shut.is_empty() { at } else { at.overruled_with(names(&open)) };
+        self.goes_on_to(rollout, Stage::Gated { at }, is_held, reason);
+        Ok(answer)
+    }
+
+    /// Somebody has seen enough of a watch, whatever those of its gates say that are not open.
+    pub(super) fn end_watch(
+        &mut self,
+        rollout: Rollout,
+        accepted: bool,
+        at: AtGates,
+        reason: &str,
+    ) -> Result<Answer, Refusal> {
+        let answer = Answer::Rollout { id: rollout.id.clone() };
+        let standings = gate::standings(self.state, &rollout, self.now);
+        let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) = (standings.iter())
+            .filter(|standing| at.counts(&standing.gate.name))
+            .partition(|standing| standing.is_open());
+        if accepted && shut.is_empty() {
+            return Ok(answer);
+        }
+        let (id, overruled) = (rollout.id.clone(), told(&shut));
+        self.log(LogEvent::WatchEnded { rollout: id, overruled, reason: reason.to_owned() });
+        let is_held =
+            !shut.is_empty() && matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
+        let at = if shut.is_empty() { at } else { at.overruled_with(names(&open)) };
+        self.goes_on_to(rollout, Stage::Watching { accepted: true, at }, is_held, reason);
+        Ok(answer)
+    }
+
+    /// What gates have paused waits for this word, and for no other.
+    fn goes_on_to(&mut self, mut rollout: Rollout, stage: Stage, is_held: bool, reason: &str) {
         if is_held {
-            self.log(LogEvent::RolloutResumed { rollout: id, reason: reason.to_owned() });
+            self.log(LogEvent::RolloutResumed { rollout: rollout.id.clone(), reason: reason.to_owned() });
             rollout.goes_on(stage.clone(), self.now);
         }
         rollout.enter(stage, self.now);
         self.put(Record::Rollout(Box::new(rollout)));
-        Ok(answer)
     }
 
     /// The gate of this name that holds a rollout, if one ever does.
@@ -129,6 +153,16 @@ impl Draft<'_> {
         let gates = gate::of(self.state, place, &rollout.release);
         gates.into_iter().find(|gate| gate.name == *name)
     }
+}
+
+/// `gate qa is closed, by anna: …`, of each.
+fn told(gates: &[&Standing<'_>]) -> String {
+    let told: Vec<String> = gates.iter().map(|standing| format!("gate {standing}")).collect();
+    told.join("; ")
+}
+
+fn names<'s>(gates: &'s [&Standing<'_>]) -> impl Iterator<Item = GateName> + 's {
+    gates.iter().map(|standing| standing.gate.name.clone())
 }
 
 fn not_asked(held: &[Standing<'_>], before: Option<Before>) -> String {

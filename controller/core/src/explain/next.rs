@@ -81,21 +81,20 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
         };
         all.push(type_(format!("ctl promote {id}"), does));
     }
-    if let Stage::Gated { at } = stage {
+    if let Some(at) = gate::at(rollout) {
         let gates = gate::standings(state, rollout, now);
         let counts = |standing: &&gate::Standing<'_>| at.counts(&standing.gate.name);
         let shut: Vec<_> = gates.iter().filter(counts).filter(|standing| !standing.is_open()).collect();
         if let Some(standing) = shut.iter().find(|standing| standing.gate.ask.is_none()) {
             let open = format!("ctl gate open {} --reason '…'", standing.gate.name);
-            all.push(type_(open, format!("opens it for batch {}; or close, or fail", at.next)));
+            all.push(type_(open, format!("opens it for {}; or close, or fail", gate::moment(at.next))));
         }
-        if !shut.is_empty() {
-            let does = format!("overrules the gates before batch {}", at.next);
-            all.push(type_(format!("ctl promote {id}"), does));
-        }
-    }
-    if *stage == (Stage::Watching { accepted: false }) {
-        all.push(type_(format!("ctl promote {id}"), "ends the watch now"));
+        let does = match (stage, shut.is_empty()) {
+            (Stage::Watching { accepted: false, .. }, true) => Some("ends the watch now".to_owned()),
+            (_, true) => None,
+            (_, false) => Some(format!("overrules the gates before {}", gate::moment(at.next))),
+        };
+        all.extend(does.map(|does| type_(format!("ctl promote {id}"), does)));
     }
     if paused {
         all.push(type_(format!("ctl resume {id}"), "lets it go on; its deadlines start anew"));

@@ -263,13 +263,13 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
-    /// Somebody has said whether a batch that waits at a gate may begin.
+    /// Somebody has said whether a batch that waits at a gate may begin, or the watch end.
     GateAnswered {
         /// The rollout.
         rollout: RolloutId,
         /// The gate.
         gate: GateName,
-        /// The batch that it is about, and no other.
+        /// The batch that it is about, and no other; 0 of the watch.
         batch: u64,
         /// What the rollout brings.
         release: ReleaseRef,
@@ -323,6 +323,9 @@ pub enum LogEvent {
     WatchEnded {
         /// The rollout.
         rollout: RolloutId,
+        /// What its gates said by then, where they were not open.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        overruled: String,
         /// Why.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,

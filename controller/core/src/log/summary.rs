@@ -125,6 +125,9 @@ impl LogEvent {
                 };
                 because(because(format!("{text}{although}"), overruled), reason)
             }
+            Self::GateAnswered { rollout, gate, batch: 0, verdict, reason, .. } => {
+                because(format!("gate {gate} in the watch of rollout {rollout} {}", verdict.is()), reason)
+            }
             Self::GateAnswered { rollout, gate, batch, verdict, reason, .. } => because(
                 format!("gate {gate} before batch {batch} of rollout {rollout} {}", verdict.is()),
                 reason,
@@ -155,8 +158,10 @@ impl LogEvent {
             Self::WatchStarted { rollout, period } => {
                 format!("rollout {rollout} is watched for {} from now on", human::format(*period))
             }
-            Self::WatchEnded { rollout, reason } => {
-                because(format!("the watch of rollout {rollout} was ended"), reason)
+            Self::WatchEnded { rollout, overruled, reason } => {
+                let although = if overruled.is_empty() { "" } else { ", and overrules its gates" };
+                let text = format!("the watch of rollout {rollout} was ended{although}");
+                because(because(text, overruled), reason)
             }
             Self::RolloutAborted { rollout, reason } => {
                 because(format!("rollout {rollout} was aborted"), reason)

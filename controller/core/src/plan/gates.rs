@@ -1,6 +1,6 @@
 //! The gates that others hold: before a batch begins somebody outside says yes, by himself or because he was asked. What
 //! was said before the batch before was proven does not count, no answer opens nothing, and whoever says no has the
-//! release go back.
+//! release go back, in the watch as well.
 
 use landfall_common::Duration;
 use landfall_common::time::human;
@@ -40,22 +40,15 @@ fn begin(table: &mut Table<'_>, batch: u32) -> Turn {
 
 /// Lets the batch begin once every gate is open, or somebody has overruled them.
 pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
-    let (done, state) = (at.next - 1, table.state);
-    let gates = gate::held(state, table.rollout(), at.next).into_iter();
-    let standings: Vec<Standing<'_>> =
-        gates.map(|gate| Standing::of(state, table.rollout(), at, gate, table.now)).collect();
-    if let Some(turn) = run::without_anybody(table) {
+    let done = at.next - 1;
+    let standings = standings(table, at);
+    if let Some(turn) = refused(table, at, &standings) {
         return turn;
-    }
-    // Nobody is let go for what somebody has just said no to.
-    let counting = || standings.iter().filter(|standing| at.counts(&standing.gate.name));
-    if let Some(standing) = counting().find(|standing| standing.verdict() == Some(GateVerdict::Failed)) {
-        return run::turn_back(table, format!("gate {standing}"), "`ctl promote` overrules the gates");
     }
     if let Err(turn) = run::begin(table, done) {
         return turn;
     }
-    let open = counting().all(Standing::is_open);
+    let open = are_open(at, &standings);
     // The hosts are asked anew: what they had shown when the gates were asked may be over.
     let (healthy, patience) = shown_again(table.rollout(), done);
     let look = (done > 0).then(|| run::look(table, done, healthy));
@@ -69,10 +62,8 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
         log(table, at, &standings);
         return begin(table, at.next);
     }
-    let silent_for = |standing: &Standing<'_>| standing.silent_for(table.seen_for(), table.now);
-    let mut silent = counting().filter(|standing| standing.said.is_none() && !open);
-    if let Some(silent) = silent.find(|silent| silent_for(silent) >= silent.gate.deadline) {
-        return table.pause(unanswered(silent, silent_for(silent), at.next, table.rollout().batches));
+    if let Some(turn) = unanswered(table, at, &standings) {
+        return turn;
     }
     let waits = look.map_or_else(Vec::new, |look| look.waits);
     if open && opened_for(table, &standings) >= patience {
@@ -98,24 +89,68 @@ fn shown_again(rollout: &Rollout, batch: u32) -> (Duration, Duration) {
     (strategy.min_healthy.max(hold), strategy.progress_deadline + hold)
 }
 
-/// Why a rollout pauses of which nobody has said anything for too long.
-fn unanswered(silent: &Standing<'_>, period: Duration, next: u32, of: u32) -> String {
-    let (name, period) = (&silent.gate.name, seconds(period));
+/// The gates that hold on while the release is watched: whether the watch may end as far as they are concerned. Nobody
+/// else is let go, and nothing ends, for what one has just said no to.
+pub(super) fn in_watch(table: &mut Table<'_>, at: &AtGates) -> Result<bool, Turn> {
+    let standings = standings(table, at);
+    if let Some(turn) = refused(table, at, &standings).or_else(|| unanswered(table, at, &standings)) {
+        return Err(turn);
+    }
+    report(table, at, &standings);
+    Ok(are_open(at, &standings))
+}
+
+fn standings<'s>(table: &Table<'s>, at: &'s AtGates) -> Vec<Standing<'s>> {
+    let state = table.state;
+    let gates = gate::held(state, table.rollout(), at.next).into_iter();
+    gates.map(|gate| Standing::of(state, table.rollout(), at, gate, table.now)).collect()
+}
+
+fn are_open(at: &AtGates, standings: &[Standing<'_>]) -> bool {
+    counting(at, standings).all(Standing::is_open)
+}
+
+/// Those that nobody has overruled.
+fn counting<'s, 'g>(
+    at: &'s AtGates,
+    standings: &'s [Standing<'g>],
+) -> impl Iterator<Item = &'s Standing<'g>> {
+    standings.iter().filter(|standing| at.counts(&standing.gate.name))
+}
+
+/// The release goes back that somebody has said no to.
+fn refused(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) -> Option<Turn> {
+    if let Some(turn) = run::without_anybody(table) {
+        return Some(turn);
+    }
+    let says_no = |standing: &&Standing<'_>| standing.verdict() == Some(GateVerdict::Failed);
+    let standing = counting(at, standings).find(says_no)?;
+    Some(run::turn_back(table, format!("gate {standing}"), "`ctl promote` overrules the gates"))
+}
+
+/// A rollout pauses of which nobody has said anything for too long.
+fn unanswered(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) -> Option<Turn> {
+    let silent_for = |standing: &Standing<'_>| standing.silent_for(table.seen_for(), table.now);
+    let is_late =
+        |standing: &&Standing<'_>| standing.is_silent() && silent_for(standing) >= standing.gate.deadline;
+    let silent = counting(at, standings).find(is_late)?;
+    let (name, period) = (&silent.gate.name, seconds(silent_for(silent)));
+    let waits = gate::what_waits(at.next, table.rollout().batches);
     let after = "`ctl promote` overrules the gates, `ctl rollback` goes back";
-    match &silent.gate.ask {
+    Some(table.pause(match &silent.gate.ask {
         None => format!(
-            "gate {name} has had no answer for {period}, and batch {next} of {of} waits for it: `ctl gate open {name} \
-             --reason …` and `ctl resume` go on, {after}"
+            "gate {name} has had no answer for {period}, and {waits} waits for it: `ctl gate open {name} --reason …` and \
+             `ctl resume` go on, {after}"
         ),
         Some(ask) => {
             let last = silent.error.map_or_else(String::new, |error| format!(" ({error})"));
             format!(
-                "gate {name} has had no answer from {} for {period}{last}, and batch {next} of {of} waits for it: `ctl \
-                 resume` asks again, {after}",
+                "gate {name} has had no answer from {} for {period}{last}, and {waits} waits for it: `ctl resume` asks \
+                 again, {after}",
                 ask.url
             )
         }
-    }
+    }))
 }
 
 /// For how long the gates have been open under the eyes of this controller.
@@ -128,8 +163,7 @@ fn opened_for(table: &Table<'_>, standings: &[Standing<'_>]) -> Duration {
 
 fn report(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) {
     let (rollout, of) = (table.rollout().id.clone(), table.rollout().batches);
-    for standing in standings.iter().filter(|standing| !standing.is_open() && at.counts(&standing.gate.name))
-    {
+    for standing in counting(at, standings).filter(|standing| !standing.is_open()) {
         let (gate, period) = (standing.gate, standing.silent_for(table.seen_for(), table.now));
         let why = match (&standing.said, &gate.ask) {
             (None, None) => AtGate::NoAnswer { period, deadline: gate.deadline },

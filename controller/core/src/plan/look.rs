@@ -110,7 +110,7 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
                 then: format!("it pauses, unless the canary was healthy for {healthy} at a stretch by then"),
             });
         }
-        Stage::Watching { accepted: false } => {
+        Stage::Watching { accepted: false, .. } => {
             let left = strategy.watch.saturating_sub(super::watch::seen_for(table));
             let then = match rollout.groups {
                 Some(_) => "the other group takes the release, if nothing fails until then".to_owned(),
@@ -118,10 +118,10 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
             };
             return Some(Deadline { name: "watch", host: None, at: table.now + left, then });
         }
-        Stage::Watching { accepted: true } if rollout.groups.is_some() => {
+        Stage::Watching { accepted: true, .. } if rollout.groups.is_some() => {
             "it pauses, and somebody says what follows"
         }
-        Stage::Watching { accepted: true } => "it ends without those that cannot be heard of",
+        Stage::Watching { accepted: true, .. } => "it ends without those that cannot be heard of",
         // Nobody hurries a person, a lease has its own end, and who stands in line waits for others.
         Stage::Canary { promotion: Promotion::Awaited }
         | Stage::Gated { .. }
@@ -150,10 +150,10 @@ fn analysis(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
 
 /// When it pauses since nobody has said anything of a gate.
 fn of_gates(table: &Table<'_>, rollout: &Rollout) -> Vec<Deadline> {
-    let Some(Stage::Gated { at }) = rollout.status.stage() else { return Vec::new() };
+    let Some(at) = gate::at(rollout) else { return Vec::new() };
     let silent = gate::standings(table.state, rollout, table.now)
         .into_iter()
-        .filter(|standing| standing.said.is_none() && at.counts(&standing.gate.name));
+        .filter(|standing| standing.is_silent() && at.counts(&standing.gate.name));
     let deadline = |gate: gate::Standing<'_>| Deadline {
         name: "deadline of a gate",
         host: None,

@@ -1,9 +1,10 @@
 //! After the last batch: what is wrong with a release may show only under load, or after a while. For as long as the
-//! environment asks, the questions of the gate go on; what fails counts against the budget that it counted against
-//! before, and more than that goes back.
+//! environment asks, the questions to the hosts and to the gates that others hold go on; what fails counts against the
+//! budget that it counted against before, and more than that goes back, as does what a gate says no to.
 
 use landfall_common::Duration;
 
+use crate::gate::AtGates;
 use crate::groups::Side;
 use crate::log::LogEvent;
 use crate::member::MemberState;
@@ -13,6 +14,7 @@ use crate::rollout::{Rollout, Stage};
 use super::Turn;
 use super::blue_green;
 use super::evidence;
+use super::gates;
 use super::run;
 use super::table::Table;
 
@@ -26,14 +28,18 @@ pub(super) fn is_due(rollout: &Rollout) -> bool {
 pub(super) fn begin(table: &mut Table<'_>) -> Turn {
     let now = table.now;
     let rollout = table.rollout_mut();
-    rollout.enter(Stage::Watching { accepted: false }, now);
+    rollout.enter(Stage::Watching { accepted: false, at: AtGates::in_the_watch() }, now);
     let event = LogEvent::WatchStarted { rollout: rollout.id.clone(), period: rollout.strategy.watch };
     table.log(event);
     Turn::Taken
 }
 
 /// Goes on asking until the watch is over, or somebody has seen enough. Hosts that come late still take the release.
-pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
+pub(super) fn advance(table: &mut Table<'_>, accepted: bool, at: &AtGates) -> Turn {
+    let may_end = match gates::in_watch(table, at) {
+        Ok(open) => open,
+        Err(turn) => return turn,
+    };
     let first_of_two = table.rollout().groups.is_some();
     let last = if first_of_two { 1 } else { table.rollout().batches };
     if let Err(turn) = run::begin(table, last) {
@@ -45,7 +51,7 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool) -> Turn {
     let seen = seen_for(table);
     // Healthy without requests is no watch, and by their own clocks hosts do not tell that apart.
     let told = !first_of_two && told(table);
-    let is_over = accepted || seen >= table.rollout().strategy.watch || told;
+    let is_over = may_end && (accepted || seen >= table.rollout().strategy.watch || told);
     if is_over && !first_of_two {
         return run::finish(table);
     }

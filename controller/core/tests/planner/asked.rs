@@ -256,7 +256,7 @@ fn nobody_answers_for_one_that_is_asked_and_promote_overrules_it() {
     let (gate, reason) = (gate("slo", Before::Second).name, "we looked".to_owned());
     let open =
         Action::AnswerGate { rollout: id.clone(), gate, batch: None, verdict: GateVerdict::Open, reason };
-    insta::assert_snapshot!(world.ask(open).unwrap_err(), @"gate slo is asked by the controller, at https://ci.example.org/gates/slo, and nobody else answers for it: `ctl promote` overrules the gates before this batch, `ctl pause` holds the rollout, `ctl rollback` goes back");
+    insta::assert_snapshot!(world.ask(open).unwrap_err(), @"gate slo is asked by the controller, at https://ci.example.org/gates/slo, and nobody else answers for it: `ctl promote` overrules the gates, `ctl pause` holds the rollout, `ctl rollback` goes back");
     let account = explain::rollout(
         &world.state,
         &landfall_controller_core::reason::PlanningReport::default(),

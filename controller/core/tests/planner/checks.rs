@@ -1,15 +1,17 @@
 //! What must hold after every decision, whoever made it and why. The checks share no code with the planner:
 //! they go by what came in over the wire, what went out, and what the modelled hosts really run.
 
+mod gates;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Direction, OnFailure, Order, ReleaseRef};
 use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
-use landfall_common::strategy::{Before, StrategyKind, Window};
+use landfall_common::strategy::{StrategyKind, Window};
 use landfall_common::{
     Duration, GateName, Generation, HostId, ReleaseCounter, ReleaseName, RolloutId, Timestamp,
 };
-use landfall_controller_core::gate::GateVerdict;
+use landfall_controller_core::gate::{GateVerdict, WATCH};
 use landfall_controller_core::log::{LogEvent, MigrationVerdict, RolloutEnd};
 use landfall_controller_core::member::{Member, MemberState};
 use landfall_controller_core::record::{Change, Record};
@@ -93,7 +95,13 @@ impl Checks {
     fn may_take_a_grant(&self, host: &HostId) -> bool {
         let Some((_, report, at)) = self.heard.get(host) else { return true };
         self.grants.get(host).is_some_and(|(generation, until)| match report.generation.cmp(generation) {
-            std::cmp::Ordering::Less => *at <= *until + Duration::from_secs(30),
+            // Whoever has refused it by then takes no late copy of it either.
+            std::cmp::Ordering::Less if *at > *until => {
+                let answered =
+                    report.outcome.as_ref().is_some_and(|outcome| outcome.generation == *generation);
+                !answered && *at <= *until + Duration::from_secs(30)
+            }
+            std::cmp::Ordering::Less => true,
             std::cmp::Ordering::Equal => {
                 report.outcome.as_ref().is_none_or(|outcome| outcome.generation != *generation)
             }
@@ -129,8 +137,11 @@ impl Checks {
                 LogEvent::WatchStarted { rollout, .. } => {
                     self.watched.insert(rollout.clone(), entry.at);
                 }
-                LogEvent::WatchEnded { rollout, .. } => {
+                LogEvent::WatchEnded { rollout, overruled, .. } => {
                     self.accepted.insert(rollout.clone());
+                    if !overruled.is_empty() {
+                        self.overruled.insert((rollout.clone(), u64::from(WATCH)));
+                    }
                 }
                 LogEvent::HostCordoned { host, .. } => {
                     self.cordoned.insert(host.clone());
@@ -314,6 +325,9 @@ impl Checks {
                 {
                     self.canary_was_held(state, rollout);
                 }
+                LogEvent::BatchStarted { rollout, batch: 2, .. } => {
+                    self.gates_held_on(state, state.rollout(rollout).unwrap());
+                }
                 LogEvent::RequestsSwitched { rollout, .. } => {
                     self.gates_were_open(state, state.rollout(rollout).unwrap(), 2);
                 }
@@ -330,6 +344,7 @@ impl Checks {
                     match end {
                         RolloutEnd::Succeeded => {
                             self.was_watched(state, rollout, entry.at);
+                            self.gates_held_on(state, state.rollout(rollout).unwrap());
                             for host in targets {
                                 let active = runs(host).unwrap();
                                 assert_eq!(active.release.digest, release.digest, "P5: {host}");
@@ -587,39 +602,6 @@ impl Checks {
             "{id} was watched for {:?} of {watch:?}",
             now.since(*since)
         );
-    }
-
-    /// Up to the batch of a host that is let go, somebody has opened each gate for each batch, or has overruled it.
-    fn gates_were_open(&self, state: &State, rollout: &Rollout, batch: u32) {
-        let release = state.release(&rollout.place.application, &rollout.release.name).unwrap();
-        let own = &release.environments[&rollout.place.environment].gates;
-        // Where this is its last step as well, it is in force itself by now.
-        let in_force = match rollout.ended() {
-            true => rollout.previous.as_ref(),
-            false => state.place(&rollout.place).and_then(|place| Some(&place.in_force()?.release)),
-        };
-        let in_force = in_force.and_then(|there| state.release(&rollout.place.application, &there.name));
-        let in_force =
-            in_force.map_or(&[][..], |there| &there.environments[&rollout.place.environment].gates);
-        let new = own.iter().filter(|gate| in_force.iter().all(|there| there.name != gate.name));
-        let of = match rollout.kind {
-            RolloutKind::Forward => rollout.batches,
-            RolloutKind::Drill => 2,
-            RolloutKind::Rollback | RolloutKind::Restart => return,
-        };
-        for gate in in_force.iter().chain(new) {
-            let asked = |batch: &u32| match gate.before {
-                Before::First => *batch == 1,
-                Before::Second => *batch == 2 || of == 1,
-                Before::Each => true,
-            };
-            for batch in (1..=batch).filter(asked).map(u64::from) {
-                let said = self.said.get(&(rollout.id.clone(), batch, gate.name.clone()));
-                let open =
-                    said == Some(&GateVerdict::Open) || self.overruled.contains(&(rollout.id.clone(), batch));
-                assert!(open, "{} began batch {batch}, and gate {} is {said:?}", rollout.id, gate.name);
-            }
-        }
     }
 
     /// A host is let go for the release of a rollout: not beside too many, not beside another group, not too soon.

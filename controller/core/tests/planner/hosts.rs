@@ -308,6 +308,14 @@ impl Host {
     }
 
     /// The power goes and comes back: what was begun is ended as the ledger would.
+    /// Its clock is set back to this, by so much: what it does goes by one that is not set.
+    pub fn set_back(&mut self, now: Timestamp, by_ms: u64) {
+        self.healthy_since = now;
+        if let Some(work) = &mut self.work {
+            work.done_at = Timestamp::from_ms(work.done_at.ms() - by_ms);
+        }
+    }
+
     pub fn reboot(&mut self, now: Timestamp) {
         self.up = true;
         self.incarnation += 1;

@@ -31,6 +31,7 @@ mod explain;
 mod failures;
 #[cfg(test)]
 mod gates;
+mod gates_in_watch;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]

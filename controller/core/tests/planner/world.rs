@@ -501,10 +501,10 @@ impl World {
 
     /// The clock of all is set back.
     pub fn set_back(&mut self, by: Duration) {
-        let by = u64::try_from(by.as_millis()).unwrap();
-        self.now = Timestamp::from_ms(self.now.ms() - by);
+        let by_ms = u64::try_from(by.as_millis()).unwrap();
+        self.now = Timestamp::from_ms(self.now.ms() - by_ms);
         let now = self.now;
-        self.hosts.values_mut().for_each(|host| host.healthy_since = now);
+        self.hosts.values_mut().for_each(|host| host.set_back(now, by_ms));
         // Heartbeats go by a clock that is not set.
         self.told.clear();
     }

@@ -43,7 +43,7 @@ pub(super) fn shown(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutGate> 
         return Vec::new();
     };
     let asked = gate::standings(view.state, rollout, view.now);
-    let next = gate::next(rollout);
+    let next = gate::at(rollout).map(|at| at.next);
     let all = gate::of(view.state, place, &rollout.release).into_iter();
     let all = all.filter(|gate| {
         (1..=rollout.batches.max(1)).any(|batch| gate::holds(gate, rollout.kind, batch, rollout.batches))
@@ -57,6 +57,7 @@ pub(super) fn shown(view: &View<'_>, rollout: &Rollout) -> Vec<pb::RolloutGate> 
             name: gate.name.to_string(),
             before: gate.before.to_string(),
             asked: asked.and(next).unwrap_or_default(),
+            watched: asked.and(next) == Some(gate::WATCH),
             verdict: said.map_or(pb::GateVerdict::Unspecified, |said| verdict(said.verdict)).into(),
             by: said.map(|said| said.by.to_string()).unwrap_or_default(),
             at_ms: said.map(|said| said.since.ms()).unwrap_or_default(),
@@ -106,8 +107,12 @@ pub(super) fn notes(plan: &Plan) -> Vec<String> {
             ),
         };
         let deadline = human::format(*deadline);
+        let on = match gate.holds_on() && !plan.strategy.watch.is_zero() {
+            true => "; it holds on in the watch",
+            false => "",
+        };
         format!(
-            "gate {name} must be open before {before}: {who}; without an answer for {deadline} the rollout pauses"
+            "gate {name} must be open before {before}: {who}; without an answer for {deadline} the rollout pauses{on}"
         )
     };
     plan.gates.iter().map(note).collect()

@@ -2,6 +2,9 @@
 //! rollout and this batch after the batch before was proven, and not taken back since; or without somebody's word that
 //! it does not matter. Of one that the controller asks itself, it was asked since the batch waits, not long ago, and has
 //! answered nothing else since. No way back waits for one.
+//!
+//! A watch is not over before each gate but those of the first batch holds on: the controller was told so by whom it asks,
+//! and nobody has shut another one meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +13,9 @@ use landfall_common::{GateName, HostId, RolloutId};
 use landfall_controller_core::State;
 use landfall_controller_core::asked::{Question, Word};
 use landfall_controller_core::command::Action;
-use landfall_controller_core::gate::GateVerdict;
+use landfall_controller_core::gate::{self, GateVerdict, WATCH};
 use landfall_controller_core::member::{Member, MemberState};
-use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage, Status};
+use landfall_controller_core::rollout::{End, Rollout, RolloutKind, Stage, Status};
 
 use super::{Checks, Violation};
 
@@ -30,6 +33,8 @@ pub struct Words {
     begun: BTreeMap<RolloutId, u32>,
     /// Since when each rollout that is not paused has waited for the gates before a batch, in the world's time.
     waits: BTreeMap<RolloutId, (u32, u64)>,
+    /// Rollouts whose watch has begun, and is not over.
+    watched: BTreeSet<RolloutId>,
     /// Hosts of the batches before that were not let go yet when a rollout began to wait: they were away, the batch was
     /// proven without them, and they may come while it waits.
     late: BTreeSet<(RolloutId, HostId)>,
@@ -67,7 +72,7 @@ impl Words {
             if let Some(batch) = begun(rollout) {
                 self.begun.insert(rollout.id.clone(), batch);
             }
-            let Some(Stage::Gated { at }) = rollout.status.stage() else { continue };
+            let Some(at) = gate::at(rollout) else { continue };
             for (gate, answer) in &at.answers {
                 let key = (rollout.id.clone(), at.next, gate.clone());
                 let known = self.said.entry(key).or_insert((answer.verdict, None));
@@ -83,22 +88,23 @@ impl Words {
 impl Words {
     /// From when on answers count, and who of the batches before is late.
     fn waits_from<'m>(&mut self, rollout: &Rollout, members: impl Iterator<Item = &'m Member>, now: u64) {
-        match &rollout.status {
-            Status::Active { stage: Stage::Gated { at } } => {
-                if self.waits.get(&rollout.id).is_none_or(|(batch, _)| *batch != at.next) {
-                    self.waits.insert(rollout.id.clone(), (at.next, now));
-                    let before = members.filter(|member| member.batch < at.next);
-                    let late = before.filter(|member| {
-                        matches!(
-                            member.state,
-                            MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged
-                        )
-                    });
-                    self.late.extend(late.map(|member| (rollout.id.clone(), member.host.clone())));
-                }
-            }
-            _ => drop(self.waits.remove(&rollout.id)),
+        match rollout.status.stage() {
+            Some(Stage::Watching { .. }) => drop(self.watched.insert(rollout.id.clone())),
+            _ => drop(self.watched.remove(&rollout.id)),
         }
+        let is_paused = matches!(rollout.status, Status::Paused { .. });
+        let Some(at) = gate::at(rollout).filter(|_| !is_paused) else {
+            self.waits.remove(&rollout.id);
+            return;
+        };
+        if self.waits.get(&rollout.id).is_some_and(|(batch, _)| *batch == at.next) {
+            return;
+        }
+        self.waits.insert(rollout.id.clone(), (at.next, now));
+        let late = members.filter(|member| member.batch < at.next).filter(|member| {
+            matches!(member.state, MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged)
+        });
+        self.late.extend(late.map(|member| (rollout.id.clone(), member.host.clone())));
     }
 
     /// Whether a gate that the controller asks has let a batch begin.
@@ -148,7 +154,8 @@ impl Checks {
     pub fn says_of_gate(&mut self, state: &State, action: &Action) {
         match action {
             Action::AnswerGate { rollout, gate, verdict, .. } => {
-                let next = self.next_batch(rollout);
+                let next =
+                    if self.gates.watched.contains(rollout) { WATCH } else { self.next_batch(rollout) };
                 let digest = state.rollout(rollout).map(|rollout| rollout.release.digest);
                 // Nobody waits for those that somebody has left out in the middle of it.
                 let waited_for = state.members(rollout).filter(|member| member.left_out.is_none());
@@ -166,10 +173,13 @@ impl Checks {
                 self.gates.said.insert((rollout.clone(), next, gate.clone()), (*verdict, early));
             }
             Action::Promote { rollout, .. } => {
-                let gated = state.rollout(rollout).and_then(|rollout| rollout.status.stage());
-                if let Some(Stage::Gated { .. }) = gated {
-                    self.gates.overruled.insert((rollout.clone(), self.next_batch(rollout)));
-                }
+                let stage = state.rollout(rollout).and_then(|rollout| rollout.status.stage());
+                let overruled = match stage {
+                    Some(Stage::Gated { .. }) => self.next_batch(rollout),
+                    Some(Stage::Watching { .. }) => WATCH,
+                    _ => return,
+                };
+                self.gates.overruled.insert((rollout.clone(), overruled));
             }
             _ => {}
         }
@@ -189,7 +199,7 @@ impl Checks {
         members: impl Iterator<Item = &'m Member> + Clone,
         now: u64,
     ) -> Result<(), Violation> {
-        let opened = self.were_open(rollout, members.clone(), now);
+        let opened = self.were_open(rollout, members.clone(), now).and_then(|()| self.held_on(rollout, now));
         self.gates.waits_from(rollout, members, now);
         opened
     }
@@ -234,6 +244,39 @@ impl Checks {
             .map_or(Ok(()), |member| broken(format!("{} of batch {} was let go", member.host, member.batch)))
     }
 
+    /// The watch of a rollout is over.
+    fn held_on(&self, rollout: &Rollout, now: u64) -> Result<(), Violation> {
+        let is_over = match &rollout.status {
+            Status::Ended { end } => *end == End::Succeeded,
+            Status::Active { stage } => match stage {
+                Stage::Contracting { .. } => true,
+                Stage::Running { .. } => rollout.groups.is_some(),
+                _ => false,
+            },
+            Status::Paused { .. } => false,
+        };
+        let overruled = self.gates.overruled.contains(&(rollout.id.clone(), WATCH));
+        if !self.gates.watched.contains(&rollout.id) || !is_over || overruled {
+            return Ok(());
+        }
+        for (gate, watch) in self.gates_before(rollout, WATCH) {
+            let held = match &gate.ask {
+                Some(ask) => self.gates.has_answered(&gate, ask, &rollout.id, watch, now),
+                None => match self.gates.said.get(&(rollout.id.clone(), watch, gate.name.clone())) {
+                    None | Some((GateVerdict::Open, _)) => Ok(()),
+                    Some((verdict, _)) => Err(format!("is {verdict}")),
+                },
+            };
+            held.map_err(|why| {
+                Violation::new(
+                    "P5",
+                    format!("the watch of rollout {} is over, and gate {} {why}", rollout.id, gate.name),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// By the definitions: those of the release, and those of the one before it, which count where both have one.
     fn gates_before(&self, rollout: &Rollout, batch: u32) -> Vec<(Gate, u32)> {
         let of = match rollout.kind {
@@ -248,6 +291,7 @@ impl Checks {
         let own = own.filter(|gate| before.iter().all(|other| other.name != gate.name));
         let holds = |gate: &&Gate| match gate.before {
             Before::First => batch == 1,
+            _ if batch == WATCH => true,
             Before::Second => batch == 2 || (batch == 1 && of == 1),
             Before::Each => true,
         };

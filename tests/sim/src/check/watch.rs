@@ -25,7 +25,7 @@ pub struct Watch {
 impl Watch {
     /// This is durable, perhaps by a commit whose answer died with the controller's process.
     fn found(&mut self, rollout: &Rollout, true_ms: u64) {
-        if let Some(Stage::Watching { accepted }) = rollout.status.stage() {
+        if let Some(Stage::Watching { accepted, .. }) = rollout.status.stage() {
             self.since.entry(rollout.id.clone()).or_insert(true_ms);
             if *accepted {
                 self.accepted.insert(rollout.id.clone());

@@ -1,7 +1,7 @@
 //! Gates that the controller asks: they answer, at once or late, this and then that, or not at all.
 
 use landfall_controller_core::asked::{Allowed, Question, Word};
-use landfall_controller_core::gate::GateVerdict;
+use landfall_controller_core::gate::{self, GateVerdict};
 use landfall_controller_core::observation::Attention;
 
 use super::{Event, World};
@@ -24,8 +24,10 @@ impl World {
             self.checks.asks_gate(&question, process, self.now);
             let Question { number, about, .. } = &question;
             self.note(format_args!(
-                "question {number}: gate {} before batch {} of {}",
-                about.gate, about.batch, about.rollout
+                "question {number}: gate {} before {} of {}",
+                about.gate,
+                gate::moment(about.batch),
+                about.rollout
             ));
             if self.keeps_an_answer(&question) {
                 continue;

@@ -19,7 +19,8 @@ impl World {
         let standings = gate::standings(&controller.state, record, self.controller_now()).into_iter();
         let shut: Vec<GateName> =
             standings.filter(|gate| !gate.is_open()).map(|standing| standing.gate.name.clone()).collect();
-        let asked = gate::held(&controller.state, record, gate::next(record).unwrap_or(1)).into_iter();
+        let next = gate::at(record).map_or(1, |at| at.next);
+        let asked = gate::held(&controller.state, record, next).into_iter();
         let by_controller: Vec<GateName> =
             asked.filter(|gate| gate.ask.is_some()).map(|gate| gate.name.clone()).collect();
         if self.healed {

@@ -52,6 +52,11 @@ impl World {
                     at.overruled = at.next > 1;
                 }
             }),
+            Some(Sabotage::WatchOverruled) => change_rollouts(output, |rollout| {
+                if let Status::Active { stage: Stage::Watching { at, .. } } = &mut rollout.status {
+                    at.overruled = true;
+                }
+            }),
             Some(Sabotage::WatchIgnored) => change_rollouts(output, |rollout| {
                 if let Status::Active { stage: Stage::Watching { .. } } = &rollout.status {
                     rollout.status = Status::Ended { end: End::Succeeded };
