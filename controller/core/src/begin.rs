@@ -104,6 +104,7 @@ pub(crate) fn begin(
             settled: false,
             host,
             failure: None,
+            failed_at: None,
             return_failure: None,
             left_out,
         })));

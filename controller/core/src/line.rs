@@ -147,12 +147,16 @@ pub fn hindered(
 pub(crate) fn known(state: &State, place: &PlaceRecord, release: &ReleaseRef) -> Known {
     let all = state.releases(&place.place.application).count();
     let stops: Vec<&ReleaseName> = stops::demanded(state, &place.place, &release.name, all).collect();
-    let same = |other: &&Rollout| {
-        let is_it = other.release.digest == release.digest || stops.contains(&&other.release.name);
-        other.place == place.place && is_it
-    };
+    let is_it = |name: &ReleaseName| *name == release.name || stops.contains(&name);
+    let same = |other: &&Rollout| other.place == place.place && tried(state, other).any(is_it);
     let failed = state.rollouts().filter(same).filter(|other| went_wrong(other).is_some());
     Known { last: place.last.clone(), failed: failed.map(|other| other.id.clone()).collect() }
+}
+
+/// What a rollout brought to hosts, or tried to: its release, and the stops that failed on the way to it.
+pub(crate) fn tried<'s>(state: &'s State, rollout: &'s Rollout) -> impl Iterator<Item = &'s ReleaseName> {
+    let stops = state.members(&rollout.id).filter_map(|member| member.failed_at.as_ref());
+    std::iter::once(&rollout.release.name).chain(stops)
 }
 
 /// How a rollout that did not bring its release ended, if it has.

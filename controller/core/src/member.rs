@@ -1,7 +1,7 @@
 //! A host's part in a rollout.
 
 use landfall_common::report::Failure;
-use landfall_common::{Generation, HostId, RolloutId, Timestamp};
+use landfall_common::{Generation, HostId, ReleaseName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::record::Word;
@@ -36,6 +36,9 @@ pub struct Member {
     /// The first thing that went wrong on it before the way back, kept through that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The stop at which it went wrong, where that was not the release of the rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<ReleaseName>,
     /// What went wrong on the way back: somebody has to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_failure: Option<Failure>,

@@ -335,7 +335,8 @@ impl Draft<'_> {
         // What began the way back stays told while it is tried again.
         let failure = if state == MemberState::ReturnDue { member.failure.clone() } else { None };
         let since = self.now;
-        Some(Member { state, since, unheeded: 0, failure, return_failure: None, ..member.clone() })
+        let failed_at = member.failed_at.clone().filter(|_| failure.is_some());
+        Some(Member { state, since, unheeded: 0, failure, failed_at, return_failure: None, ..member.clone() })
     }
 
     pub(super) fn unfinished(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {

@@ -70,6 +70,10 @@ pub(super) fn members(table: &mut Table<'_>) {
             }
             (None, Move::To(_) | Move::Again(_)) => {}
         }
+        if let Move::Fail(..) | Move::ReturnFail(_) = step {
+            let stop = stops::over(seat, &rollout).map(|stop| stop.name.clone());
+            seat.stumbled_at(stop);
+        }
         match step {
             Move::To(state) => seat.set(state, now),
             Move::Again(state) => seat.unheeded(state),

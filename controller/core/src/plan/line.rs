@@ -68,8 +68,7 @@ fn unsettled(place: &PlaceRecord, known: &Known) -> Option<String> {
 
 /// What has failed since it was asked for once more is not tried on all hosts again by itself (P6).
 fn has_failed(state: &State, first: &Rollout, known: &Known) -> Option<String> {
-    let same = |other: &Rollout| other.release.digest == first.release.digest;
-    gone_wrong(state, first, known, same).map(|(told, _)| told)
+    gone_wrong(state, first, known, |_, name| *name == first.release.name).map(|(told, _)| told)
 }
 
 /// The same of what hosts would take on their way to it.
@@ -84,22 +83,25 @@ fn stop_has_failed(state: &State, first: &Rollout, plan: &Plan, known: &Known) -
         Status::Ended { end: End::Failed { failure, .. } } => failure.is_some(),
         _ => true,
     };
-    let is_it = |other: &Rollout| takes(&other.release.name) && failed_somewhere(other);
-    let (told, other) = gone_wrong(state, first, known, is_it)?;
-    Some(format!("{told}, and hosts take {} on their way to {}", other.release.name, first.release.name))
+    let is_it = |other: &Rollout, name: &ReleaseName| takes(name) && failed_somewhere(other);
+    let (told, stop) = gone_wrong(state, first, known, is_it)?;
+    Some(format!("{told}, and hosts take {stop} on their way to {}", first.release.name))
 }
 
-/// A rollout of this place that did not bring its release, since `first` was asked for.
+/// A rollout of this place that did not bring its release, since `first` was asked for, and what of it that was: its
+/// release, or a stop on the way to it.
 fn gone_wrong<'s>(
     state: &'s State,
     first: &Rollout,
     known: &Known,
-    is_it: impl Fn(&Rollout) -> bool,
-) -> Option<(String, &'s Rollout)> {
-    let others = state.rollouts().filter(|other| other.place == first.place && is_it(other));
+    is_it: impl Fn(&Rollout, &ReleaseName) -> bool,
+) -> Option<(String, &'s ReleaseName)> {
+    let others = state.rollouts().filter(|other| other.place == first.place);
     others.filter(|other| !known.failed.contains(&other.id)).find_map(|other| {
+        let name = line::tried(state, other).find(|name| is_it(other, name))?;
         let how = line::went_wrong(other)?;
-        Some((format!("rollout {} of {} {how}", other.id, other.release.name), other))
+        let at = if *name == other.release.name { String::new() } else { format!(" at its stop {name}") };
+        Some((format!("rollout {} of {} {how}{at}", other.id, other.release.name), name))
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order, ReleaseRef};
 use landfall_common::report::{Failure, Health};
-use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
+use landfall_common::{Duration, Generation, HostId, ReleaseName, RolloutId, Timestamp};
 
 use crate::log::{Actor, LogEvent, NewEntry};
 use crate::member::{Left, Member, MemberState, Out, first_failed};
@@ -532,6 +532,13 @@ impl Seat<'_> {
         self.set(MemberState::Failed { left: Left::Barred }, now);
         if let Some(member) = &mut self.member {
             member.to_mut().return_failure = Some(failure);
+        }
+    }
+
+    /// What fails on it now fails at a stop on its way.
+    pub fn stumbled_at(&mut self, stop: Option<ReleaseName>) {
+        if let (Some(member), Some(stop)) = (&mut self.member, stop) {
+            member.to_mut().failed_at = Some(stop);
         }
     }
 

@@ -146,6 +146,24 @@ fn a_stop_that_has_failed_meanwhile_is_not_tried_again_by_what_stood_in_line() {
     assert_eq!(world.ended(&next), StatusWord::Succeeded);
 }
 
+/// Nor is what failed as a stop on the way to something else (seed 88062955 of the simulation).
+#[test]
+fn what_has_failed_as_a_stop_meanwhile_is_not_tried_again_by_what_stood_in_line() {
+    let mut world = published(4);
+    world.behaves("v2", Behaviour::Bad);
+    let bad = world.release("v3").unwrap();
+    let queued = |release: &str| RollRequest { if_held: IfHeld::Queue, ..World::request(release) };
+    let stop = world.roll(queued("v2")).unwrap();
+    assert_eq!(world.ended(&bad), StatusWord::RolledBack);
+    world.run(60);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-12 of v2 was paused by controller at 2027-01-15 08:01:27 UTC: rollout r-11 of v3 was rolled back at its stop v2, and only an operator's word decides what runs now; `ctl resume r-12` lets it begin, `ctl abort r-12` ends it");
+    // Whoever asks for it now knows.
+    world.ask(Action::Abort { rollout: stop, go_back: false, reason: String::new() }).unwrap();
+    world.behaves("v2", Behaviour::Good);
+    let again = world.release("v2").unwrap();
+    assert_eq!(world.ended(&again), StatusWord::Succeeded);
+}
+
 #[test]
 fn what_fails_at_a_stop_counts_for_the_rollout_and_names_it() {
     let mut world = published(4);

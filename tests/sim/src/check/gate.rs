@@ -296,6 +296,7 @@ mod tests {
             touched: false,
             settled: false,
             failure: None,
+            failed_at: None,
             return_failure: None,
             left_out: None,
         };
