@@ -176,8 +176,8 @@ pub struct Strategy {
     /// Within this a host must have been healthy for `min_healthy`, counted from its activation.
     #[serde(rename = "healthy_deadline_ms", with = "duration_ms")]
     pub healthy_deadline: Duration,
-    /// Within this some host must make progress, or the rollout counts as failed; stands still while
-    /// paused.
+    /// Within this some host must make progress, or the rollout pauses; where nothing was touched yet it ends as failed.
+    /// Stands still while paused.
     #[serde(rename = "progress_deadline_ms", with = "duration_ms")]
     pub progress_deadline: Duration,
     /// Within this the release must have been brought to the hosts, or the rollout pauses; counted from its beginning, and anew

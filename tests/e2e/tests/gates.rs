@@ -244,3 +244,56 @@ fn a_gate_that_the_controller_asks_lets_a_batch_begin_or_not() {
     told(&release(&scene, "v3", "", &[]), 3, &["rolled back", &end]);
     assert_eq!(runs(&scene), ["v2", "v2"]);
 }
+
+/// After the last batch the same gates hold on: whom the controller asks is asked on, and whoever has opened one may take that
+/// back.
+#[test]
+fn a_gate_that_says_no_in_the_watch_has_the_release_go_back() {
+    let mut scene = scene(&["web-1", "web-2"]);
+    told(&scene.release("v1").unwrap(), 0, &["succeeded"]);
+    let (door, port) = Door::open();
+    let access = format!("[[gates]]\nurl = \"http://127.0.0.1:{port}/gates\"\n");
+    scene.stage.configure_controller(&access).unwrap();
+    scene.stage.stop_controller().unwrap();
+    scene.stage.start_controller().unwrap();
+    let url = format!("http://127.0.0.1:{port}/gates/slo");
+    let gates = format!(
+        "{{ name = \"slo\", url = \"{url}\", every = \"1s\", timeout = \"2s\" }}, {{ name = \"qa\" }}"
+    );
+    door.says(r#"{"state": "open"}"#);
+
+    // It is asked on, and with its no the whole fleet is back without anybody's doing.
+    told(&release(&scene, "v2", &gates, &["--publish-only"]), 0, &[]);
+    told(&scene.ctl(&["plan", "v2", "--watch", "10m"]).unwrap(), 0, &["; it holds on in the watch"]);
+    told(&release(&scene, "v2", &gates, &["--detach", "--watch", "10m"]), 0, &[]);
+    waits(&scene, "waits for gate qa");
+    told(&scene.ctl(&["gate", "open", "qa", "--reason", "it looks well"]).unwrap(), 0, &[]);
+    let id = waits(&scene, "has been watched for");
+    assert_eq!(runs(&scene), ["v2", "v2"]);
+    wait_until("a question", PATIENCE, || door.asked().concat().contains(r#""watch":true"#)).unwrap();
+    let list = scene.ctl(&["gate", "list"]).unwrap();
+    told(
+        &list,
+        0,
+        &["qa before the second batch: it stands as it was opened", "open for the end of the watch"],
+    );
+    door.says(r#"{"state": "failed", "reason": "the error budget is used up"}"#);
+    let end = format!("gate slo says no, by {url}: the error budget is used up");
+    told(&scene.ctl(&["status", "--watch", &id]).unwrap(), 3, &["rolled back", &end]);
+    assert_eq!(runs(&scene), ["v1", "v1"]);
+
+    // While one is closed the watch does not end, unless somebody overrules that.
+    door.says(r#"{"state": "open"}"#);
+    told(&release(&scene, "v3", &gates, &["--detach", "--watch", "10m"]), 0, &[]);
+    waits(&scene, "waits for gate qa");
+    told(&scene.ctl(&["gate", "open", "qa", "--reason", "it looks well"]).unwrap(), 0, &[]);
+    waits(&scene, "has been watched for");
+    told(&scene.ctl(&["gate", "close", "qa", "--reason", "the basket is slow"]).unwrap(), 0, &[]);
+    let id = waits(&scene, "the end of the watch waits for gate qa");
+    let next = ["ctl gate open qa", "overrules the gates before the end of the watch"];
+    told(&scene.ctl(&["why"]).unwrap(), 0, &next);
+    told(&scene.ctl(&["promote", "--reason", "it is the network"]).unwrap(), 0, &[]);
+    told(&scene.ctl(&["status", "--watch", &id]).unwrap(), 0, &["succeeded: v3"]);
+    let log = "was ended, and overrules its gates: gate qa is closed, by ";
+    told(&scene.ctl(&["log", "--all"]).unwrap(), 0, &[log, "the basket is slow: it is the network"]);
+}
