@@ -43,6 +43,8 @@ pub struct Checks {
     /// Since when rollouts are watched, and those of which somebody has seen enough.
     watched: BTreeMap<RolloutId, Timestamp>,
     accepted: BTreeSet<RolloutId>,
+    /// Rollouts whose watch was over when their contract was begun.
+    watch_over: BTreeSet<RolloutId>,
     /// Hosts that are cordoned, and those that were excluded, from which rollout.
     cordoned: BTreeSet<HostId>,
     /// Hosts that somebody has drained, as the log says.
@@ -440,6 +442,13 @@ impl Checks {
                 if switches && self.switching.insert(rollout.id.clone()) {
                     self.canary_was_held(state, &rollout.id);
                 }
+                // Whatever hosts say after, it was over when the contract came.
+                let contracts = matches!(rollout.status.stage(), Some(Stage::Contracting { .. }));
+                if contracts && !self.watch_over.contains(&rollout.id) {
+                    self.was_watched(state, &rollout.id, rollout.since);
+                    self.gates_held_on(state, rollout);
+                    self.watch_over.insert(rollout.id.clone());
+                }
                 assert!(!self.ended.contains_key(&rollout.id), "{} moved after its end", rollout.id);
                 if rollout.ended() {
                     self.ended.insert(rollout.id.clone(), (**rollout).clone());
@@ -585,6 +594,7 @@ impl Checks {
         if watch.is_zero()
             || matches!(rollout.kind, RolloutKind::Rollback | RolloutKind::Restart)
             || self.accepted.contains(id)
+            || self.watch_over.contains(id)
         {
             return;
         }
