@@ -207,6 +207,9 @@ pub enum Wait {
         release: ReleaseName,
         /// The hosts of which that is not known.
         hosts: Hosts,
+        /// Where it may have run already, if nobody knows: until somebody says, nothing else can follow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        doubt: Option<HostId>,
     },
     /// A host outside of a rollout was sent to the release in force.
     Converging {
@@ -471,13 +474,22 @@ impl fmt::Display for Wait {
                  --not-applied`",
                 if *direction == Direction::Contract { "contract" } else { "migration" }
             ),
-            Self::Contract { rollout, release, hosts } => write!(
-                f,
-                "{release} is brought; its contract waits until nothing older can run, and of {hosts} that is not \
-                 known. Bring {} to {release}, or `ctl hosts remove` what is gone for good; `ctl abort {rollout}` ends \
-                 the rollout without it",
-                if hosts.count() == 1 { "it" } else { "them" }
-            ),
+            Self::Contract { rollout, release, hosts, doubt } => {
+                write!(
+                    f,
+                    "{release} is brought; its contract waits until nothing older can run, and of {hosts} that is not \
+                     known. Bring {} to {release}, or `ctl hosts remove` what is gone for good; ",
+                    if hosts.count() == 1 { "it" } else { "them" }
+                )?;
+                match doubt {
+                    None => write!(f, "`ctl abort {rollout}` ends the rollout without it"),
+                    Some(host) => write!(
+                        f,
+                        "nobody knows whether it took effect on {host} already: once you have looked at the database, \
+                         `ctl migration resolve {rollout} --applied` or `--not-applied` settles that"
+                    ),
+                }
+            }
             Self::Converging { host, release, over: None } => {
                 write!(f, "{host} takes {release}, the release in force")
             }

@@ -65,10 +65,8 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
         }
         return all;
     }
-    if let Some(run) = stage.migration()
-        && run.in_doubt().is_some()
-        && matches!(run, MigrationRun::Unknown { .. })
-    {
+    let in_doubt = stage.migration().is_some_and(|run| run.in_doubt().is_some());
+    if in_doubt {
         all.push(type_(
             format!("ctl migration resolve {id} --applied"),
             "goes on, once you have seen in the database that it took effect; or --not-applied",
@@ -116,7 +114,7 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
     }
     let contracts = matches!(stage, Stage::Contracting { .. });
     let place = state.place(&rollout.place);
-    if contracts && !paused && stage.open_lease().is_none() {
+    if contracts && !paused && !in_doubt && stage.open_lease().is_none() {
         all.push(type_(
             format!("ctl abort {id}"),
             "ends it without the contract; the release stays in force",

@@ -184,7 +184,9 @@ fn report(table: &mut Table<'_>, missing: Vec<(landfall_common::HostId, Why)>) {
     let rollout = table.rollout();
     let (id, release) = (rollout.id.clone(), rollout.release.name.clone());
     let hosts: Hosts = missing.iter().map(|(host, _)| host.clone()).collect();
-    table.wait(Wait::Contract { rollout: id, release, hosts });
+    let run = rollout.status.stage().and_then(Stage::migration);
+    let doubt = run.and_then(MigrationRun::in_doubt).map(|lease| lease.host.clone());
+    table.wait(Wait::Contract { rollout: id, release, hosts, doubt });
     for (host, why) in missing {
         table.wait(Wait::Host { what: Doing::Contract, host, why });
     }

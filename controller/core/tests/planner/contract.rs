@@ -8,7 +8,7 @@ use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::record::WayBackKind;
 use landfall_controller_core::rollout::StatusWord;
-use landfall_controller_core::{preview, preview_drill, preview_rollback};
+use landfall_controller_core::{explain, plan, preview, preview_drill, preview_rollback};
 
 use crate::hosts::{Behaviour, Migrates};
 use crate::world::{World, host_id, migration, name, place, strategy};
@@ -265,6 +265,39 @@ fn one_of_unknown_outcome_waits_for_an_operator_unless_it_may_run_twice() {
     world.host(1).migrates = Migrates::Well;
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(contracts(&world).len(), 2);
+}
+
+/// It may run twice, and before it could a host turned sick: nobody is told to type what is refused (seed 88202489).
+#[test]
+fn in_doubt_and_waiting_for_a_host_it_is_told_what_settles_it() {
+    let mut world = World::new(3);
+    world.contracts.insert(name("v1"), ContractFacts { idempotent: true, ..facts() });
+    world.publish("v1", 1, None, Strategy { failure_budget: Amount::Count(1), ..strategy() });
+    world.host(1).migrates = Migrates::Unknown;
+    let id = world.release("v1").unwrap();
+    world.until("it contracts", |w| w.word(&id) == StatusWord::Contracting);
+    world.host(2).behaviour.insert(name("v1"), Behaviour::Bad);
+    world.run(300);
+    assert_eq!(contracts(&world).len(), 1);
+    let report = plan(&world.state, world.now).report;
+    let next = explain::rollout(&world.state, &report, &id, world.now).unwrap().next;
+    let next: Vec<String> = next.iter().map(|next| format!("{}: {}", next.command, next.does)).collect();
+    insta::assert_snapshot!([world.sentences.join("\n"), next.join("\n")].join("\n"), @r"
+    v1 is brought; its contract waits until nothing older can run, and of web-02 that is not known. Bring it to v1, or `ctl hosts remove` what is gone for good; nobody knows whether it took effect on web-01 already: once you have looked at the database, `ctl migration resolve r-5 --applied` or `--not-applied` settles that
+    the contract waits: web-02 failed: it had committed the release and was not healthy for 10s at a stretch since 30s ago
+    ctl migration resolve r-5 --applied: goes on, once you have seen in the database that it took effect; or --not-applied
+    ctl retry r-5: tries the failed hosts again, and resumes
+    ctl status --watch r-5: follows it
+    ctl why web-02: tells all that is known of the host that failed first
+    ");
+    let end = Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() };
+    assert!(world.ask(end).unwrap_err().to_string().contains("ctl migration resolve"));
+    let (verdict, reason) = (MigrationVerdict::Applied, "the column is gone".to_owned());
+    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+    world.host(2).behaviour.clear();
+    world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap();
+    assert!(world.rollout(&id).ended() || world.ended(&id) == StatusWord::Succeeded);
+    assert_eq!(contracts(&world).len(), 1);
 }
 
 #[test]

@@ -653,6 +653,8 @@ impl World {
                     rollout: Some(id),
                     reason: String::new(),
                 }),
+                // What was in doubt is, and nothing else can follow.
+                _ if run.and_then(MigrationRun::in_doubt).is_some() => self.settle_migration(),
                 _ => self.ask_anew(Action::Abort { rollout: id, go_back: false, reason }),
             };
         }
