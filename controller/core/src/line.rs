@@ -149,7 +149,7 @@ pub(crate) fn known(state: &State, place: &PlaceRecord, release: &ReleaseRef) ->
     let stops: Vec<&ReleaseName> = stops::demanded(state, &place.place, &release.name, all).collect();
     let is_it = |name: &ReleaseName| *name == release.name || stops.contains(&name);
     let same = |other: &&Rollout| other.place == place.place && tried(state, other).any(is_it);
-    let failed = state.rollouts().filter(same).filter(|other| went_wrong(other).is_some());
+    let failed = state.rollouts().filter(same).filter(|other| went_wrong(state, other).is_some());
     Known { last: place.last.clone(), failed: failed.map(|other| other.id.clone()).collect() }
 }
 
@@ -160,12 +160,16 @@ pub(crate) fn tried<'s>(state: &'s State, rollout: &'s Rollout) -> impl Iterator
 }
 
 /// How a rollout that did not bring its release ended, if it has.
-pub(crate) fn went_wrong(rollout: &Rollout) -> Option<&'static str> {
+pub(crate) fn went_wrong(state: &State, rollout: &Rollout) -> Option<&'static str> {
+    let failed_somewhere = || state.members(&rollout.id).any(|member| member.state.failed());
     match &rollout.status {
         // It brought nothing: the release had been proven before.
         _ if rollout.is_restart() => None,
         Status::Ended { end: End::Failed { .. } } => Some("has failed"),
         Status::Ended { end: End::RolledBack { .. } } => Some("was rolled back"),
+        Status::Ended { end: End::Aborted { .. } } if failed_somewhere() => {
+            Some("had failed on hosts and was aborted")
+        }
         _ => None,
     }
 }

@@ -99,7 +99,7 @@ fn gone_wrong<'s>(
     let others = state.rollouts().filter(|other| other.place == first.place);
     others.filter(|other| !known.failed.contains(&other.id)).find_map(|other| {
         let name = line::tried(state, other).find(|name| is_it(other, name))?;
-        let how = line::went_wrong(other)?;
+        let how = line::went_wrong(state, other)?;
         let at = if *name == other.release.name { String::new() } else { format!(" at its stop {name}") };
         Some((format!("rollout {} of {} {how}{at}", other.id, other.release.name), name))
     })

@@ -3,7 +3,7 @@
 use landfall_common::Duration;
 use landfall_common::assignment::{Direction, OnFailure, Order};
 use landfall_common::strategy::{Amount, Strategy};
-use landfall_controller_core::command::Action;
+use landfall_controller_core::command::{Action, IfHeld, RollRequest};
 use landfall_controller_core::contract::ContractFacts;
 use landfall_controller_core::log::MigrationVerdict;
 use landfall_controller_core::record::WayBackKind;
@@ -265,6 +265,31 @@ fn one_of_unknown_outcome_waits_for_an_operator_unless_it_may_run_twice() {
     world.host(1).migrates = Migrates::Well;
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(contracts(&world).len(), 2);
+}
+
+/// Whoever ends the rollout because a host has failed leaves the release in force, and has not said that it is to be tried
+/// again by what stood in line (seed 88212505).
+#[test]
+fn what_stood_in_line_does_not_try_what_has_failed_after_an_abort() {
+    let mut world = before_v2(3, Strategy { auto_rollback: false, ..strategy() });
+    let id = world.release("v2").unwrap();
+    let again = world.roll(RollRequest { if_held: IfHeld::Queue, ..World::request("v2") }).unwrap();
+    world.until("it contracts", |w| w.word(&id) == StatusWord::Contracting);
+    world.crash_controller();
+    world.host(1).up = false;
+    world.until("it waits", |w| w.word(&id) == StatusWord::Waiting);
+    let now = world.now;
+    world.host(1).reboot(now);
+    let (verdict, reason) = (MigrationVerdict::NotApplied, "the column is there".to_owned());
+    world.host(2).behaviour.insert(name("v2"), Behaviour::Bad);
+    world.ask(Action::ResolveMigration { rollout: id.clone(), verdict, reason }).unwrap();
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    world.ask(Action::Abort { rollout: id.clone(), go_back: false, reason: String::new() }).unwrap();
+    world.run(60);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"rollout r-8 of v2 was paused by controller at 2027-01-15 08:04:01 UTC: rollout r-7 of v2 had failed on hosts and was aborted, and only an operator's word decides what runs now; `ctl resume r-8` lets it begin, `ctl abort r-8` ends it");
+    world.host(2).behaviour.clear();
+    world.ask(Action::Resume { rollout: again.clone(), reason: String::new() }).unwrap();
+    assert_eq!(world.ended(&again), StatusWord::Succeeded);
 }
 
 /// It may run twice, and before it could a host turned sick: nobody is told to type what is refused (seed 88202489).
