@@ -111,8 +111,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         None if has_traffic => LeadsAway::FromTheHost,
         None => LeadsAway::Nothing,
     };
-    let mut environments =
-        sections::environments(root.named_tables("environment", "[environment.NAME]"), &checks, away);
+    let named_environments = root.named_tables("environment", "[environment.NAME]");
+    let mut environments = sections::environments(named_environments, (&checks, &metrics), away);
     if environments.is_empty() {
         let production = EnvName::new("production").expect("a literal that is a valid name");
         environments.insert(production, Strategy::default());

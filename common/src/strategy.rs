@@ -7,6 +7,7 @@ mod calendar;
 mod canary;
 mod entry;
 mod gate;
+mod limits;
 mod ranges;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use calendar::{Calendar, Closed, Freeze, InvalidWindow, ReleaseWindow, Unkno
 pub use canary::{Canary, InvalidCanary};
 pub use entry::{Entry, MAX_APPROVALS};
 pub use gate::{Before, Gate, MAX_GATES};
+pub use limits::{Limit, Limits};
 pub use ranges::{Asked, Knob, KnobKind, Range, Ranges};
 
 use crate::assignment::MAX_HEALTHY_DEADLINE;
@@ -155,6 +157,9 @@ pub struct Strategy {
     /// verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<CanaryAnalysis>,
+    /// What the release may show at most while it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// How large each later batch is.
     pub batch: Amount,
     /// Whether batches wait for each other as a whole.
@@ -233,6 +238,7 @@ impl Default for Strategy {
             canary_hold: Duration::ZERO,
             auto_promote: true,
             analysis: None,
+            limits: None,
             batch: Amount::Percent(25),
             window: Window::Batch,
             spread: None,
@@ -384,6 +390,7 @@ impl Strategy {
                 return Err(rule.to_owned());
             }
         }
+        self.limits.as_ref().map_or(Ok(()), Limits::check)?;
         if let Some(analysis) = &self.analysis {
             analysis.check()?;
             if analysis.deadline < self.canary_hold {

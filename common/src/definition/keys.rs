@@ -111,6 +111,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "canary_hold",
             "auto_promote",
             "analysis",
+            "limits",
             "batch",
             "window",
             "spread",
@@ -163,6 +164,13 @@ pub const TABLES: &[(&str, &[&str])] = &[
     (
         "analysis",
         &["window", "deadline", "alpha", "beta", "latency", "failures", "cpu", "memory", "restarts"],
+    ),
+    (
+        "limits",
+        &[
+            "window", "deadline", "alpha", "beta", "latency", "failures", "cpu", "memory", "metrics",
+            "missing",
+        ],
     ),
     ("latency", &["tolerance", "slack", "critical", "missing"]),
     ("failures", &["tolerance", "floor", "critical", "missing"]),

@@ -6,6 +6,7 @@ mod docker;
 mod environments;
 mod evidence;
 mod gates;
+mod limits;
 mod metrics;
 mod overrides;
 mod services;

@@ -13,10 +13,10 @@ pub use services::{CpuMetric, MAX_FLOOR_PER_HOUR, MemoryMetric, RestartMetric};
 pub const MIN_WINDOW: Duration = Duration::from_secs(10);
 
 /// A longer one would leave a bad canary where it is for too long.
-const MAX_WINDOW: Duration = Duration::from_secs(600);
+pub(super) const MAX_WINDOW: Duration = Duration::from_secs(600);
 
 /// Fewer windows than these are no evidence, whatever they show.
-const MIN_WINDOWS: u32 = 5;
+pub(super) const MIN_WINDOWS: u32 = 5;
 
 /// Nobody waits for longer.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -21,6 +21,7 @@ pub mod metric;
 pub mod report;
 mod series;
 pub mod settings;
+pub mod successive;
 pub mod wealth;
 pub mod window;
 
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 pub use metric::{Invalid, Metric, OnMissing, Tolerance, Unit, Worse};
 pub use report::{Finding, Outcome, Report, Verdict};
 pub use settings::Settings;
+pub use successive::Successive;
 pub use window::{Count, Window};
 
 use series::Series;

@@ -408,6 +408,7 @@ impl Overrides {
                 Some(false) => None,
                 None => base.analysis.clone(),
             },
+            limits: base.limits.clone(),
             batch: self.batch.unwrap_or(base.batch),
             window: self.window.unwrap_or(base.window),
             spread: self.spread.as_ref().map_or_else(|| base.spread.clone(), Spread::label),

@@ -2,7 +2,11 @@
 //! and what the analysis says of them. In memory only: a controller that starts begins anew.
 //!
 //! What the test is and what it assumes is in [`crate::analysis`]; what follows from its verdict in the planner.
+//!
+//! While a release is watched no host is left on the one before: then its figures stand against [limits] that somebody has
+//! given.
 
+mod limits;
 mod named;
 mod service;
 mod shown;
@@ -11,12 +15,12 @@ use std::collections::BTreeMap;
 
 use landfall_common::manifest::AppMetric;
 use landfall_common::manifest::metric::MAX_METRICS;
-use landfall_common::strategy::{CanaryAnalysis, Missing};
+use landfall_common::strategy::{CanaryAnalysis, Limits, Missing};
 use landfall_common::{Duration, HostId, MetricName, RolloutId, ServiceName, StepName, Timestamp};
 
 use crate::analysis::{
-    Analysis, Count, Metric, OnMissing, Outcome, Report, Settings, Tolerance, Unit, Verdict, Window, Worse,
-    report,
+    Analysis, Count, Metric, OnMissing, Outcome, Report, Settings, Successive, Tolerance, Unit, Verdict,
+    Window, Worse, report,
 };
 use crate::observation::{CheckFigures, Figures, MetricFigures, Shown};
 use crate::record::ReleaseRecord;
@@ -24,7 +28,7 @@ use crate::record::ReleaseRecord;
 use service::Use;
 use shown::Showing;
 
-pub use named::Named;
+pub use named::{Named, limits};
 
 /// So many checks of a release are compared, the first ones of its definition: each takes memory for each host of an
 /// environment, and of the rate of false alarms.
@@ -50,13 +54,22 @@ pub struct Comparison {
     rollout: RolloutId,
     length: Duration,
     subjects: Subjects,
-    analysis: Analysis,
+    test: Test,
     report: Report,
     open: Open,
     /// Why a metric of the application is missing, as a host of each side said last.
     missing: BTreeMap<(MetricName, On), (HostId, String)>,
     /// Whether it has seen the canary held from the beginning.
     whole: bool,
+}
+
+/// How the windows are judged.
+#[derive(Debug, Clone)]
+enum Test {
+    /// All together: a canary is held until it is known.
+    Once(Analysis),
+    /// Again and again: what is watched may turn bad late.
+    Successive(Successive),
 }
 
 /// The window that has not ended.
@@ -99,10 +112,20 @@ impl Comparison {
     pub(crate) fn new(rollout: RolloutId, asked: &CanaryAnalysis, subjects: Subjects, whole: bool) -> Self {
         let subjects = subjects.bounded();
         let settings = Settings::new(asked.alpha.fraction(), asked.beta.fraction()).unwrap_or_default();
-        let analysis = Analysis::new(settings, analysis(&subjects, asked));
-        let report = analysis.report();
+        let test = Test::Once(Analysis::new(settings, analysis(&subjects, asked)));
+        let report = test.report();
         let (open, missing) = (Open::default(), BTreeMap::new());
-        Self { rollout, length: asked.window, subjects, analysis, report, open, missing, whole }
+        Self { rollout, length: asked.window, subjects, test, report, open, missing, whole }
+    }
+
+    /// Of a release that is watched, against what it may show at most; `whole` if it is watched from now on.
+    pub(crate) fn within(rollout: RolloutId, limits: &Limits, subjects: Subjects, whole: bool) -> Self {
+        let subjects = subjects.bounded();
+        let settings = Settings::new(limits.alpha.fraction(), limits.beta.fraction()).unwrap_or_default();
+        let test = Test::Successive(Successive::new(settings, limits::metrics(&subjects, limits)));
+        let report = test.report();
+        let (open, missing) = (Open::default(), BTreeMap::new());
+        Self { rollout, length: limits.window, subjects, test, report, open, missing, whole }
     }
 
     /// Of which rollout.
@@ -126,7 +149,7 @@ impl Comparison {
     /// How many windows have ended.
     #[must_use]
     pub fn windows(&self) -> u32 {
-        self.analysis.windows()
+        self.test.windows()
     }
 
     /// What is found so far, metric by metric.
@@ -214,8 +237,8 @@ impl Comparison {
             };
             window.insert(metric.name.to_string(), figures);
         }
-        self.analysis.observe(&window);
-        self.report = self.analysis.report();
+        self.test.observe(&window);
+        self.report = self.test.report();
         for finding in &mut self.report.findings {
             let none_yet = (finding.paired == 0).then_some(report::Missing::Both);
             let Some(whose) = finding.missing().or(none_yet) else { continue };
@@ -227,6 +250,29 @@ impl Comparison {
             };
             let said = sides.iter().find_map(|on| self.missing.get(&(name.clone(), *on)));
             finding.note = said.map(|(host, why)| format!("{host}: {why}"));
+        }
+    }
+}
+
+impl Test {
+    fn observe(&mut self, window: &BTreeMap<String, Window>) {
+        match self {
+            Self::Once(analysis) => analysis.observe(window),
+            Self::Successive(successive) => successive.observe(window),
+        }
+    }
+
+    fn report(&self) -> Report {
+        match self {
+            Self::Once(analysis) => analysis.report(),
+            Self::Successive(successive) => successive.report(),
+        }
+    }
+
+    fn windows(&self) -> u32 {
+        match self {
+            Self::Once(analysis) => analysis.windows(),
+            Self::Successive(successive) => successive.windows(),
         }
     }
 }
@@ -266,6 +312,15 @@ impl Subjects {
             checks: in_common(release, before, |release| &release.checks),
             services: in_common(release, before, |release| &release.services),
             metrics: metrics_in_common(release, before),
+        }
+    }
+
+    /// All that a release has, which is compared with no other one.
+    pub(crate) fn alone(release: Option<&ReleaseRecord>) -> Self {
+        Self {
+            checks: release.map(|release| release.checks.clone()).unwrap_or_default(),
+            services: release.map(|release| release.services.clone()).unwrap_or_default(),
+            metrics: release.map(|release| release.metrics.clone()).unwrap_or_default(),
         }
     }
 

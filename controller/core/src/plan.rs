@@ -25,6 +25,7 @@ mod drill;
 mod evidence;
 mod failures;
 mod gates;
+mod limits;
 mod line;
 mod look;
 mod migrate;

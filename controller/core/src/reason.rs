@@ -149,6 +149,20 @@ pub enum Wait {
         /// Whether the comparison began anew since, with the controller.
         anew: bool,
     },
+    /// The figures of a release that is watched stand against its limits.
+    Limits {
+        /// Whether it is known that it keeps within them, as it stands.
+        kept: bool,
+        /// After so many windows.
+        windows: u32,
+        /// Of so much time each.
+        #[serde(rename = "window_ms", with = "duration_ms")]
+        window: Duration,
+        /// Of each metric that this stands on, a sentence.
+        findings: Vec<String>,
+        /// Whether it began anew since, with the controller.
+        anew: bool,
+    },
     /// A batch waits for a gate that others hold, or the end of the watch does.
     Gate {
         /// Of which rollout.
@@ -434,10 +448,19 @@ impl fmt::Display for Wait {
                     "the analysis of the canary beside the hosts on {before} {result} after {windows} {count} of \
                      {length}{since}"
                 )?;
-                findings
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(at, finding)| write!(f, "{}{finding}", if at == 0 { ": " } else { "; " }))
+                told(f, findings)
+            }
+            Self::Limits { kept, windows, window, findings, anew } => {
+                let stands = if *kept {
+                    "keeps within its limits"
+                } else {
+                    "is not known to keep within its limits yet"
+                };
+                let since = if *anew { ", begun anew with the controller" } else { "" };
+                let count = if *windows == 1 { "window" } else { "windows" };
+                let length = human::format(*window);
+                write!(f, "the release {stands} after {windows} {count} of {length}{since}")?;
+                told(f, findings)
             }
             Self::Gate { gate, next, of, why, .. } => {
                 write!(f, "{} waits for gate {gate}: {why}", gate::what_waits(*next, *of))?;
@@ -583,4 +606,11 @@ impl fmt::Display for Wait {
             ),
         }
     }
+}
+
+/// `: this; that`
+fn told(f: &mut fmt::Formatter<'_>, findings: &[String]) -> fmt::Result {
+    let all = findings.iter().enumerate();
+    all.map(|(at, finding)| (if at == 0 { ": " } else { "; " }, finding))
+        .try_for_each(|(before, finding)| write!(f, "{before}{finding}"))
 }

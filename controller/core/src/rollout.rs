@@ -8,7 +8,7 @@ use std::fmt;
 
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::report::Failure;
-use landfall_common::strategy::{CanaryAnalysis, Strategy};
+use landfall_common::strategy::{CanaryAnalysis, Limits, Strategy};
 use landfall_common::time::duration_ms;
 use landfall_common::{Duration, Generation, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -208,6 +208,15 @@ pub enum Stage {
         /// With what.
         back: Back,
     },
+}
+
+/// Which figures of a rollout are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Looks<'a> {
+    /// Its canary beside the hosts on this release.
+    Canary(&'a CanaryAnalysis, &'a ReleaseRef),
+    /// All of it against these limits.
+    Watch(&'a Limits),
 }
 
 /// What lets the batch after the canary begin, once the canary has been healthy for as long as it is held.
@@ -552,6 +561,16 @@ impl Rollout {
     #[must_use]
     pub fn has_canary(&self) -> bool {
         matches!(self.kind, RolloutKind::Forward | RolloutKind::Restart) && self.strategy.has_canary()
+    }
+
+    /// The figures that are looked at now: those of its canary beside the others', or, while it is watched, its own against
+    /// their limits.
+    pub(crate) fn looks_at_figures(&self) -> Option<Looks<'_>> {
+        match self.status.stage()? {
+            Stage::Canary { .. } => self.compares().map(|(asked, previous)| Looks::Canary(asked, previous)),
+            Stage::Watching { .. } => self.strategy.limits.as_ref().map(Looks::Watch),
+            _ => None,
+        }
     }
 
     /// While its canary is held: how that is compared with the hosts on the release before, and which this is. Before

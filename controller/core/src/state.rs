@@ -11,7 +11,7 @@ use crate::evidence::{EvidenceRecord, Statements};
 use crate::member::Member;
 use crate::observation::{Attention, Figures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
-use crate::rollout::{Lease, MigrationRun, Rollout, Stage};
+use crate::rollout::{Lease, Looks, MigrationRun, Rollout};
 use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
@@ -158,7 +158,7 @@ impl State {
         let Some(place) = self.host_place.get(host) else { return };
         let Some(found) = self.places.get(place) else { return };
         let Some(rollout) = found.record.holder.as_ref().and_then(|id| self.rollouts.get(id)) else { return };
-        let Some((analysis, previous)) = rollout.compares() else { return };
+        let Some(looks) = rollout.looks_at_figures() else { return };
         let Some(seen) = found.hosts.get(host).filter(|host| host.seen.connection == Some(connection)) else {
             return;
         };
@@ -169,18 +169,18 @@ impl State {
             return;
         }
         let member = self.members.get(&rollout.id).and_then(|members| members.get(host));
-        let canary = member.filter(|member| member.batch == 1);
-        let on = match canary {
-            Some(member) if member.state.committed() && active.release.digest == rollout.release.digest => {
-                On::Canary
-            }
-            None if active.release.digest == previous.digest => On::Baseline,
+        let runs_it = active.release.digest == rollout.release.digest;
+        let has_it = member.filter(|member| member.state.committed() && runs_it);
+        let on = match (looks, member.filter(|member| member.batch == 1)) {
+            (Looks::Watch(_), _) if has_it.is_some() => On::Canary,
+            (Looks::Canary(..), Some(_)) if has_it.is_some() => On::Canary,
+            (Looks::Canary(_, previous), None) if active.release.digest == previous.digest => On::Baseline,
             _ => return,
         };
         let (id, place) = (rollout.id.clone(), place.clone());
         let known = self.comparisons.get(&place).is_some_and(|comparison| *comparison.rollout() == id);
         if !known {
-            let comparison = Comparison::new(id, analysis, self.compared(rollout), false);
+            let comparison = self.compare_anew(rollout, looks, false);
             self.comparisons.insert(place.clone(), comparison);
         }
         if let Some(comparison) = self.comparisons.get_mut(&place) {
@@ -188,23 +188,32 @@ impl State {
         }
     }
 
-    /// A comparison begins when a canary begins to be held, and ends with that.
+    /// A comparison begins when a canary begins to be held, or a release to be watched, and ends with that.
     fn compare(&mut self, rollout: &Rollout) {
-        let is_held = |rollout: &Rollout| matches!(rollout.status.stage(), Some(Stage::Canary { .. }));
-        let before = self.rollouts.get(&rollout.id).is_some_and(is_held);
-        match (before, is_held(rollout)) {
-            (true, false) if self.comparison(&rollout.id).is_some() => {
-                self.comparisons.remove(&rollout.place);
+        let watches = |rollout: &Rollout| Some(matches!(rollout.looks_at_figures()?, Looks::Watch(_)));
+        let known = self.rollouts.get(&rollout.id);
+        if known.and_then(watches) == watches(rollout) {
+            return;
+        }
+        let begins = rollout.looks_at_figures().filter(|_| known.is_some());
+        if self.comparison(&rollout.id).is_some() {
+            self.comparisons.remove(&rollout.place);
+        }
+        // One that is held as the controller starts is compared from its first figures on.
+        if let Some(looks) = begins {
+            let comparison = self.compare_anew(rollout, looks, true);
+            self.comparisons.insert(rollout.place.clone(), comparison);
+        }
+    }
+
+    fn compare_anew(&self, rollout: &Rollout, looks: Looks<'_>, whole: bool) -> Comparison {
+        let id = rollout.id.clone();
+        match looks {
+            Looks::Canary(asked, _) => Comparison::new(id, asked, self.compared(rollout), whole),
+            Looks::Watch(limits) => {
+                let release = self.release(&rollout.place.application, &rollout.release.name);
+                Comparison::within(id, limits, Subjects::alone(release), whole)
             }
-            // One that is held as the controller starts is compared from its first figures on.
-            (false, true) if self.rollouts.contains_key(&rollout.id) => {
-                if let Some((asked, _)) = rollout.compares() {
-                    let compared = self.compared(rollout);
-                    let comparison = Comparison::new(rollout.id.clone(), asked, compared, true);
-                    self.comparisons.insert(rollout.place.clone(), comparison);
-                }
-            }
-            _ => {}
         }
     }
 

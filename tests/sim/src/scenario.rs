@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use landfall_common::manifest::WayBack;
 use landfall_common::strategy::{
-    Amount, Ask, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, MemoryMetric, Missing,
-    ReleaseWindow, Share, Strategy, StrategyKind, Window,
+    Amount, Ask, Before, Canary, CanaryAnalysis, FailureMetric, Gate, LatencyMetric, Limits, MemoryMetric,
+    Missing, ReleaseWindow, Share, Strategy, StrategyKind, Window,
 };
 use landfall_common::{Duration, GateName, LabelKey};
 
@@ -155,6 +155,7 @@ impl Scenario {
             _ => None,
         };
         with_an_analysis(seed, &mut releases);
+        with_limits(seed, &mut releases);
         with_contracts(seed, &mut releases);
         with_gates(seed, &mut releases);
         for plan in releases.iter_mut().filter(|plan| first.is_some_and(|first| plan.number >= first)) {
@@ -427,6 +428,25 @@ fn staging(seed: u64, hosts: usize) -> usize {
 pub fn stage(releases: &mut [ReleasePlan]) {
     for plan in releases {
         (plan.staged, plan.migration, plan.contract) = (true, None, None);
+    }
+}
+
+/// A watch that holds to limits, and releases that are beyond them; by dice of their own as well.
+fn with_limits(seed: u64, releases: &mut [ReleasePlan]) {
+    if seed % 19 != 4 {
+        return;
+    }
+    let mut dice = Dice::new(seed ^ 0x6c69_6d69_7473_2d2d);
+    let limits = Limits {
+        window: Duration::from_secs(*dice.pick(&[10, 20])),
+        deadline: Duration::from_secs(*dice.pick(&[300, 900])),
+        latency: Some(Duration::from_millis(200)),
+        ..Limits::default()
+    };
+    let watch = Duration::from_secs(*dice.pick(&[60, 240]));
+    for plan in releases.iter_mut() {
+        (plan.strategy.limits, plan.strategy.watch) = (Some(limits.clone()), watch);
+        plan.slow |= plan.number > 1 && dice.chance(300_000);
     }
 }
 

@@ -1,7 +1,9 @@
 //! A modest number of worlds, those that once showed a mistake, and the planted defects.
 
 use landfall_common::manifest::WayBack;
-use landfall_common::strategy::{Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Strategy, Window};
+use landfall_common::strategy::{
+    Amount, Ask, Before, Canary, CanaryAnalysis, Gate, Limits, Strategy, Window,
+};
 use landfall_common::{Duration, GateName};
 use landfall_sim::application::Shows;
 use landfall_sim::artifact::{self, ReleasePlan};
@@ -253,6 +255,18 @@ fn a_canary_that_goes_on_without_figures_is_noticed() {
 fn a_slow_canary_whose_figures_are_flattered_is_noticed() {
     is_noticed(Sabotage::FiguresFlattered, "P6", |scenario| {
         compared(scenario);
+        scenario.releases[1].slow = true;
+    });
+}
+
+#[test]
+fn what_is_beyond_its_limits_and_whose_figures_are_flattered_is_noticed() {
+    is_noticed(Sabotage::FiguresFlattered, "P5", |scenario| {
+        for plan in &mut scenario.releases {
+            let latency = Some(Duration::from_millis(200));
+            plan.strategy.limits = Some(Limits { latency, ..Limits::default() });
+            plan.strategy.watch = Duration::from_secs(120);
+        }
         scenario.releases[1].slow = true;
     });
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
-use super::{analysis, duration, evidence, gates, overrides};
+use super::{analysis, duration, evidence, gates, limits, overrides};
 use crate::definition::diagnostic::nearest;
 use crate::definition::keys;
 use crate::definition::reader::{At, Section, Span, tame};
 use crate::ids::{EnvName, LabelKey};
-use crate::manifest::Check;
 use crate::manifest::traffic::{Proxy, Traffic};
+use crate::manifest::{AppMetric, Check};
 use crate::strategy::{Calendar, Canary, Entry, Freeze, MAX_APPROVALS, Strategy, StrategyKind, Window};
 
 /// What `[traffic]` can lead requests away from.
@@ -36,13 +36,13 @@ impl LeadsAway {
 /// `[environment.NAME]`, each.
 pub(in crate::definition) fn environments(
     sections: Vec<(At<String>, Section<'_>)>,
-    checks: &[Check],
+    (checks, metrics): (&[Check], &[AppMetric]),
     away: LeadsAway,
 ) -> BTreeMap<EnvName, Strategy> {
     let mut environments = BTreeMap::new();
     let mut named = Vec::new();
     for (name, section) in sections {
-        let (strategy, after) = strategy(&section, checks);
+        let (strategy, after) = strategy(&section, checks, metrics);
         must_lead_away(&section, &strategy, away);
         match EnvName::new(name.value.clone()) {
             Ok(name) => {
@@ -88,7 +88,7 @@ fn leads_to(environments: &BTreeMap<EnvName, Strategy>, from: &EnvName, to: &Env
 }
 
 /// How a rollout goes, and the places of the environments that it comes after.
-fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvName>>) {
+fn strategy(section: &Section<'_>, checks: &[Check], metrics: &[AppMetric]) -> (Strategy, Vec<At<EnvName>>) {
     let before = section.reader.found.borrow().len();
     let default = Strategy::default();
     let kind = section.string("strategy").map_or(default.kind, |text| kind(section, &text));
@@ -118,6 +118,7 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
         canary_hold,
         auto_promote: section.boolean("auto_promote").unwrap_or(default.auto_promote),
         analysis: analysis::analysis(section, canary_hold),
+        limits: limits::limits(section, metrics),
         batch: section.amount("batch").unwrap_or(default.batch),
         window: section.string("window").map_or(default.window, |text| window(section, &text)),
         spread: section.name("spread", LabelKey::new).map(|at| at.value),
@@ -143,6 +144,9 @@ fn strategy(section: &Section<'_>, checks: &[Check]) -> (Strategy, Vec<At<EnvNam
     let sound = section.reader.found.borrow().len() == before;
     if let (true, Err(sentence)) = (sound, strategy.check()) {
         section.reader.wrong(knob_span(section, &sentence), sentence, None);
+    }
+    if sound {
+        limits::must_hold(section, &strategy, checks);
     }
     if let (true, Some(analysis)) = (sound, &strategy.analysis) {
         analysis::must_compare(section, analysis, checks);
@@ -273,6 +277,9 @@ fn canary(section: &Section<'_>) -> Option<Canary> {
 fn knob_span(section: &Section<'_>, sentence: &str) -> Span {
     if sentence.contains(" of gate ") {
         return section.key_span("gates");
+    }
+    if sentence.contains(" limits ") || sentence.ends_with(" limits") {
+        return section.key_span("limits");
     }
     if sentence.contains("analysis")
         || sentence.contains(" of latency ")

@@ -1,7 +1,7 @@
 //! How an environment wants to be rolled out.
 
 use super::{parse, wrong};
-use crate::ids::EnvName;
+use crate::ids::{EnvName, MetricName};
 use crate::strategy::{
     Canary, CanaryAnalysis, CpuMetric, Entry, Gate, MemoryMetric, Missing, RestartMetric, Share, Strategy,
     StrategyKind, Window,
@@ -524,5 +524,66 @@ fn ranges_of_overrides_are_read_and_what_is_wrong_with_one_is_named() {
     landfall.toml:19:10: the range of spread is empty; leave spread out and it cannot be set
       19 | spread = []
          |          ^^
+    "#);
+}
+
+const METRICS: &str = "[[metric]]\nname = \"errors\"\nurl = \"http://127.0.0.1:8000/metrics\"\n\
+                       ratio = { events = \"failed_total\", of = \"requests_total\" }\n\
+                       [[metric]]\nname = \"queue\"\nurl = \"http://127.0.0.1:8000/metrics\"\n\
+                       gauge = \"jobs_waiting\"\nworse = \"higher\"";
+
+#[test]
+fn limits_hold_what_they_name_in_a_watch() {
+    assert_eq!(strategy("watch = \"30m\"").limits, None);
+    let limits = strategy(&format!(
+        "watch = \"30m\"\n[environment.production.limits]\nlatency = \"500ms\"\nfailures = \"5%\"\ncpu = \"150%\"\n\
+         memory = \"1GiB\"\nmissing = \"ignore\"\nwindow = \"1m\"\nmetrics = {{ errors = \"2%\", queue = \"300\" }}\n\
+         {CHECK}\n{METRICS}"
+    ));
+    let limits = limits.limits.unwrap();
+    assert_eq!((limits.latency, limits.window), (Some(Duration::from_millis(500)), Duration::from_secs(60)));
+    assert_eq!((limits.failures, limits.cpu), (Some(Share::percent(5)), Some(Share::percent(150))));
+    assert_eq!((limits.memory_bytes, limits.missing), (Some(1 << 30), Missing::Ignore));
+    let of = |name: &str| limits.metrics[&MetricName::new(name).unwrap()].value().to_string();
+    assert_eq!((of("errors"), of("queue")), ("0.02".to_owned(), "300".to_owned()));
+    insta::assert_snapshot!(wrong(&format!(
+        "[environment.a.limits]\nlatency = \"1s\"\n\
+         [environment.b]\nwatch = \"30m\"\nlimits = {{}}\n\
+         [environment.c]\nwatch = \"30m\"\nlimits = {{ metrics = {{ error = \"2%\", queue = \"2%\", errors = \"3\" }} }}\n\
+         [environment.d]\nwatch = \"30m\"\nlimits = {{ latency = \"1s\", deadline = \"1m\" }}\n{METRICS}"
+    )), @r#"
+    landfall.toml:3:16: the limits hold while the release is watched, and it is not
+      3 | [environment.a.limits]
+        |                ^^^^^^
+      help: add `watch = "30m"`, or remove `limits`
+    landfall.toml:7:1: the limits name nothing that they hold: latency, failures, cpu, memory or metrics
+      7 | limits = {}
+        | ^^^^^^
+    landfall.toml:10:24: `metrics`: there is no `[[metric]]` "error"
+      10 | limits = { metrics = { error = "2%", queue = "2%", errors = "3" } }
+         |                        ^^^^^^^^^^^^
+      help: write `errors`
+    landfall.toml:10:38: `queue`: "2%" is not what the metric shows
+      10 | limits = { metrics = { error = "2%", queue = "2%", errors = "3" } }
+         |                                      ^^^^^^^^^^^^
+      help: write a number, such as "300"
+    landfall.toml:10:52: `errors`: "3" is not what the metric shows
+      10 | limits = { metrics = { error = "2%", queue = "2%", errors = "3" } }
+         |                                                    ^^^^^^^^^^^^
+      help: write a share, such as "5%"
+    landfall.toml:13:1: deadline (1m) of the limits is too short: 5 windows of 30s are the least that can tell anything
+      13 | limits = { latency = "1s", deadline = "1m" }
+         | ^^^^^^
+    landfall.toml:13:1: the limits hold what the checks measure, and there is no [[check]]
+      13 | limits = { latency = "1s", deadline = "1m" }
+         | ^^^^^^
+      help: add a `[[check]]`, or remove `latency` and `failures`
+    "#);
+    let without_a_check = "[environment.a]\nwatch = \"30m\"\nlimits = { latency = \"1s\" }\n";
+    insta::assert_snapshot!(wrong(without_a_check), @r#"
+    landfall.toml:5:1: the limits hold what the checks measure, and there is no [[check]]
+      5 | limits = { latency = "1s" }
+        | ^^^^^^
+      help: add a `[[check]]`, or remove `latency` and `failures`
     "#);
 }

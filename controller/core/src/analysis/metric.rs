@@ -39,6 +39,11 @@ pub enum Tolerance {
         /// Or worse by so much, for figures near zero; in the metric's unit.
         slack: f64,
     },
+    /// Figures of either kind against one that is given, whatever others have.
+    Limit {
+        /// The canaries' figure may be so much (where lower is worse: no less); of events their rate.
+        most: f64,
+    },
     /// Events out of so many chances per host and window: failed requests, failed probes, restarts.
     Events {
         /// Their rate may be so many times the baseline's.

@@ -180,6 +180,14 @@ impl Finding {
     fn seen(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = self.metric.unit;
         match self.evidence {
+            Evidence::Level { canary: Some(figure), .. }
+                if let Tolerance::Limit { most } = self.metric.tolerance =>
+            {
+                let may_be = if self.metric.worse == Worse::Higher { "at most" } else { "at least" };
+                let (figure, most) = (unit.write(figure), unit.write(most));
+                let of = windows(self.paired);
+                write!(f, "{figure}, and {may_be} {most} may be: beyond that in {} of {of}", self.worse_in)
+            }
             Evidence::Level { canary: Some(canary), baseline: Some(baseline), times } => {
                 write!(f, "{} on the canary against {}", unit.write(canary), unit.write(baseline))?;
                 if let Some((from, to)) = times {
@@ -230,6 +238,7 @@ impl Finding {
             (Tolerance::Events { ratio, .. } | Tolerance::Level { ratio, .. }, _) => {
                 format!("no less than the others' by {ratio} times")
             }
+            (Tolerance::Limit { most }, _) => self.metric.unit.write(most),
         }
     }
 }

@@ -41,7 +41,9 @@ enum Doubts {
 impl Series {
     pub fn new(metric: Metric, persistence: f64) -> Self {
         let doubts = match metric.tolerance {
-            Tolerance::Level { .. } => Doubts::Level { worse: Doubt::default(), pairs: Vec::new() },
+            Tolerance::Level { .. } | Tolerance::Limit { .. } => {
+                Doubts::Level { worse: Doubt::default(), pairs: Vec::new() }
+            }
             Tolerance::Events { .. } => Doubts::Events {
                 share: Doubt::default(),
                 above: Doubt::default(),
@@ -64,6 +66,10 @@ impl Series {
     /// Figures of the wrong kind are none.
     pub fn observe(&mut self, window: Option<&Window>) {
         match (window, self.metric.tolerance) {
+            (Some(window), Tolerance::Limit { most }) => match window.of_canary() {
+                Some(figure) => self.level(figure, most, 1.0, 0.0),
+                None => (self.no_canary, self.no_baseline) = (self.no_canary + 1, self.no_baseline + 1),
+            },
             (Some(Window::Level { canary, baseline }), Tolerance::Level { ratio, slack }) => {
                 if let Some((canary, baseline)) = self.both(window::levels(canary, baseline)) {
                     self.level(canary, baseline, ratio, slack);
@@ -140,7 +146,7 @@ impl Series {
                 Evidence::Level {
                     canary: typical(|pair| pair.0),
                     baseline: typical(|pair| pair.1),
-                    times: self.times(pairs, thresholds.fail),
+                    times: self.is_compared().then(|| self.times(pairs, thresholds.fail)).flatten(),
                 }
             }
             Doubts::Events { canary, baseline, .. } => {
@@ -225,6 +231,11 @@ impl Series {
             }
             _ => true,
         }
+    }
+
+    /// Whether it stands beside others, and not against a figure that is given.
+    fn is_compared(&self) -> bool {
+        !matches!(self.metric.tolerance, Tolerance::Limit { .. })
     }
 
     fn missing(&self) -> Missing {

@@ -52,6 +52,13 @@ impl Settings {
         Ok(Self { persistence: odds, ..self })
     }
 
+    /// What the k-th of tests that follow each other may spend of the rate of false alarms, from 1: all of them together
+    /// spend no more than the whole, however many they are.
+    pub(super) fn spent_on(self, k: u32) -> Self {
+        let k = f64::from(k);
+        Self { alpha: self.alpha / (k * (k + 1.0)), ..self }
+    }
+
     /// A canary is failed if any of its critical metrics fails, so each may do so wrongly with only its part of the
     /// rate (Bonferroni). It passes only if all of them pass, so each may do that with the whole rate: whichever is
     /// truly worse has to pass wrongly (Berger 1982).

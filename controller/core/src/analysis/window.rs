@@ -55,11 +55,22 @@ pub(super) fn levels(canary: &[f64], baseline: &[f64]) -> Pair<f64> {
 
 /// All hosts of a side together.
 pub(super) fn counts(canary: &[Count], baseline: &[Count]) -> Pair<Count> {
-    let side = |hosts: &[Count]| {
-        let all = hosts.iter().fold(Count::default(), |sum, host| sum.and(*host));
-        Some(all).filter(|all| all.of > 0)
-    };
-    Pair::of(side(canary), side(baseline))
+    Pair::of(together(canary), together(baseline))
+}
+
+fn together(hosts: &[Count]) -> Option<Count> {
+    let all = hosts.iter().fold(Count::default(), |sum, host| sum.and(*host));
+    Some(all).filter(|all| all.of > 0)
+}
+
+impl Window {
+    /// The one figure of the hosts on the new release: a median over them, or their rate.
+    pub(super) fn of_canary(&self) -> Option<f64> {
+        match self {
+            Self::Level { canary, .. } => median(canary),
+            Self::Events { canary, .. } => together(canary).map(Count::rate),
+        }
+    }
 }
 
 /// Of what is a number; of an even count what lies between the two in the middle, in proportion where both are above

@@ -1,9 +1,10 @@
 //! What would be compared in a rollout, named before it begins.
 
 use landfall_common::ReleaseName;
-use landfall_common::strategy::CanaryAnalysis;
+use landfall_common::strategy::{CanaryAnalysis, Limits};
 
 use crate::State;
+use crate::analysis::Metric;
 use crate::record::ReleaseRecord;
 
 use super::{Subjects, analysis};
@@ -17,6 +18,18 @@ pub struct Named {
     pub aside: Vec<String>,
     /// What the release shows of itself and the one before does not, or as something else.
     pub alone: Vec<String>,
+}
+
+/// What a release may show at most while it is watched: `latency of web at most 500 ms`.
+#[must_use]
+pub fn limits(
+    state: &State,
+    application: &landfall_common::AppName,
+    release: &ReleaseName,
+    asked: &Limits,
+) -> Vec<String> {
+    let subjects = Subjects::alone(state.release(application, release)).bounded();
+    super::limits::metrics(&subjects, asked).iter().filter_map(Metric::limit).collect()
 }
 
 impl Named {

@@ -3,6 +3,7 @@
 use landfall_common::strategy::{Before, Gate};
 use landfall_common::{GateName, RolloutId};
 
+use crate::analysis::Verdict;
 use crate::command::Answer;
 use crate::gate::{self, AtGates, GateAnswer, GateVerdict, Standing};
 use crate::log::{Actor, LogEvent};
@@ -103,7 +104,7 @@ impl Draft<'_> {
             };
             return Err(wrong(&rollout, waits));
         }
-        let overruled = told(&shut);
+        let overruled = told(&shut).join("; ");
         let batch = u64::from(at.next);
         let id = rollout.id.clone();
         self.log(LogEvent::RolloutPromoted { rollout: id, batch, overruled, reason: reason.to_owned() });
@@ -128,13 +129,26 @@ impl Draft<'_> {
         if accepted && shut.is_empty() {
             return Ok(answer);
         }
-        let (id, overruled) = (rollout.id.clone(), told(&shut));
+        let limits = if accepted { None } else { self.beyond_limits(&rollout) };
+        let overruled: Vec<String> = limits.into_iter().chain(told(&shut)).collect();
+        let by_controller = matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
+        let is_held = !overruled.is_empty() && by_controller;
+        let (id, overruled) = (rollout.id.clone(), overruled.join("; "));
         self.log(LogEvent::WatchEnded { rollout: id, overruled, reason: reason.to_owned() });
-        let is_held =
-            !shut.is_empty() && matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
         let at = if shut.is_empty() { at } else { at.overruled_with(names(&open)) };
         self.goes_on_to(rollout, Stage::Watching { accepted: true, at }, is_held, reason);
         Ok(answer)
+    }
+
+    /// What the limits of a release that is watched say, where it is not known to keep within them.
+    fn beyond_limits(&self, rollout: &Rollout) -> Option<String> {
+        rollout.strategy.limits.as_ref()?;
+        let comparison = self.state.comparison(&rollout.id);
+        match comparison.map(|comparison| (comparison.verdict(), comparison.report().to_string())) {
+            Some((Verdict::Pass, _)) => None,
+            Some((_, report)) if !report.is_empty() => Some(format!("its limits: {report}")),
+            _ => Some("its limits: no host has sent figures".to_owned()),
+        }
     }
 
     /// What gates have paused waits for this word, and for no other.
@@ -156,9 +170,8 @@ impl Draft<'_> {
 }
 
 /// `gate qa is closed, by anna: …`, of each.
-fn told(gates: &[&Standing<'_>]) -> String {
-    let told: Vec<String> = gates.iter().map(|standing| format!("gate {standing}")).collect();
-    told.join("; ")
+fn told(gates: &[&Standing<'_>]) -> Vec<String> {
+    gates.iter().map(|standing| format!("gate {standing}")).collect()
 }
 
 fn names<'s>(gates: &'s [&Standing<'_>]) -> impl Iterator<Item = GateName> + 's {

@@ -290,7 +290,8 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         overruled: bool,
     },
-    /// The canary was compared with the hosts on the release before, and something follows from it.
+    /// The canary was compared with the hosts on the release before, or what is watched with its limits, and something
+    /// follows from it.
     CanaryAnalysed {
         /// The rollout.
         rollout: RolloutId,
@@ -302,6 +303,9 @@ pub enum LogEvent {
         window_ms: u64,
         /// Of each metric that the verdict stands on, a sentence.
         findings: Vec<String>,
+        /// Whether it was in the watch, against limits.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_watch: bool,
     },
     /// The first of two groups of hosts gets all requests from now on, and the other one none.
     RequestsSwitched {

@@ -139,7 +139,20 @@ impl LogEvent {
                     &gates.join("; "),
                 )
             }
-            Self::CanaryAnalysed { rollout, verdict, windows, window_ms, findings } => {
+            Self::CanaryAnalysed { rollout, verdict, windows, window_ms, findings, in_watch: true } => {
+                let verdict = match verdict {
+                    AnalysisVerdict::Pass => "keeps within its limits",
+                    AnalysisVerdict::Fail => "is beyond its limits",
+                    AnalysisVerdict::Inconclusive => "was watched without a verdict on its limits",
+                };
+                let of = human::format(Duration::from_millis(*window_ms));
+                let windows = count(*windows, "window");
+                because(
+                    format!("the release of rollout {rollout} {verdict} after {windows} of {of}"),
+                    &findings.join("; "),
+                )
+            }
+            Self::CanaryAnalysed { rollout, verdict, windows, window_ms, findings, in_watch: false } => {
                 let verdict = match verdict {
                     AnalysisVerdict::Pass => "passed its analysis",
                     AnalysisVerdict::Fail => "failed its analysis",
@@ -159,7 +172,11 @@ impl LogEvent {
                 format!("rollout {rollout} is watched for {} from now on", human::format(*period))
             }
             Self::WatchEnded { rollout, overruled, reason } => {
-                let although = if overruled.is_empty() { "" } else { ", and overrules its gates" };
+                let although = match (overruled.is_empty(), overruled.starts_with("gate ")) {
+                    (true, _) => "",
+                    (false, true) => ", and overrules its gates",
+                    (false, false) => " although it was not known to keep within its limits",
+                };
                 let text = format!("the watch of rollout {rollout} was ended{although}");
                 because(because(text, overruled), reason)
             }

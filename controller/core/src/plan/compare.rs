@@ -102,6 +102,7 @@ pub(super) fn log(table: &mut Table<'_>) {
         windows: comparison.map_or(0, Comparison::windows).into(),
         window_ms: u64::try_from(asked.window.as_millis()).unwrap_or(u64::MAX),
         findings: report.into_iter().flat_map(|report| report.reasons().map(ToString::to_string)).collect(),
+        in_watch: false,
     };
     table.log(event);
 }

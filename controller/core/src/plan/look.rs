@@ -16,6 +16,7 @@ use super::absorb;
 use super::compare::Compared;
 use super::deadline;
 use super::evidence::Proof;
+use super::limits;
 use super::room::Room;
 use super::table::{Seat, Table};
 
@@ -136,8 +137,11 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
     Some(Deadline { name: "progress_deadline", host: None, at, then: format!("if nothing gets on, {then}") })
 }
 
-/// When it pauses since the comparison of the canary has found nothing.
+/// When it pauses since the comparison of the canary, or the limits in the watch, have found nothing.
 fn analysis(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadline> {
+    if let Stage::Watching { accepted: false, .. } = stage {
+        return limits::deadline(table, rollout);
+    }
     let Stage::Canary { promotion: promotion @ Promotion::ByItself } = stage else { return None };
     let (asked, _) = rollout.compares()?;
     if Compared::of(table, *promotion).lets_go() {

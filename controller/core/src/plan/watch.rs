@@ -15,6 +15,7 @@ use super::Turn;
 use super::blue_green;
 use super::evidence;
 use super::gates;
+use super::limits;
 use super::run;
 use super::table::Table;
 
@@ -36,8 +37,9 @@ pub(super) fn begin(table: &mut Table<'_>) -> Turn {
 
 /// Goes on asking until the watch is over, or somebody has seen enough. Hosts that come late still take the release.
 pub(super) fn advance(table: &mut Table<'_>, accepted: bool, at: &AtGates) -> Turn {
-    let may_end = match gates::in_watch(table, at) {
-        Ok(open) => open,
+    let held = gates::in_watch(table, at).and_then(|open| Ok(limits::hold(table, accepted)? && open));
+    let may_end = match held {
+        Ok(may_end) => may_end,
         Err(turn) => return turn,
     };
     let first_of_two = table.rollout().groups.is_some();
@@ -76,6 +78,7 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool, at: &AtGates) -> Tu
     let ailing: Vec<Wait> = ailing.collect();
     let group = rollout.groups.as_ref().map(|groups| groups.name(Side::First));
     table.wait(Wait::Watch { rollout: id, period: seen, of: watch, group });
+    limits::report(table);
     ailing.into_iter().for_each(|wait| table.wait(wait));
     Turn::None
 }

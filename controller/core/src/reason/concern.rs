@@ -43,6 +43,7 @@ impl Wait {
             | Self::Canary { .. }
             | Self::Analysis { .. }
             | Self::Gate { .. }
+            | Self::Limits { .. }
             | Self::Watch { .. }
             | Self::NoCandidate { .. }
             | Self::Unstored { .. }

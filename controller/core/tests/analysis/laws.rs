@@ -121,7 +121,7 @@ proptest! {
         windows in vec((vec(0.0..1e6_f64, 1..4), vec((0..50_u64, 1..50_u64), 1..4)), 0..60),
     ) {
         let same = |(levels, counts): &(Vec<f64>, Vec<(u64, u64)>)| match tolerance {
-            Tolerance::Level { .. } => Window::Level { canary: levels.clone(), baseline: levels.clone() },
+            Tolerance::Level { .. } | Tolerance::Limit { .. } => Window::Level { canary: levels.clone(), baseline: levels.clone() },
             Tolerance::Events { .. } => {
                 let counts: Vec<_> = counts.iter().map(|(events, of)| Count { events: *events, of: *of }).collect();
                 Window::Events { canary: counts.clone(), baseline: counts }

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod laws;
+mod limits;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -43,6 +43,8 @@ mod laws;
 #[cfg(test)]
 mod leave_out;
 #[cfg(test)]
+mod limits;
+
 mod line;
 #[cfg(test)]
 mod many;

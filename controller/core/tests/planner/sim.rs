@@ -79,6 +79,7 @@ fn strategy(rng: &mut StdRng) -> Strategy {
     let canary_hold = if held { Duration::from_secs(pick(rng, &[0, 0, 30])) } else { Duration::ZERO };
     let auto_promote = !held || rng.random_range(0..3) > 0;
     let strategy = Strategy {
+        limits: None,
         kind: pick(rng, &[StrategyKind::Rolling, StrategyKind::Rolling, StrategyKind::OneAtATime]),
         canary,
         canary_hold,

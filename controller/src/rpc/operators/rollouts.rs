@@ -11,7 +11,7 @@ use landfall_common::{
 };
 use landfall_controller_core::approval;
 use landfall_controller_core::command::{Action, Answer, Command, IfHeld, RollRequest};
-use landfall_controller_core::comparison::Named;
+use landfall_controller_core::comparison::{self, Named};
 use landfall_controller_core::groups::Groups;
 use landfall_controller_core::line;
 use landfall_controller_core::log::MigrationVerdict;
@@ -257,6 +257,7 @@ fn notes(view: &View<'_>, plan: &Plan, wanted: &RollRequest) -> Vec<String> {
     notes.push(format!("at most {}, and at most {} may fail", out(plan), hosts(plan.failure_budget)));
     notes.extend(pace(plan));
     notes.extend(analysis(view, plan));
+    notes.extend(limits(view, plan));
     notes.extend(gates::notes(plan));
     if let Schema::Fits { reason } = &plan.schema {
         notes.push(format!("no migration runs: {reason}"));
@@ -299,6 +300,17 @@ fn analysis(view: &View<'_>, plan: &Plan) -> Vec<String> {
         notes.push(format!("not compared, since {} does not show the same: {alone}", previous.name));
     }
     notes
+}
+
+/// What the release may show at most while it is watched.
+fn limits(view: &View<'_>, plan: &Plan) -> Option<String> {
+    let limits = plan.strategy.limits.as_ref().filter(|_| !plan.strategy.watch.is_zero())?;
+    let held = comparison::limits(view.state, &plan.place.application, &plan.release.name, limits);
+    Some(format!(
+        "in the watch it goes back when most windows of {} are beyond one of its limits: {}",
+        human::format(limits.window),
+        held.join(", ")
+    ))
 }
 
 /// How many may be out at the same time, of whom.

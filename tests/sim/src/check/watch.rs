@@ -1,6 +1,6 @@
 //! P5, after the last batch: a rollout whose environment asks for a watch succeeds only once it was watched for that
 //! long, by a true clock and not by the controller's; or its hosts say, by their own, that they were well for that
-//! long; or somebody has said that he has seen enough.
+//! long; or somebody has said that he has seen enough. What is far beyond its limits never does by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,6 +97,14 @@ impl Checks {
         let id = &rollout.id;
         if !must || self.watch.accepted.contains(id) || self.watch.over.contains(id) {
             return None;
+        }
+        let slow = self.releases.get(&rollout.release.digest).is_some_and(|release| release.plan.slow);
+        if slow && rollout.strategy.limits.is_some() {
+            let what = format!(
+                "the watch of rollout {id} was over, and {} is far beyond its limits",
+                rollout.release.name
+            );
+            return Some(Err(Violation::new("P5", what)));
         }
         let watched_ms = self.watch.since.get(id).map_or(0, |since| true_ms.saturating_sub(*since));
         let well = |member: &Member| {

@@ -1,6 +1,6 @@
 //! What a host measures of its checks and its services, told with its heartbeats.
 
-use landfall_common::strategy::Missing;
+use landfall_common::strategy::{Missing, Strategy};
 use landfall_common::{Duration, ReleaseName, ServiceName, StepName};
 use landfall_controller_core::log::{AnalysisVerdict, LogEvent, NewEntry};
 use landfall_controller_core::observation::{
@@ -10,6 +10,7 @@ use landfall_controller_core::observation::{
 use super::agents::HEARTBEAT_MS;
 use super::{Event, World};
 use crate::application::{Application, REQUESTS, Shows};
+use crate::check::Violation;
 use crate::sabotage::Sabotage;
 
 impl World {
@@ -73,7 +74,8 @@ impl World {
         let measured = std::mem::take(&mut self.hosts[host].measured);
         let services = self.used(host);
         let metrics = self.shown(host);
-        if self.releases.iter().all(|release| release.plan.strategy.analysis.is_none()) {
+        let is_looked_at = |strategy: &Strategy| strategy.analysis.is_some() || strategy.limits.is_some();
+        if !self.releases.iter().any(|release| is_looked_at(&release.plan.strategy)) {
             return;
         }
         let Some(connection) = self.hosts[host].connection else { return };
@@ -121,8 +123,11 @@ impl World {
 
     /// What the log says of comparisons, beside what the releases really are.
     pub(super) fn look_at_analyses(&mut self, log: &[NewEntry]) {
+        let mut wrongly = Ok(());
         for entry in log {
-            let LogEvent::CanaryAnalysed { rollout, verdict, findings, .. } = &entry.event else { continue };
+            let LogEvent::CanaryAnalysed { rollout, verdict, findings, in_watch, .. } = &entry.event else {
+                continue;
+            };
             self.statistics.analysed += 1;
             self.note(format_args!("the canary of {rollout}: {verdict:?}: {}", findings.join("; ")));
             let state = self.controller.running.as_ref().map(|controller| &controller.state);
@@ -136,9 +141,18 @@ impl World {
                     release.plan.slow || release.plan.restless || release.plan.hungry || is_failing;
                 is_it && !is_worse && release.plan.bad_ppm == 0
             });
+            if *in_watch {
+                let slow = self.checks.releases.get(&rollout.release.digest).is_some_and(|r| r.plan.slow);
+                if *verdict == AnalysisVerdict::Fail && !slow {
+                    let what = format!("{} keeps within its limits, and is taken back", rollout.release.name);
+                    wrongly = Err(Violation::new("P6", what));
+                }
+                continue;
+            }
             if *verdict == AnalysisVerdict::Fail && good {
                 self.statistics.taken_back_wrongly += 1;
             }
         }
+        self.must(wrongly);
     }
 }
