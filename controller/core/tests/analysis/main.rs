@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod reference;

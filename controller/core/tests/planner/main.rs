@@ -31,6 +31,7 @@ mod explain;
 mod failures;
 #[cfg(test)]
 mod gates;
+#[cfg(test)]
 mod gates_in_watch;
 #[cfg(test)]
 mod hosts;
@@ -44,7 +45,7 @@ mod laws;
 mod leave_out;
 #[cfg(test)]
 mod limits;
-
+#[cfg(test)]
 mod line;
 #[cfg(test)]
 mod many;
