@@ -81,6 +81,50 @@ fn a_release_that_answers_slowly_goes_back_by_itself_and_one_that_does_not_goes_
     assert!(log.contains("passed its analysis after "), "{log}");
 }
 
+/// As above, in the watch: against what is given, since nothing else runs the release before.
+const LIMITS: &str = r#"
+[environment.production.limits]
+window = "10s"
+deadline = "10m"
+alpha = "50%"
+beta = "50%"
+latency = "250ms"
+"#;
+
+#[test]
+fn a_release_that_is_beyond_its_limits_in_the_watch_goes_back_by_itself() {
+    let bin = Path::new(env!("CARGO_BIN_EXE_demo")).parent().unwrap();
+    let scene = Scene::new(bin, &["web-1", "web-2", "web-3"]).unwrap();
+    let said = scene.release("v1").unwrap();
+    assert_eq!(said.code, 0, "{said:?}\n{}", scene.last_words());
+    let watched = |watch: &str| format!("watch = \"{watch}\"\n{LIMITS}");
+
+    // Its checks pass on all hosts, and each answer takes 0.4 s.
+    let slow = scene.artifact("v2", |text| text + &watched("10m")).unwrap();
+    std::fs::write(slow.join("delay.txt"), "0.4").unwrap();
+    let said = scene.release_command("v2", &slow, &["--publish-only"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let plan = scene.ctl(&["plan", "v2"]).unwrap().expect_code(0).unwrap().out;
+    assert!(plan.contains("one of its limits: latency of healthz at most 250 ms"), "{plan}");
+    let said = scene.release_command("v2", &slow, &[]).output().unwrap();
+    let all = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(said.status.code(), Some(3), "{all}\n{}", scene.last_words());
+    assert!(all.contains("v2 is beyond its limits: latency of healthz: 4"), "{all}");
+    assert!(all.contains("and at most 250 ms may be: beyond that in "), "{all}");
+    assert_eq!(runs(&scene), ["v1", "v1", "v1"]);
+    let log = scene.ctl(&["log", "--all"]).unwrap().expect_code(0).unwrap().out;
+    assert!(
+        log.contains("web-3: v2 is active and healthy") && log.contains("is beyond its limits after "),
+        "{log}"
+    );
+
+    // One that keeps within them; the watch lasts until that is known.
+    let good = scene.artifact("v3", |text| text + &watched("1s")).unwrap();
+    let said = scene.release_command("v3", &good, &[]).output().unwrap();
+    assert!(said.status.success(), "{said:?}\n{}", scene.last_words());
+    assert_eq!(runs(&scene), ["v3", "v3", "v3"]);
+}
+
 /// As above, of what the services use: memory decides, and a restart now and then does not.
 const OF_SERVICES: &str = r#"
 [environment.production.analysis]
