@@ -21,7 +21,7 @@ use crate::ids::{AppName, EnvName, ReleaseName};
 use crate::manifest::{Program, Step};
 use crate::strategy::Strategy;
 use reader::{Reader, Section};
-use sections::{LeadsAway, Migrate, Place, Taken};
+use sections::{LeadsAway, Measured, Migrate, Place, Taken};
 
 /// The name of the file in the root of an application's repository.
 pub const FILE_NAME: &str = "landfall.toml";
@@ -111,8 +111,9 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Definition> {
         None if has_traffic => LeadsAway::FromTheHost,
         None => LeadsAway::Nothing,
     };
+    let measured = Measured { checks: &checks, metrics: &metrics, services: root.has("service") };
     let named_environments = root.named_tables("environment", "[environment.NAME]");
-    let mut environments = sections::environments(named_environments, (&checks, &metrics), away);
+    let mut environments = sections::environments(named_environments, measured, away);
     if environments.is_empty() {
         let production = EnvName::new("production").expect("a literal that is a valid name");
         environments.insert(production, Strategy::default());

@@ -22,7 +22,7 @@ use crate::manifest::{
 };
 use crate::time::{Duration, human};
 use crate::words;
-pub(super) use environments::{LeadsAway, environments};
+pub(super) use environments::{LeadsAway, Measured, environments};
 pub(super) use metrics::metrics;
 pub(super) use services::services;
 pub(super) use traffic::traffic;

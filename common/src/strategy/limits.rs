@@ -21,13 +21,13 @@ pub struct Limits {
     /// Each window is one observation.
     #[serde(rename = "window_ms", with = "duration_ms")]
     pub window: Duration,
-    /// Without a verdict within this the rollout pauses; counted from the beginning of the watch, or from the last
-    /// resumption, and no sooner than the watch would be over.
+    /// The rollout pauses when nothing is known for so long after the watch would be over, and after it was known last that
+    /// the release keeps within them.
     #[serde(rename = "deadline_ms", with = "duration_ms")]
     pub deadline: Duration,
-    /// Of releases that keep within their limits in half of all windows, at most so many are taken back.
+    /// Of releases that are at no time beyond a limit in more than half of the windows, at most so many are taken back.
     pub alpha: Share,
-    /// Of releases that are beyond one in half of all windows, at most so many pass.
+    /// Of releases that are beyond one in a third of all windows or more, at most so many pass.
     pub beta: Share,
     /// How long a check may take, each by itself.
     #[serde(
@@ -120,6 +120,15 @@ impl Limits {
                 return Err(format!("{name} ({share}) of the limits must be from 0.01% to 50%"));
             }
         }
+        for (name, is_zero) in [
+            ("latency", self.latency.is_some_and(|latency| latency.is_zero())),
+            ("cpu", self.cpu == Some(Share(0))),
+            ("memory", self.memory_bytes == Some(0)),
+        ] {
+            if is_zero {
+                return Err(format!("{name} of the limits is 0, which nothing keeps within"));
+            }
+        }
         if self.failures.is_some_and(|failures| failures >= Share::percent(100)) {
             return Err(
                 "failures of the limits must be below 100%: all of them may fail otherwise".to_owned()
@@ -158,6 +167,7 @@ mod tests {
         insta::assert_snapshot!(wrong(Limits { deadline: seconds(60), ..some() }), @"deadline (1m) of the limits is too short: 5 windows of 30s are the least that can tell anything");
         insta::assert_snapshot!(wrong(Limits { deadline: seconds(90_000), ..some() }), @"deadline (1d1h) of the limits must be at most 1d");
         insta::assert_snapshot!(wrong(Limits { beta: Share::percent(51), ..some() }), @"beta (51%) of the limits must be from 0.01% to 50%");
+        insta::assert_snapshot!(wrong(Limits { latency: Some(Duration::ZERO), ..some() }), @"latency of the limits is 0, which nothing keeps within");
         insta::assert_snapshot!(wrong(Limits { failures: Some(Share::percent(100)), ..some() }), @"failures of the limits must be below 100%: all of them may fail otherwise");
     }
 

@@ -61,6 +61,12 @@ pub struct Comparison {
     missing: BTreeMap<(MetricName, On), (HostId, String)>,
     /// Whether it has seen the canary held from the beginning.
     whole: bool,
+    /// When a window ended last after which it passed.
+    passed_at: Option<Timestamp>,
+    /// Since when it does.
+    passes_since: Option<Timestamp>,
+    /// Of how many hosts figures are due in a window: less than half of them stand for nobody. 0 where one is enough.
+    due: usize,
 }
 
 /// How the windows are judged.
@@ -115,17 +121,48 @@ impl Comparison {
         let test = Test::Once(Analysis::new(settings, analysis(&subjects, asked)));
         let report = test.report();
         let (open, missing) = (Open::default(), BTreeMap::new());
-        Self { rollout, length: asked.window, subjects, test, report, open, missing, whole }
+        Self {
+            rollout,
+            length: asked.window,
+            subjects,
+            test,
+            report,
+            open,
+            missing,
+            whole,
+            passed_at: None,
+            passes_since: None,
+            due: 0,
+        }
     }
 
     /// Of a release that is watched, against what it may show at most; `whole` if it is watched from now on.
-    pub(crate) fn within(rollout: RolloutId, limits: &Limits, subjects: Subjects, whole: bool) -> Self {
+    pub(crate) fn within(
+        rollout: RolloutId,
+        (limits, watch): (&Limits, Duration),
+        subjects: Subjects,
+        whole: bool,
+    ) -> Self {
         let subjects = subjects.bounded();
         let settings = Settings::new(limits.alpha.fraction(), limits.beta.fraction()).unwrap_or_default();
-        let test = Test::Successive(Successive::new(settings, limits::metrics(&subjects, limits)));
+        let planned = watch.as_millis() / limits.window.as_millis().max(1);
+        let planned = u32::try_from(planned).unwrap_or(u32::MAX);
+        let test = Test::Successive(Successive::new(settings, limits::metrics(&subjects, limits), planned));
         let report = test.report();
         let (open, missing) = (Open::default(), BTreeMap::new());
-        Self { rollout, length: limits.window, subjects, test, report, open, missing, whole }
+        Self {
+            rollout,
+            length: limits.window,
+            subjects,
+            test,
+            report,
+            open,
+            missing,
+            whole,
+            passed_at: None,
+            passes_since: None,
+            due: 0,
+        }
     }
 
     /// Of which rollout.
@@ -158,6 +195,28 @@ impl Comparison {
         &self.report
     }
 
+    /// When it was known last to pass.
+    #[must_use]
+    pub fn passed_at(&self) -> Option<Timestamp> {
+        self.passed_at
+    }
+
+    /// Since when it is known to pass, if it is.
+    #[must_use]
+    pub fn passes_since(&self) -> Option<Timestamp> {
+        self.passes_since
+    }
+
+    /// Whether the window that is open ends with figures that come now.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.open.since.is_some_and(|since| now.since(since) >= self.length)
+    }
+
+    /// Says of how many hosts figures are due in the window that is open.
+    pub(crate) fn expect(&mut self, hosts: usize) {
+        self.due = hosts;
+    }
+
     /// What follows so far. Nothing follows from no comparison (P5), nor from figures that are all missing.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -172,6 +231,12 @@ impl Comparison {
         let since = *self.open.since.get_or_insert(now);
         if now.since(since) >= self.length {
             self.end_window();
+            if self.verdict() == Verdict::Pass {
+                self.passed_at = Some(now);
+                self.passes_since.get_or_insert(now);
+            } else {
+                self.passes_since = None;
+            }
             self.open.since = Some(now);
         }
         let side = match on {
@@ -211,6 +276,7 @@ impl Comparison {
     /// The clock was set: how long the window has lasted nobody knows.
     pub(crate) fn forget_window(&mut self) {
         self.open = Open::default();
+        (self.passed_at, self.passes_since) = (None, None);
     }
 
     fn end_window(&mut self) {
@@ -237,6 +303,13 @@ impl Comparison {
             };
             window.insert(metric.name.to_string(), figures);
         }
+        let enough = |window: &Window| match window {
+            Window::Level { canary, .. } => canary.len() * 2 >= self.due,
+            Window::Events { canary, .. } => {
+                canary.iter().filter(|count| count.of > 0).count() * 2 >= self.due
+            }
+        };
+        window.retain(|_, window| enough(window));
         self.test.observe(&window);
         self.report = self.test.report();
         for finding in &mut self.report.findings {

@@ -161,7 +161,8 @@ pub(crate) fn tried<'s>(state: &'s State, rollout: &'s Rollout) -> impl Iterator
 
 /// How a rollout that did not bring its release ended, if it has.
 pub(crate) fn went_wrong(state: &State, rollout: &Rollout) -> Option<&'static str> {
-    let failed_somewhere = || state.members(&rollout.id).any(|member| member.state.failed());
+    let failed_somewhere =
+        || state.members(&rollout.id).any(|member| member.state.failed() && !member.state.barred());
     match &rollout.status {
         // It brought nothing: the release had been proven before.
         _ if rollout.is_restart() => None,

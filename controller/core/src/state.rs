@@ -11,7 +11,7 @@ use crate::evidence::{EvidenceRecord, Statements};
 use crate::member::Member;
 use crate::observation::{Attention, Figures, Host, Observation};
 use crate::record::{Change, Issued, Key, Lock, Place, PlaceRecord, Record, ReleaseRecord, RequestRecord};
-use crate::rollout::{Lease, Looks, MigrationRun, Rollout};
+use crate::rollout::{Lease, Looks, MigrationRun, Rollout, Status};
 use crate::timing::CLOCK_SKEW;
 
 /// Everything the planner decides upon. It changes through [`State::apply`], once a change is durable, and
@@ -170,7 +170,8 @@ impl State {
         }
         let member = self.members.get(&rollout.id).and_then(|members| members.get(host));
         let runs_it = active.release.digest == rollout.release.digest;
-        let has_it = member.filter(|member| member.state.committed() && runs_it);
+        let stands = |member: &Member| member.left_out.is_none() && member.state.committed();
+        let has_it = member.filter(|member| stands(member) && runs_it);
         let on = match (looks, member.filter(|member| member.batch == 1)) {
             (Looks::Watch(_), _) if has_it.is_some() => On::Canary,
             (Looks::Canary(..), Some(_)) if has_it.is_some() => On::Canary,
@@ -183,7 +184,13 @@ impl State {
             let comparison = self.compare_anew(rollout, looks, false);
             self.comparisons.insert(place.clone(), comparison);
         }
+        let members = self.members.get(&rollout.id);
+        let all = || members.map_or(0, |members| members.values().filter(|member| stands(member)).count());
+        let watched = matches!(looks, Looks::Watch(_));
         if let Some(comparison) = self.comparisons.get_mut(&place) {
+            if watched && comparison.is_over(now) {
+                comparison.expect(all());
+            }
             comparison.take(host, on, figures, now);
         }
     }
@@ -192,7 +199,10 @@ impl State {
     fn compare(&mut self, rollout: &Rollout) {
         let watches = |rollout: &Rollout| Some(matches!(rollout.looks_at_figures()?, Looks::Watch(_)));
         let known = self.rollouts.get(&rollout.id);
-        if known.and_then(watches) == watches(rollout) {
+        // Whoever resumes what the limits have paused wants to see what it is like by now.
+        let paused = |rollout: &Rollout| matches!(rollout.status, Status::Paused { .. });
+        let resumed = watches(rollout) == Some(true) && known.is_some_and(paused) && !paused(rollout);
+        if known.and_then(watches) == watches(rollout) && !resumed {
             return;
         }
         let begins = rollout.looks_at_figures().filter(|_| known.is_some());
@@ -212,7 +222,7 @@ impl State {
             Looks::Canary(asked, _) => Comparison::new(id, asked, self.compared(rollout), whole),
             Looks::Watch(limits) => {
                 let release = self.release(&rollout.place.application, &rollout.release.name);
-                Comparison::within(id, limits, Subjects::alone(release), whole)
+                Comparison::within(id, (limits, rollout.strategy.watch), Subjects::alone(release), whole)
             }
         }
     }

@@ -69,7 +69,7 @@ pub(super) fn describe(gate: &Gate) -> String {
             Some(url) => format!("not asked now; the controller asks {url} then"),
         },
         (Some(_), None) if *watched && url.is_none() => {
-            "it stands as it was opened while the release is watched; `ctl gate fail` goes back".to_owned()
+            "nobody has shut it while the release is watched; `ctl gate fail` goes back".to_owned()
         }
         (Some(waits), None) => {
             let deadline = human::format(Duration::from_millis(*deadline_ms));
@@ -149,7 +149,7 @@ mod tests {
         qa before the second batch: batch 2 waits, and there is no answer of https://ci/qa; after 10m without one the rollout pauses
         qa before the second batch: batch 2 waits, and there is no answer of https://ci/qa (it answered 503); after 10m without one the rollout pauses
         qa before the second batch: closed for batch 2, by https://ci/qa since 2026-11-21 10:00:00: the load test runs; asked every 10s
-        qa before the second batch: it stands as it was opened while the release is watched; `ctl gate fail` goes back
+        qa before the second batch: nobody has shut it while the release is watched; `ctl gate fail` goes back
         qa before the second batch: closed for the end of the watch, by ci at 2026-11-21 10:00:00: the load test runs
         qa before the second batch: the end of the watch waits, and there is no answer of https://ci/qa; after 10m without one the rollout pauses
         qa before the second batch: closed for the end of the watch, by https://ci/qa since 2026-11-21 10:00:00: the load test runs; asked every 10s

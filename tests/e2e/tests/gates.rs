@@ -272,11 +272,7 @@ fn a_gate_that_says_no_in_the_watch_has_the_release_go_back() {
     assert_eq!(runs(&scene), ["v2", "v2"]);
     wait_until("a question", PATIENCE, || door.asked().concat().contains(r#""watch":true"#)).unwrap();
     let list = scene.ctl(&["gate", "list"]).unwrap();
-    told(
-        &list,
-        0,
-        &["qa before the second batch: it stands as it was opened", "open for the end of the watch"],
-    );
+    told(&list, 0, &["qa before the second batch: nobody has shut it", "open for the end of the watch"]);
     door.says(r#"{"state": "failed", "reason": "the error budget is used up"}"#);
     let end = format!("gate slo says no, by {url}: the error budget is used up");
     told(&scene.ctl(&["status", "--watch", &id]).unwrap(), 3, &["rolled back", &end]);

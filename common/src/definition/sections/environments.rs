@@ -13,6 +13,15 @@ use crate::manifest::traffic::{Proxy, Traffic};
 use crate::manifest::{AppMetric, Check};
 use crate::strategy::{Calendar, Canary, Entry, Freeze, MAX_APPROVALS, Strategy, StrategyKind, Window};
 
+/// What there is to measure of a release.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::definition) struct Measured<'a> {
+    pub checks: &'a [Check],
+    pub metrics: &'a [AppMetric],
+    /// Whether it has services.
+    pub services: bool,
+}
+
 /// What `[traffic]` can lead requests away from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::definition) enum LeadsAway {
@@ -36,13 +45,13 @@ impl LeadsAway {
 /// `[environment.NAME]`, each.
 pub(in crate::definition) fn environments(
     sections: Vec<(At<String>, Section<'_>)>,
-    (checks, metrics): (&[Check], &[AppMetric]),
+    measured: Measured<'_>,
     away: LeadsAway,
 ) -> BTreeMap<EnvName, Strategy> {
     let mut environments = BTreeMap::new();
     let mut named = Vec::new();
     for (name, section) in sections {
-        let (strategy, after) = strategy(&section, checks, metrics);
+        let (strategy, after) = strategy(&section, measured);
         must_lead_away(&section, &strategy, away);
         match EnvName::new(name.value.clone()) {
             Ok(name) => {
@@ -88,7 +97,8 @@ fn leads_to(environments: &BTreeMap<EnvName, Strategy>, from: &EnvName, to: &Env
 }
 
 /// How a rollout goes, and the places of the environments that it comes after.
-fn strategy(section: &Section<'_>, checks: &[Check], metrics: &[AppMetric]) -> (Strategy, Vec<At<EnvName>>) {
+fn strategy(section: &Section<'_>, measured: Measured<'_>) -> (Strategy, Vec<At<EnvName>>) {
+    let Measured { checks, metrics, services } = measured;
     let before = section.reader.found.borrow().len();
     let default = Strategy::default();
     let kind = section.string("strategy").map_or(default.kind, |text| kind(section, &text));
@@ -146,7 +156,7 @@ fn strategy(section: &Section<'_>, checks: &[Check], metrics: &[AppMetric]) -> (
         section.reader.wrong(knob_span(section, &sentence), sentence, None);
     }
     if sound {
-        limits::must_hold(section, &strategy, checks);
+        limits::must_hold(section, &strategy, checks, services);
     }
     if let (true, Some(analysis)) = (sound, &strategy.analysis) {
         analysis::must_compare(section, analysis, checks);

@@ -10,6 +10,7 @@ use crate::ids::MetricName;
 use crate::manifest::Check;
 use crate::manifest::metric::{AppMetric, Asked, Decimal};
 use crate::strategy::{Limit, Limits, Share, Strategy};
+use crate::time::human;
 
 /// The limits of an environment, for a release that shows these metrics.
 pub(super) fn limits(environment: &Section<'_>, metrics: &[AppMetric]) -> Option<Limits> {
@@ -60,8 +61,13 @@ fn of_metric(section: &Section<'_>, metric: &AppMetric, text: At<String>) -> Opt
     limit
 }
 
-/// What limits need: a watch in which they hold, and whatever they are about.
-pub(super) fn must_hold(environment: &Section<'_>, strategy: &Strategy, checks: &[Check]) {
+/// What limits need: a watch in which they hold, and whatever they are about, measured in every window.
+pub(super) fn must_hold(
+    environment: &Section<'_>,
+    strategy: &Strategy,
+    checks: &[Check],
+    has_services: bool,
+) {
     let Some(limits) = &strategy.limits else { return };
     let span = environment.key_span("limits");
     if strategy.watch.is_zero() {
@@ -69,9 +75,27 @@ pub(super) fn must_hold(environment: &Section<'_>, strategy: &Strategy, checks: 
         let help = Some("add `watch = \"30m\"`, or remove `limits`".to_owned());
         return environment.reader.wrong(span, message, help);
     }
-    if checks.is_empty() && (limits.latency.is_some() || limits.failures.is_some()) {
+    let of_services = limits.cpu.is_some() || limits.memory_bytes.is_some();
+    if of_services && !has_services {
+        let message = "the limits hold what services use, and there is no [[service]]";
+        let help = Some("add a `[[service]]`, or remove `cpu` and `memory`".to_owned());
+        return environment.reader.wrong(span, message, help);
+    }
+    if limits.latency.is_none() && limits.failures.is_none() {
+        return;
+    }
+    let Some(rarest) = checks.iter().max_by_key(|check| check.interval) else {
         let message = "the limits hold what the checks measure, and there is no [[check]]";
         let help = Some("add a `[[check]]`, or remove `latency` and `failures`".to_owned());
-        environment.reader.wrong(span, message, help);
+        return environment.reader.wrong(span, message, help);
+    };
+    if rarest.interval > limits.window {
+        let (interval, window) = (human::format(rarest.interval), human::format(limits.window));
+        let message = format!(
+            "window ({window}) of the limits is shorter than interval ({interval}) of check {}: most windows would have no \
+             figures",
+            rarest.name
+        );
+        environment.reader.wrong(span, message, None);
     }
 }

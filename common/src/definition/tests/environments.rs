@@ -538,7 +538,7 @@ fn limits_hold_what_they_name_in_a_watch() {
     let limits = strategy(&format!(
         "watch = \"30m\"\n[environment.production.limits]\nlatency = \"500ms\"\nfailures = \"5%\"\ncpu = \"150%\"\n\
          memory = \"1GiB\"\nmissing = \"ignore\"\nwindow = \"1m\"\nmetrics = {{ errors = \"2%\", queue = \"300\" }}\n\
-         {CHECK}\n{METRICS}"
+         {CHECK}\n{METRICS}\n[[service]]\nname = \"web\"\ndriver = \"systemd\"\nunit = \"web.service\"\n"
     ));
     let limits = limits.limits.unwrap();
     assert_eq!((limits.latency, limits.window), (Some(Duration::from_millis(500)), Duration::from_secs(60)));
@@ -578,6 +578,18 @@ fn limits_hold_what_they_name_in_a_watch() {
       13 | limits = { latency = "1s", deadline = "1m" }
          | ^^^^^^
       help: add a `[[check]]`, or remove `latency` and `failures`
+    "#);
+    let of_services = "[environment.a]\nwatch = \"30m\"\nlimits = { memory = \"1GiB\" }\n\
+                       [environment.b]\nwatch = \"30m\"\nlimits = { failures = \"1%\", window = \"10s\" }\n\
+                       [[check]]\nname = \"web\"\ntcp = \"127.0.0.1:80\"\ninterval = \"20s\"\n";
+    insta::assert_snapshot!(wrong(of_services), @r#"
+    landfall.toml:5:1: the limits hold what services use, and there is no [[service]]
+      5 | limits = { memory = "1GiB" }
+        | ^^^^^^
+      help: add a `[[service]]`, or remove `cpu` and `memory`
+    landfall.toml:8:1: window (10s) of the limits is shorter than interval (20s) of check web: most windows would have no figures
+      8 | limits = { failures = "1%", window = "10s" }
+        | ^^^^^^
     "#);
     let without_a_check = "[environment.a]\nwatch = \"30m\"\nlimits = { latency = \"1s\" }\n";
     insta::assert_snapshot!(wrong(without_a_check), @r#"

@@ -52,11 +52,11 @@ impl Settings {
         Ok(Self { persistence: odds, ..self })
     }
 
-    /// What the k-th of tests that follow each other may spend of the rate of false alarms, from 1: all of them together
-    /// spend no more than the whole, however many they are.
+    /// What the k-th of tests that follow each other may spend of both rates, from 1: all of them together spend no more than
+    /// the whole, however many they are.
     pub(super) fn spent_on(self, k: u32) -> Self {
-        let k = f64::from(k);
-        Self { alpha: self.alpha / (k * (k + 1.0)), ..self }
+        let part = 1.0 / (f64::from(k) * (f64::from(k) + 1.0));
+        Self { alpha: self.alpha * part, beta: self.beta * part, ..self }
     }
 
     /// A canary is failed if any of its critical metrics fails, so each may do so wrongly with only its part of the

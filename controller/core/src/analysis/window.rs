@@ -64,6 +64,11 @@ fn together(hosts: &[Count]) -> Option<Count> {
 }
 
 impl Window {
+    /// The same with one figure of the hosts on the new release, and none of others.
+    pub(super) fn reduced(&self) -> Self {
+        Self::Level { canary: self.of_canary().into_iter().collect(), baseline: Vec::new() }
+    }
+
     /// The one figure of the hosts on the new release: a median over them, or their rate.
     pub(super) fn of_canary(&self) -> Option<f64> {
         match self {

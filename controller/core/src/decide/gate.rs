@@ -126,13 +126,13 @@ impl Draft<'_> {
         let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) = (standings.iter())
             .filter(|standing| at.counts(&standing.gate.name))
             .partition(|standing| standing.is_open());
-        if accepted && shut.is_empty() {
+        // What the controller has paused waits for this word, whatever has become of the reason since.
+        let is_held = matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
+        if accepted && shut.is_empty() && !is_held {
             return Ok(answer);
         }
         let limits = if accepted { None } else { self.beyond_limits(&rollout) };
         let overruled: Vec<String> = limits.into_iter().chain(told(&shut)).collect();
-        let by_controller = matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
-        let is_held = !overruled.is_empty() && by_controller;
         let (id, overruled) = (rollout.id.clone(), overruled.join("; "));
         self.log(LogEvent::WatchEnded { rollout: id, overruled, reason: reason.to_owned() });
         let at = if shut.is_empty() { at } else { at.overruled_with(names(&open)) };

@@ -129,9 +129,9 @@ fn under_way(state: &State, rollout: &Rollout, stage: &Stage, paused: bool, now:
             rollout.previous.as_ref().map_or_else(String::new, |previous| format!(" to {}", previous.name));
         all.push(type_("ctl rollback", format!("goes back{to}")));
     }
-    if paused {
+    if paused && !in_doubt {
         all.push(type_(format!("ctl abort {id}"), "ends it and leaves every host as it is"));
-    } else {
+    } else if !paused {
         all.push(type_(format!("ctl status --watch {id}"), "follows it"));
     }
     all

@@ -70,7 +70,7 @@ pub(super) fn members(table: &mut Table<'_>) {
             }
             (None, Move::To(_) | Move::Again(_)) => {}
         }
-        if let Move::Fail(..) | Move::ReturnFail(_) = step {
+        if let Move::Fail(..) = step {
             let stop = stops::over(seat, &rollout).map(|stop| stop.name.clone());
             seat.stumbled_at(stop);
         }

@@ -97,6 +97,7 @@ pub(super) fn in_watch(table: &mut Table<'_>, at: &AtGates) -> Result<bool, Turn
         return Err(turn);
     }
     report(table, at, &standings);
+    table.held_until = table.held_until.max(opened_at(table, &standings));
     Ok(are_open(at, &standings))
 }
 
@@ -155,10 +156,14 @@ fn unanswered(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) -
 
 /// For how long the gates have been open under the eyes of this controller.
 fn opened_for(table: &Table<'_>, standings: &[Standing<'_>]) -> Duration {
-    let said = standings.iter().filter_map(|standing| standing.said);
-    let last = said.map(|said| table.state.counted(said.since, table.now)).max();
-    let since = last.unwrap_or_default().max(table.state.started_at);
+    let since = opened_at(table, standings).max(table.state.started_at);
     table.seen_for().min(table.now.since(since))
+}
+
+/// When the last of them was said to be what it is.
+fn opened_at(table: &Table<'_>, standings: &[Standing<'_>]) -> landfall_common::Timestamp {
+    let said = standings.iter().filter_map(|standing| standing.said);
+    said.map(|said| table.state.counted(said.since, table.now)).max().unwrap_or_default()
 }
 
 fn report(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) {

@@ -1,5 +1,7 @@
 //! What follows from the figures of a release that is watched, where limits are given.
 
+use landfall_common::Duration;
+use landfall_common::strategy::Limits;
 use landfall_common::time::human;
 
 use crate::analysis::Verdict;
@@ -21,7 +23,11 @@ pub(super) fn hold(table: &mut Table<'_>, accepted: bool) -> Result<bool, Turn> 
     let Some(limits) = rollout.strategy.limits.as_ref().filter(|_| !accepted) else { return Ok(true) };
     let comparison = table.state.comparison(&rollout.id);
     match comparison.map(Comparison::verdict) {
-        Some(Verdict::Pass) => return Ok(true),
+        Some(Verdict::Pass) => {
+            let since = comparison.and_then(Comparison::passes_since).unwrap_or_default();
+            table.held_until = table.held_until.max(since);
+            return Ok(true);
+        }
         Some(Verdict::Fail) => {
             let found = comparison.map(|comparison| comparison.report().to_string()).unwrap_or_default();
             log(table);
@@ -31,9 +37,8 @@ pub(super) fn hold(table: &mut Table<'_>, accepted: bool) -> Result<bool, Turn> 
         }
         Some(Verdict::Inconclusive) | None => {}
     }
-    let patience = limits.deadline.max(rollout.strategy.watch);
     let seen = table.seen_for();
-    if seen >= patience {
+    if left(table, limits).is_zero() {
         let why = match comparison.filter(|comparison| comparison.windows() > 0) {
             None => "no host has sent figures".to_owned(),
             Some(comparison) => {
@@ -43,14 +48,24 @@ pub(super) fn hold(table: &mut Table<'_>, accepted: bool) -> Result<bool, Turn> 
             }
         };
         log(table);
+        let rollout = table.rollout();
+        let (name, way_out) = (&rollout.release.name, rollout.way_out());
         return Err(table.pause(format!(
-            "the watch could not tell in {} whether {} keeps within its limits: {why}. `ctl resume` watches on, `ctl promote` ends \
-             the watch, `ctl rollback` goes back",
+            "the watch could not tell in {} whether {name} keeps within its limits: {why}. `ctl resume` watches on, `ctl \
+             promote` ends the watch, {way_out}",
             seconds(seen),
-            table.rollout().release.name
         )));
     }
     Ok(false)
+}
+
+/// How long nothing may be known yet: the deadline runs from when the watch could be over, and from when it was known last.
+fn left(table: &Table<'_>, limits: &Limits) -> Duration {
+    let rollout = table.rollout();
+    let over_for = table.seen_for().saturating_sub(rollout.strategy.watch);
+    let passed_at = table.state.comparison(&rollout.id).and_then(Comparison::passed_at);
+    let unknown_for = passed_at.map_or(over_for, |at| over_for.min(table.now.since(at)));
+    limits.deadline.saturating_sub(unknown_for)
 }
 
 /// When it pauses since nothing can be told.
@@ -60,7 +75,7 @@ pub(super) fn deadline(table: &Table<'_>, rollout: &Rollout) -> Option<Deadline>
     if table.state.comparison(&rollout.id).is_some_and(kept) {
         return None;
     }
-    let left = limits.deadline.max(rollout.strategy.watch).saturating_sub(table.seen_for());
+    let left = left(table, limits);
     let then = "it pauses, unless it is known by then whether the release keeps within its limits".to_owned();
     Some(Deadline { name: "limits.deadline", host: None, at: table.now + left, then })
 }

@@ -113,6 +113,10 @@ fn progress(table: &Table<'_>, rollout: &Rollout, stage: &Stage) -> Option<Deadl
         }
         Stage::Watching { accepted: false, .. } => {
             let left = strategy.watch.saturating_sub(super::watch::seen_for(table));
+            // Then it is its gates, its limits or its hosts that are waited for.
+            if left.is_zero() {
+                return None;
+            }
             let then = match rollout.groups {
                 Some(_) => "the other group takes the release, if nothing fails until then".to_owned(),
                 None => "it ends well, if nothing fails until then".to_owned(),

@@ -36,6 +36,8 @@ pub(super) struct Table<'a> {
     pub room: &'a mut Room,
     /// Whether there was something that did not.
     pub in_parts: bool,
+    /// Until when it was others that held the rollout where it is: nothing was to get on for so long.
+    pub held_until: Timestamp,
     pub report: PlaceReport,
     /// Whether the report is to leave nothing out.
     pub in_full: bool,
@@ -129,6 +131,7 @@ impl<'a> Table<'a> {
             rollout: rollout.map(Cow::Borrowed),
             room,
             in_parts: false,
+            held_until: Timestamp::default(),
             report: PlaceReport::new(place, rollout.map(|rollout| &rollout.id)),
             in_full: false,
             log: Vec::new(),
@@ -187,7 +190,7 @@ impl<'a> Table<'a> {
             self.counted(member.since).max(seen)
         });
         let began = self.counted(rollout.since) + rollout.watched_for();
-        let newest = newest.max().unwrap_or_default().max(began);
+        let newest = newest.max().unwrap_or_default().max(began).max(self.held_until);
         self.now.since(newest.max(self.state.started_at))
     }
 

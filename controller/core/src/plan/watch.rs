@@ -78,7 +78,9 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool, at: &AtGates) -> Tu
     let ailing: Vec<Wait> = ailing.collect();
     let group = rollout.groups.as_ref().map(|groups| groups.name(Side::First));
     table.wait(Wait::Watch { rollout: id, period: seen, of: watch, group });
-    limits::report(table);
+    if !accepted {
+        limits::report(table);
+    }
     ailing.into_iter().for_each(|wait| table.wait(wait));
     Turn::None
 }

@@ -10,7 +10,8 @@ use landfall_controller_core::analysis::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-fn successive() -> Successive {
+/// For a watch of so many windows.
+fn successive(planned: u32) -> Successive {
     let metric = Metric {
         name: "latency".to_owned(),
         worse: Worse::Higher,
@@ -19,7 +20,7 @@ fn successive() -> Successive {
         on_missing: OnMissing::Inconclusive,
         unit: Unit::Plain,
     };
-    Successive::new(Settings::default(), vec![metric])
+    Successive::new(Settings::default(), vec![metric], planned)
 }
 
 /// A window whose figure is beyond the limit, or is not.
@@ -31,7 +32,7 @@ fn window(beyond: bool) -> BTreeMap<String, Window> {
 /// After how many windows one fails that is beyond its limit with these odds, window by window.
 fn fails_after(seed: u64, windows: u32, mut chance: impl FnMut(u32, bool) -> f64) -> Option<u32> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let (mut analysis, mut was) = (successive(), false);
+    let (mut analysis, mut was) = (successive(windows), false);
     (1..=windows).find(|at| {
         was = rng.random_bool(chance(*at, was));
         analysis.observe(&window(was));
@@ -64,7 +65,7 @@ fn what_turns_bad_after_an_hour_is_found_within_less_than_half_an_hour() {
 
 #[test]
 fn what_was_well_before_is_no_pass_for_what_is_bad_now() {
-    let mut analysis = successive();
+    let mut analysis = successive(240);
     (0..120).for_each(|_| analysis.observe(&window(false)));
     assert_eq!(analysis.verdict(), Verdict::Pass);
     let bad = (0..2 * EVERY).find(|_| {
@@ -72,4 +73,31 @@ fn what_was_well_before_is_no_pass_for_what_is_bad_now() {
         analysis.verdict() != Verdict::Pass
     });
     assert!(bad.is_some(), "{}", analysis.report());
+}
+
+/// A release that is beyond its limit now and then keeps within it, and is known to for nearly all of the time.
+#[test]
+fn a_bad_minute_now_and_then_leaves_it_known_to_keep_within_its_limits() {
+    let mut analysis = successive(240);
+    let mut known = 0;
+    for at in 0..240_u32 {
+        analysis.observe(&window(at % 12 == 7 || at % 31 == 4));
+        known += u32::from(at >= 60 && analysis.verdict() == Verdict::Pass);
+    }
+    assert!(known >= 170, "{known} of 180 windows");
+}
+
+/// What is bad in a third of all windows passes at some time of four hours in no more than one of twenty.
+#[test]
+fn what_is_beyond_in_a_third_of_the_windows_hardly_ever_passes() {
+    let passes = |seed: &u64| {
+        let mut rng = StdRng::seed_from_u64(*seed);
+        let mut analysis = successive(60);
+        (0..480).any(|_| {
+            analysis.observe(&window(rng.random_bool(1.0 / 3.0)));
+            analysis.verdict() == Verdict::Pass
+        })
+    };
+    let passed = (0..200).filter(passes).count();
+    assert!(passed <= 10, "{passed} of 200, and 10 may");
 }

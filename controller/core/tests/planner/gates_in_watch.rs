@@ -294,6 +294,23 @@ fn of_two_groups_the_other_one_gets_the_requests_again() {
     assert!(world.hosts.values().all(|host| host.traffic == Traffic::Led));
 }
 
+/// For as long as a gate holds the watch nothing is to get on: who is away for a moment when it opens is waited for.
+#[test]
+fn what_a_gate_has_held_for_an_hour_does_not_end_for_a_host_that_is_away_for_a_moment() {
+    let mut world = on_v1(with(vec![gate("qa", Before::Second)]));
+    let id = watched(&mut world);
+    say(&mut world, &id, "qa", GateVerdict::Closed).unwrap();
+    world.run(3600);
+    world.host(5).up = false;
+    world.run(90);
+    say(&mut world, &id, "qa", GateVerdict::Open).unwrap();
+    world.run(120);
+    assert_eq!(world.word(&id), StatusWord::Watching);
+    let now = world.now;
+    world.host(5).reboot(now);
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
 /// A store that a controller before this one wrote knows nothing of it.
 #[test]
 fn a_watch_without_gates_is_written_as_before() {

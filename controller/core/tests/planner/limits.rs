@@ -53,7 +53,7 @@ fn what_keeps_within_its_limits_is_proven_once_the_watch_is_over() {
     world.run(70);
     insta::assert_snapshot!(world.sentences.join("\n"), @r"
     the release is everywhere and has been watched for 1m10s of 10m; `ctl promote r-9` ends the watch, `ctl rollback` goes back
-    the release is not known to keep within its limits yet after 2 windows of 30s: latency of web: 22 ms, and at most 300 ms may be: beyond that in 0 of 2 windows; about 9 more windows would tell
+    the release is not known to keep within its limits yet after 2 windows of 30s: latency of web: 22 ms, and at most 300 ms may be: beyond that in 0 of 2 windows; about 11 more windows would tell
     ");
     let from = world.now;
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
@@ -94,12 +94,12 @@ fn without_figures_it_pauses_and_nobody_calls_that_health() {
     world.mute = world.hosts.keys().cloned().collect::<Vec<_>>();
     let id = watched(&mut world);
     world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
-    insta::assert_snapshot!(world.end_reason(&id), @"the watch could not tell in 30m whether v2 keeps within its limits: no host has sent figures. `ctl resume` watches on, `ctl promote` ends the watch, `ctl rollback` goes back");
+    insta::assert_snapshot!(world.end_reason(&id), @"the watch could not tell in 40m whether v2 keeps within its limits: no host has sent figures. `ctl resume` watches on, `ctl promote` ends the watch, `ctl rollback` goes back");
     world.ask(Action::Promote { rollout: id.clone(), reason: "it is known".to_owned() }).unwrap();
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     insta::assert_snapshot!(told(&world), @r"
     the release of rollout r-9 was watched without a verdict on its limits after 0 windows of 30s: latency of web: not compared yet
-    rollout r-9 was paused: the watch could not tell in 30m whether v2 keeps within its limits: no host has sent figures. `ctl resume` watches on, `ctl promote` ends the watch, `ctl rollback` goes back
+    rollout r-9 was paused: the watch could not tell in 40m whether v2 keeps within its limits: no host has sent figures. `ctl resume` watches on, `ctl promote` ends the watch, `ctl rollback` goes back
     the watch of rollout r-9 was ended although it was not known to keep within its limits: its limits: latency of web: not compared yet: it is known
     ");
 }
@@ -228,4 +228,54 @@ fn of_two_groups_the_other_one_gets_the_requests_again() {
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 4]);
     assert!(world.hosts.values().all(|host| host.serves()));
+}
+
+/// Whoever was told that this ends the watch has ended it, whatever has become of the reason since.
+#[test]
+fn what_the_watch_has_paused_for_goes_on_with_a_promotion_although_it_is_known_by_then() {
+    let mut world = on_v1(Strategy { watch: MINUTE, ..with(Limits { deadline: 3 * MINUTE, ..fast() }) });
+    world.mute = world.hosts.keys().cloned().collect::<Vec<_>>();
+    let id = watched(&mut world);
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    world.mute.clear();
+    world.run(900);
+    assert_eq!(world.word(&id), StatusWord::Paused);
+    world.ask(Action::Promote { rollout: id.clone(), reason: String::new() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+#[test]
+fn figures_of_few_hosts_stand_for_nobody_else() {
+    let mut world = on_v1(with(fast()));
+    world.mute = world.hosts.keys().skip(2).cloned().collect::<Vec<_>>();
+    let id = watched(&mut world);
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    assert!(world.end_reason(&id).contains("no figures in"), "{}", world.end_reason(&id));
+    assert_eq!(world.runs(), ["v2"; 5]);
+}
+
+/// What was found before is what somebody has mended.
+#[test]
+fn whoever_resumes_begins_anew() {
+    let mut world = on_v1(Strategy { auto_rollback: false, ..with(fast()) });
+    let id = watched(&mut world);
+    slow(&mut world);
+    world.until("a pause", |w| w.word(&id) == StatusWord::Paused);
+    world.answers.clear();
+    world.ask(Action::Resume { rollout: id.clone(), reason: String::new() }).unwrap();
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// The guide's own knobs: a watch that is as long as the deadline.
+#[test]
+fn a_bad_minute_at_the_end_of_the_watch_is_no_reason_to_pause() {
+    let mut world = on_v1(Strategy { watch: 30 * MINUTE, ..with(fast()) });
+    let id = watched(&mut world);
+    for _ in 0..6 {
+        world.run(280);
+        slow(&mut world);
+        world.run(25);
+        world.answers.clear();
+    }
+    assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
