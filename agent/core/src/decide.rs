@@ -257,7 +257,11 @@ impl Turn {
                 placement.slots.insert(slot, release);
             }
             // and requests may go there.
-            Some(Effect::Act { action: Action::Lead { aim }, .. }) => placement.try_aim(aim),
+            Some(Effect::Act { action: Action::Lead { aim }, .. }) => {
+                placement.try_aim(aim);
+                // What was asked before is no news of where they go from now on.
+                self.machine.live.aiming = false;
+            }
             _ => {}
         }
         self.machine.record.state = state;

@@ -207,7 +207,10 @@ impl Turn {
     }
 
     pub(super) fn aimed(&mut self, aim: Aim, result: Result<(), String>) {
-        self.machine.live.aiming = false;
+        // Requests have been led elsewhere since.
+        if !std::mem::take(&mut self.machine.live.aiming) {
+            return;
+        }
         let before = self.machine.live.misaimed.clone();
         match result {
             Ok(()) => self.leads(aim),

@@ -34,6 +34,22 @@ fn a_release_starts_in_the_free_slot_and_gets_requests_once_it_is_warm() {
     assert_eq!(world.slots.keys().collect::<Vec<_>>(), [&Slot::Green], "and then it is not");
 }
 
+/// Found by the simulation (seed 88215028): it said that requests go to the slot that they had just left, and the one that
+/// they went to was ended.
+#[test]
+fn an_answer_from_before_a_change_says_nothing_of_where_requests_go_after_it() {
+    let mut world = serving(&[]);
+    world.misled();
+    let late = world.carries_out_an_aim();
+    world.activate(2, "v2", OnFailure::Revert);
+    assert_eq!(world.outcome(), &OutcomeKind::Committed);
+    world.send(late);
+    world.pass(61);
+    world.settle();
+    assert_eq!(world.slots.keys().collect::<Vec<_>>(), [&Slot::Green]);
+    world.check_at_rest("v2");
+}
+
 #[test]
 fn the_way_back_within_the_kept_time_starts_nothing() {
     let mut world = serving(&[]);

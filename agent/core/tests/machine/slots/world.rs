@@ -108,7 +108,7 @@ impl World {
         world
     }
 
-    fn send(&mut self, event: Event) {
+    pub fn send(&mut self, event: Event) {
         let output = decide(&self.machine, event, self.now);
         self.machine = output.next;
         self.queue.extend(output.effects);
@@ -143,6 +143,14 @@ impl World {
     pub fn advance(&mut self) -> bool {
         let effect = self.queue.pop_front();
         effect.map(|effect| self.carry_out(effect)).is_some()
+    }
+
+    /// The next effect on the proxy that no plan awaits is carried out, and its answer is late: what it will be.
+    pub fn carries_out_an_aim(&mut self) -> Event {
+        let at = self.queue.iter().position(|effect| matches!(effect, Effect::Aim { .. })).unwrap();
+        let Some(Effect::Aim { aim }) = self.queue.remove(at) else { unreachable!("it is one") };
+        let result = self.happen(&Effect::Aim { aim: aim.clone() });
+        Event::Aimed { aim, result }
     }
 
     /// A person has the proxy told again.
