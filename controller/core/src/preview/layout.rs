@@ -58,10 +58,14 @@ pub(super) fn lay_out(
     // up the others.
     let (heard, silent): (Vec<&Host>, Vec<&Host>) =
         hosts.iter().partition(|host| host.fresh(now).is_some() && !barred.contains(&host.record.id));
-    // What gets no requests since a rollout by two groups was ended half way goes first: that costs nothing.
-    let (away, served): (Vec<&Host>, Vec<&Host>) =
-        heard.into_iter().partition(|host| host.record.led_away.is_some());
-    let inside: Vec<&Host> = away.into_iter().chain(served).chain(silent).collect();
+    // What gets no requests since a rollout by two groups was ended half way goes first, and so does what runs nothing
+    // before anything is in force: that costs nothing, and the one host that was left with what failed is not waited for.
+    let idle = |host: &Host| {
+        let runs = host.fresh(now).is_some_and(|received| received.report.active.is_some());
+        host.record.led_away.is_some() || (previous.is_none() && !runs)
+    };
+    let (idle, served): (Vec<&Host>, Vec<&Host>) = heard.into_iter().partition(|host| idle(host));
+    let inside: Vec<&Host> = idle.into_iter().chain(served).chain(silent).collect();
     let batches = match &groups {
         Some(groups) => blue_green::batches(&inside, groups),
         None => batches(inside, &strategy),

@@ -636,3 +636,22 @@ fn a_host_with_an_open_order_is_not_let_go_beside_one_that_is_away() {
     assert_eq!(world.ended(&id), StatusWord::RolledBack);
     assert_eq!(world.runs(), ["v1"; 3]);
 }
+
+/// The first release has failed on its canary, which serves it still, and the others run nothing: they go first, or the budget
+/// would keep the one from changing until the others run what they wait to get after it (seed 88241089).
+#[test]
+fn before_anything_is_in_force_what_runs_nothing_goes_first() {
+    let mut world = World::new(6);
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, strategy());
+    world.host(1).behaviour.insert(name("v1"), Behaviour::Bad);
+    let bad = world.release("v1").unwrap();
+    assert_eq!(world.ended(&bad), StatusWord::Failed);
+    // Its checks pass by now.
+    world.host(1).behaviour.clear();
+    world.host(1).healthy_since = world.now;
+    world.run(60);
+    assert_eq!(world.runs()[0], "v1", "it was left with what failed");
+    world.must_succeed("v2");
+    assert_eq!(world.runs(), ["v2"; 6]);
+}

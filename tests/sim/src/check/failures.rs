@@ -7,6 +7,7 @@ use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{HostReport, OutcomeKind};
 use landfall_common::strategy::Amount;
 use landfall_common::{HostId, ReleaseName};
+use landfall_controller_core::rollout::{Rollout, Stage};
 
 use super::{Checks, Violation};
 
@@ -75,16 +76,23 @@ impl Checks {
         assignment: &Assignment,
         hosts: impl Iterator<Item = &'h HostId>,
         failure_budget: Amount,
+        rollout: Option<&Rollout>,
     ) -> Result<(), Violation> {
         if !matches!(assignment.order, Order::Activate { .. }) {
             return Ok(());
         }
         let hosts: BTreeSet<&HostId> = hosts.collect();
         let name = &assignment.release.name;
+        let goes_back = rollout.is_some_and(|rollout| {
+            matches!(rollout.status.stage(), Some(Stage::RollingBack { .. }))
+                && rollout.previous.as_ref() == Some(&assignment.release)
+        });
         let failed: Vec<&str> = (self.failures.known.iter())
             .filter(|(host, (_, release))| hosts.contains(host) && release == name)
             // What failed on whoever was left out was somebody's to judge.
             .filter(|(host, _)| !self.alone.holds(host))
+            // A host goes back to what it came from, though that had failed on it before: it is out in any case.
+            .filter(|(host, _)| !goes_back || **host != assignment.host)
             .map(|(host, _)| host.as_str())
             .collect();
         let budget = match failure_budget {

@@ -47,6 +47,13 @@ impl Alone {
 
     /// What a process of the controller finds in its store: words whose answers died with the one before are among it.
     pub fn found(&mut self, state: &State) {
+        // Begun by a commit whose answer died: who was excluded from another one takes part in it.
+        for host in state.all_hosts() {
+            let holder = state.place(&host.record.place).and_then(|place| place.holder.as_ref());
+            if let Some(rollout) = holder.and_then(|holder| state.rollout(holder)) {
+                self.begun(rollout);
+            }
+        }
         for host in state.all_hosts() {
             let id = &host.record.id;
             if let Some(drain) = &host.record.drain {

@@ -227,7 +227,7 @@ impl World {
         let granted = self.checks.granted(assignment, hosts, strategy.max_unavailable, now);
         let budget = self.checks.releases[&assignment.release.digest].plan.strategy.failure_budget;
         let hosts = controller.state.hosts(&place).map(|host| &host.record.id);
-        let may_fail = self.checks.may_still_fail(assignment, hosts, budget);
+        let may_fail = self.checks.may_still_fail(assignment, hosts, budget, rollout);
         let members = controller.state.members(&assignment.rollout);
         let in_turn = self.checks.in_turn(assignment, rollout, members);
         let records = controller.state.hosts(&place).map(|host| &host.record);
