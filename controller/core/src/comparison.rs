@@ -177,6 +177,12 @@ impl Comparison {
         self.whole
     }
 
+    /// Whether it holds what is watched to its limits, and is not that of a canary.
+    #[must_use]
+    pub fn is_of_the_watch(&self) -> bool {
+        matches!(self.test, Test::Successive(_))
+    }
+
     /// How long a window is.
     #[must_use]
     pub fn length(&self) -> Duration {

@@ -143,7 +143,7 @@ impl Draft<'_> {
     /// What the limits of a release that is watched say, where it is not known to keep within them.
     fn beyond_limits(&self, rollout: &Rollout) -> Option<String> {
         rollout.strategy.limits.as_ref()?;
-        let comparison = self.state.comparison(&rollout.id);
+        let comparison = self.state.comparison(&rollout.id).filter(|comparison| comparison.is_of_the_watch());
         match comparison.map(|comparison| (comparison.verdict(), comparison.report().to_string())) {
             Some((Verdict::Pass, _)) => None,
             Some((_, report)) if !report.is_empty() => Some(format!("its limits: {report}")),

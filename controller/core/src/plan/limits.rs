@@ -10,18 +10,24 @@ use crate::log::{AnalysisVerdict, LogEvent};
 use crate::reason::Wait;
 use crate::refusal::seconds;
 use crate::rollout::Rollout;
+use crate::state::State;
 
 use super::Turn;
 use super::look::Deadline;
 use super::run;
 use super::table::Table;
 
+/// What is known of what is watched: in the decision in which that begins there is still what its canary has shown.
+fn found<'s>(state: &'s State, rollout: &Rollout) -> Option<&'s Comparison> {
+    state.comparison(&rollout.id).filter(|comparison| comparison.is_of_the_watch())
+}
+
 /// Whether the watch may end as far as the limits are concerned; what is beyond them goes back. Somebody who has seen
 /// enough has seen this as well.
 pub(super) fn hold(table: &mut Table<'_>, accepted: bool) -> Result<bool, Turn> {
     let rollout = table.rollout();
     let Some(limits) = rollout.strategy.limits.as_ref().filter(|_| !accepted) else { return Ok(true) };
-    let comparison = table.state.comparison(&rollout.id);
+    let comparison = found(table.state, rollout);
     match comparison.map(Comparison::verdict) {
         Some(Verdict::Pass) => {
             let since = comparison.and_then(Comparison::passes_since).unwrap_or_default();
@@ -63,7 +69,7 @@ pub(super) fn hold(table: &mut Table<'_>, accepted: bool) -> Result<bool, Turn> 
 fn left(table: &Table<'_>, limits: &Limits) -> Duration {
     let rollout = table.rollout();
     let over_for = table.seen_for().saturating_sub(rollout.strategy.watch);
-    let passed_at = table.state.comparison(&rollout.id).and_then(Comparison::passed_at);
+    let passed_at = found(table.state, rollout).and_then(Comparison::passed_at);
     let unknown_for = passed_at.map_or(over_for, |at| over_for.min(table.now.since(at)));
     limits.deadline.saturating_sub(unknown_for)
 }
@@ -72,7 +78,7 @@ fn left(table: &Table<'_>, limits: &Limits) -> Duration {
 pub(super) fn deadline(table: &Table<'_>, rollout: &Rollout) -> Option<Deadline> {
     let limits = rollout.strategy.limits.as_ref()?;
     let kept = |comparison: &Comparison| comparison.verdict() == Verdict::Pass;
-    if table.state.comparison(&rollout.id).is_some_and(kept) {
+    if found(table.state, rollout).is_some_and(kept) {
         return None;
     }
     let left = left(table, limits);
@@ -84,7 +90,7 @@ pub(super) fn deadline(table: &Table<'_>, rollout: &Rollout) -> Option<Deadline>
 pub(super) fn report(table: &mut Table<'_>) {
     let rollout = table.rollout();
     let Some(limits) = &rollout.strategy.limits else { return };
-    let comparison = table.state.comparison(&rollout.id);
+    let comparison = found(table.state, rollout);
     let report = comparison.map(Comparison::report);
     let wait = Wait::Limits {
         kept: comparison.is_some_and(|comparison| comparison.verdict() == Verdict::Pass),
@@ -100,7 +106,7 @@ pub(super) fn report(table: &mut Table<'_>) {
 fn log(table: &mut Table<'_>) {
     let rollout = table.rollout();
     let Some(limits) = &rollout.strategy.limits else { return };
-    let comparison = table.state.comparison(&rollout.id);
+    let comparison = found(table.state, rollout);
     let report = comparison.map(Comparison::report);
     let event = LogEvent::CanaryAnalysed {
         rollout: rollout.id.clone(),

@@ -2,7 +2,9 @@
 
 use landfall_common::manifest::AppMetric;
 use landfall_common::manifest::metric::{Asked, Decimal, Direction, Series};
-use landfall_common::strategy::{Amount, Limit, Limits, Missing, Share, Strategy, StrategyKind};
+use landfall_common::strategy::{
+    Amount, CanaryAnalysis, Limit, Limits, Missing, Share, Strategy, StrategyKind,
+};
 use landfall_common::{Duration, LabelKey, MetricName, RolloutId};
 use landfall_controller_core::command::Action;
 use landfall_controller_core::comparison;
@@ -10,7 +12,7 @@ use landfall_controller_core::observation::Shown;
 use landfall_controller_core::rollout::StatusWord;
 
 use crate::blue_green::color;
-use crate::world::{Uses, World, name, place, strategy};
+use crate::world::{Uses, World, host_id, name, place, strategy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -278,4 +280,27 @@ fn a_bad_minute_at_the_end_of_the_watch_is_no_reason_to_pause() {
         world.answers.clear();
     }
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
+}
+
+/// The hosts say that they were well for all of the watch as it begins, and what is known by then is what the canary has shown
+/// (seed 88504512).
+#[test]
+fn what_the_canary_has_passed_is_nothing_that_the_watch_knows() {
+    let mut world = World::new(3);
+    let analysis = Some(CanaryAnalysis::default());
+    world.publish("v1", 1, None, strategy());
+    world.publish("v2", 2, None, Strategy { watch: MINUTE, analysis, ..with(fast()) });
+    world.must_succeed("v1");
+    // Both are as slow as each other, and one host stays with what it has.
+    world.answers = [(name("v1"), (400, 0)), (name("v2"), (400, 0))].into();
+    world
+        .ask(Action::Cordon { hosts: [host_id(3)].into(), reason: "its disk is broken".to_owned() })
+        .unwrap();
+    let first = watched(&mut world);
+    world.ask(Action::Abort { rollout: first, go_back: false, reason: String::new() }).unwrap();
+    world.run(600);
+    let again = world.release("v2").unwrap();
+    world
+        .until("a watch, or an end", |w| w.word(&again) == StatusWord::Watching || w.rollout(&again).ended());
+    assert_eq!(world.word(&again), StatusWord::Watching, "{}", world.end_reason(&again));
 }
