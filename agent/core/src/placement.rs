@@ -131,6 +131,13 @@ impl Placement {
         self.aim.as_ref().and_then(Aim::slot)
     }
 
+    /// Whether requests may go to a slot, by all that is known.
+    #[must_use]
+    pub(crate) fn may_lead_to(&self, slot: Slot) -> bool {
+        let trying = self.trying.as_ref().and_then(Aim::slot);
+        [self.aimed(), trying].contains(&Some(slot)) || self.doubted.contains(&slot)
+    }
+
     /// Requests are about to be led elsewhere.
     pub(crate) fn try_aim(&mut self, aim: Aim) {
         let before = self.trying.replace(aim);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::judge::Judge;
 use crate::outline::Outline;
-use crate::placement::{Aim, LedAway, Placement};
+use crate::placement::{LedAway, Placement};
 use crate::state::State;
 
 /// Who this host is: pinned at enrolment, and never changed by an assignment (P1).
@@ -254,8 +254,7 @@ impl Machine {
             .active()
             .filter(|active| active.outline.slotted().is_some())
             .and_then(|active| placement.slot_of(&active.release.name));
-        let may = placement.trying.as_ref().and_then(Aim::slot);
-        [placement.aimed(), may, should].contains(&Some(slot)) || placement.doubted.contains(&slot)
+        should == Some(slot) || placement.may_lead_to(slot)
     }
 
     /// When the machine wants a [`crate::Event::Tick`], counted from now; `None` if only events move it.

@@ -10,9 +10,12 @@ use super::{Action, Aim, Installed, Placement, Target, TrafficOutline, changed};
 /// Into the slot that requests are not led to.
 pub(super) fn forward(from: Option<&Installed>, to: &Installed, placement: &Placement) -> Vec<Action> {
     let aimed = placement.aimed().or_else(|| placement.last().and_then(Aim::slot));
-    // Where nobody knows what requests are led to, a slot in which nothing runs is the one that is free.
-    let empty = || [Slot::Blue, Slot::Green].into_iter().find(|slot| !placement.slots.contains_key(slot));
-    let slot = aimed.map(Slot::other).or_else(empty).unwrap_or(Slot::Blue);
+    // Where nobody knows what requests are led to, a slot in which nothing runs is the one that is free, or one that they
+    // were never led to.
+    let both = [Slot::Blue, Slot::Green];
+    let empty = || both.into_iter().find(|slot| !placement.slots.contains_key(slot));
+    let unused = || both.into_iter().find(|slot| !placement.may_lead_to(*slot));
+    let slot = aimed.map(Slot::other).or_else(empty).or_else(unused).unwrap_or(Slot::Blue);
     let mut plan = Vec::new();
     // An earlier release with a gate was left in place behind it.
     if placement.last().is_some_and(|aim| matches!(aim.to, Target::Open | Target::Nowhere)) {
@@ -21,11 +24,12 @@ pub(super) fn forward(from: Option<&Installed>, to: &Installed, placement: &Plac
     let occupant = placement.slots.get(&slot);
     let kept = aimed.is_some() && occupant == Some(&to.release.name);
     if let Some(release) = occupant.filter(|_| !kept) {
-        // Only what is certain not to serve is ended.
-        let other = placement.slots.get(&slot.other()).map(|release| {
-            let to = Target::Slot { slot: slot.other(), release: release.clone() };
-            Aim { by: release.clone(), to }
-        });
+        // Only what is certain not to serve is ended. To the other slot requests have been led before: it was warm then.
+        let other =
+            placement.slots.get(&slot.other()).filter(|_| placement.may_lead_to(slot)).map(|release| {
+                let to = Target::Slot { slot: slot.other(), release: release.clone() };
+                Aim { by: release.clone(), to }
+            });
         plan.extend(placement.aim.clone().or(other).map(|aim| Action::Lead { aim }));
         plan.push(Action::Retire { slot, release: release.clone() });
     }
@@ -92,4 +96,38 @@ pub(super) fn led(to: &Installed, placement: &Placement) -> Placement {
 /// Ends what runs in slots, for a release that has none.
 pub(super) fn vacated(placement: &Placement) -> impl Iterator<Item = Action> {
     placement.slots.iter().map(|(slot, release)| Action::Retire { slot: *slot, release: release.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use landfall_common::assignment::ReleaseRef;
+    use landfall_common::time::Duration;
+    use landfall_common::{ReleaseCounter, Sha256};
+
+    use super::*;
+    use crate::outline::Outline;
+
+    /// Nobody knows whether requests go to the first slot, and what is in the other one was never warm (found by the
+    /// simulation, seed 88518054): they are not led there to make room.
+    #[test]
+    fn room_is_made_in_the_slot_that_requests_were_never_led_to() {
+        let name = |text: &str| text.parse::<landfall_common::ReleaseName>().unwrap();
+        let keep = Duration::from_secs(60);
+        let traffic = Some(TrafficOutline::Slots { service: "web".parse().unwrap(), keep });
+        let release =
+            ReleaseRef { name: name("v2"), counter: ReleaseCounter(2), digest: Sha256::of(b"v2"), length: 1 };
+        let to = Installed { release, outline: Outline { traffic, ..Outline::default() } };
+        let plain = Aim { by: name("v2"), to: Target::Plain { release: name("v1") } };
+        let placement = Placement {
+            slots: BTreeMap::from([(Slot::Blue, name("v2")), (Slot::Green, name("v3"))]),
+            trying: Some(plain),
+            doubted: BTreeSet::from([Slot::Blue]),
+            ..Placement::default()
+        };
+        let plan: Vec<String> =
+            forward(None, &to, &placement).iter().map(|action| action.name().to_string()).collect();
+        assert_eq!(plan, ["retire-green", "start-green", "warm-up-green", "switch-green", "swap"]);
+    }
 }
