@@ -207,7 +207,7 @@ async fn what_is_asked_names_what_it_is_about_and_shows_the_token() {
     accept: application/json
     user-agent: landfall-controller/VERSION
     authorization: Bearer s3cr3t
-    content-length: 196
+    content-length: 210
 
     {"application":"tenants","environment":"production","gate":"slo","release":"v1.5","digest":"23a9684d597d9018d0a56ce0dc74cace472ee8e15c5db2c6a7b220f796d146ed","rollout":"r-1","batch":2,"batches":3,"watch":false}
     "#);
