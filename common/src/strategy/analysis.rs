@@ -13,10 +13,10 @@ pub use services::{CpuMetric, MAX_FLOOR_PER_HOUR, MemoryMetric, RestartMetric};
 pub const MIN_WINDOW: Duration = Duration::from_secs(10);
 
 /// A longer one would leave a bad canary where it is for too long.
-pub(super) const MAX_WINDOW: Duration = Duration::from_secs(600);
+const MAX_WINDOW: Duration = Duration::from_secs(600);
 
 /// Fewer windows than these are no evidence, whatever they show.
-pub(super) const MIN_WINDOWS: u32 = 5;
+const MIN_WINDOWS: u32 = 5;
 
 /// Nobody waits for longer.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -188,6 +188,36 @@ impl Default for FailureMetric {
     }
 }
 
+/// Checks what windows and rates have to be, of the `analysis` or of the `limits`; the deadline is at most `most`.
+///
+/// # Errors
+/// A sentence naming the knob and its value.
+pub(super) fn check_test(
+    of: &str,
+    (window, deadline, most): (Duration, Duration, Duration),
+    (alpha, beta): (Share, Share),
+) -> Result<(), String> {
+    let [length, patience, longest] = [window, deadline, most].map(human::format);
+    if !(MIN_WINDOW..=MAX_WINDOW).contains(&window) {
+        let (least, most) = (human::format(MIN_WINDOW), human::format(MAX_WINDOW));
+        return Err(format!(
+            "window ({length}) of the {of} must be from {least}, in which every host reports, to {most}"
+        ));
+    }
+    if deadline < window * MIN_WINDOWS {
+        return Err(format!(
+            "deadline ({patience}) of the {of} is too short: {MIN_WINDOWS} windows of {length} are the least that can \
+             tell anything"
+        ));
+    }
+    if deadline > most {
+        return Err(format!("deadline ({patience}) of the {of} must be at most {longest}"));
+    }
+    let rates = [("alpha", alpha), ("beta", beta)];
+    let wrong = rates.into_iter().find(|(_, rate)| !(Share(1)..=Share::percent(50)).contains(rate));
+    wrong.map_or(Ok(()), |(name, rate)| Err(format!("{name} ({rate}) of the {of} must be from 0.01% to 50%")))
+}
+
 impl CanaryAnalysis {
     /// The defaults, for a canary that is held for so long: the analysis waits no less.
     #[must_use]
@@ -201,28 +231,7 @@ impl CanaryAnalysis {
     /// # Errors
     /// A sentence naming the knob and its value.
     pub(super) fn check(&self) -> Result<(), String> {
-        let (window, deadline) = (human::format(self.window), human::format(self.deadline));
-        if !(MIN_WINDOW..=MAX_WINDOW).contains(&self.window) {
-            let (least, most) = (human::format(MIN_WINDOW), human::format(MAX_WINDOW));
-            return Err(format!(
-                "window ({window}) of the analysis must be from {least}, in which every host reports, to {most}"
-            ));
-        }
-        if self.deadline < self.window * MIN_WINDOWS {
-            return Err(format!(
-                "deadline ({deadline}) of the analysis is too short: {MIN_WINDOWS} windows of {window} are the least \
-                 that can tell anything"
-            ));
-        }
-        if self.deadline > MAX_DEADLINE {
-            let most = human::format(MAX_DEADLINE);
-            return Err(format!("deadline ({deadline}) of the analysis must be at most {most}"));
-        }
-        for (name, share) in [("alpha", self.alpha), ("beta", self.beta)] {
-            if !(Share(1)..=Share::percent(50)).contains(&share) {
-                return Err(format!("{name} ({share}) of the analysis must be from 0.01% to 50%"));
-            }
-        }
+        check_test("analysis", (self.window, self.deadline, MAX_DEADLINE), (self.alpha, self.beta))?;
         for (name, percent) in
             [("latency", self.latency.tolerance_percent), ("failures", self.failures.tolerance_percent)]
         {

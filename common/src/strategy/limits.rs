@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::MetricName;
 use crate::manifest::metric::{Decimal, MAX_METRICS};
-use crate::time::{Duration, duration_ms, human, optional_duration_ms};
+use crate::time::{Duration, duration_ms, optional_duration_ms};
 
-use super::analysis::{MAX_WINDOW, MIN_WINDOW, MIN_WINDOWS, Missing, Share};
+use super::analysis::{Missing, Share, check_test};
 
 /// A watch is no longer, and nobody waits for longer.
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 3600);
@@ -98,28 +98,7 @@ impl Limits {
     /// # Errors
     /// A sentence naming the knob and its value.
     pub(super) fn check(&self) -> Result<(), String> {
-        let (window, deadline) = (human::format(self.window), human::format(self.deadline));
-        if !(MIN_WINDOW..=MAX_WINDOW).contains(&self.window) {
-            let (least, most) = (human::format(MIN_WINDOW), human::format(MAX_WINDOW));
-            return Err(format!(
-                "window ({window}) of the limits must be from {least}, in which every host reports, to {most}"
-            ));
-        }
-        if self.deadline < self.window * MIN_WINDOWS {
-            return Err(format!(
-                "deadline ({deadline}) of the limits is too short: {MIN_WINDOWS} windows of {window} are the least that \
-                 can tell anything"
-            ));
-        }
-        if self.deadline > MAX_DEADLINE {
-            let most = human::format(MAX_DEADLINE);
-            return Err(format!("deadline ({deadline}) of the limits must be at most {most}"));
-        }
-        for (name, share) in [("alpha", self.alpha), ("beta", self.beta)] {
-            if !(Share(1)..=Share::percent(50)).contains(&share) {
-                return Err(format!("{name} ({share}) of the limits must be from 0.01% to 50%"));
-            }
-        }
+        check_test("limits", (self.window, self.deadline, MAX_DEADLINE), (self.alpha, self.beta))?;
         for (name, is_zero) in [
             ("latency", self.latency.is_some_and(|latency| latency.is_zero())),
             ("cpu", self.cpu == Some(Share(0))),

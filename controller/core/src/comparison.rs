@@ -119,21 +119,7 @@ impl Comparison {
         let subjects = subjects.bounded();
         let settings = Settings::new(asked.alpha.fraction(), asked.beta.fraction()).unwrap_or_default();
         let test = Test::Once(Analysis::new(settings, analysis(&subjects, asked)));
-        let report = test.report();
-        let (open, missing) = (Open::default(), BTreeMap::new());
-        Self {
-            rollout,
-            length: asked.window,
-            subjects,
-            test,
-            report,
-            open,
-            missing,
-            whole,
-            passed_at: None,
-            passes_since: None,
-            due: 0,
-        }
+        Self::by(test, rollout, asked.window, subjects, whole)
     }
 
     /// Of a release that is watched, against what it may show at most; `whole` if it is watched from now on.
@@ -148,16 +134,19 @@ impl Comparison {
         let planned = watch.as_millis() / limits.window.as_millis().max(1);
         let planned = u32::try_from(planned).unwrap_or(u32::MAX);
         let test = Test::Successive(Successive::new(settings, limits::metrics(&subjects, limits), planned));
-        let report = test.report();
-        let (open, missing) = (Open::default(), BTreeMap::new());
+        Self::by(test, rollout, limits.window, subjects, whole)
+    }
+
+    /// Nothing was seen yet.
+    fn by(test: Test, rollout: RolloutId, length: Duration, subjects: Subjects, whole: bool) -> Self {
         Self {
             rollout,
-            length: limits.window,
+            length,
             subjects,
+            report: test.report(),
             test,
-            report,
-            open,
-            missing,
+            open: Open::default(),
+            missing: BTreeMap::new(),
             whole,
             passed_at: None,
             passes_since: None,

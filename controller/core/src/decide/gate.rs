@@ -87,10 +87,7 @@ impl Draft<'_> {
         reason: &str,
     ) -> Result<Answer, Refusal> {
         let answer = Answer::Rollout { id: rollout.id.clone() };
-        let standings = gate::standings(self.state, &rollout, self.now);
-        let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) = (standings.iter())
-            .filter(|standing| at.counts(&standing.gate.name))
-            .partition(|standing| standing.is_open());
+        let (open, shut) = self.open_and_shut(&rollout, &at);
         if at.overruled && shut.is_empty() {
             return Ok(answer);
         }
@@ -104,11 +101,11 @@ impl Draft<'_> {
             };
             return Err(wrong(&rollout, waits));
         }
-        let overruled = told(&shut).join("; ");
+        let overruled = shut.join("; ");
         let batch = u64::from(at.next);
         let id = rollout.id.clone();
         self.log(LogEvent::RolloutPromoted { rollout: id, batch, overruled, reason: reason.to_owned() });
-        let at = if shut.is_empty() { at } else { at.overruled_with(names(&open)) };
+        let at = if shut.is_empty() { at } else { at.overruled_with(open) };
         self.goes_on_to(rollout, Stage::Gated { at }, is_held, reason);
         Ok(answer)
     }
@@ -122,22 +119,30 @@ impl Draft<'_> {
         reason: &str,
     ) -> Result<Answer, Refusal> {
         let answer = Answer::Rollout { id: rollout.id.clone() };
-        let standings = gate::standings(self.state, &rollout, self.now);
-        let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) = (standings.iter())
-            .filter(|standing| at.counts(&standing.gate.name))
-            .partition(|standing| standing.is_open());
+        let (open, shut) = self.open_and_shut(&rollout, &at);
         // What the controller has paused waits for this word, whatever has become of the reason since.
         let is_held = matches!(rollout.status, Status::Paused { by: Actor::Controller, .. });
         if accepted && shut.is_empty() && !is_held {
             return Ok(answer);
         }
         let limits = if accepted { None } else { self.beyond_limits(&rollout) };
-        let overruled: Vec<String> = limits.into_iter().chain(told(&shut)).collect();
+        let overruled: Vec<String> = limits.into_iter().chain(shut.iter().cloned()).collect();
         let (id, overruled) = (rollout.id.clone(), overruled.join("; "));
         self.log(LogEvent::WatchEnded { rollout: id, overruled, reason: reason.to_owned() });
-        let at = if shut.is_empty() { at } else { at.overruled_with(names(&open)) };
+        let at = if shut.is_empty() { at } else { at.overruled_with(open) };
         self.goes_on_to(rollout, Stage::Watching { accepted: true, at }, is_held, reason);
         Ok(answer)
+    }
+
+    /// Of the gates that hold a rollout now and that nobody has overruled, the names of those that are open, and what the
+    /// others say: `gate qa is closed, by anna: …`.
+    fn open_and_shut(&self, rollout: &Rollout, at: &AtGates) -> (Vec<GateName>, Vec<String>) {
+        let standings = gate::standings(self.state, rollout, self.now);
+        let counting = standings.iter().filter(|standing| at.counts(&standing.gate.name));
+        let (open, shut): (Vec<&Standing<'_>>, Vec<&Standing<'_>>) =
+            counting.partition(|standing| standing.is_open());
+        let names = open.into_iter().map(|standing| standing.gate.name.clone()).collect();
+        (names, shut.into_iter().map(|standing| format!("gate {standing}")).collect())
     }
 
     /// What the limits of a release that is watched say, where it is not known to keep within them.
@@ -167,15 +172,6 @@ impl Draft<'_> {
         let gates = gate::of(self.state, place, &rollout.release);
         gates.into_iter().find(|gate| gate.name == *name)
     }
-}
-
-/// `gate qa is closed, by anna: …`, of each.
-fn told(gates: &[&Standing<'_>]) -> Vec<String> {
-    gates.iter().map(|standing| format!("gate {standing}")).collect()
-}
-
-fn names<'s>(gates: &'s [&Standing<'_>]) -> impl Iterator<Item = GateName> + 's {
-    gates.iter().map(|standing| standing.gate.name.clone())
 }
 
 fn not_asked(held: &[Standing<'_>], before: Option<Before>) -> String {

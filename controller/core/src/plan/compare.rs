@@ -1,5 +1,6 @@
 //! What follows from the comparison of a held canary with the hosts on the release before.
 
+use landfall_common::Duration;
 use landfall_common::time::human;
 
 use crate::analysis::Verdict;
@@ -7,7 +8,7 @@ use crate::comparison::Comparison;
 use crate::log::{AnalysisVerdict, LogEvent};
 use crate::reason::Wait;
 use crate::refusal::seconds;
-use crate::rollout::Promotion;
+use crate::rollout::{Promotion, Rollout};
 
 use super::Turn;
 use super::run;
@@ -78,13 +79,12 @@ pub(super) fn report(table: &mut Table<'_>) {
     let rollout = table.rollout();
     let Some((asked, _)) = rollout.compares() else { return };
     let comparison = table.state.comparison(&rollout.id);
-    let report = comparison.map(Comparison::report);
     let wait = Wait::Analysis {
         passed: comparison.is_some_and(|comparison| comparison.verdict() == Verdict::Pass),
         windows: comparison.map_or(0, Comparison::windows),
         window: asked.window,
         before: before(table),
-        findings: report.into_iter().flat_map(|report| report.reasons().map(ToString::to_string)).collect(),
+        findings: findings(comparison),
         anew: comparison.is_none_or(|comparison| !comparison.is_whole()),
     };
     table.wait(wait);
@@ -94,17 +94,31 @@ pub(super) fn report(table: &mut Table<'_>) {
 pub(super) fn log(table: &mut Table<'_>) {
     let rollout = table.rollout();
     let Some((asked, _)) = rollout.compares() else { return };
-    let comparison = table.state.comparison(&rollout.id);
-    let report = comparison.map(Comparison::report);
-    let event = LogEvent::CanaryAnalysed {
+    let event = analysed(rollout, table.state.comparison(&rollout.id), asked.window, false);
+    table.log(event);
+}
+
+/// What the log has of a comparison.
+pub(super) fn analysed(
+    rollout: &Rollout,
+    comparison: Option<&Comparison>,
+    window: Duration,
+    in_watch: bool,
+) -> LogEvent {
+    LogEvent::CanaryAnalysed {
         rollout: rollout.id.clone(),
         verdict: comparison.map_or(AnalysisVerdict::Inconclusive, |comparison| comparison.verdict().into()),
         windows: comparison.map_or(0, Comparison::windows).into(),
-        window_ms: u64::try_from(asked.window.as_millis()).unwrap_or(u64::MAX),
-        findings: report.into_iter().flat_map(|report| report.reasons().map(ToString::to_string)).collect(),
-        in_watch: false,
-    };
-    table.log(event);
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        findings: findings(comparison),
+        in_watch,
+    }
+}
+
+/// Of each metric that the verdict stands on, a sentence.
+pub(super) fn findings(comparison: Option<&Comparison>) -> Vec<String> {
+    let report = comparison.map(Comparison::report);
+    report.into_iter().flat_map(|report| report.reasons().map(ToString::to_string)).collect()
 }
 
 fn windows(comparison: &Comparison) -> String {

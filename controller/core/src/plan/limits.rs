@@ -6,13 +6,13 @@ use landfall_common::time::human;
 
 use crate::analysis::Verdict;
 use crate::comparison::Comparison;
-use crate::log::{AnalysisVerdict, LogEvent};
 use crate::reason::Wait;
 use crate::refusal::seconds;
 use crate::rollout::Rollout;
 use crate::state::State;
 
 use super::Turn;
+use super::compare;
 use super::look::Deadline;
 use super::run;
 use super::table::Table;
@@ -91,12 +91,11 @@ pub(super) fn report(table: &mut Table<'_>) {
     let rollout = table.rollout();
     let Some(limits) = &rollout.strategy.limits else { return };
     let comparison = found(table.state, rollout);
-    let report = comparison.map(Comparison::report);
     let wait = Wait::Limits {
         kept: comparison.is_some_and(|comparison| comparison.verdict() == Verdict::Pass),
         windows: comparison.map_or(0, Comparison::windows),
         window: limits.window,
-        findings: report.into_iter().flat_map(|report| report.reasons().map(ToString::to_string)).collect(),
+        findings: compare::findings(comparison),
         anew: comparison.is_some_and(|comparison| !comparison.is_whole()),
     };
     table.wait(wait);
@@ -106,15 +105,6 @@ pub(super) fn report(table: &mut Table<'_>) {
 fn log(table: &mut Table<'_>) {
     let rollout = table.rollout();
     let Some(limits) = &rollout.strategy.limits else { return };
-    let comparison = found(table.state, rollout);
-    let report = comparison.map(Comparison::report);
-    let event = LogEvent::CanaryAnalysed {
-        rollout: rollout.id.clone(),
-        verdict: comparison.map_or(AnalysisVerdict::Inconclusive, |comparison| comparison.verdict().into()),
-        windows: comparison.map_or(0, Comparison::windows).into(),
-        window_ms: u64::try_from(limits.window.as_millis()).unwrap_or(u64::MAX),
-        findings: report.into_iter().flat_map(|report| report.reasons().map(ToString::to_string)).collect(),
-        in_watch: true,
-    };
+    let event = compare::analysed(rollout, found(table.state, rollout), limits.window, true);
     table.log(event);
 }
