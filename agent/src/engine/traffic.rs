@@ -17,13 +17,17 @@ pub(super) fn slots<'m>(manifest: &'m Manifest, release: &ReleaseName) -> Result
 }
 
 impl<R: Runner> Engine<R> {
-    /// The program of a release as it runs here: in the slot that the record knows.
+    /// The program of a release as it runs here: in the slot that the record knows. Of one in no slot what has slots does
+    /// not run: another release was given its room, and what is active has not changed since.
     pub(super) fn placed(&self, release: &ReleaseName) -> Result<Program, Failure> {
-        let program = self.known(release)?.program;
-        let slot = self.machine.record.placement.slot_of(release);
-        Ok(match slot.filter(|_| program.slots().is_some()) {
+        let mut program = self.known(release)?.program;
+        let Some(slotted) = program.slots().map(|slots| slots.service.clone()) else { return Ok(program) };
+        Ok(match self.machine.record.placement.slot_of(release) {
             Some(slot) => program.in_slot(slot),
-            None => program,
+            None => {
+                program.services.retain(|service| service.name != slotted);
+                program
+            }
         })
     }
 

@@ -4,6 +4,7 @@
 
 mod drift;
 mod full;
+mod slots;
 mod world;
 
 use std::collections::BTreeMap;

@@ -6,15 +6,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use landfall_agent::apply::store::Store;
 use landfall_agent::engine::{self, Disks, Engine, Runner, Task};
 use landfall_agent::error::AgentError;
-use landfall_agent_core::{Effect, Event, Finish, Identity, Now, Outline};
+use landfall_agent_core::{Effect, Event, Finish, Identity, Now, Outline, State};
 use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
 use landfall_common::disk::RealDisk;
+use landfall_common::manifest::traffic::{Proxy, Slots, Switch, Traffic};
 use landfall_common::manifest::{
-    Check, Directory, Driver, Entry, Manifest, Origin, Probe, Program, Retention, Service, Shared, Step,
+    Check, Directory, Driver, Entry, Headers, Manifest, Origin, Probe, Program, Retention, Service, Shared,
+    Step,
 };
 use landfall_common::report::{Failure, HostReport};
 use landfall_common::{Duration, Generation, ReleaseCounter, ReleaseName, Sha256, Timestamp, canonical};
@@ -105,6 +108,24 @@ impl Release {
         self.signed()
     }
 
+    /// The same release, with two slots for `web` behind a proxy, and room for another one.
+    pub fn with_slots(mut self) -> Self {
+        let slots = Slots {
+            service: "web".parse().unwrap(),
+            blue: "127.0.0.1:8001".into(),
+            green: "127.0.0.1:8002".into(),
+            keep: Duration::from_secs(60),
+            warm_up: vec!["/".into()],
+            warm_up_headers: Headers::default(),
+            warm_up_timeout: Duration::from_secs(10),
+        };
+        let switch = Switch::Nginx { upstream: "shop".into() };
+        let proxy = Proxy::Slots { slots, switch };
+        self.manifest.program.retention.releases = 3;
+        self.manifest.program.traffic = Some(Traffic { proxy, drain: Duration::from_secs(10) });
+        self.signed()
+    }
+
     fn signed(mut self) -> Self {
         self.bytes = self.manifest.to_bytes().unwrap();
         self.reference.digest = Sha256::of(&self.bytes);
@@ -180,6 +201,8 @@ pub enum Fault {
     KilledAfter,
     /// Its answer comes twice.
     Repeated,
+    /// It is done, and the disk is full from then on.
+    DiskFills,
 }
 
 pub struct World {
@@ -302,33 +325,54 @@ impl World {
         self.settle();
     }
 
-    /// Carries out tasks, answers checks and lets time pass until the machine is idle.
+    /// Carries out tasks, answers checks and lets time pass until nothing is left to be done.
     pub fn settle(&mut self) {
-        for _ in 0..500 {
-            let task = self.told.0.borrow_mut().tasks.pop_front();
-            if let Some(task) = task {
-                self.task(task);
-                continue;
-            }
-            if self.engine.as_ref().unwrap().wake_after().is_none() {
-                break;
-            }
-            self.now.mono += Duration::from_secs(1);
-            let watch = self.told.0.borrow().watch.clone();
-            if let Some((watch, release)) = watch {
-                let program = self.releases[&release].manifest.program.clone();
-                let services = program.on_host(&self.variables).unwrap().services;
-                let runs = services.iter().all(|s| self.running.get(s.name.as_str()) == Some(&release));
-                let well = runs && !self.sick.contains(&release);
-                let answer = if well { Ok(()) } else { Err("status 500".to_owned()) };
-                self.send(Event::Checked { watch, check: "http".parse().unwrap(), answer });
-            }
-            self.send(Event::Tick);
-        }
+        (0..500).any(|_| !self.step());
         // What cannot be removed is left, and the sweep goes on.
         while self.engine.as_mut().unwrap().work().unwrap_or(true) {
             self.check();
         }
+    }
+
+    /// The same until the order has ended: what follows from that is still to be done.
+    pub fn end(&mut self) {
+        for _ in 0..500 {
+            if self.engine.as_ref().unwrap().record().state == State::Idle {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// A task, or a second; whether there may be more.
+    fn step(&mut self) -> bool {
+        let task = self.told.0.borrow_mut().tasks.pop_front();
+        if let Some(task) = task {
+            self.task(task);
+            return true;
+        }
+        if self.engine.as_ref().unwrap().wake_after().is_none() {
+            return false;
+        }
+        self.now.mono += Duration::from_secs(1);
+        let watch = self.told.0.borrow().watch.clone();
+        if let Some((watch, release)) = watch {
+            let program = self.releases[&release].manifest.program.clone();
+            let services = program.on_host(&self.variables).unwrap().services;
+            let runs = services.iter().all(|s| self.runs(s.name.as_str(), &release));
+            let well = runs && !self.sick.contains(&release);
+            let answer = if well { Ok(()) } else { Err("status 500".to_owned()) };
+            self.send(Event::Checked { watch, check: "http".parse().unwrap(), answer });
+        }
+        self.send(Event::Tick);
+        true
+    }
+
+    /// Whether a service runs a release, in whichever slot.
+    fn runs(&self, service: &str, release: &str) -> bool {
+        ["", "-blue", "-green"]
+            .iter()
+            .any(|slot| self.running.get(&format!("{service}{slot}")).is_some_and(|runs| runs == release))
     }
 
     fn task(&mut self, task: Task) {
@@ -357,13 +401,22 @@ impl World {
                 self.killed += 1;
                 return self.start();
             }
+            Some(Fault::DiskFills) => self.room.store(0, Ordering::Relaxed),
             Some(Fault::Repeated) => {
                 let finish = finish.clone();
                 self.send(Event::Done { effect: Box::new(effect.clone()), finish });
             }
             _ => {}
         }
-        self.send(Event::Done { effect: Box::new(effect), finish });
+        let said = match &finish {
+            Finish::Failed { failure } => Err(failure.reason.clone()),
+            _ => Ok(()),
+        };
+        self.send(match effect {
+            Effect::Aim { aim } => Event::Aimed { aim, result: said },
+            Effect::Retire { slot, release } => Event::Retired { slot, release, result: said },
+            effect => Event::Done { effect: Box::new(effect), finish },
+        });
     }
 
     fn do_task(&mut self, task: &Task) -> Finish {
@@ -397,6 +450,10 @@ impl World {
                 Finish::Ok
             }
             Task::Service { service, .. } => {
+                self.running.remove(service.name.as_str());
+                Finish::Ok
+            }
+            Task::Retire { service, .. } => {
                 self.running.remove(service.name.as_str());
                 Finish::Ok
             }

@@ -25,12 +25,13 @@ pub(super) fn skip_what_made_room(plan: &mut Vec<Action>, placement: &Placement)
 }
 
 impl Turn {
-    /// The record may not know where the active release runs: it was made anew from what is on the disk.
+    /// The record may not know where the active release runs: it was made anew from what is on the disk. One that knows of
+    /// others was left by a release for which room was made: what they serve they go on serving.
     pub(super) fn place_active(&mut self) {
         let Some(active) = self.machine.record.active() else { return };
         let name = active.release.name.clone();
         let placement = &self.machine.record.placement;
-        if active.outline.slotted().is_some() && placement.slot_of(&name).is_none() {
+        if active.outline.slotted().is_some() && placement.slots.is_empty() {
             self.machine.record.placement.slots.insert(Slot::Blue, name);
         }
     }
