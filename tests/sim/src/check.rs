@@ -7,6 +7,7 @@ pub mod account;
 pub mod approval;
 pub mod blue_green;
 pub mod budget;
+pub mod by_itself;
 pub mod calendar;
 pub mod comparison;
 pub mod contract;
@@ -69,6 +70,13 @@ pub struct Heard {
     pub at: Timestamp,
     /// What.
     pub report: HostReport,
+}
+
+/// What operators and integrations have said so far that holds, or may.
+pub struct Said {
+    alone: leave_out::Alone,
+    drained: drain::Drained,
+    gates: gates::Words,
 }
 
 /// What the checkers remember.
@@ -137,6 +145,8 @@ pub struct Checks {
     pub watch: watch::Watch,
     /// What was restarted without a release.
     pub restarts: restart::Restarts,
+    /// Hosts that hear nothing of the controller.
+    pub by_itself: by_itself::ByItself,
     /// What hosts run, and where they came from.
     pub stops: stops::Stops,
     /// How often a host came from a stop to what follows it.
@@ -182,10 +192,23 @@ impl Checks {
             gates: gates::Words::default(),
             watch: watch::Watch::default(),
             restarts: restart::Restarts::default(),
+            by_itself: by_itself::ByItself::default(),
             stops: stops::Stops::new(),
             stopped: 0,
             looks: 0,
         }
+    }
+
+    /// What was said until now.
+    #[must_use]
+    pub fn said_so_far(&self) -> Said {
+        Said { alone: self.alone.clone(), drained: self.drained.clone(), gates: self.gates.clone() }
+    }
+
+    /// What was said since was not taken: whoever said it has heard so, and nothing has changed.
+    pub fn not_taken(&mut self, before: Said) {
+        let Said { alone, drained, gates } = before;
+        (self.alone, self.drained, self.gates) = (alone, drained, gates);
     }
 
     /// The controller's process has started: what the one before had heard is gone.

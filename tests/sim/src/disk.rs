@@ -80,6 +80,14 @@ impl SimDisk {
         self.state().faults.clone()
     }
 
+    /// Whether something may keep whoever writes to it from getting on.
+    #[must_use]
+    pub fn hinders(&self) -> bool {
+        let faults = self.faults();
+        faults.capacity_bytes.is_some()
+            || faults.write_error_ppm + faults.sync_error_ppm + faults.read_error_ppm > 0
+    }
+
     /// How many operations that change or sync something were tried.
     #[must_use]
     pub fn operations(&self) -> u64 {

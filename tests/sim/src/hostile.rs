@@ -30,6 +30,9 @@ pub enum Hostile {
     SummerTimeBegins,
     /// Three hosts of ten cannot be reached from the start.
     ThirdUnreachable,
+    /// The controller cannot be reached for ten minutes and more once hosts were let go, and some of these lose their power
+    /// meanwhile.
+    ControllerGone,
     /// Every third host is away while two releases come into force, each of which follows the one before.
     AwayForTwoReleases,
 }
@@ -69,7 +72,7 @@ pub(crate) fn is_before_winter(epoch_ms: u64) -> bool {
 
 impl Hostile {
     /// All of them, by their names.
-    pub const ALL: [(Self, &str); 11] = [
+    pub const ALL: [(Self, &str); 12] = [
         (Self::MigrationHostDies, "migration-host-dies"),
         (Self::RestartBetweenBatches, "restart-between-batches"),
         (Self::HalfPartitionedAtTheGate, "half-partitioned-at-the-gate"),
@@ -80,6 +83,7 @@ impl Hostile {
         (Self::SummerTimeEnds, "summer-time-ends"),
         (Self::SummerTimeBegins, "summer-time-begins"),
         (Self::ThirdUnreachable, "third-unreachable"),
+        (Self::ControllerGone, "controller-gone"),
         (Self::AwayForTwoReleases, "away-for-two-releases"),
     ];
 
@@ -138,6 +142,7 @@ impl Hostile {
             Self::RestartBetweenBatches
             | Self::HalfPartitionedAtTheGate
             | Self::ClockStepsAnHour
+            | Self::ControllerGone
             | Self::ThirdUnreachable => {}
         }
     }

@@ -89,6 +89,10 @@ pub enum Sabotage {
     EvidenceUntold,
     /// P8: the controller uses a generation a second time.
     GenerationReused,
+    /// P9: an agent does nothing by itself while it hears nothing of its controller.
+    WaitsForController,
+    /// P9: what a loss of power has ended is started again by an agent only while it hears of its controller.
+    StartsByController,
     /// P10: the runbook is one that was printed a while ago.
     RunbookOutdated,
     /// P12: a refused request leaves a trace in the store.

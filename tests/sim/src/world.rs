@@ -172,6 +172,8 @@ pub struct Statistics {
     pub struck: u64,
     /// How often a host came to a release over what that follows.
     pub stops: u64,
+    /// How often a host was looked at that had heard of no controller for long enough to come to rest.
+    pub by_themselves: u64,
     /// Looks of the checkers.
     pub looks: u64,
 }
@@ -196,6 +198,7 @@ impl Statistics {
         self.taken_back_wrongly += other.taken_back_wrongly;
         self.struck += other.struck;
         self.stops += other.stops;
+        self.by_themselves += other.by_themselves;
         self.looks += other.looks;
     }
 }
@@ -311,6 +314,7 @@ impl World {
         }
         self.statistics.looks = self.checks.looks;
         self.statistics.stops = self.checks.stopped;
+        self.statistics.by_themselves = self.checks.by_itself.looks;
         let digest = self.trace.digest();
         if let Some(violation) = &self.violation {
             self.trace.add(self.now, format_args!("{violation}"));

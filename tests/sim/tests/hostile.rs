@@ -1,17 +1,19 @@
 //! Hostile schedules, each by its name, in worlds that stay as they are: it strikes there, and every promise holds.
 
+use landfall_sim::world::Statistics;
 use landfall_sim::{Hostile, replay_command, run_hostile};
 
-fn holds(hostile: Hostile, seeds: &[u64]) {
-    let mut struck = 0;
+fn holds(hostile: Hostile, seeds: &[u64]) -> Statistics {
+    let mut all = Statistics::default();
     for seed in seeds {
         let outcome = run_hostile(*seed, hostile, false);
         if let Some(violation) = &outcome.violation {
             panic!("{violation}\nsee it again with `{}`", replay_command(*seed, Some(hostile)));
         }
-        struck += outcome.statistics.struck;
+        all.add(&outcome.statistics);
     }
-    assert!(struck > 0, "nothing strikes in {seeds:?}");
+    assert!(all.struck > 0, "nothing strikes in {seeds:?}");
+    all
 }
 
 #[test]
@@ -62,6 +64,12 @@ fn the_clock_goes_over_the_beginning_of_summer_time() {
 #[test]
 fn three_of_ten_hosts_are_unreachable_from_the_start() {
     holds(Hostile::ThirdUnreachable, &[5, 13, 17]);
+}
+
+#[test]
+fn the_controller_is_gone_once_hosts_were_let_go() {
+    let seen = holds(Hostile::ControllerGone, &[5, 8, 13]);
+    assert!(seen.by_themselves > 100, "hardly anybody was by himself: {seen:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use landfall_sim::hostile::by_the_clock_of_berlin;
 use landfall_sim::sabotage::Sabotage;
 use landfall_sim::scenario::{Operators, stage, windows};
 use landfall_sim::world::{GATES_AT, Statistics};
-use landfall_sim::{Outcome, Scenario, World, replay_command, run};
+use landfall_sim::{Hostile, Outcome, Scenario, World, replay_command, run};
 
 fn must_hold(outcome: &Outcome) {
     if let Some(violation) = &outcome.violation {
@@ -80,6 +80,12 @@ fn worlds_that_once_showed_a_mistake_hold() {
         87_003_524, // An order that had lapsed was sent again as a clock went back, and nobody counted what came of it.
         1_544,      // A stop that had failed on a host was what the rollout then went back to there.
         87_016_785, // What hosts had said of a watch was forgotten with the process that had ended it by that.
+        88_602_862, // A host that had failed was tried again while a gate was asked: the gate had been opened before.
+        88_620_126, // A host that had not come up again took part once more after a cordon, and counted as failed.
+        88_646_730, // A host had refused to lead its requests away, and was counted among those that might yet do so.
+        88_663_614, // A cordon was taken to be lifted by a word that found the controller's disk full.
+        88_683_022, // A gate was taken for closed by such a word.
+        88_694_844, // A service with two slots ran beside them, of a release whose slot another one had taken in vain.
         22_889_597_352_370, // A batch that began and was over at once: a first one, between its gate and the hold of the canary.
     ] {
         must_hold(&run(seed, false));
@@ -408,6 +414,20 @@ fn a_host_that_is_not_left_alone_is_noticed() {
 #[test]
 fn a_restart_that_did_not_take_place_is_noticed() {
     is_noticed(Sabotage::RestartLies, "P5", |scenario| scenario.restarts = true);
+}
+
+#[test]
+fn an_agent_that_waits_for_its_controller_is_noticed() {
+    for sabotage in [Sabotage::WaitsForController, Sabotage::StartsByController] {
+        is_noticed(sabotage, "P9", |scenario| {
+            scenario.hostile = Some(Hostile::ControllerGone);
+            // They have not ended when they notice that nobody is there.
+            for plan in &mut scenario.releases {
+                plan.strategy.min_healthy = Duration::from_secs(35);
+                plan.strategy.healthy_deadline = Duration::from_secs(60);
+            }
+        });
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_common::assignment::{Assignment, Order};
-use landfall_common::report::{Health, HostReport, Traffic};
+use landfall_common::report::{Health, HostReport, OutcomeKind, Traffic};
 use landfall_common::strategy::{Amount, StrategyKind};
 use landfall_common::{HostId, RolloutId, Sha256, Timestamp};
 use landfall_controller_core::command::Action;
@@ -73,7 +73,10 @@ impl Checks {
     fn may_be_led_away(&self, host: &HostId) -> bool {
         let away = |newest: &&Assignment| newest.order == Order::Drain { away: true };
         let newest = self.newest.get(host).filter(away);
-        newest.is_some_and(|newest| !self.lapsed.contains(&(host.clone(), newest.generation.0)))
+        newest.is_some_and(|newest| {
+            let is_refused = matches!(self.answer_to(newest), Some(OutcomeKind::Refused { .. }));
+            !is_refused && !self.lapsed.contains(&(host.clone(), newest.generation.0))
+        })
     }
 
     fn others_serve<'h>(

@@ -2,7 +2,7 @@
 //! whoever was not heard of, is not healthy, or may still take a grant.
 
 use landfall_common::assignment::Assignment;
-use landfall_common::report::{Health, HostReport, Phase};
+use landfall_common::report::{Health, HostReport, OutcomeKind, Phase};
 use landfall_common::strategy::Amount;
 use landfall_common::{HostId, Timestamp};
 
@@ -94,15 +94,19 @@ impl Checks {
         }
     }
 
+    /// What was heard of what became of an order.
+    pub(super) fn answer_to(&self, order: &Assignment) -> Option<&OutcomeKind> {
+        let outcome = self.heard.get(&order.host)?.report.outcome.as_ref()?;
+        (outcome.generation == order.generation).then_some(&outcome.result)
+    }
+
     fn may_take_a_grant(&self, host: &HostId) -> bool {
         let Some(newest) = self.newest.get(host) else { return false };
         if !newest.order.takes_out() {
             return false;
         }
         let Some(heard) = self.heard.get(host) else { return true };
-        let answered =
-            heard.report.outcome.as_ref().is_some_and(|outcome| outcome.generation == newest.generation);
-        if heard.report.generation > newest.generation || answered {
+        if heard.report.generation > newest.generation || self.answer_to(newest).is_some() {
             return false;
         }
         if heard.report.generation == newest.generation {

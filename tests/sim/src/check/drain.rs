@@ -11,7 +11,7 @@ use landfall_controller_core::command::Action;
 use super::{Checks, Violation};
 
 /// Who is to get no requests, by what operators were answered.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Drained {
     asked: BTreeSet<HostId>,
     /// Those that have said that it is so.

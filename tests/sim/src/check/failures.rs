@@ -45,6 +45,7 @@ impl Checks {
             }
             self.failures.known.remove(host);
         }
+        self.forgive_restarts(hosts);
     }
 
     pub(super) fn told_of_failure(&mut self, host: &HostId, report: &HostReport) {

@@ -23,7 +23,7 @@ use super::{Checks, Violation};
 type Held = (RolloutId, u32, GateName);
 
 /// What was said, by what integrations and operators were answered.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Words {
     /// Of a gate before a batch, what was said last, and of whom of the batch before it was not known by then that
     /// it runs the release.
@@ -86,7 +86,8 @@ impl Words {
 }
 
 impl Words {
-    /// From when on answers count, and who of the batches before is late.
+    /// From when on answers count, and who of the batches before is late: nobody waits for it, though it may still come,
+    /// or be tried again.
     fn waits_from<'m>(&mut self, rollout: &Rollout, members: impl Iterator<Item = &'m Member>, now: u64) {
         match rollout.status.stage() {
             Some(Stage::Watching { .. }) => drop(self.watched.insert(rollout.id.clone())),
@@ -102,7 +103,13 @@ impl Words {
         }
         self.waits.insert(rollout.id.clone(), (at.next, now));
         let late = members.filter(|member| member.batch < at.next).filter(|member| {
-            matches!(member.state, MemberState::Pending | MemberState::Staging { .. } | MemberState::Staged)
+            matches!(
+                member.state,
+                MemberState::Pending
+                    | MemberState::Staging { .. }
+                    | MemberState::Staged
+                    | MemberState::Failed { .. }
+            )
         });
         self.late.extend(late.map(|member| (rollout.id.clone(), member.host.clone())));
     }

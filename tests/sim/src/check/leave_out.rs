@@ -16,7 +16,7 @@ use super::{Checks, Violation};
 const NAMED: usize = 5;
 
 /// Who is to be left alone, by what operators were answered.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Alone {
     cordoned: BTreeSet<HostId>,
     /// And those that are drained, which is a cordon as well, but not by a word of its own.

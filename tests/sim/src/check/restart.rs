@@ -71,6 +71,13 @@ impl Checks {
         self.restarts.failed.clear();
     }
 
+    /// These take part again: that they did not come up counts no more.
+    pub(super) fn forgive_restarts(&mut self, hosts: &[HostId]) {
+        for failed in self.restarts.failed.values_mut() {
+            failed.retain(|host| !hosts.contains(host));
+        }
+    }
+
     /// A host is asked to restart services.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use landfall_agent::error::AgentError;
 use landfall_agent_core::{Event as AgentEvent, Identity};
 
 use super::{Event, World};
-use crate::artifact;
+use crate::artifact::{self, Quality};
 use crate::check::Violation;
 use crate::host::{Doom, Note, Wishes};
 use crate::sabotage::Sabotage;
@@ -67,6 +67,9 @@ impl World {
     /// Hands an event to an agent, and does what follows.
     pub(super) fn tell(&mut self, host: usize, event: AgentEvent) {
         let now = self.hosts[host].now(self.now);
+        if matches!(event, AgentEvent::Checked { .. }) && self.waits_for_controller(host) {
+            return;
+        }
         let Some(agent) = &mut self.hosts[host].agent else { return };
         // A ledger that cannot be written is tried again with the next event.
         let result = agent.handle(event, now);
@@ -132,7 +135,15 @@ impl World {
             return;
         }
         agent.tick_at = None;
+        if self.waits_for_controller(host) {
+            self.hosts[host].tick_at = Some(self.now + 1_000);
+            return self.after(1_000, Event::Tick { host, process });
+        }
         self.tell(host, AgentEvent::Tick);
+    }
+
+    fn waits_for_controller(&self, host: usize) -> bool {
+        self.scenario.sabotage == Some(Sabotage::WaitsForController) && self.hosts[host].connection.is_none()
     }
 
     pub(super) fn work(&mut self, host: usize, process: u64) {
@@ -161,7 +172,26 @@ impl World {
             self.send_report(host);
             self.send_figures(host);
         }
+        self.look_beside(host);
         self.after(HEARTBEAT_MS, Event::Heartbeat { host, process });
+    }
+
+    /// Whoever stands beside a host that hears of no controller looks how it gets on.
+    fn look_beside(&mut self, host: usize) {
+        let agent = &self.hosts[host];
+        let is_hindered = [&agent.state_disk, &agent.app_disk].iter().any(|disk| disk.hinders());
+        if agent.connection.is_some() || is_hindered {
+            return self.checks.by_itself.is_over(&self.hosts[host].id);
+        }
+        let now = agent.now(self.now);
+        let (id, process) = (agent.id.clone(), agent.process);
+        let Some(report) = self.hosts[host].agent.as_mut().map(|agent| agent.report(now)) else { return };
+        let runs = report.active.as_ref().is_none_or(|active| {
+            let is_good = self.quality(host, &active.release.name) == Quality::Good;
+            !active.proven || !is_good || self.runs_whole(host, &active.release.name)
+        });
+        let gets_on = self.checks.by_itself(&id, (process, self.now), &report, runs);
+        self.must(gets_on);
     }
 
     pub(super) fn doom_falls(&mut self, host: usize, process: u64) {

@@ -65,7 +65,7 @@ impl World {
     }
 
     /// The host will go down with one of its next disk operations, or if there are none, then soon.
-    fn doom(&mut self, host: usize, doom: Doom) {
+    pub(super) fn doom(&mut self, host: usize, doom: Doom) {
         let after = self.dice.between(0, 40);
         let on_state = self.dice.chance(400_000);
         let agent = &mut self.hosts[host];

@@ -1,7 +1,7 @@
 //! Hostile schedules strike.
 
 use landfall_controller_core::command::Action;
-use landfall_controller_core::member::MemberState;
+use landfall_controller_core::member::{Member, MemberState};
 use landfall_controller_core::rollout::{Rollout, Stage, StatusWord};
 
 use super::{Event, World};
@@ -130,6 +130,9 @@ impl World {
             };
             self.ask_as("ben", action);
         }
+        if self.hostile(Hostile::ControllerGone) {
+            self.controller_goes(&rollout);
+        }
         if self.hostile(Hostile::HalfPartitionedAtTheGate) && self.at_the_gate(&rollout) {
             self.strikes();
             let for_ms = self.dice.between(30_000, 200_000);
@@ -160,6 +163,30 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Once hosts were let go the controller cannot be reached by anybody; a host of ten loses its power.
+    fn controller_goes(&mut self, rollout: &landfall_common::RolloutId) {
+        if self.outage_until > self.now {
+            for host in 0..self.hosts.len() {
+                if self.hosts[host].agent.is_some() && self.dice.chance(300) {
+                    self.doom(host, Doom::Power);
+                }
+            }
+            return;
+        }
+        let Some(controller) = &self.controller.running else { return };
+        let is_granted = |member: &Member| matches!(member.state, MemberState::Granted { .. });
+        if !controller.state.members(rollout).any(is_granted)
+            || self.statistics.struck >= 2
+            || !self.dice.chance(100_000)
+        {
+            return;
+        }
+        self.strikes();
+        let for_ms = self.dice.between(600_000, 900_000);
+        self.outage_until = self.now + for_ms;
+        (0..self.hosts.len()).for_each(|host| self.starve(host, for_ms));
     }
 
     fn status_of(&self, rollout: &landfall_common::RolloutId) -> Option<StatusWord> {

@@ -14,6 +14,7 @@ use landfall_controller_core::restart::RestartRequest;
 use landfall_controller_core::rollout::{Back, MigrationRun, Schema, Stage, Status, StatusWord};
 use landfall_controller_core::{decide, preview, runbook};
 
+use super::hub::Failed;
 use super::{Event, World};
 use crate::check::Violation;
 use crate::sabotage::Sabotage;
@@ -199,6 +200,7 @@ impl World {
             self.checks.late.ask(&rollout);
         }
         if !repeated {
+            let before = self.checks.said_so_far();
             self.checks.word_taken_back(&command.action);
             if let Some(controller) = &self.controller.running {
                 self.checks.says_of_gate(&controller.state, &command.action);
@@ -226,7 +228,10 @@ impl World {
                     self.checks.labels.given(&command.action);
                     self.plan_within(0);
                 }
-                Err(_) => {
+                Err(failed) => {
+                    if let Failed::Later = failed {
+                        self.checks.not_taken(before);
+                    }
                     self.unanswered = Some(command.request);
                     return;
                 }

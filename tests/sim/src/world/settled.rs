@@ -34,14 +34,8 @@ impl World {
         let in_force = record.in_force()?;
         for host in self.hosts.iter().filter(|host| host.enrolled && self.place_of(host.index) == *place) {
             let really = current::active(&host.app_disk).unwrap_or_default();
-            // A slot that requests are not led to may be kept for a while.
-            let kept = |service: &landfall_common::ServiceName| {
-                super::tasks::is_slot(service) && host.led_to.as_ref() != Some(service)
-            };
-            let serving = || host.services.iter().filter(|(service, _)| !kept(service));
             let runs = really.as_ref() == Some(&in_force.release.name)
-                && serving().all(|(_, release)| *release == in_force.release.name)
-                && serving().count() == self.releases_services(&in_force.release.name);
+                && self.runs_whole(host.index, &in_force.release.name);
             let is_gated = self.releases.iter().any(|release| {
                 release.reference.name == in_force.release.name && release.plan.gate && !release.plan.slots
             });
@@ -74,6 +68,17 @@ impl World {
             }
         }
         None
+    }
+
+    /// Whether all services of a release run on a host, and nothing else serves.
+    pub(super) fn runs_whole(&self, host: usize, release: &landfall_common::ReleaseName) -> bool {
+        let host = &self.hosts[host];
+        // A slot that requests are not led to may be kept for a while.
+        let kept = |service: &landfall_common::ServiceName| {
+            super::tasks::is_slot(service) && host.led_to.as_ref() != Some(service)
+        };
+        let serving = || host.services.iter().filter(|(service, _)| !kept(service));
+        serving().all(|(_, runs)| runs == release) && serving().count() == self.releases_services(release)
     }
 
     fn releases_services(&self, name: &landfall_common::ReleaseName) -> usize {

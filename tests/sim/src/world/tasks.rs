@@ -120,6 +120,12 @@ impl World {
                     (delay, Doing::Answer { event })
                 }
             }
+            Task::Ensure { .. }
+                if self.scenario.sabotage == Some(Sabotage::StartsByController)
+                    && self.hosts[host].connection.is_none() =>
+            {
+                return;
+            }
             Task::Ensure { services, release, .. } => {
                 let services = services.into_iter().map(|service| service.name).collect();
                 self.hosts[host].ensuring = Some((services, release));
