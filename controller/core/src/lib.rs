@@ -32,6 +32,7 @@ pub mod facts;
 pub mod gate;
 mod group;
 pub mod groups;
+pub mod holder;
 pub mod label;
 pub mod line;
 pub mod log;

@@ -8,6 +8,7 @@ use crate::approval;
 use crate::command::RollRequest;
 use crate::entry;
 use crate::evidence::{self, Lacking};
+use crate::holder::Holder;
 use crate::proof::{self, Unproven};
 use crate::reason::{InLine, Wait};
 use crate::record::{Lock, Place, PlaceRecord};
@@ -71,14 +72,7 @@ impl Hindrance<'_> {
     pub fn refusal(&self, place: &PlaceRecord) -> Refusal {
         let at = Box::new(place.place.clone());
         match self {
-            Self::Held(holder) => Refusal::Held {
-                place: at,
-                rollout: holder.id.clone(),
-                release: holder.release.name.clone(),
-                by: holder.by.to_string(),
-                since: holder.began_at(),
-                status: holder.status.word(),
-            },
+            Self::Held(holder) => Refusal::Held { place: at, holder: Box::new(Holder::of(holder)) },
             Self::Behind(first) => Refusal::LineNotEmpty {
                 place: at,
                 first: first.id.clone(),
@@ -111,13 +105,7 @@ impl Hindrance<'_> {
 
     pub fn why(&self) -> InLine {
         match self {
-            Self::Held(holder) => InLine::Held {
-                rollout: holder.id.clone(),
-                release: holder.release.name.clone(),
-                by: holder.by.to_string(),
-                since: holder.began_at(),
-                status: holder.status.word(),
-            },
+            Self::Held(holder) => InLine::Held(Box::new(Holder::of(holder))),
             Self::Behind(first) => {
                 InLine::Behind { rollout: first.id.clone(), release: first.release.name.clone() }
             }

@@ -5,6 +5,7 @@ mod concern;
 mod hosts;
 mod in_line;
 mod report;
+mod way_out;
 mod why;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub(crate) use concern::Concern;
 pub use hosts::Hosts;
 pub use in_line::InLine;
 pub use report::{PlaceReport, PlanningReport};
+pub use way_out::WayOut;
 pub use why::{Doing, Why};
 
 /// A reason behind a sentence, if one was given.
@@ -108,9 +110,9 @@ pub enum Wait {
         /// Whether none of its hosts is left, so that nothing will be proven.
         #[serde(default)]
         gone: bool,
-        /// Whether the same release goes on, so that there is nothing to go back to.
+        /// What else may be done than to promote it.
         #[serde(default)]
-        same: bool,
+        way_out: WayOut,
         /// Of two groups, the first: it is proven without requests, and gets them next.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         group: Option<String>,
@@ -132,6 +134,9 @@ pub enum Wait {
         /// Of two groups, the one that gets the requests and runs the release: the other one does not yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         group: Option<String>,
+        /// What else may be done than to end the watch.
+        #[serde(default)]
+        way_out: WayOut,
     },
     /// The canary is compared with the hosts on the release before.
     Analysis {
@@ -382,7 +387,9 @@ impl fmt::Display for Wait {
                 seconds(*period + Duration::from_millis(999)),
                 human::format(*stagger)
             ),
-            Self::Canary { rollout, promotion, hold, kept, gone: false, group: Some(group), .. } => {
+            Self::Canary {
+                rollout, promotion, hold, kept, gone: false, group: Some(group), way_out, ..
+            } => {
                 let held = match (kept, hold.is_zero()) {
                     (true, _) => format!("{group} is proven, without requests"),
                     (false, true) => format!("{group} was proven, and is not now"),
@@ -391,14 +398,13 @@ impl fmt::Display for Wait {
                     }
                 };
                 match promotion {
-                    Promotion::Awaited => write!(
-                        f,
-                        "{held}; `ctl promote {rollout}` leads the requests there, `ctl rollback` goes back"
-                    ),
+                    Promotion::Awaited => {
+                        write!(f, "{held}; `ctl promote {rollout}` leads the requests there, {way_out}")
+                    }
                     _ => write!(f, "{held}; then the requests are led there"),
                 }
             }
-            Self::Canary { rollout, promotion, hold, kept, gone, same, analysis, next, of, .. } => {
+            Self::Canary { rollout, promotion, hold, kept, gone, way_out, analysis, next, of, .. } => {
                 let held = match (kept, hold.is_zero()) {
                     _ if *gone => "no host of the canary is left, so that nothing was proven".to_owned(),
                     (true, _) => "the canary is proven".to_owned(),
@@ -415,26 +421,27 @@ impl fmt::Display for Wait {
                     Promotion::Given | Promotion::Overruled => {
                         format!("it was promoted, and batch {next} of {of} follows")
                     }
-                    Promotion::Awaited if *same => format!(
-                        "`ctl promote {rollout}` lets batch {next} of {of} follow, `ctl abort` leaves the others as they are"
-                    ),
-                    Promotion::Awaited => format!(
-                        "`ctl promote {rollout}` lets batch {next} of {of} follow, `ctl rollback` goes back"
-                    ),
+                    Promotion::Awaited => {
+                        format!("`ctl promote {rollout}` lets batch {next} of {of} follow, {way_out}")
+                    }
                 };
                 write!(f, "{held}; {then}")
             }
-            Self::Watch { rollout, period, of, group: Some(group) } => write!(
+            Self::Watch { rollout, period, of, group: Some(group), way_out } => write!(
                 f,
                 "requests go to {group}, which has been watched for {} of {}; the other group keeps the release before. \
-                 `ctl promote {rollout}` ends the watch, `ctl rollback` leads requests back to it",
+                 `ctl promote {rollout}` ends the watch, {}",
                 seconds(*period),
-                human::format(*of)
+                human::format(*of),
+                match way_out {
+                    WayOut::Back => "`ctl rollback` leads requests back to it".to_owned(),
+                    other => other.to_string(),
+                }
             ),
-            Self::Watch { rollout, period, of, group: None } => write!(
+            Self::Watch { rollout, period, of, group: None, way_out } => write!(
                 f,
                 "the release is everywhere and has been watched for {} of {}; `ctl promote {rollout}` ends the watch, \
-                 `ctl rollback` goes back",
+                 {way_out}",
                 seconds(*period),
                 human::format(*of)
             ),

@@ -11,6 +11,7 @@ use landfall_common::{
 
 use crate::evidence::Lacking;
 use crate::gate::GateVerdict;
+use crate::holder::Holder;
 use crate::label::MAX_LABELS;
 use crate::proof::Unproven;
 use crate::record::Place;
@@ -275,23 +276,14 @@ pub enum Refusal {
     },
     /// Another rollout holds the place.
     #[error(
-        "{place} is held by rollout {rollout} of {release}, begun by {by} at {since} and now {status}; a \
-         release can stand in line with --queue, and {ends}",
-        since = moment(*since), ends = ends(rollout, *status)
+        "{place} is held by {holder}; a release can stand in line with --queue, and {ends}{why}",
+        ends = holder.ends(), why = holder.reason()
     )]
     Held {
         /// Where.
         place: Box<Place>,
         /// The holder.
-        rollout: RolloutId,
-        /// What it brings.
-        release: ReleaseName,
-        /// Who began it.
-        by: String,
-        /// When.
-        since: Timestamp,
-        /// How far it is.
-        status: StatusWord,
+        holder: Box<Holder>,
     },
     /// Somebody has claimed the place.
     #[error(
@@ -688,14 +680,6 @@ pub enum Refusal {
         /// What it was to bring.
         release: ReleaseName,
     },
-}
-
-/// What makes room where a rollout holds a place. One that is watched has changed all that it will.
-fn ends(rollout: &RolloutId, status: StatusWord) -> String {
-    match status {
-        StatusWord::Watching => format!("`ctl promote {rollout}` ends its watch"),
-        _ => format!("`ctl abort {rollout}` ends that one"),
-    }
 }
 
 /// A moment to the second, as sentences show it.

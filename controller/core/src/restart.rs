@@ -80,15 +80,6 @@ impl Rollout {
         }
     }
 
-    /// What somebody may do who does not want to wait any longer.
-    pub(crate) fn way_out(&self) -> &'static str {
-        if self.is_restart() {
-            "`ctl abort` leaves the others as they are"
-        } else {
-            "`ctl rollback` goes back"
-        }
-    }
-
     /// What the fleet runs once it has taken what was brought.
     pub(crate) fn taken(&self) -> Fleet {
         if self.is_restart() { Fleet::AsBefore } else { Fleet::TookIt }

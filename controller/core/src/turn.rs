@@ -6,6 +6,7 @@ use landfall_common::{HostId, Timestamp};
 
 use crate::log::{LogEvent, RolloutEnd};
 use crate::member::{LeftOut, Member, MemberState};
+use crate::reason::WayOut;
 use crate::record::{Applied, Convergence, PlaceRecord, Proven, Rehearsal, WayBackKind};
 use crate::rollout::{Back, End, HostFailure, MigrationRun, Rollout, RolloutKind, Schema, Stage, Status};
 use crate::schema::{self, Way};
@@ -87,6 +88,15 @@ pub(crate) enum NoReturn {
         /// What would be needed.
         needed: String,
     },
+}
+
+/// What somebody may do who does not want to wait for a rollout any longer.
+pub(crate) fn way_out(state: &State, rollout: &Rollout, place: &PlaceRecord) -> WayOut {
+    match way_back(state, rollout, place, "") {
+        Ok(_) => WayOut::Back,
+        Err(NoReturn::IsRestart) => WayOut::Others,
+        Err(_) => WayOut::Stay,
+    }
 }
 
 /// The stage in which a rollout goes back.

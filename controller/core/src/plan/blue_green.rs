@@ -12,7 +12,7 @@ use landfall_common::report::{Health, Traffic};
 use crate::groups::{self, Groups, Side};
 use crate::log::LogEvent;
 use crate::member::MemberState;
-use crate::reason::{Doing, Hosts, Wait, Why};
+use crate::reason::{Doing, Hosts, Wait, WayOut, Why};
 use crate::record::Convergence;
 use crate::rollout::{Back, Rollout, RolloutKind, Stage, Status};
 use crate::timing::UNREACHABLE_GRACE;
@@ -532,8 +532,9 @@ pub(super) fn gone(table: &mut Table<'_>) -> Turn {
     let first = table.rollout().groups.as_ref().map_or_else(String::new, |groups| groups.name(Side::First));
     table.pause(format!(
         "no host of {first} is left in it, so that requests cannot be led there: `ctl include` and `ctl resume` go on where \
-         one was left out, `ctl abort` leaves the hosts as they are{}",
-        if table.rollout().kind == RolloutKind::Forward { ", `ctl rollback` goes back" } else { "" }
+         one was left out, {}{}",
+        WayOut::Stay,
+        if table.way_out() == WayOut::Back { format!(", {}", WayOut::Back) } else { String::new() }
     ))
 }
 

@@ -79,7 +79,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
             "the canary has been held for {}, and was never healthy for {of} at a stretch: {why}. `ctl resume` waits on, \
              {}",
             seconds(held_for),
-            table.rollout().way_out()
+            table.way_out()
         ));
     }
     let rollout = table.rollout();
@@ -90,7 +90,7 @@ pub(super) fn advance(table: &mut Table<'_>, promotion: Promotion) -> Turn {
         kept,
         analysis: !compared.lets_go(),
         gone: look.empty,
-        same: rollout.is_restart(),
+        way_out: table.way_out(),
         group: rollout.groups.as_ref().map(|groups| groups.name(Side::First)),
         next: 2,
         of: rollout.batches,

@@ -68,9 +68,10 @@ pub(super) fn too_late(table: &mut Table<'_>) -> Turn {
         None => "no host has sent figures".to_owned(),
         Some(comparison) => format!("{}; {}", windows(comparison), comparison.report()),
     };
+    let way_out = table.way_out();
     table.pause(format!(
         "the analysis of the canary could not tell in {held_for} whether it is worse than the hosts on {before}: {why}. \
-         `ctl resume` waits on, `ctl promote` overrules the analysis, `ctl rollback` goes back"
+         `ctl resume` waits on, `ctl promote` overrules the analysis, {way_out}"
     ))
 }
 

@@ -14,7 +14,7 @@ pub(super) fn of_rollout(table: &mut Table<'_>) {
         return;
     }
     let rollout = table.rollout();
-    let (taken, way_out) = (human::format(rollout.strategy.rollout_deadline), rollout.way_out());
+    let (taken, way_out) = (human::format(rollout.strategy.rollout_deadline), table.way_out());
     let there = match rollout.status.stage() {
         Some(Stage::Running { batch }) => format!("batch {batch} of {}", rollout.batches),
         Some(Stage::Gated { at }) => format!("the gates before batch {} of {}", at.next, rollout.batches),

@@ -71,8 +71,9 @@ pub(super) fn advance(table: &mut Table<'_>, at: &AtGates) -> Turn {
         let why = waits.first().map_or_else(String::new, ToString::to_string);
         return table.pause(format!(
             "the gates before batch {} are open, and batch {done} was not healthy for {healthy} since: {why}. `ctl \
-             resume` waits on, `ctl rollback` goes back",
-            at.next
+             resume` waits on, {}",
+            at.next,
+            table.way_out()
         ));
     }
     report(table, at, &standings);
@@ -137,7 +138,7 @@ fn unanswered(table: &mut Table<'_>, at: &AtGates, standings: &[Standing<'_>]) -
     let silent = counting(at, standings).find(is_late)?;
     let (name, period) = (&silent.gate.name, seconds(silent_for(silent)));
     let waits = gate::what_waits(at.next, table.rollout().batches);
-    let after = "`ctl promote` overrules the gates, `ctl rollback` goes back";
+    let after = format!("`ctl promote` overrules the gates, {}", table.way_out());
     Some(table.pause(match &silent.gate.ask {
         None => format!(
             "gate {name} has had no answer for {period}, and {waits} waits for it: `ctl gate open {name} --reason …` and \

@@ -54,8 +54,7 @@ pub(super) fn hold(table: &mut Table<'_>, accepted: bool) -> Result<bool, Turn> 
             }
         };
         log(table);
-        let rollout = table.rollout();
-        let (name, way_out) = (&rollout.release.name, rollout.way_out());
+        let (name, way_out) = (&table.rollout().release.name, table.way_out());
         return Err(table.pause(format!(
             "the watch could not tell in {} whether {name} keeps within its limits: {why}. `ctl resume` watches on, `ctl \
              promote` ends the watch, {way_out}",

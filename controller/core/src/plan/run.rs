@@ -5,7 +5,7 @@ use landfall_common::assignment::{OnFailure, Order, ReleaseRef};
 
 use crate::log::LogEvent;
 use crate::member::{Member, MemberState};
-use crate::reason::{Doing, Hosts, Wait, Why};
+use crate::reason::{Doing, Hosts, Wait, WayOut, Why};
 use crate::refusal::seconds;
 use crate::rollout::{End, RolloutKind, Stage};
 use crate::timing::{ACTIVATE_ACCEPT, UNREACHABLE_GRACE};
@@ -83,7 +83,7 @@ pub(super) fn turn_back(table: &mut Table<'_>, reason: String, or: &str) -> Turn
              `ctl abort` leaves the others as they are"
         )),
         Err(NoReturn::Schema { reason: why, needed }) => {
-            table.pause(format!("{reason}; it does not go back by itself: {why}. What helps: {needed}"))
+            table.pause(format!("{reason}; it does not go back by itself: {why}. What helps: {needed}; or {or}"))
         }
         Ok(_) if !rollout.strategy.auto_rollback => {
             table.pause(format!("{reason}; auto_rollback is off: `ctl rollback` goes back, {or}"))
@@ -282,8 +282,7 @@ pub(super) fn stalled(table: &mut Table<'_>, waits: &[Wait]) -> Turn {
     let why = why.or_else(|| waits.iter().find(telling)).or(waits.first());
     let why = why.map_or_else(String::new, |wait| format!(": {wait}"));
     let idle = seconds(table.idle_for());
-    let reason =
-        format!("nothing got on for {idle}{why}. `ctl resume` waits on, {}", table.rollout().way_out());
+    let reason = format!("nothing got on for {idle}{why}. `ctl resume` waits on, {}", table.way_out());
     if table.members().any(|(_, member)| member.touched) || turn::schema_moved(table.rollout()) {
         return table.pause(reason);
     }
@@ -337,7 +336,7 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
     }
     let (batch, of) = (rollout.batches, rollout.batches);
     let healthy = rollout.strategy.min_healthy;
-    let (has_done, taken, way_out) = (rollout.has_done(), rollout.taken(), rollout.way_out());
+    let (has_done, taken) = (rollout.has_done(), rollout.taken());
     let (mut proven, mut failed, mut silent, mut waiting) = (0, 0, 0, 0);
     let mut waits = Vec::new();
     for (seat, member) in table.members() {
@@ -396,9 +395,9 @@ pub(super) fn finish(table: &mut Table<'_>) -> Turn {
             };
             let quiet: Hosts =
                 table.members().filter(is_silent).map(|(_, member)| member.host.clone()).collect();
-            let or = match way_out {
-                _ if table.rollout().is_restart() => way_out.to_owned(),
-                _ => format!("{way_out}, `ctl abort` leaves the hosts as they are"),
+            let or = match table.way_out() {
+                back @ WayOut::Back => format!("{back}, {}", WayOut::Stay),
+                other => other.to_string(),
             };
             return table.pause(format!(
                 "{has_done} {proven} of {hosts} hosts; {quiet} could not be heard of, and \

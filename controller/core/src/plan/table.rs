@@ -11,7 +11,7 @@ use crate::log::{Actor, LogEvent, NewEntry};
 use crate::member::{Left, Member, MemberState, Out, first_failed};
 use crate::observation::{Host, Received};
 use crate::output::{Effect, Output, Planned};
-use crate::reason::{Hosts, PlaceReport, PlanningReport, Wait, Why};
+use crate::reason::{Hosts, PlaceReport, PlanningReport, Wait, WayOut, Why};
 use crate::record::{Change, HostRecord, Issued, Place, PlaceRecord, Record};
 use crate::rollout::{End, HostFailure, Rollout, Status};
 use crate::state::State;
@@ -147,6 +147,11 @@ impl<'a> Table<'a> {
     /// The rollout, to be changed.
     pub fn rollout_mut(&mut self) -> &mut Rollout {
         self.rollout.as_mut().expect("asked by a stage of a rollout").to_mut()
+    }
+
+    /// What may be done by somebody who does not want to wait for the rollout any longer.
+    pub fn way_out(&self) -> WayOut {
+        turn::way_out(self.state, self.rollout(), &self.place)
     }
 
     /// The members of the rollout.

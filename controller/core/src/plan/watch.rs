@@ -77,7 +77,8 @@ pub(super) fn advance(table: &mut Table<'_>, accepted: bool, at: &AtGates) -> Tu
     });
     let ailing: Vec<Wait> = ailing.collect();
     let group = rollout.groups.as_ref().map(|groups| groups.name(Side::First));
-    table.wait(Wait::Watch { rollout: id, period: seen, of: watch, group });
+    let way_out = table.way_out();
+    table.wait(Wait::Watch { rollout: id, period: seen, of: watch, group, way_out });
     if !accepted {
         limits::report(table);
     }

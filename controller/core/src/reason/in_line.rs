@@ -6,27 +6,16 @@ use landfall_common::{ReleaseName, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Lacking;
+use crate::holder::Holder;
 use crate::proof::Unproven;
 use crate::refusal::moment;
-use crate::rollout::StatusWord;
 
 /// What a rollout that stands in line waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "in_line", rename_all = "snake_case")]
 pub enum InLine {
     /// The one that is under way.
-    Held {
-        /// Which.
-        rollout: RolloutId,
-        /// What it brings.
-        release: ReleaseName,
-        /// Who began it.
-        by: String,
-        /// Since when.
-        since: Timestamp,
-        /// How far it is.
-        status: StatusWord,
-    },
+    Held(Box<Holder>),
     /// The one that is next.
     Behind {
         /// Which.
@@ -81,11 +70,7 @@ pub enum InLine {
 impl fmt::Display for InLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { rollout, release, by, since, status } => write!(
-                f,
-                "waits for rollout {rollout} of {release}, begun by {by} at {} and now {status}",
-                moment(*since)
-            ),
+            Self::Held(holder) => write!(f, "waits for {holder}{}", super::because(&holder.why)),
             Self::Behind { rollout, release } => {
                 write!(f, "waits behind rollout {rollout} of {release}, which is next")
             }

@@ -151,6 +151,16 @@ fn the_others_follow_when_somebody_promotes_the_canary_and_no_deadline_runs_mean
 }
 
 #[test]
+fn where_nothing_was_in_force_nobody_is_told_to_go_back() {
+    let mut world = World::new(3);
+    world.publish("v1", 1, None, by_hand());
+    let id = world.release("v1").unwrap();
+    world.until("a proven canary", |w| w.word(&id) == StatusWord::Waiting);
+    insta::assert_snapshot!(world.sentences.join("\n"), @"the canary is proven; `ctl promote r-5` lets batch 2 of 2 follow, `ctl abort` leaves the hosts as they are");
+    world.ask(Action::Abort { rollout: id, go_back: false, reason: String::new() }).unwrap();
+}
+
+#[test]
 fn a_promoted_canary_still_needs_its_evidence() {
     let mut world = on_v1(3, Strategy { canary_hold: Duration::from_secs(60), ..by_hand() });
     let id = world.release("v2").unwrap();

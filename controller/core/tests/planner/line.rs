@@ -49,6 +49,18 @@ fn a_second_release_is_refused_and_told_who_holds_the_place() {
 }
 
 #[test]
+fn whoever_waits_for_a_paused_rollout_is_told_why_it_is() {
+    let mut world = on_v1();
+    let first = world.release("v2").unwrap();
+    waits(&mut world, "v3");
+    let reason = "the queue is full".to_owned();
+    by_bert(&mut world, Action::Pause { rollout: first, reason }).unwrap();
+    insta::assert_snapshot!(world.release("v4").unwrap_err(), @"tenants in production is held by rollout r-11 of v2, begun by anna at 2027-01-15 08:00:41 UTC and now paused by bert; a release can stand in line with --queue, and `ctl abort r-11` ends that one. It is paused, since: the queue is full");
+    world.run(1);
+    insta::assert_snapshot!(world.sentences.last().unwrap(), @"rollout r-12 of v3 waits for rollout r-11 of v2, begun by anna at 2027-01-15 08:00:41 UTC and now paused by bert: the queue is full");
+}
+
+#[test]
 fn those_in_line_begin_one_after_the_other_in_the_order_they_came() {
     let mut world = on_v1();
     let first = world.release("v2").unwrap();

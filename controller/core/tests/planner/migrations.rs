@@ -216,7 +216,7 @@ fn hosts_that_fail_past_an_irreversible_migration_are_held_and_the_rollout_pause
     let id = world.roll(RollRequest { no_way_back: true, ..World::request("v2") }).unwrap();
     world.until("it pauses", |w| w.word(&id) == StatusWord::Paused);
     assert_eq!(world.runs(), ["v2", "v1", "v1"]);
-    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; it does not go back by itself: the migration of v2 cannot be undone. What helps: publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name");
+    insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-01 at healthz (exit code 1): healthz said no; it does not go back by itself: the migration of v2 cannot be undone. What helps: publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name; or `ctl retry` tries again");
     insta::assert_snapshot!(world.rollback(None).unwrap_err(), @"cannot go back to v1: the migration of v2 cannot be undone; publish a release that mends v2, or restore a backup of the database from before it and publish the content of v1 anew under another name");
     world.run(2000);
     assert_eq!(world.runs(), ["v2", "v1", "v1"]);

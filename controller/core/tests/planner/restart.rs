@@ -179,7 +179,7 @@ fn it_is_refused_where_it_makes_no_sense_or_something_else_goes_on() {
     assert_eq!(world.ended(&rolled), StatusWord::Succeeded);
     let id = restart(&mut world).unwrap();
     assert!(matches!(restart(&mut world).unwrap_err(), Refusal::Held { .. }));
-    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"tenants in production is held by rollout r-11 of v2, begun by anna at 2027-01-15 08:00:56 UTC and now running; a release can stand in line with --queue, and `ctl abort r-11` ends that one");
+    insta::assert_snapshot!(world.release("v2").unwrap_err(), @"tenants in production is held by rollout r-11 of v2 (restart of web), begun by anna at 2027-01-15 08:00:56 UTC and now running batch 1 of 2; a release can stand in line with --queue, and `ctl abort r-11` ends that one");
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
 }
 
