@@ -427,9 +427,7 @@ impl<R: Runner> Engine<R> {
                 Task::Watch { watch: *watch, release: release.clone(), checks, metrics, services, digest }
             }
             Effect::Ensure { release } => {
-                let services = self.placed(release)?.services;
-                let digest = self.digest_of(release)?;
-                Task::Ensure { services, release: release.clone(), digest }
+                Task::Ensure { services: self.kept_up(release)?, active: release.clone() }
             }
             Effect::Unpack { .. }
             | Effect::Seal { .. }

@@ -17,7 +17,6 @@ use landfall_agent_core::outline::{SERVICE_INTERVAL, service_check};
 use landfall_agent_core::{Effect, Event, Finish, Identity};
 use landfall_common::assignment::{Direction, ReleaseRef};
 use landfall_common::disk::{Disk, RealDisk};
-use landfall_common::manifest::Service;
 use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, Sha256, StepName};
 use tokio::sync::{Mutex, mpsc};
@@ -27,6 +26,7 @@ use crate::apply::store::{LackingFile, Store};
 use crate::config::{Config, StepsIn};
 use crate::drivers::{self, DriverHost, DriverState};
 use crate::engine::Task;
+use crate::engine::standing::Running;
 use crate::error::{AgentError, chain};
 use crate::exposed::Exposed;
 use crate::fetch::{self, Fetch, Link};
@@ -377,34 +377,29 @@ impl Executor {
     ///
     /// # Errors
     /// Why one of them may not run.
-    async fn ensure(
-        self: &Arc<Self>,
-        services: Vec<Service>,
-        release: &ReleaseName,
-        digest: Sha256,
-    ) -> Result<(), Failure> {
+    async fn ensure(self: &Arc<Self>, services: Vec<Running>, active: &ReleaseName) -> Result<(), Failure> {
         let turn = self.ensures.fetch_add(1, Ordering::Relaxed) + 1;
-        let Ensured { mut unseen, failed } = self.ensure_seen(services, release, digest).await;
-        for service in &unseen {
+        let Ensured { mut unseen, failed } = self.ensure_seen(services, active).await;
+        for Running { service, release, .. } in &unseen {
             tracing::warn!(service = %service.name, %release, "how the service is cannot be asked yet, and is again");
         }
-        let (executor, release) = (self.clone(), release.clone());
+        let (executor, active) = (self.clone(), active.clone());
         let asking = async move {
             while !unseen.is_empty() {
                 tokio::time::sleep(SERVICE_INTERVAL).await;
-                let context = executor.context(&release, None, CancellationToken::new());
                 let mut seen = Vec::new();
-                for service in std::mem::take(&mut unseen) {
+                for running in std::mem::take(&mut unseen) {
+                    let context = executor.context(&running.release, None, CancellationToken::new());
                     // A manager that lets one wait holds up nobody else: the lock is taken once it answers.
-                    match drivers::status(&executor.host, &service, &context).await {
-                        DriverState::Unknown { .. } => unseen.push(service),
-                        _ => seen.push(service),
+                    match drivers::status(&executor.host, &running.service, &context).await {
+                        DriverState::Unknown { .. } => unseen.push(running),
+                        _ => seen.push(running),
                     }
                 }
                 if executor.ensures.load(Ordering::Relaxed) != turn {
                     return;
                 }
-                match is_active(&executor.app_dir, &release) {
+                match is_active(&executor.app_dir, &active) {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(_) => {
@@ -412,10 +407,10 @@ impl Executor {
                         continue;
                     }
                 }
-                let again = executor.ensure_seen(seen, &release, digest).await;
+                let again = executor.ensure_seen(seen, &active).await;
                 unseen.extend(again.unseen);
                 if let Some(failure) = again.failed {
-                    let effect = Effect::Ensure { release: release.clone() };
+                    let effect = Effect::Ensure { release: active.clone() };
                     acts::answer(&executor, effect, Err(failure));
                 }
             }
@@ -426,12 +421,12 @@ impl Executor {
     }
 
     /// [`Self::ensure`], once.
-    async fn ensure_seen(&self, services: Vec<Service>, release: &ReleaseName, digest: Sha256) -> Ensured {
+    async fn ensure_seen(&self, services: Vec<Running>, active: &ReleaseName) -> Ensured {
         let mut done = Ensured::default();
         // Held throughout: an activation either waits, or has swapped `current` before.
         let _held = self.services.lock().await;
-        for service in services {
-            match is_active(&self.app_dir, release) {
+        for running in services {
+            match is_active(&self.app_dir, active) {
                 Ok(true) => {}
                 Ok(false) => return Ensured::default(),
                 Err(error) => {
@@ -440,15 +435,16 @@ impl Executor {
                     return Ensured { failed: Some(failure), ..done };
                 }
             }
+            let Running { service, release, digest } = &running;
             let context = self.context(release, None, CancellationToken::new());
-            let state = drivers::status(&self.host, &service, &context).await;
+            let state = drivers::status(&self.host, service, &context).await;
             let wanted = match &state {
-                DriverState::Running { release, .. } => release.is_some_and(|running| running != digest),
+                DriverState::Running { release, .. } => release.is_some_and(|running| running != *digest),
                 DriverState::Stopped | DriverState::HolderGone { .. } | DriverState::Failing { .. } => true,
                 DriverState::Unknown { .. } => {
                     // A command without a status cannot be asked; after a reboot it is the init system's to start.
-                    if service_check(&service).is_some() {
-                        done.unseen.push(service);
+                    if service_check(service).is_some() {
+                        done.unseen.push(running);
                     }
                     continue;
                 }
@@ -458,7 +454,7 @@ impl Executor {
                 tracing::info!(service = %service.name, %release, ?state, "the service is started");
                 let attempt = format!("ensure-{}", crate::clock::wall().ms());
                 if let Err(failure) =
-                    drivers::activate(&self.host, &service, &context, digest, &attempt).await
+                    drivers::activate(&self.host, service, &context, *digest, &attempt).await
                 {
                     tracing::error!(
                         service = %service.name, reason = failure.reason,
@@ -543,7 +539,7 @@ fn asked_to_end_after(lease_left: Duration) -> Duration {
 #[derive(Default)]
 struct Ensured {
     /// Of these nothing could be learnt, though their driver can say it.
-    unseen: Vec<Service>,
+    unseen: Vec<Running>,
     /// Why the first of those that could not be started does not run.
     failed: Option<Failure>,
 }

@@ -11,6 +11,8 @@ use landfall_common::time::{Duration, duration_ms};
 use landfall_common::{ReleaseName, ServiceName};
 use serde::{Deserialize, Serialize};
 
+use crate::record::Installed;
+
 /// The slots and the aim of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
@@ -129,6 +131,13 @@ impl Placement {
     #[must_use]
     pub fn aimed(&self) -> Option<Slot> {
         self.aim.as_ref().and_then(Aim::slot)
+    }
+
+    /// Whether a release runs wholly, as far as it is for the slots to say: one that has slots is in one of them. Room may
+    /// have been made there for another one that then failed.
+    #[must_use]
+    pub fn has_its_slot(&self, installed: &Installed) -> bool {
+        installed.outline.slotted().is_none() || self.slot_of(&installed.release.name).is_some()
     }
 
     /// Whether requests may go to a slot, by all that is known.

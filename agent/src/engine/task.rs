@@ -8,6 +8,8 @@ use landfall_common::manifest::{AppMetric, Check, Headers, Service, Step, Traffi
 use landfall_common::report::HostReport;
 use landfall_common::{Duration, ReleaseName, Sha256};
 
+use super::standing::Running;
+
 /// Starts what the engine wants, and does not wait for it: the answers come as events.
 pub trait Runner {
     /// Begins a task. Where it holds an `effect`, its end is told by
@@ -147,14 +149,13 @@ pub enum Task {
         /// The digest of the release's manifest.
         digest: Sha256,
     },
-    /// Start those services of the active release that do not run. Not answered.
+    /// Start what is to run while a release is active, and does not. Answered by
+    /// [`Event::Ensured`](landfall_agent_core::Event::Ensured).
     Ensure {
-        /// All its services.
-        services: Vec<Service>,
-        /// Which release.
-        release: ReleaseName,
-        /// The digest of its manifest.
-        digest: Sha256,
+        /// What is to run.
+        services: Vec<Running>,
+        /// The active release.
+        active: ReleaseName,
     },
     /// End fetches and steps that run; their answers are not awaited any more.
     Cancel,

@@ -7,6 +7,7 @@ use landfall_common::manifest::{Container, Driver, Manifest, Program, Service};
 use landfall_common::report::Failure;
 use landfall_common::{ReleaseName, ServiceName};
 
+use super::standing::Running;
 use super::task::Endpoint;
 use super::{Engine, Runner, Task, name};
 
@@ -29,6 +30,25 @@ impl<R: Runner> Engine<R> {
                 program
             }
         })
+    }
+
+    /// What is to run while a release is active: its services, and where it has slots and is in none of them, what the
+    /// requests are led to. That served before a boot, and nobody else would start it.
+    pub(super) fn kept_up(&self, active: &ReleaseName) -> Result<Vec<Running>, Failure> {
+        let digest = self.digest_of(active)?;
+        let services = self.placed(active)?.services.into_iter();
+        let mut all: Vec<Running> =
+            services.map(|service| Running { service, release: active.clone(), digest }).collect();
+        let placement = &self.machine.record.placement;
+        let led_to = placement.aim.as_ref().map(|aim| &aim.to);
+        if let Some(Target::Slot { slot, release }) = led_to
+            && !placement.has_its_slot(self.installed(active)?)
+            && placement.slots.get(slot) == Some(release)
+        {
+            let (service, digest) = (self.instance(release, *slot)?, self.digest_of(release)?);
+            all.push(Running { service, release: release.clone(), digest });
+        }
+        Ok(all)
     }
 
     /// The service of a release that has slots, in one of them.

@@ -74,9 +74,9 @@ async fn act(executor: &Arc<Executor>, task: Task) {
             drop(held);
             answer(executor, effect, result);
         }
-        Task::Ensure { services, release, digest } => {
-            let result = executor.ensure(services, &release, digest).await;
-            answer(executor, Effect::Ensure { release }, result);
+        Task::Ensure { services, active } => {
+            let result = executor.ensure(services, &active).await;
+            answer(executor, Effect::Ensure { release: active }, result);
         }
         Task::WarmUp { address, paths, headers, timeout, release, effect } => {
             let context = executor.acting(&release);

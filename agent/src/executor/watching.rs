@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Executor;
 use crate::drivers::{self, DriverState};
+use crate::engine::standing::Running;
 use crate::{exposed, probes};
 
 /// Begins asking; the first answers come at once. Ends when `ended` is cancelled.
@@ -96,7 +97,9 @@ pub(super) fn begin_services(
                             tracing::info!(service = %service.name, "a service does not run yet and is started");
                         }
                         // What comes of it is what the next look tells.
-                        let _ = executor.ensure_seen(vec![service.clone()], &release, digest).await;
+                        let (service, release) = (service.clone(), release.clone());
+                        let running = Running { service, release: release.clone(), digest };
+                        let _ = executor.ensure_seen(vec![running], &release).await;
                     }
                     tokio::time::sleep_until(begun + SERVICE_INTERVAL).await;
                 }

@@ -377,9 +377,9 @@ impl World {
 
     fn task(&mut self, task: Task) {
         let Some(effect) = effect_of(&task) else {
-            if let Task::Ensure { services, release, .. } = task {
-                for service in services {
-                    self.running.insert(service.name.to_string(), release.to_string());
+            if let Task::Ensure { services, .. } = task {
+                for running in services {
+                    self.running.insert(running.service.name.to_string(), running.release.to_string());
                 }
             }
             return;

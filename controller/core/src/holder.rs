@@ -31,6 +31,9 @@ pub struct Holder {
     /// Why it is paused or goes back. May be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// What makes room.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ends: String,
 }
 
 impl Holder {
@@ -43,7 +46,18 @@ impl Holder {
             (None, RolloutKind::Rollback) => Some("rollback".to_owned()),
             (None, RolloutKind::Forward | RolloutKind::Restart) => None,
         };
+        let (id, word) = (&rollout.id, rollout.status.word());
+        let in_doubt = rollout.status.stage().and_then(Stage::migration).and_then(MigrationRun::in_doubt);
+        let ends = match word {
+            _ if in_doubt.is_some() => format!("`ctl migration resolve {id}` comes first"),
+            // It has changed all that it will.
+            StatusWord::Watching => format!("`ctl promote {id}` ends its watch"),
+            _ => format!("`ctl abort {id}` ends that one"),
+        };
         let (at, why) = match &rollout.status {
+            Status::Active { .. } if in_doubt.is_some() => {
+                ("for somebody to say what became of its migration".to_owned(), String::new())
+            }
             Status::Paused { reason, by, .. } => (format!("by {by}"), reason.clone()),
             Status::Active { stage: Stage::RollingBack { reason, .. } } => (String::new(), reason.clone()),
             Status::Active { stage } => (at(rollout, stage), String::new()),
@@ -55,18 +69,10 @@ impl Holder {
             does,
             by: rollout.by.to_string(),
             since: rollout.began_at(),
-            status: rollout.status.word(),
+            status: word,
             at,
             why,
-        }
-    }
-
-    /// What makes room. One that is watched has changed all that it will.
-    pub(crate) fn ends(&self) -> String {
-        let rollout = &self.rollout;
-        match self.status {
-            StatusWord::Watching => format!("`ctl promote {rollout}` ends its watch"),
-            _ => format!("`ctl abort {rollout}` ends that one"),
+            ends,
         }
     }
 
@@ -98,10 +104,7 @@ fn at(rollout: &Rollout, stage: &Stage) -> String {
         Stage::Canary { .. } => "its canary".to_owned(),
         Stage::Gated { at } => format!("for the gates before {}", gate::what_waits(at.next, rollout.batches)),
         Stage::Switching => "its change of requests to the other group".to_owned(),
-        Stage::Migrating { run: MigrationRun::Unknown { .. } }
-        | Stage::Contracting { run: MigrationRun::Unknown { .. } } => {
-            "for somebody to say what became of its migration".to_owned()
-        }
+        Stage::Contracting { run: MigrationRun::Electing { .. } } => "to contract the schema".to_owned(),
         Stage::InLine { .. }
         | Stage::Staging
         | Stage::Migrating { .. }

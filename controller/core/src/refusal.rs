@@ -277,7 +277,7 @@ pub enum Refusal {
     /// Another rollout holds the place.
     #[error(
         "{place} is held by {holder}; a release can stand in line with --queue, and {ends}{why}",
-        ends = holder.ends(), why = holder.reason()
+        ends = holder.ends, why = holder.reason()
     )]
     Held {
         /// Where.

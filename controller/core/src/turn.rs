@@ -92,7 +92,9 @@ pub(crate) enum NoReturn {
 
 /// What somebody may do who does not want to wait for a rollout any longer.
 pub(crate) fn way_out(state: &State, rollout: &Rollout, place: &PlaceRecord) -> WayOut {
+    let run = rollout.status.stage().and_then(Stage::migration);
     match way_back(state, rollout, place, "") {
+        _ if run.and_then(MigrationRun::in_doubt).is_some() => WayOut::Resolve,
         Ok(_) => WayOut::Back,
         Err(NoReturn::IsRestart) => WayOut::Others,
         Err(_) => WayOut::Stay,

@@ -30,6 +30,19 @@ impl Tenants {
     /// # Errors
     /// If any of it fails, with what the program said.
     pub fn new(bin: &Path, hosts: &[(&str, &[&str])]) -> io::Result<Self> {
+        let mut tenants = Self::without_hosts(bin)?;
+        for (name, labels) in hosts {
+            tenants.prepare(name)?;
+            tenants.join(name, labels)?;
+        }
+        Ok(tenants)
+    }
+
+    /// The same, and no host yet.
+    ///
+    /// # Errors
+    /// If any of it fails, with what the program said.
+    pub fn without_hosts(bin: &Path) -> io::Result<Self> {
         let database = Postgres::start()?;
         let directory = tempfile::Builder::new().prefix("landfall-e2e-").tempdir()?;
         let repository = directory.path().join(APPLICATION);
@@ -41,22 +54,31 @@ impl Tenants {
         let token = stage.init_controller()?;
         stage.start_controller()?;
         let address = stage.address.clone();
-        let mut tenants = Self { stage, database, repository, _directory: directory };
+        let tenants = Self { stage, database, repository, _directory: directory };
         tenants.ctl(&["login", &token, "--controller", &address])?.expect_code(0)?;
         tenants.ctl(&["init"])?.expect_code(0)?;
-        for (name, labels) in hosts {
-            tenants.add_host(name, labels)?;
-        }
         Ok(tenants)
     }
 
-    fn add_host(&mut self, name: &str, labels: &[&str]) -> io::Result<()> {
+    /// Prepares a host that has not joined; gives its agent's configuration.
+    ///
+    /// # Errors
+    /// If a directory or file cannot be written.
+    pub fn prepare(&mut self, name: &str) -> io::Result<PathBuf> {
         let host = self.stage.add_host(name, APPLICATION)?;
         let settings = format!(
             "DATABASE_URL={}\nDJANGO_SECRET_KEY=of-a-test\nTENANTS_SAMPLE_DATA=1\n",
             self.database.url()
         );
         fs::write(host.srv.join("shared/.env"), settings)?;
+        Ok(self.stage.root.join("hosts").join(name).join("agent.toml"))
+    }
+
+    /// Lets a prepared host join, with these labels.
+    ///
+    /// # Errors
+    /// If that fails, with what the program said.
+    pub fn join(&mut self, name: &str, labels: &[&str]) -> io::Result<()> {
         let mut asked = vec!["hosts", "token", "--env", "production", "--name", name];
         for label in labels {
             asked.extend(["--label", label]);

@@ -26,6 +26,7 @@ pub mod memory;
 pub mod migration;
 pub mod pace;
 pub mod proof;
+pub mod reasons;
 pub mod restart;
 pub mod runbook;
 pub mod stops;
@@ -77,6 +78,9 @@ pub struct Said {
     alone: leave_out::Alone,
     drained: drain::Drained,
     gates: gates::Words,
+    groups: blue_green::Groups,
+    failures: failures::Failures,
+    restarts: restart::Restarts,
 }
 
 /// What the checkers remember.
@@ -151,6 +155,8 @@ pub struct Checks {
     pub stops: stops::Stops,
     /// How often a host came from a stop to what follows it.
     pub stopped: u64,
+    /// How often a rollout under way had nothing to do.
+    pub waits: u64,
     /// Looks so far.
     pub looks: u64,
 }
@@ -195,6 +201,7 @@ impl Checks {
             by_itself: by_itself::ByItself::default(),
             stops: stops::Stops::new(),
             stopped: 0,
+            waits: 0,
             looks: 0,
         }
     }
@@ -202,13 +209,21 @@ impl Checks {
     /// What was said until now.
     #[must_use]
     pub fn said_so_far(&self) -> Said {
-        Said { alone: self.alone.clone(), drained: self.drained.clone(), gates: self.gates.clone() }
+        Said {
+            alone: self.alone.clone(),
+            drained: self.drained.clone(),
+            gates: self.gates.clone(),
+            groups: self.groups.clone(),
+            failures: self.failures.clone(),
+            restarts: self.restarts.clone(),
+        }
     }
 
     /// What was said since was not taken: whoever said it has heard so, and nothing has changed.
     pub fn not_taken(&mut self, before: Said) {
-        let Said { alone, drained, gates } = before;
+        let Said { alone, drained, gates, groups, failures, restarts } = before;
         (self.alone, self.drained, self.gates) = (alone, drained, gates);
+        (self.groups, self.failures, self.restarts) = (groups, failures, restarts);
     }
 
     /// The controller's process has started: what the one before had heard is gone.

@@ -52,8 +52,8 @@ pub struct Host {
     pub led_away: bool,
     /// The checks that are being made.
     pub watch: Option<Watching>,
-    /// Services that are about to be started if they do not run.
-    pub ensuring: Option<(Vec<ServiceName>, ReleaseName)>,
+    /// Services that are about to be started if they do not run, each with its release; and the active one.
+    pub ensuring: Option<(Vec<(ServiceName, ReleaseName)>, ReleaseName)>,
     /// Tasks that run below the agent.
     pub tasks: BTreeSet<u64>,
     /// What the supervisors of migrations noted, by lease.

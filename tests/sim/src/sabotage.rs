@@ -93,6 +93,8 @@ pub enum Sabotage {
     WaitsForController,
     /// P9: what a loss of power has ended is started again by an agent only while it hears of its controller.
     StartsByController,
+    /// P10: the controller does not say what a rollout waits for.
+    WaitsUntold,
     /// P10: the runbook is one that was printed a while ago.
     RunbookOutdated,
     /// P12: a refused request leaves a trace in the store.

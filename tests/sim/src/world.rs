@@ -174,6 +174,8 @@ pub struct Statistics {
     pub stops: u64,
     /// How often a host was looked at that had heard of no controller for long enough to come to rest.
     pub by_themselves: u64,
+    /// How often a rollout under way had nothing to do, and a sentence said why.
+    pub waits: u64,
     /// Looks of the checkers.
     pub looks: u64,
 }
@@ -199,6 +201,7 @@ impl Statistics {
         self.struck += other.struck;
         self.stops += other.stops;
         self.by_themselves += other.by_themselves;
+        self.waits += other.waits;
         self.looks += other.looks;
     }
 }
@@ -314,6 +317,7 @@ impl World {
         }
         self.statistics.looks = self.checks.looks;
         self.statistics.stops = self.checks.stopped;
+        self.statistics.waits = self.checks.waits;
         self.statistics.by_themselves = self.checks.by_itself.looks;
         let digest = self.trace.digest();
         if let Some(violation) = &self.violation {

@@ -85,6 +85,7 @@ fn worlds_that_once_showed_a_mistake_hold() {
         88_646_730, // A host had refused to lead its requests away, and was counted among those that might yet do so.
         88_663_614, // A cordon was taken to be lifted by a word that found the controller's disk full.
         88_683_022, // A gate was taken for closed by such a word.
+        1010, // Where no host could stage a release it was waited for the deadline, and nobody said for what.
         88_694_844, // A service with two slots ran beside them, of a release whose slot another one had taken in vain.
         22_889_597_352_370, // A batch that began and was over at once: a first one, between its gate and the hold of the canary.
     ] {
@@ -414,6 +415,11 @@ fn a_host_that_is_not_left_alone_is_noticed() {
 #[test]
 fn a_restart_that_did_not_take_place_is_noticed() {
     is_noticed(Sabotage::RestartLies, "P5", |scenario| scenario.restarts = true);
+}
+
+#[test]
+fn a_rollout_that_waits_in_silence_is_noticed() {
+    is_noticed(Sabotage::WaitsUntold, "P10", |_| {});
 }
 
 #[test]

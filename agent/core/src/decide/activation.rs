@@ -28,6 +28,7 @@ impl Turn {
         let runs_well = record.active.as_ref() == Some(&name)
             && record.strays.is_empty()
             && !record.in_doubt
+            && record.placement.has_its_slot(to)
             && matches!(self.machine.health(self.now), Health::Healthy { .. });
         if runs_well {
             // It is what runs already, and well: nothing is restarted, but it is proven afresh.

@@ -25,6 +25,7 @@ impl Turn {
         let active = record.active().filter(|active| active.release == job.release);
         let is_whole = record.mixed.is_none()
             && record.strays.is_empty()
+            && active.is_none_or(|active| record.placement.has_its_slot(active))
             && (!record.in_doubt || record.is_proven(&job.release.name));
         let Some(active) = active.filter(|_| is_whole) else {
             return self.refuse_restart(job);

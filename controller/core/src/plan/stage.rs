@@ -42,6 +42,13 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
         let (reason, fleet) = table.nobody();
         return table.fail(reason, fleet);
     }
+    if waits.is_empty() && staged == 0 {
+        // The budget allows it, and nobody is left to wait for.
+        let first = table.first_failure().map_or_else(String::new, |failed| format!(": {failed}"));
+        let name = &table.rollout().release.name;
+        let reason = format!("{name} could be staged on no host{first}; nothing that runs was touched");
+        return table.fail(reason, Fleet::AsBefore);
+    }
     if open || staged == 0 {
         if table.stalled() {
             let first = waits.first().map_or_else(String::new, |wait| format!(": {wait}"));

@@ -14,6 +14,8 @@ pub enum WayOut {
     Back,
     /// There is no way back: every host stays with what it runs.
     Stay,
+    /// Nobody knows what became of a migration: that comes before all else.
+    Resolve,
     /// It is a restart: the hosts that were not restarted yet are not.
     Others,
 }
@@ -23,6 +25,7 @@ impl fmt::Display for WayOut {
         f.write_str(match self {
             Self::Back => "`ctl rollback` goes back",
             Self::Stay => "`ctl abort` leaves the hosts as they are",
+            Self::Resolve => "`ctl migration resolve` says what became of the migration",
             Self::Others => "`ctl abort` leaves the others as they are",
         })
     }

@@ -42,6 +42,18 @@ fn a_release_that_cannot_be_staged_touches_nothing() {
     insta::assert_snapshot!(world.end_reason(&id), @"1 host failed, the budget allows 0: web-03 at virtualenv (exit code 1): virtualenv said no; nothing that runs was touched");
 }
 
+/// Found by the simulation (seed 1010): it was waited for the progress deadline, and no sentence said for what.
+#[test]
+fn where_no_host_could_stage_it_nothing_is_waited_for_whatever_the_budget() {
+    let mut world = World::on_v1(1, Strategy { failure_budget: Amount::Percent(100), ..strategy() });
+    world.behaves("v2", Behaviour::Unstageable);
+    let id = world.release("v2").unwrap();
+    world.run(30);
+    assert_eq!(world.word(&id), StatusWord::Failed);
+    assert_eq!(world.runs(), ["v1"]);
+    insta::assert_snapshot!(world.end_reason(&id), @"v2 could be staged on no host: web-01 at virtualenv (exit code 1): virtualenv said no; nothing that runs was touched");
+}
+
 /// CodeDeploy reports success if one of nine succeeded; Knight Capital missed one of eight.
 #[test]
 fn a_host_that_cannot_be_reached_is_not_done_and_never_a_success() {

@@ -14,7 +14,7 @@ use landfall_controller_core::rollout::{Rollout, RolloutKind, Stage};
 use super::{Checks, Violation};
 
 /// What is known of requests that rollouts lead.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Groups {
     /// Releases that are to get no requests yet, by their rollouts.
     held: BTreeMap<RolloutId, Sha256>,

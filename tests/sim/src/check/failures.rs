@@ -12,7 +12,7 @@ use landfall_controller_core::rollout::{Rollout, Stage};
 use super::{Checks, Violation};
 
 /// The failures that the controller's process was told of.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Failures {
     /// By host: the order that failed on it last, and the release.
     known: BTreeMap<HostId, (u64, ReleaseName)>,

@@ -67,7 +67,10 @@ impl Words {
         self.asked.clear();
         self.heard.clear();
         self.waits.clear();
-        state.rollouts().for_each(|rollout| self.waits_from(rollout, state.members(&rollout.id), now));
+        for rollout in state.rollouts() {
+            let members: Vec<&Member> = state.members(&rollout.id).collect();
+            self.waits_from(rollout, members.into_iter(), now);
+        }
         for rollout in state.rollouts() {
             if let Some(batch) = begun(rollout) {
                 self.begun.insert(rollout.id.clone(), batch);
@@ -88,7 +91,16 @@ impl Words {
 impl Words {
     /// From when on answers count, and who of the batches before is late: nobody waits for it, though it may still come,
     /// or be tried again.
-    fn waits_from<'m>(&mut self, rollout: &Rollout, members: impl Iterator<Item = &'m Member>, now: u64) {
+    fn waits_from<'m>(
+        &mut self,
+        rollout: &Rollout,
+        members: impl Iterator<Item = &'m Member> + Clone,
+        now: u64,
+    ) {
+        // Whoever is proven is late no more.
+        for member in members.clone().filter(|member| matches!(member.state, MemberState::Committed { .. })) {
+            self.late.remove(&(rollout.id.clone(), member.host.clone()));
+        }
         match rollout.status.stage() {
             Some(Stage::Watching { .. }) => drop(self.watched.insert(rollout.id.clone())),
             _ => drop(self.watched.remove(&rollout.id)),

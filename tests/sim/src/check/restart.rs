@@ -14,7 +14,7 @@ use landfall_controller_core::rollout::{End, Rollout, RolloutKind, Status};
 use super::{Checks, Violation};
 
 /// What was really restarted, and what the controller's process was told of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Restarts {
     /// By host and order: which service, in which process of the agent.
     done: BTreeMap<(HostId, u64), BTreeSet<(ServiceName, u64)>>,

@@ -4,6 +4,7 @@ use landfall_agent::engine::{Engine, enrol};
 use landfall_agent::error::AgentError;
 use landfall_agent_core::{Event as AgentEvent, Identity};
 
+use super::tasks::is_slot;
 use super::{Event, World};
 use crate::artifact::{self, Quality};
 use crate::check::Violation;
@@ -187,8 +188,14 @@ impl World {
         let (id, process) = (agent.id.clone(), agent.process);
         let Some(report) = self.hosts[host].agent.as_mut().map(|agent| agent.report(now)) else { return };
         let runs = report.active.as_ref().is_none_or(|active| {
-            let is_good = self.quality(host, &active.release.name) == Quality::Good;
-            !active.proven || !is_good || self.runs_whole(host, &active.release.name)
+            let name = &active.release.name;
+            let is_good = self.quality(host, name) == Quality::Good;
+            let agent = &self.hosts[host];
+            match agent.led_to.as_ref().filter(|to| is_slot(to)) {
+                // Whatever became of an attempt, what requests are led to runs.
+                Some(led_to) => !is_good || agent.services.contains_key(led_to),
+                None => !is_good || !active.proven || self.runs_whole(host, name),
+            }
         });
         let gets_on = self.checks.by_itself(&id, (process, self.now), &report, runs);
         self.must(gets_on);

@@ -114,7 +114,16 @@ impl World {
         controller.wake_at = None;
         let mut planned = plan(&controller.state, now);
         controller.report = std::mem::take(&mut planned.report);
+        if self.scenario.sabotage == Some(Sabotage::WaitsUntold) {
+            controller.report.places.clear();
+        }
         let is_empty = planned.output.is_empty();
+        let told = if is_empty {
+            self.checks.says_what_it_waits_for(&controller.state, &controller.report)
+        } else {
+            Ok(())
+        };
+        self.must(told);
         if let Some(at) = planned.wake_at {
             self.plan_within(u64::try_from(at.since(now).as_millis()).unwrap_or(1_000).max(20));
         }

@@ -126,9 +126,9 @@ impl World {
             {
                 return;
             }
-            Task::Ensure { services, release, .. } => {
-                let services = services.into_iter().map(|service| service.name).collect();
-                self.hosts[host].ensuring = Some((services, release));
+            Task::Ensure { services, active } => {
+                let services = services.into_iter().map(|running| (running.service.name, running.release));
+                self.hosts[host].ensuring = Some((services.collect(), active));
                 (self.dice.between(50, 2_000), Doing::Ensure)
             }
         };
@@ -243,19 +243,19 @@ impl World {
 
     /// Starts what should run and does not.
     fn ensure(&mut self, host: usize) {
-        let Some((services, release)) = self.hosts[host].ensuring.take() else { return };
+        let Some((services, active)) = self.hosts[host].ensuring.take() else { return };
         let mut result = Ok(());
-        for service in services {
+        for (service, release) in services {
             if self.hosts[host].services.contains_key(&service) {
                 continue;
             }
             if self.quality(host, &release) == Quality::Crashes || self.fails_by_chance() {
                 result = Err("exited with code 1 while starting".to_owned());
             } else {
-                self.service_runs(host, service, release.clone());
+                self.service_runs(host, service, release);
             }
         }
-        self.tell(host, AgentEvent::Ensured { release, result });
+        self.tell(host, AgentEvent::Ensured { release: active, result });
     }
 
     /// A process is replaced, for an order of this agent's process.
