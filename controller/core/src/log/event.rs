@@ -355,6 +355,9 @@ pub enum LogEvent {
         /// Whether it is the contract.
         #[serde(default, skip_serializing_if = "crate::member::is_not")]
         contract: bool,
+        /// Whether it is the way back, its `down`.
+        #[serde(default, skip_serializing_if = "crate::member::is_not")]
+        down: bool,
     },
     /// A migration ended, or its outcome was lost.
     MigrationFinished {
@@ -369,6 +372,9 @@ pub enum LogEvent {
         /// Whether it is the contract.
         #[serde(default, skip_serializing_if = "crate::member::is_not")]
         contract: bool,
+        /// Whether it is the way back, its `down`.
+        #[serde(default, skip_serializing_if = "crate::member::is_not")]
+        down: bool,
     },
     /// An operator said how a migration with an unknown outcome ended.
     MigrationResolved {

@@ -183,11 +183,11 @@ impl LogEvent {
             Self::RolloutAborted { rollout, reason } => {
                 because(format!("rollout {rollout} was aborted"), reason)
             }
-            Self::MigrationStarted { host, release, contract, .. } => {
-                format!("{host} began the {} of {release}", way(*contract))
+            Self::MigrationStarted { host, release, contract, down, .. } => {
+                format!("{host} began the {} of {release}", way(*contract, *down))
             }
-            Self::MigrationFinished { host, release, outcome, contract, .. } => {
-                format!("{host}: the {} of {release} {}", way(*contract), told(outcome))
+            Self::MigrationFinished { host, release, outcome, contract, down, .. } => {
+                format!("{host}: the {} of {release} {}", way(*contract, *down), told(outcome))
             }
             Self::MigrationResolved { rollout, verdict, reason } => {
                 let verdict = match verdict {
@@ -307,8 +307,12 @@ impl LogEvent {
     }
 }
 
-fn way(contract: bool) -> &'static str {
-    if contract { "contract" } else { "migration" }
+fn way(contract: bool, down: bool) -> &'static str {
+    match (contract, down) {
+        (true, _) => "contract",
+        (false, true) => "way back of the migration",
+        (false, false) => "migration",
+    }
 }
 
 /// How an order ended, as the second half of a sentence about a release.

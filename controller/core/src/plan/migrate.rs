@@ -146,6 +146,7 @@ pub(super) fn hand_out(
         release: planned.release.name.clone(),
         lease_until: over_at,
         contract: planned.direction == Direction::Contract,
+        down: planned.direction == Direction::Down,
     });
     let lease = Lease {
         host,
@@ -291,6 +292,7 @@ fn ended(table: &mut Table<'_>, lease: &Lease, outcome: OutcomeKind) {
             release,
             outcome,
             contract: lease.direction == Direction::Contract,
+            down: lease.direction == Direction::Down,
         });
     }
 }
