@@ -165,7 +165,7 @@ impl World {
         }
     }
 
-    /// Once hosts were let go the controller cannot be reached by anybody; a host of ten loses its power.
+    /// Once hosts were let go the controller cannot be reached by anybody, twice; meanwhile each host may lose its power.
     fn controller_goes(&mut self, rollout: &landfall_common::RolloutId) {
         if self.outage_until > self.now {
             for host in 0..self.hosts.len() {
