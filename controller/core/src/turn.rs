@@ -13,9 +13,22 @@ use crate::schema::{self, Way};
 use crate::state::State;
 use crate::timing::HISTORY;
 
-/// The migration that the stage is about has run: the database's record and the rollout go on.
-pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Timestamp) {
-    let Some(stage) = rollout.status.stage().cloned() else { return };
+/// A batch begins; what the log is told of it.
+#[must_use]
+pub(crate) fn begin_batch(rollout: &mut Rollout, batch: u32, now: Timestamp) -> LogEvent {
+    rollout.enter(Stage::Running { batch }, now);
+    LogEvent::BatchStarted {
+        rollout: rollout.id.clone(),
+        batch: u64::from(batch),
+        of: u64::from(rollout.batches),
+    }
+}
+
+/// The migration that the stage is about has run: the database's record and the rollout go on, and what the log is told
+/// where the first batch begins with that.
+#[must_use]
+pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Timestamp) -> Option<LogEvent> {
+    let stage = rollout.status.stage().cloned()?;
     match stage {
         Stage::Migrating { .. } => {
             if let Schema::Due { migration } = rollout.schema.clone() {
@@ -35,7 +48,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
                 }
                 rollout.schema = Schema::Done { migration };
             }
-            rollout.enter(Stage::Running { batch: 1 }, now);
+            return Some(begin_batch(rollout, 1, now));
         }
         Stage::RollingBack { reason, back: Back::Schema { migration, .. } } => {
             take_back(place, &migration.release);
@@ -56,6 +69,7 @@ pub(crate) fn migrated(rollout: &mut Rollout, place: &mut PlaceRecord, now: Time
         | Stage::Watching { .. }
         | Stage::RollingBack { .. } => {}
     }
+    None
 }
 
 /// The contract of the rollout has run.

@@ -197,15 +197,17 @@ impl Draft<'_> {
         if stage.as_ref().and_then(Stage::migration).and_then(MigrationRun::in_doubt).is_none() {
             return Err(wrong(&rollout, "the outcome of no migration is unknown"));
         }
+        let mut began = None;
         match (verdict, stage) {
             (MigrationVerdict::Applied, stage) => {
                 // What came after the backup nobody knows: neither whether the gates were asked at all.
                 let restored = stage.as_ref().and_then(Stage::migration).and_then(MigrationRun::in_doubt);
                 let is_restored = restored.is_some_and(|lease| lease.generation == Generation::default());
                 let asks = matches!(stage, Some(Stage::Migrating { .. })) && is_restored;
-                turn::migrated(&mut rollout, &mut place, self.now);
+                began = turn::migrated(&mut rollout, &mut place, self.now);
                 if asks && !gate::held(self.state, &rollout, 1).is_empty() {
                     rollout.enter(Stage::Gated { at: AtGates::before(1) }, self.now);
+                    began = None;
                 }
             }
             (MigrationVerdict::NotApplied, Some(stage)) => {
@@ -230,6 +232,7 @@ impl Draft<'_> {
             (MigrationVerdict::NotApplied, None) => {}
         }
         self.log(LogEvent::MigrationResolved { rollout: id.clone(), verdict, reason: reason.to_owned() });
+        began.into_iter().for_each(|event| self.log(event));
         self.put(Record::Rollout(Box::new(rollout)));
         self.put(Record::Place(Box::new(place)));
         Ok(Answer::Rollout { id: id.clone() })

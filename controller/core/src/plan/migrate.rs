@@ -22,9 +22,7 @@ use super::table::Table;
 pub(super) fn advance(table: &mut Table<'_>) -> Turn {
     let Some(planned) = planned(table) else {
         // Nothing is due: a stage that was entered for nothing is left.
-        let now = table.now;
-        table.rollout_mut().enter(Stage::Running { batch: 1 }, now);
-        return Turn::Taken;
+        return super::run::open(table, 1);
     };
     if planned.direction == Direction::Up || forward(table) {
         stage::ask(table);
@@ -188,8 +186,9 @@ pub(super) fn settle(table: &mut Table<'_>) -> Turn {
         Some(OutcomeKind::Migrated) => {
             ended(table, &lease, OutcomeKind::Migrated);
             let mut place = table.place.clone();
-            turn::migrated(table.rollout_mut(), place.to_mut(), now);
+            let began = turn::migrated(table.rollout_mut(), place.to_mut(), now);
             table.place = place;
+            began.into_iter().for_each(|event| table.log(event));
             Turn::Taken
         }
         Some(OutcomeKind::MigrationFailed { failure }) => {

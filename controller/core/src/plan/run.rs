@@ -266,9 +266,9 @@ fn gate(table: &mut Table<'_>, batch: u32) -> Turn {
 
 /// A batch begins.
 pub(super) fn open(table: &mut Table<'_>, batch: u32) -> Turn {
-    let (now, id, of) = (table.now, table.rollout().id.clone(), table.rollout().batches);
-    table.rollout_mut().enter(Stage::Running { batch }, now);
-    table.log(LogEvent::BatchStarted { rollout: id, batch: u64::from(batch), of: u64::from(of) });
+    let now = table.now;
+    let event = turn::begin_batch(table.rollout_mut(), batch, now);
+    table.log(event);
     Turn::Taken
 }
 

@@ -15,6 +15,7 @@ use super::Turn;
 use super::evidence;
 use super::failures;
 use super::gates;
+use super::run;
 use super::stops;
 use super::table::{Seat, Table};
 
@@ -64,12 +65,9 @@ pub(super) fn advance(table: &mut Table<'_>) -> Turn {
 
 /// What was to hold before anything changes does: the migration, or the first batch.
 pub(super) fn leave(table: &mut Table<'_>) -> Turn {
-    let next = match table.rollout().schema {
-        Schema::Due { .. } => Stage::Migrating { run: MigrationRun::anew() },
-        _ => Stage::Running { batch: 1 },
-    };
+    let Schema::Due { .. } = table.rollout().schema else { return run::open(table, 1) };
     let now = table.now;
-    table.rollout_mut().enter(next, now);
+    table.rollout_mut().enter(Stage::Migrating { run: MigrationRun::anew() }, now);
     Turn::Taken
 }
 

@@ -109,6 +109,7 @@ fn one_group_takes_the_release_without_requests_and_then_they_change_places() {
     insta::assert_debug_snapshot!(told_since(&world, &id), @r#"
     [
         "rollout of tenants v2 to production after v1 began on 4 hosts",
+        "rollout r-10 went on to batch 1 of 2",
         "web-01: v2 is active and healthy",
         "web-02: v2 is active and healthy",
         "requests go to color=blue alone, which runs the release of rollout r-10",

@@ -3,7 +3,7 @@
 use landfall_common::assignment::{Direction, OnFailure, Order};
 use landfall_common::report::Traffic;
 use landfall_common::strategy::{Before, Canary, Strategy};
-use landfall_common::{Duration, GateName, Sha256};
+use landfall_common::{Duration, GateName, RolloutId, Sha256};
 use landfall_controller_core::command::{Action, RollRequest};
 use landfall_controller_core::gate::GateVerdict;
 use landfall_controller_core::log::{LogEvent, MigrationVerdict};
@@ -33,6 +33,13 @@ fn runs(world: &World) -> Vec<(String, Direction, u64)> {
     all
 }
 
+/// How often the log says that the first batch began: the time of an activation is counted from there.
+fn first_batches(world: &World, id: &RolloutId) -> usize {
+    let of =
+        |event: &LogEvent| matches!(event, LogEvent::BatchStarted { rollout, batch: 1, .. } if rollout == id);
+    world.log.iter().filter(|entry| of(&entry.event)).count()
+}
+
 /// Ansible's run_once runs once per batch; concurrent migrations ended in 432 errors.
 #[test]
 fn it_runs_once_per_rollout_before_anything_is_activated() {
@@ -44,6 +51,7 @@ fn it_runs_once_per_rollout_before_anything_is_activated() {
     insta::assert_snapshot!(world.sentences.join("\n"), @"web-01 has been migrating for 1s; without an answer its outcome counts as unknown at 2027-01-15 08:03:14 UTC");
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world), [("v2".to_owned(), Direction::Up, 1)]);
+    assert_eq!(first_batches(&world, &id), 1);
 }
 
 #[test]
@@ -54,6 +62,7 @@ fn a_failed_one_ends_the_rollout_before_anything_is_activated() {
     assert_eq!(world.ended(&id), StatusWord::Failed);
     assert_eq!(world.most_out, 0);
     insta::assert_snapshot!(world.end_reason(&id), @"the migration failed on web-01: migrate said no; nothing was activated");
+    assert_eq!(first_batches(&world, &id), 0);
     // That hosts should be tried again is no way to run it once more.
     let retry =
         world.ask(Action::RetryFailed { place: place(), rollout: None, reason: String::new() }).unwrap_err();
@@ -77,8 +86,10 @@ fn one_of_unknown_outcome_waits_for_an_operator_and_never_runs_a_second_time_by_
     world
         .ask(Action::ResolveMigration { rollout: id.clone(), verdict: MigrationVerdict::Applied, reason })
         .unwrap();
+    assert_eq!(first_batches(&world, &id), 1);
     assert_eq!(world.ended(&id), StatusWord::Succeeded);
     assert_eq!(runs(&world).len(), 1);
+    assert_eq!(first_batches(&world, &id), 1);
 }
 
 #[test]
