@@ -142,7 +142,7 @@ impl Placement {
 
     /// Whether requests may go to a slot, by all that is known.
     #[must_use]
-    pub(crate) fn may_lead_to(&self, slot: Slot) -> bool {
+    pub fn may_lead_to(&self, slot: Slot) -> bool {
         let trying = self.trying.as_ref().and_then(Aim::slot);
         [self.aimed(), trying].contains(&Some(slot)) || self.doubted.contains(&slot)
     }

@@ -32,19 +32,17 @@ impl<R: Runner> Engine<R> {
         })
     }
 
-    /// What is to run while a release is active: its services, and where it has slots and is in none of them, what the
-    /// requests are led to. That served before a boot, and nobody else would start it.
+    /// What is to run while a release is active: its services, and what requests may be led to, by all that is known, where
+    /// that is another one, as after a way back that failed. It served before a boot, and nobody else would start it.
     pub(super) fn kept_up(&self, active: &ReleaseName) -> Result<Vec<Running>, Failure> {
         let digest = self.digest_of(active)?;
         let services = self.placed(active)?.services.into_iter();
         let mut all: Vec<Running> =
             services.map(|service| Running { service, release: active.clone(), digest }).collect();
         let placement = &self.machine.record.placement;
-        let led_to = placement.aim.as_ref().map(|aim| &aim.to);
-        if let Some(Target::Slot { slot, release }) = led_to
-            && !placement.has_its_slot(self.installed(active)?)
-            && placement.slots.get(slot) == Some(release)
-        {
+        let own = placement.slot_of(active);
+        let others = placement.slots.iter().filter(|(slot, _)| own != Some(**slot));
+        for (slot, release) in others.filter(|(slot, _)| placement.may_lead_to(**slot)) {
             let (service, digest) = (self.instance(release, *slot)?, self.digest_of(release)?);
             all.push(Running { service, release: release.clone(), digest });
         }

@@ -9,6 +9,7 @@ use landfall_common::report::HostReport;
 use landfall_common::{Duration, HostId, ReleaseName, ServiceName, StepName, Timestamp};
 
 use crate::application::Application;
+use crate::check::current;
 use crate::disk::SimDisk;
 
 /// The wall clock at the start of nearly every world.
@@ -122,12 +123,30 @@ pub enum Note {
 }
 
 /// The engine's runner: only writes down what is wanted. The world does it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Wishes {
+    disk: SimDisk,
     /// Tasks, in order.
     pub tasks: Vec<Task>,
     /// Reports, in order.
-    pub reports: Vec<HostReport>,
+    pub reports: Vec<Said>,
+}
+
+/// A report, and what `current` named as it was made: by the end of one event an agent may have gone on.
+#[derive(Debug)]
+pub struct Said {
+    /// The report.
+    pub report: HostReport,
+    /// What `current` named, or what is wrong with it.
+    pub current: Result<Option<ReleaseName>, String>,
+}
+
+impl Wishes {
+    /// Of an agent whose releases are on this disk.
+    #[must_use]
+    pub fn new(disk: SimDisk) -> Self {
+        Self { disk, tasks: Vec::new(), reports: Vec::new() }
+    }
 }
 
 impl Runner for Wishes {
@@ -136,7 +155,7 @@ impl Runner for Wishes {
     }
 
     fn report(&mut self, report: HostReport) {
-        self.reports.push(report);
+        self.reports.push(Said { report, current: current::active(&self.disk) });
     }
 }
 

@@ -32,7 +32,7 @@ impl World {
             return;
         }
         let id = agent.id.clone();
-        match Engine::open(agent.disks(), Wishes::default()) {
+        match Engine::open(agent.disks(), Wishes::new(agent.app_disk.clone())) {
             Ok(engine) => {
                 agent.agent = Some(engine);
                 agent.process += 1;
@@ -84,20 +84,21 @@ impl World {
     /// Takes from an agent what it wants, looks at its disk, and lets it die if that went off.
     pub(super) fn drain(&mut self, host: usize) {
         let Some(agent) = &mut self.hosts[host].agent else { return };
-        let wishes = std::mem::take(agent.runner());
+        let wishes = agent.runner();
+        let (tasks, reports) = (std::mem::take(&mut wishes.tasks), std::mem::take(&mut wishes.reports));
         let wake = agent.wake_after();
         let is_off = self.hosts[host].is_off();
         // A process that is killed has begun what it had begun; a power cut leaves nothing of it.
         if !is_off || self.hosts[host].doom == Doom::Kill {
-            for task in wishes.tasks {
+            for task in tasks {
                 self.begin_task(host, task);
             }
         }
         if is_off {
             return self.host_disk_went_off(host);
         }
-        for report in wishes.reports {
-            self.carry_report(host, report);
+        for said in reports {
+            self.carry_report(host, said);
         }
         self.look_at_disk(host);
         let process = self.hosts[host].process;

@@ -7,7 +7,8 @@ use landfall_common::{Sha256, canonical};
 use landfall_controller_core::observation::{Attention, Observation};
 
 use super::{Event, World};
-use crate::check::Violation;
+use crate::check::{Violation, current};
+use crate::host::Said;
 use crate::scenario::LATE_MS;
 
 /// How long an end of a connection waits before it believes that the other is gone.
@@ -74,13 +75,13 @@ impl World {
         let now = self.hosts[host].now(self.now);
         let Some(agent) = &mut self.hosts[host].agent else { return };
         let report = agent.report(now);
-        self.carry_report(host, report);
+        let current = current::active(&self.hosts[host].app_disk);
+        self.carry_report(host, Said { report, current });
     }
 
-    pub(super) fn carry_report(&mut self, host: usize, report: HostReport) {
+    pub(super) fn carry_report(&mut self, host: usize, Said { report, current }: Said) {
         let agent = &self.hosts[host];
-        let said =
-            self.checks.said(&agent.id, &agent.app_disk, &agent.services, agent.led_to.as_ref(), &report);
+        let said = self.checks.said(&agent.id, &current, &agent.services, agent.led_to.as_ref(), &report);
         self.must(said);
         let agent = &self.hosts[host];
         let said = self.checks.said_of_traffic(&agent.id, agent.led_away, &report);
