@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use landfall_common::Timestamp;
 use landfall_e2e::load::{Counts, Load};
 use landfall_e2e::process::wait_until;
 use landfall_e2e::stage::Said;
@@ -87,6 +88,25 @@ impl World {
         counts
     }
 
+    /// How long a release that went back took, by the log: from when the first host was let activate until all hosts were
+    /// proven on the one before.
+    fn tells_when_it_was_back(&self, release: &str) {
+        let said = self.tenants.ctl(&["-o", "json", "log", "--all", "--limit", "1000"]).unwrap();
+        let log: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let entries: Vec<&serde_json::Value> = log["log"].as_array().unwrap().iter().collect();
+        let of = |kind: &str, is: &dyn Fn(&serde_json::Value) -> bool| {
+            let found = entries.iter().find(|entry| entry["kind"] == kind && is(&entry["body"]["event"]));
+            (*found.unwrap_or_else(|| panic!("no {kind} of {release} in {log}"))).clone()
+        };
+        let rollout = of("rollout_started", &|event| event["release"]["name"] == release);
+        let rollout = rollout["body"]["event"]["rollout"].clone();
+        let [began, ended] = ["batch_started", "rollout_finished"].map(|kind| {
+            let at = of(kind, &|event| event["rollout"] == rollout)["at"].clone();
+            serde_json::from_value::<Timestamp>(at).unwrap()
+        });
+        println!("{release}: back on all hosts {:.1?} after the first was let activate", ended.since(began));
+    }
+
     /// The migrations that the database has taken.
     fn migrations(&self) -> Vec<String> {
         let query = "SELECT name FROM django_migrations WHERE app = 'housing' ORDER BY id";
@@ -137,6 +157,7 @@ fn no_strategy_loses_a_request_and_each_release_that_goes_wrong_is_caught() {
     // v1.5 lacks a setting, and says so where its check asks: it goes back.
     let words = ["TENANTS_STATEMENT_SENDER is not set", "rolled back: v1.5 failed"];
     world.release(&["v1.5"], 3, &words);
+    world.tells_when_it_was_back("v1.5");
     world.says(&["status"], &["by-zone on 4"]);
 
     // v1.6: the first of its migrations is taken, the second one fails on a file that was never committed.
@@ -172,6 +193,7 @@ fn no_strategy_loses_a_request_and_each_release_that_goes_wrong_is_caught() {
     ];
     let counts = world.release(&["compared"], 3, &words);
     assert!(counts.by_release.contains_key("compared"), "{counts:?}");
+    world.tells_when_it_was_back("compared");
     assert_eq!(world.migrations().len(), 4, "{:?}", world.migrations());
     world.says(&["status"], &["by-zone on 4"]);
 
@@ -203,4 +225,18 @@ impl World {
         self.told(&said, 0, &["runs on all 4 hosts"]);
         self.figures("held", "--canary role=canary --canary-hold 2s --no-auto-promote");
     }
+}
+
+/// With what is default, for the figures: `cargo nextest run -p landfall-e2e --test tenants --run-ignored only`.
+#[test]
+#[ignore = "a verdict that is wrong in one of twenty takes many windows of half a minute"]
+fn a_slow_release_is_caught_by_the_analysis_as_it_is_by_default() {
+    let world = World::new();
+    world.release(&["v1.4"], 0, &["succeeded: v1.4 runs on all 4 hosts"]);
+    let compared = |text: String| text + "\n[environment.production.analysis]\n";
+    world.tenants.tag("compared", "v1.7", "landfall.toml", compared).unwrap();
+    let words = ["the canary is worse than the hosts on v1.4: latency of healthz: 4"];
+    world.release(&["compared"], 3, &words);
+    world.tells_when_it_was_back("compared");
+    println!("{}", world.tenants.ctl(&["log", "--all"]).unwrap().out);
 }
