@@ -133,6 +133,7 @@ fn panicked(seed: u64) -> Outcome {
         violation: None,
         digest: landfall_common::Sha256::of(b""),
         statistics: Statistics::default(),
+        before_healing: Statistics::default(),
         trace: Vec::new(),
     }
 }

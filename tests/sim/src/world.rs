@@ -131,6 +131,8 @@ pub struct Outcome {
     pub digest: Sha256,
     /// How much happened.
     pub statistics: Statistics,
+    /// How much of it before the world healed.
+    pub before_healing: Statistics,
     /// The trace, if it was kept.
     pub trace: Vec<String>,
 }
@@ -142,8 +144,12 @@ pub struct Statistics {
     pub events: u64,
     /// Rollouts that succeeded.
     pub succeeded: u64,
+    /// Of these, rollouts of any release but the first.
+    pub arrived: u64,
     /// Rollouts that went back.
     pub rolled_back: u64,
+    /// How often the record of a rollout was written while it was paused.
+    pub paused: u64,
     /// Restarts that ended well.
     pub restarted: u64,
     /// How often somebody said other things of hosts.
@@ -185,7 +191,9 @@ impl Statistics {
     pub fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.succeeded += other.succeeded;
+        self.arrived += other.arrived;
         self.rolled_back += other.rolled_back;
+        self.paused += other.paused;
         self.restarted += other.restarted;
         self.relabelled += other.relabelled;
         self.rehearsed += other.rehearsed;
@@ -219,6 +227,7 @@ pub struct World {
     checks: Checks,
     trace: Trace,
     statistics: Statistics,
+    before_healing: Statistics,
     violation: Option<Violation>,
     next_connection: u64,
     next_task: u64,
@@ -272,6 +281,7 @@ impl World {
             checks,
             trace: Trace::new(keep_trace),
             statistics: Statistics::default(),
+            before_healing: Statistics::default(),
             violation: None,
             next_connection: 1,
             next_task: 1,
@@ -328,6 +338,7 @@ impl World {
             violation: self.violation,
             digest,
             statistics: self.statistics,
+            before_healing: self.before_healing,
             trace: self.trace.take(),
         }
     }

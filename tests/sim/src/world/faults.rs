@@ -130,6 +130,7 @@ impl World {
     /// The world heals: nothing goes wrong any more but what is wrong with a release itself.
     pub(super) fn heal(&mut self) {
         self.healed = true;
+        self.before_healing = self.statistics;
         self.outage_until = 0;
         self.scenario.faults.stale = false;
         self.controller.clock_ahead_ms = 0;

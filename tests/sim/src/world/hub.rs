@@ -299,10 +299,14 @@ impl World {
         self.must(ended);
         match &rollout.status {
             Status::Ended { end: End::Succeeded } if rollout.is_restart() => self.statistics.restarted += 1,
-            Status::Ended { end: End::Succeeded } => self.statistics.succeeded += 1,
+            Status::Ended { end: End::Succeeded } => {
+                self.statistics.succeeded += 1;
+                self.statistics.arrived += u64::from(rollout.release.name.as_str() != "v1");
+            }
             Status::Ended { end: End::RolledBack { .. } } => self.statistics.rolled_back += 1,
             Status::Ended { end: End::Rehearsed { .. } } => self.statistics.rehearsed += 1,
             Status::Ended { .. } => self.statistics.otherwise += 1,
+            Status::Paused { .. } => self.statistics.paused += 1,
             _ => {}
         }
     }
