@@ -229,7 +229,7 @@ impl World {
 
 /// With what is default, for the figures: `cargo nextest run -p landfall-e2e --test tenants --run-ignored only`.
 #[test]
-#[ignore = "a verdict that is wrong in one of twenty takes many windows of half a minute"]
+#[ignore = "it takes ten minutes: fifteen windows of half a minute before the verdict"]
 fn a_slow_release_is_caught_by_the_analysis_as_it_is_by_default() {
     let world = World::new();
     world.release(&["v1.4"], 0, &["succeeded: v1.4 runs on all 4 hosts"]);
