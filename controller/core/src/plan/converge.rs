@@ -363,7 +363,7 @@ fn send(table: &mut Table<'_>, at: usize, (next, target): (&ReleaseRef, &Release
         healthy_deadline: strategy.healthy_deadline,
     };
     let again =
-        asked_for(&table.seats[at], next).is_some_and(|last| table.now.since(last.issued_at) < CONVERGE_ANEW);
+        asked_for(&table.seats[at], next).is_some_and(|last| table.since_issued(last) < CONVERGE_ANEW);
     let tries = if again { table.seats[at].host.issued.tries.saturating_add(1) } else { 1 };
     let generation = table.issue(at, next.clone(), rollout.clone(), order, ACTIVATE_ACCEPT);
     if let Some(issued) = &mut table.seats[at].issued {

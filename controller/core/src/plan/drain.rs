@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use landfall_common::assignment::Order;
+use landfall_common::assignment::{Assignment, Order};
 use landfall_common::report::{OutcomeKind, Traffic};
 
 use crate::observation::Standing;
 use crate::reason::{Hosts, Requests, Wait};
-use crate::timing::{ACTIVATE_ACCEPT, CONVERGE_EVERY};
+use crate::timing::{ACTIVATE_ACCEPT, CLOCK_SKEW, CONVERGE_EVERY};
 
 use super::blue_green;
+use super::migrate;
 use super::table::{Seat, Table};
 
 /// Says to each host what it does not do yet: to those at rest, so that how a change ended is heard first.
@@ -71,10 +72,23 @@ fn is_said(table: &Table<'_>, at: usize, away: bool) -> bool {
     match seat.host.standing(asked, table.now) {
         // What was asked before is answered first, whatever it is.
         Standing::Open | Standing::Accepted => true,
-        // A second copy of what was refused may still be taken, and how that ends must be heard.
-        Standing::Ended(OutcomeKind::Refused { .. }) if !seat.host.never_taken(asked, table.now) => true,
+        Standing::Ended(OutcomeKind::Refused { .. }) if refusal_is_awaited(table, at, asked) => true,
         Standing::Ended(_) | Standing::Lapsed | Standing::Overtaken => {
-            asked.order == Order::Drain { away } && table.now.since(asked.issued_at) < CONVERGE_EVERY
+            asked.order == Order::Drain { away } && table.since_issued(asked) < CONVERGE_EVERY
         }
     }
+}
+
+/// Whether a second copy of what a host has refused may still be taken, and how that ends would matter.
+///
+/// The host takes a newer word instead of the refused one, whichever comes first: it is waited with that only so that
+/// nobody who refuses is asked all the time, and for no longer than the order's window by what has passed. Of a migration
+/// that is leased to the host the end must be heard, and a newer word would hide it.
+fn refusal_is_awaited(table: &Table<'_>, at: usize, asked: &Assignment) -> bool {
+    let host = &table.seats[at].host;
+    if host.never_taken(asked, table.now) {
+        return false;
+    }
+    let window = asked.expires_at.since(asked.issued_at) + CLOCK_SKEW;
+    table.since_issued(asked) <= window || migrate::is_leased(table, &host.record.id, asked)
 }

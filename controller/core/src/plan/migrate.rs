@@ -1,6 +1,7 @@
 //! The migration, forward or back: one host, under a lease, and never a second time by itself (P7).
 
-use landfall_common::assignment::{Direction, Order};
+use landfall_common::HostId;
+use landfall_common::assignment::{Assignment, Direction, Order};
 use landfall_common::report::{Failure, OutcomeKind};
 
 use crate::log::LogEvent;
@@ -47,6 +48,13 @@ fn forward(table: &Table<'_>) -> bool {
 
 fn run(table: &Table<'_>) -> Option<MigrationRun> {
     table.rollout().status.stage().and_then(Stage::migration).cloned()
+}
+
+/// Whether an order is that by which a host has the lease.
+pub(super) fn is_leased(table: &Table<'_>, host: &HostId, order: &Assignment) -> bool {
+    let run = table.rollout.as_deref().and_then(|rollout| rollout.status.stage()?.migration());
+    matches!(run, Some(MigrationRun::Leased { lease })
+        if lease.host == *host && lease.generation == order.generation)
 }
 
 /// What has to run.

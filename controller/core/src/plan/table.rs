@@ -209,6 +209,12 @@ impl<'a> Table<'a> {
         self.now.since(self.counted(self.rollout().since).max(self.state.started_at))
     }
 
+    /// How long ago a host was asked something, by what has passed: what was issued by a clock that has been set back
+    /// since counts from then on.
+    pub fn since_issued(&self, asked: &Assignment) -> Duration {
+        self.now.since(self.counted(asked.issued_at))
+    }
+
     fn counted(&self, at: Timestamp) -> Timestamp {
         self.state.counted(at, self.now)
     }

@@ -308,6 +308,25 @@ fn a_word_that_was_taken_back_is_not_sent_and_is_overtaken_where_it_was() {
     assert!(!of(&world).available(world.now), "its requests may be led away from it yet");
 }
 
+/// Met by the simulation (seed 89018994): the end of what it had refused lay as far ahead as the clock had been, and for so
+/// long nobody told it again.
+#[test]
+fn a_word_that_was_refused_is_said_again_though_the_clock_was_set_back_since() {
+    let mut world = World::on_v1(2, strategy());
+    drain(&mut world, &[1]).unwrap();
+    world.until("a drained host", |w| w.hosts[&host_id(1)].traffic == Traffic::Drained);
+    world.host(1).keeps_its_requests = true;
+    let number = |world: &World| world.state.host(&host_id(1)).unwrap().issued.highest;
+    let before = number(&world);
+    undrain(&mut world, &[1]).unwrap();
+    world.run(60);
+    assert_eq!(number(&world), before.next(), "who refuses is not asked all the time");
+    world.host(1).keeps_its_requests = false;
+    world.set_back(Duration::from_secs(3 * 3600));
+    world.run(120);
+    assert_eq!(world.hosts[&host_id(1)].traffic, Traffic::Led);
+}
+
 #[test]
 fn a_cordon_with_the_words_of_the_drain_stays_as_well() {
     let mut world = World::on_v1(4, strategy());

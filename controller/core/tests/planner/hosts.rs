@@ -66,6 +66,8 @@ pub struct Host {
     pub hears: fn(&Order) -> bool,
     /// Refuses each activation, in time.
     pub refuses: bool,
+    /// Refuses each word about its requests, in time.
+    pub keeps_its_requests: bool,
     /// What was activated and proven here, one after the other.
     pub took: Vec<ReleaseName>,
     /// What was activated here on top of what, proven or not.
@@ -115,6 +117,7 @@ impl Host {
             coy: false,
             hears: |_| true,
             refuses: false,
+            keeps_its_requests: false,
             took: Vec::new(),
             came_from: Vec::new(),
             proven: Vec::new(),
@@ -149,7 +152,8 @@ impl Host {
         let first = self.refused != Some(assignment.generation);
         let coy = self.coy && first && matches!(assignment.order, Order::Migrate { .. });
         let refuses = self.refuses && assignment.order.takes_out();
-        if now >= assignment.expires_at || coy || refuses {
+        let keeps = self.keeps_its_requests && matches!(assignment.order, Order::Drain { .. });
+        if now >= assignment.expires_at || coy || refuses || keeps {
             self.refused = Some(assignment.generation);
             return;
         }
