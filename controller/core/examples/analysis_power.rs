@@ -15,7 +15,7 @@
 mod worlds;
 
 use landfall_controller_core::analysis::Settings;
-use worlds::{Ending, Latency, QUIET, World, effects, latencies, nulls, rollout, turning};
+use worlds::{Ending, Latency, QUIET, World, effects, growing, latencies, nulls, rollout, turning};
 
 const WINDOWS: u32 = 60;
 
@@ -45,16 +45,16 @@ fn main() {
         "\n| what is true | failed | passed | undecided | windows until it failed: median, nine in ten |"
     );
     println!("|---|---|---|---|---|");
-    for (name, well_for) in [
+    let turned = [
         ("latency 2 times from the first window on", 0),
         ("latency 2 times after 10 windows", 10),
         ("latency 2 times after 20 windows", 20),
         ("latency 2 times after 30 windows", 30),
-    ] {
-        let world = turning(name, 1.2, 2.0, well_for, Latency { memory: 0.5, ..QUIET });
-        if is_wanted(&world) {
-            row(&world, &endings(&world, Settings::default(), rollouts, true));
-        }
+    ];
+    let turned =
+        turned.map(|(name, well_for)| turning(name, 1.2, 2.0, well_for, Latency { memory: 0.5, ..QUIET }));
+    for world in turned.into_iter().chain(growing()).filter(is_wanted) {
+        row(&world, &endings(&world, Settings::default(), rollouts, true));
     }
 }
 

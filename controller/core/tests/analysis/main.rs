@@ -3,6 +3,8 @@
 #![expect(clippy::cast_precision_loss, reason = "requests of a window, in the simulation")]
 
 #[cfg(test)]
+mod intervals;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod limits;

@@ -4,7 +4,7 @@
 
 use landfall_controller_core::analysis::Settings;
 
-use crate::worlds::{Ending, QUIET, World, effects, nulls, rollout, turning};
+use crate::worlds::{Ending, QUIET, World, effects, growing, nulls, rollout, turning};
 
 const ROLLOUTS: u64 = 500;
 const WINDOWS: u32 = 60;
@@ -60,6 +60,12 @@ fn what_is_much_worse_is_found_and_what_is_the_same_passes() {
         ("latency 2 times, noise 30 %", fails, 190),
         ("failures the same: 0.1 % of 100 requests", passes, 190),
         ("failures 2 %", fails, 198),
+        ("memory the same", passes, 190),
+        ("cpu the same", passes, 120),
+        ("cpu 3 times", fails, 190),
+        ("a queue 8 times as long, noise 70 %", fails, 190),
+        ("a share of 5 %, not 0.2 %", fails, 190),
+        ("above a bound 25 %, not 5 %", fails, 190),
         ("restarts the same: one an hour", passes, 150),
         ("restarts, one a minute", fails, 190),
     ];
@@ -85,6 +91,15 @@ fn what_is_worse_hardly_ever_passes() {
         let ending = |seed| rollout(&world, Settings::default(), seed, WINDOWS, false);
         let passed = (0..200).filter(|seed| matches!(ending(*seed), Ending::Passed { .. })).count();
         assert!(passed <= 10, "{}: {passed} of 200 passed", world.name);
+    }
+}
+
+#[test]
+fn memory_that_grows_beyond_its_tolerance_is_found_while_it_is_watched() {
+    for world in growing() {
+        let ending = |seed| rollout(&world, Settings::default(), seed, 120, true);
+        let failed = (0..200).filter(|seed| matches!(ending(*seed), Ending::Failed { .. })).count();
+        assert!(failed >= 190, "{}: {failed} of 200", world.name);
     }
 }
 

@@ -30,26 +30,47 @@ pub enum Ending {
     Open,
 }
 
+/// A rollout under way.
+pub struct Course {
+    pub analysis: Analysis,
+    names: Vec<String>,
+    source: Source,
+    rng: StdRng,
+}
+
+impl Course {
+    pub fn start(world: &World, settings: Settings, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let names: Vec<_> = (0..world.tolerances.len()).map(|at| format!("metric {at}")).collect();
+        let metric = |(name, tolerance): (&String, &Tolerance)| Metric {
+            name: name.clone(),
+            worse: Worse::Higher,
+            tolerance: *tolerance,
+            critical: true,
+            on_missing: OnMissing::Inconclusive,
+            unit: Unit::Plain,
+        };
+        let analysis = Analysis::new(settings, names.iter().zip(&world.tolerances).map(metric).collect());
+        let source = (world.start)(&mut rng);
+        Self { analysis, names, source, rng }
+    }
+
+    /// A window passes.
+    pub fn next_window(&mut self) {
+        let figures = (self.source)(&mut self.rng);
+        let window: BTreeMap<_, _> = self.names.iter().cloned().zip(figures).collect();
+        self.analysis.observe(&window);
+    }
+}
+
 /// One rollout, looked at after each window. It ends with the first verdict that is not inconclusive, or at the last
 /// window; with `to_the_end` a pass does not end it, as where canaries are watched for a time that is fixed.
 pub fn rollout(world: &World, settings: Settings, seed: u64, windows: u32, to_the_end: bool) -> Ending {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let names: Vec<_> = (0..world.tolerances.len()).map(|at| format!("metric {at}")).collect();
-    let metric = |(name, tolerance): (&String, &Tolerance)| Metric {
-        name: name.clone(),
-        worse: Worse::Higher,
-        tolerance: *tolerance,
-        critical: true,
-        on_missing: OnMissing::Inconclusive,
-        unit: Unit::Plain,
-    };
-    let mut analysis = Analysis::new(settings, names.iter().zip(&world.tolerances).map(metric).collect());
-    let mut source = (world.start)(&mut rng);
+    let mut course = Course::start(world, settings, seed);
     let mut ending = Ending::Open;
     for after in 1..=windows {
-        let window: BTreeMap<_, _> = names.iter().cloned().zip(source(&mut rng)).collect();
-        analysis.observe(&window);
-        match analysis.verdict() {
+        course.next_window();
+        match course.analysis.verdict() {
             Verdict::Fail => return Ending::Failed { after },
             Verdict::Pass if !to_the_end => return Ending::Passed { after },
             Verdict::Pass => ending = Ending::Passed { after },
@@ -179,7 +200,12 @@ pub fn failures(name: &'static str, ratio: f64, floor: f64, hosts: usize, like: 
 
 /// As `latencies`, of a process that has just started: in its window number *n*, from 0 on, its figure is `like_new(n)`
 /// times what it will be.
-pub fn fresh(name: &'static str, ratio: f64, like_new: fn(f64) -> f64, like: Latency) -> World {
+pub fn fresh(
+    name: &'static str,
+    ratio: f64,
+    like_new: impl Fn(f64) -> f64 + Copy + 'static,
+    like: Latency,
+) -> World {
     let world = latencies(name, ratio, 1.0, 3, like);
     let start = move |rng: &mut StdRng| {
         let mut settled = (world.start)(rng);
@@ -303,8 +329,8 @@ pub fn nulls() -> Vec<World> {
         fresh(
             "memory that grows from half of the others', hosts that differ by 10 %, tolerance 1.5",
             1.5,
-            |window| 1.0 - 0.5 * (-window / 20.0).exp(),
-            Latency { noise: 0.1, memory: 0.95, common: 0.1, between_hosts: 0.1 },
+            grown,
+            HELD,
         ),
         fresh(
             "cpu, three times the others' at first and settled in two minutes, noise 30 %, tolerance 1.5",
@@ -358,6 +384,58 @@ pub fn effects() -> Vec<World> {
         restarts("restarts, one in two minutes", Restarts { an_hour: 0.0, on_the_canary: 30.0, loops_s: 0 }),
         restarts("restarts, one a minute", Restarts { an_hour: 0.0, on_the_canary: 60.0, loops_s: 0 }),
         restarts("restarts, six a minute", Restarts { an_hour: 0.0, on_the_canary: 360.0, loops_s: 0 }),
+    ]
+    .into_iter()
+    .chain(effects_on_what_services_use())
+    .chain(effects_on_what_the_application_shows())
+    .collect()
+}
+
+/// Memory of hosts that differ by 10 % for good, grown to half of what it will be as the process starts; processor time with a
+/// noise of 30 %, three times as much in the first windows. Both may be half as much again.
+fn effects_on_what_services_use() -> Vec<World> {
+    let cpu = Latency { noise: 0.3, memory: 0.5, ..QUIET };
+    let started = |window: f64| 1.0 + 2.0 * (-window).exp();
+    vec![
+        fresh("memory the same", 1.5, grown, HELD),
+        fresh("cpu the same", 1.5, started, cpu),
+        fresh("cpu 2 times", 1.5, move |window| started(window) + 1.0, cpu),
+        fresh("cpu 3 times", 1.5, move |window| started(window) + 2.0, cpu),
+    ]
+}
+
+/// What is worse only once the process has grown: it may pass before, and has to be watched for as long as that takes.
+pub fn growing() -> Vec<World> {
+    vec![
+        fresh("memory 2 times", 1.5, move |window| 2.0 * grown(window), HELD),
+        fresh("memory 3 times", 1.5, move |window| 3.0 * grown(window), HELD),
+        fresh("memory that leaks: a tenth of it in a minute", 1.5, |window| 1.0 + 0.05 * window, HELD),
+    ]
+}
+
+/// What memory is like.
+const HELD: Latency = Latency { noise: 0.1, memory: 0.95, common: 0.1, between_hosts: 0.1 };
+
+/// In so many windows, from half of what it will be: two thirds of the way in twenty.
+fn grown(window: f64) -> f64 {
+    1.0 - 0.5 * (-window / 20.0).exp()
+}
+
+/// A gauge that jumps, as the length of a queue does, and may be twice as long; a share of what was tried, and of a histogram
+/// what lies above its bound, which may be half as much again or one in a hundred.
+fn effects_on_what_the_application_shows() -> Vec<World> {
+    let queue = Latency { noise: 0.7, memory: 0.5, ..QUIET };
+    let share = |rate, times| Failures { requests: 100, rate, times, burst: 1, stays: 0.0 };
+    vec![
+        latencies("a queue the same, noise 70 %", 2.0, 1.0, 3, queue),
+        latencies("a queue 3 times as long, noise 70 %", 2.0, 3.0, 3, queue),
+        latencies("a queue 8 times as long, noise 70 %", 2.0, 8.0, 3, queue),
+        failures("a share the same: 0.2 % of 100", 1.5, 0.01, 3, share(0.002, 1.0)),
+        failures("a share of 3 %, not 0.2 %", 1.5, 0.01, 3, share(0.002, 15.0)),
+        failures("a share of 5 %, not 0.2 %", 1.5, 0.01, 3, share(0.002, 25.0)),
+        failures("above a bound the same: 5 % of 100", 1.5, 0.01, 3, share(0.05, 1.0)),
+        failures("above a bound 15 %, not 5 %", 1.5, 0.01, 3, share(0.05, 3.0)),
+        failures("above a bound 25 %, not 5 %", 1.5, 0.01, 3, share(0.05, 5.0)),
     ]
 }
 
