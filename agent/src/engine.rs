@@ -355,7 +355,14 @@ impl<R: Runner> Engine<R> {
                 let slot = self.machine.record.placement.slot_of(release);
                 Task::Step { step, release: release.clone(), slot, afresh: false, effect }
             }
-            Effect::Migrate { migrating } | Effect::ResumeMigration { migrating } => {
+            Effect::ResumeMigration { migrating } => {
+                let installed = self.machine.record.installed.get(&migrating.release);
+                let step =
+                    installed.and_then(|installed| installed.outline.migration_step(migrating.direction));
+                let step = step.cloned().unwrap_or_else(|| name("migrate"));
+                Task::ResumeMigration { step, migrating: migrating.clone(), effect }
+            }
+            Effect::Migrate { migrating } => {
                 let manifest = self.known(&migrating.release)?;
                 let step = migration_step(&manifest, migrating.direction)?;
                 let left = migrating.deadline.saturating_sub(now.mono);

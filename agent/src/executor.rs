@@ -217,7 +217,6 @@ impl Executor {
                 let fence = migrating.fence;
                 context.fence = Some(fence);
                 let note = notes::path(&self.config.state_dir, fence);
-                let is_new = matches!(effect, Effect::Migrate { .. });
                 let kind = match migrating.direction {
                     Direction::Up => Kind::Migrate,
                     Direction::Down => Kind::MigrateDown,
@@ -225,25 +224,29 @@ impl Executor {
                 };
                 tokio::spawn(async move {
                     let result = if let Some(cage) = &self.cage {
-                        let result = if is_new {
-                            let release = migrating.release;
-                            cage.migrate(fence, &Started { release, kind, step, slot: None }, &context).await
-                        } else {
-                            cage.resume(fence, kind, &step, &context.cancel).await
-                        };
-                        result.map(drop)
-                    } else if is_new {
+                        let release = migrating.release;
+                        let what = Started { release, kind, step, slot: None };
+                        cage.migrate(fence, &what, &context).await.map(drop)
+                    } else {
                         notes::sweep(&self.config.state_dir, fence, &step.name);
                         self.migrate(&step, &context, note).await
-                    } else {
-                        supervisor::wait(&note, &step.name, &context.cancel).await.map(drop).map_err(
-                            |failure| {
-                                // The record says that it began; a note that is not there proves nothing.
-                                (failure.is_conclusive() && note.exists(), failure)
-                            },
-                        )
                     };
                     self.done(effect, conclusion(result));
+                });
+            }
+            Task::ResumeMigration { step, migrating, effect } => {
+                let cancel = token(&self.migrating);
+                let fence = migrating.fence;
+                let note = notes::path(&self.config.state_dir, fence);
+                tokio::spawn(async move {
+                    let result = if let Some(cage) = &self.cage {
+                        cage.resume(fence, &step, &cancel).await
+                    } else {
+                        // The record says that it began; a note that is not there proves nothing.
+                        let ended = supervisor::wait(&note, &step, &cancel).await;
+                        ended.map_err(|failure| (failure.is_conclusive() && note.exists(), failure))
+                    };
+                    self.done(effect, conclusion(result.map(drop)));
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! What the machine needs to know of a release's program: names and order, nothing that executes.
 
+use landfall_common::assignment::Direction;
 use landfall_common::manifest::traffic::Slot;
 use landfall_common::manifest::{Driver, Follows, Program, Service, WayBack};
 use landfall_common::time::{Duration, duration_ms};
@@ -36,6 +37,16 @@ pub struct Outline {
 }
 
 impl Outline {
+    /// The step that a lease is for, if there is one.
+    #[must_use]
+    pub fn migration_step(&self, direction: Direction) -> Option<&StepName> {
+        match direction {
+            Direction::Up => Some(&self.migration.as_ref()?.up),
+            Direction::Down => self.migration.as_ref()?.down.as_ref(),
+            Direction::Contract => self.contract.as_ref(),
+        }
+    }
+
     /// The service that has slots.
     #[must_use]
     pub fn slotted(&self) -> Option<&ServiceName> {

@@ -6,7 +6,7 @@ use landfall_common::assignment::{ReleaseRef, RestartKind};
 use landfall_common::manifest::traffic::Slot;
 use landfall_common::manifest::{AppMetric, Check, Headers, Service, Step, Traffic};
 use landfall_common::report::HostReport;
-use landfall_common::{Duration, ReleaseName, Sha256};
+use landfall_common::{Duration, ReleaseName, Sha256, StepName};
 
 use super::standing::Running;
 
@@ -66,11 +66,21 @@ pub enum Task {
         /// To answer with.
         effect: Effect,
     },
-    /// Run a migration below a supervisor, or ([`Effect::ResumeMigration`]) find out how one ended.
+    /// Find out how a migration ended, which an agent before this one has begun. Needs nothing from the disk but what was
+    /// noted of it: that it was begun is known, and whatever cannot be read now does not change that.
+    ResumeMigration {
+        /// What ran.
+        step: StepName,
+        /// Lease, direction, release.
+        migrating: Migrating,
+        /// To answer with.
+        effect: Effect,
+    },
+    /// Run a migration below a supervisor.
     Migrate {
         /// What runs.
         step: Step,
-        /// What remains of the lease; meaningless when resuming, where the supervisor keeps it.
+        /// What remains of the lease.
         left: Duration,
         /// Lease, direction, release.
         migrating: Migrating,

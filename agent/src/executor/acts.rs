@@ -101,7 +101,12 @@ async fn act(executor: &Arc<Executor>, task: Task) {
             }
             answer(executor, effect, result);
         }
-        Task::Fetch { .. } | Task::Step { .. } | Task::Migrate { .. } | Task::Watch { .. } | Task::Cancel => {
+        Task::Fetch { .. }
+        | Task::Step { .. }
+        | Task::Migrate { .. }
+        | Task::ResumeMigration { .. }
+        | Task::Watch { .. }
+        | Task::Cancel => {
             tracing::error!("a task that changes neither service nor proxy was asked for as one that does");
         }
     }

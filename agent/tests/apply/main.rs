@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::atomic::Ordering;
 
-use landfall_agent_core::{Event, State};
-use landfall_common::Generation;
-use landfall_common::assignment::Order;
+use landfall_agent::engine::Task;
+use landfall_agent_core::{Effect, Event, State};
+use landfall_common::assignment::{Direction, Order};
 use landfall_common::manifest::Shared;
 use landfall_common::report::OutcomeKind;
+use landfall_common::{Duration, Generation};
 use world::{Fault, Files, Release, World};
 
 fn files(version: &str) -> Files {
@@ -297,6 +298,24 @@ fn a_current_that_someone_moved_is_put_right_at_the_start() {
     std::os::unix::fs::symlink("releases/v2", world.app().join("current")).unwrap();
     world.start();
     assert_eq!(world.current(), "v1");
+}
+
+/// Met by the simulation (seed 89118689): the manifest could not be read after a boot, and the host said that the contract had
+/// failed, which had run.
+#[test]
+fn how_a_migration_ended_is_asked_though_its_release_cannot_be_read_any_more() {
+    let mut world = World::new(&[Release::new("v1", 1, files("1")).with_contract()]);
+    world.activate(1, "v1");
+    let lease = Duration::from_secs(60);
+    world.assign(2, "v1", Order::Migrate { fence: 1, lease, direction: Direction::Contract });
+    let begun = |world: &World| world.told.0.borrow().tasks.back().cloned();
+    let Some(Task::Migrate { step, migrating, .. }) = begun(&world) else { panic!("it was not begun") };
+    std::fs::remove_dir_all(world.app().join(".landfall/releases")).unwrap();
+    world.start();
+    let effect = Effect::ResumeMigration { migrating: migrating.clone() };
+    let asked = Task::ResumeMigration { step: step.name, migrating, effect };
+    assert!(world.told.0.borrow().tasks.contains(&asked), "{:?}", world.told.0.borrow().tasks);
+    assert!(matches!(world.engine.as_ref().unwrap().record().state, State::Migrating { .. }));
 }
 
 #[test]

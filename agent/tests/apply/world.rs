@@ -16,8 +16,8 @@ use landfall_common::assignment::{Assignment, OnFailure, Order, ReleaseRef};
 use landfall_common::disk::RealDisk;
 use landfall_common::manifest::traffic::{Proxy, Slots, Switch, Traffic};
 use landfall_common::manifest::{
-    Check, Directory, Driver, Entry, Headers, Manifest, Origin, Probe, Program, Retention, Service, Shared,
-    Step,
+    Check, Contract, Directory, Driver, Entry, Headers, Manifest, Origin, Probe, Program, Retention, Service,
+    Shared, Step,
 };
 use landfall_common::report::{Failure, HostReport};
 use landfall_common::{Duration, Generation, ReleaseCounter, ReleaseName, Sha256, Timestamp, canonical};
@@ -123,6 +123,14 @@ impl Release {
         let proxy = Proxy::Slots { slots, switch };
         self.manifest.program.retention.releases = 3;
         self.manifest.program.traffic = Some(Traffic { proxy, drain: Duration::from_secs(10) });
+        self.signed()
+    }
+
+    /// The same release, with a contract.
+    pub fn with_contract(mut self) -> Self {
+        let step = Step { name: "contract".parse().unwrap(), ..self.manifest.program.prepare[0].clone() };
+        self.manifest.program.contract =
+            Some(Contract { step, lease: Duration::from_secs(60), idempotent: false });
         self.signed()
     }
 
@@ -520,6 +528,7 @@ fn effect_of(task: &Task) -> Option<Effect> {
         Task::Fetch { effect, .. }
         | Task::Step { effect, .. }
         | Task::Migrate { effect, .. }
+        | Task::ResumeMigration { effect, .. }
         | Task::Service { effect, .. }
         | Task::Restart { effect, .. }
         | Task::WarmUp { effect, .. }

@@ -93,11 +93,6 @@ impl Turn {
         release: &landfall_common::ReleaseName,
         direction: Direction,
     ) -> Option<StepName> {
-        let outline = &self.machine.record.installed.get(release)?.outline;
-        match direction {
-            Direction::Up => Some(outline.migration.as_ref()?.up.clone()),
-            Direction::Down => outline.migration.as_ref()?.down.clone(),
-            Direction::Contract => outline.contract.clone(),
-        }
+        self.machine.record.installed.get(release)?.outline.migration_step(direction).cloned()
     }
 }

@@ -126,22 +126,26 @@ impl Cage {
     pub async fn resume(
         &self,
         fence: u64,
-        kind: Kind,
-        step: &Step,
+        step: &StepName,
         cancel: &CancellationToken,
     ) -> Result<StepOutput, (bool, StepFailure)> {
         let id = RunId::migration(fence);
-        let unit = units::unit(&id, kind.has_network(step));
-        let ended = cancel.run_until_cancelled(self.end(&unit, &id, &step.name)).await;
+        // Whether it has the network is for its definition to say, which is not needed for this.
+        let units = [false, true].map(|network| units::unit(&id, network));
+        let ended = cancel.run_until_cancelled(self.end(&units, &id, step)).await;
         let ended = match ended {
             Some(ended) => ended,
             None => {
-                self.stop(&unit).await;
-                self.end(&unit, &id, &step.name).await
+                for unit in &units {
+                    if self.units.is_up(unit).await.unwrap_or(true) {
+                        self.stop(unit).await;
+                    }
+                }
+                self.end(&units, &id, step).await
             }
         };
         let is_noted = self.places.note(&id).exists();
-        into_result(ended, &step.name, "it was never begun")
+        into_result(ended, step, "it was never begun")
             .map_err(|failure| (failure.is_conclusive() && is_noted, failure))
     }
 
@@ -187,7 +191,7 @@ impl Cage {
                 self.stop(&unit).await;
             }
         }
-        let ended = match self.end(&unit, id, name).await {
+        let ended = match self.end(std::slice::from_ref(&unit), id, name).await {
             // It was asked for, and may begin after all: whoever waits for it any longer waits for nothing known.
             Recovered::NeverBegun if !is_clear => {
                 Recovered::Lost { reason: "systemd did not say whether it was begun".to_owned() }
@@ -208,11 +212,21 @@ impl Cage {
         }
     }
 
-    /// How a step ended, once nothing runs in its unit any more.
-    async fn end(&self, unit: &str, id: &RunId, step: &StepName) -> Recovered {
+    /// Whether any of these is up.
+    async fn is_any_up(&self, units: &[String]) -> Result<bool, Trouble> {
+        for unit in units {
+            if self.units.is_up(unit).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How a step ended, once nothing runs in its unit any more, whichever of these that is.
+    async fn end(&self, units: &[String], id: &RunId, step: &StepName) -> Recovered {
         let mut silent_since = None;
         loop {
-            match self.units.is_up(unit).await {
+            match self.is_any_up(units).await {
                 Ok(true) => {
                     silent_since = None;
                     tokio::time::sleep(POLL).await;

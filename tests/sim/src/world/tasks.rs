@@ -16,7 +16,7 @@ use landfall_common::disk::Disk;
 use landfall_common::manifest::Step;
 use landfall_common::manifest::traffic::Slot;
 use landfall_common::report::Failure;
-use landfall_common::{Duration, ReleaseName, Sha256};
+use landfall_common::{Duration, ReleaseName, Sha256, StepName};
 
 use super::{Doing, Event, World};
 use crate::artifact::{Quality, step_name};
@@ -67,6 +67,9 @@ impl World {
             }
             Task::Migrate { step, left, migrating, effect } => {
                 return self.migrate(host, &step, left, &migrating, &effect);
+            }
+            Task::ResumeMigration { step, migrating, effect } => {
+                return self.resume_migration(host, &step, &migrating, effect);
             }
             Task::Fetch { release, bases, effect } => {
                 (self.dice.between(50, 4_000), Doing::Fetch { release, bases, effect, tries: 0 })
@@ -442,16 +445,25 @@ impl World {
 
     /// The supervisor of a migration: notes that it begins, runs it, ends it with its lease, notes how it
     /// ended. It outlives the agent, and not its host.
+    fn resume_migration(&mut self, host: usize, step: &StepName, migrating: &Migrating, effect: Effect) {
+        let finish = match self.hosts[host].notes.get(&migrating.fence).cloned() {
+            Some(Note::Running { .. }) => return,
+            Some(Note::Ended(finish)) => finish,
+            Some(Note::Lost) => unknown(step, "the host went down while it ran"),
+            // The record says that it began; a note that is not there proves nothing.
+            None => unknown(step, "it was never begun"),
+        };
+        self.tell_later(host, effect, finish);
+    }
+
     fn migrate(&mut self, host: usize, step: &Step, left: Duration, migrating: &Migrating, effect: &Effect) {
         let fence = migrating.fence;
         let note = self.hosts[host].notes.get(&fence).cloned();
         let runs_again = self.scenario.sabotage == Some(Sabotage::MigrationTwice);
-        let resumes = matches!(effect, Effect::ResumeMigration { .. });
         let finish = match note {
             Some(Note::Running { .. }) => return,
             Some(Note::Ended(finish)) => finish,
-            Some(Note::Lost) => unknown(step, "the host went down while it ran"),
-            None if resumes => failed("migrate", "it was never begun"),
+            Some(Note::Lost) => unknown(&step.name, "the host went down while it ran"),
             None => {
                 self.run_migration(host, step, left, migrating);
                 if runs_again {
@@ -488,7 +500,7 @@ impl World {
         }
         let took = wanted.min(bound);
         let (finish, took_effect) = if wanted > bound {
-            (unknown(step, "it was ended: it ran out of time"), self.dice.chance(500_000))
+            (unknown(&step.name, "it was ended: it ran out of time"), self.dice.chance(500_000))
         } else if fails {
             (failed(step.name.as_str(), "exited with code 1"), false)
         } else {
@@ -563,8 +575,8 @@ impl World {
     }
 }
 
-fn unknown(step: &Step, reason: &str) -> Finish {
-    Finish::Unknown { failure: Failure::new(step.name.clone(), reason) }
+fn unknown(step: &StepName, reason: &str) -> Finish {
+    Finish::Unknown { failure: Failure::new(step.clone(), reason) }
 }
 
 /// Whether a service is one that runs in a slot.
